@@ -1,0 +1,1 @@
+"""See what a trained vision model's gradients look like."""

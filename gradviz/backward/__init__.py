@@ -1,0 +1,1 @@
+"""The vector–Jacobian product: seeds, the pass itself, methods."""

@@ -1,0 +1,62 @@
+"""What can go wrong, and the exit code that a shell script sees for it.
+
+The core raises these and nothing else on purpose. Only the command line turns them into an exit
+code; any other exception is a bug in gradviz (exit code 1).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GradvizError(Exception):
+    """A failure that the user can understand. The message is one line: what, where, what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(GradvizError):
+    """The command, a config file or the output folder is wrong."""
+
+    exit_code = 2
+
+
+class SeedError(UsageError):
+    """A seed cannot be read, or does not fit the output that it is meant for."""
+
+
+class ImageError(UsageError):
+    """An image cannot be read."""
+
+
+class ModelError(GradvizError):
+    """The model cannot be loaded or run, or its output cannot be differentiated."""
+
+    exit_code = 3
+
+
+class SomeFailed(GradvizError):
+    """Some images of several failed; the rest is done."""
+
+    exit_code = 4
+
+
+class TrustError(GradvizError):
+    """Loading would run code, and `--trust` was not given."""
+
+    exit_code = 5
+
+
+class Interrupted(GradvizError):
+    """SIGINT or SIGTERM arrived."""
+
+    exit_code = 130
+
+
+PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)
+"""Which exit code wins where several apply: the first in this order."""
+
+
+def one_line(message: object) -> str:
+    """`message` with every run of white space, line breaks included, made one space."""
+    return " ".join(str(message).split())

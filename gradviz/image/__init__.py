@@ -1,0 +1,1 @@
+"""Read image files, prepare tensors, and map their pixels back to the file's."""

@@ -1,0 +1,1 @@
+"""Load a trained model of any format, as one callable value."""

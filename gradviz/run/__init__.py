@@ -1,0 +1,1 @@
+"""Run over many images and keep what comes out."""
