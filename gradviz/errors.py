@@ -35,24 +35,16 @@ class ModelError(GradvizError):
     exit_code = 3
 
 
-class SomeFailed(GradvizError):
-    """Some images of several failed; the rest is done."""
-
-    exit_code = 4
-
-
 class TrustError(GradvizError):
     """Loading would run code, and `--trust` was not given."""
 
     exit_code = 5
 
 
-class Interrupted(GradvizError):
-    """SIGINT or SIGTERM arrived."""
-
-    exit_code = 130
-
-
+SOME_FAILED = 4
+"""The exit code where some images of several failed and the rest is done."""
+INTERRUPTED = 130
+"""The exit code after SIGINT or SIGTERM."""
 PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)
 """Which exit code wins where several apply: the first in this order."""
 

@@ -1,0 +1,81 @@
+"""gradviz from Python: the functions behind the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gradviz.backward.methods import METHODS
+from gradviz.backward.seeds import check_labels, parse_seed
+from gradviz.errors import UsageError
+from gradviz.image.find import find_images
+from gradviz.image.prepare import prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture
+from gradviz.model.load import wrap
+from gradviz.model.model import Model
+from gradviz.run.explain import explain
+from gradviz.run.images import Named
+from gradviz.run.result import Failure, Outcome, Saliency
+from gradviz.run.saliency import cut, outcomes
+from gradviz.run.settings import Settings
+
+Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
+
+
+def saliency(
+    model: Model | nn.Module,
+    images: Images,
+    seed: str | Sequence[str] = (),
+    *,
+    method: str = "gradient",
+    preprocess: Preprocess | None = None,
+    batch_size: int | None = None,
+) -> list[Saliency]:
+    """What `gradviz saliency` writes, as values.
+
+    Args:
+        model: from `gradviz.load_model`, or any eager module.
+        images: files, folders or globs; or one tensor or array [C, H, W] that enters the model as
+            it is.
+        seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
+        method: a name of `gradviz.backward.methods.METHODS`.
+        preprocess: None for that of the model's card, or none.
+        batch_size: images per pass; None for 8, or what an exported model demands.
+
+    Returns:
+        one result for each image and seed, in the order of the images, then of the seeds.
+
+    Raises:
+        GradvizError: at the first image that fails.
+    """
+    if not isinstance(model, Model):
+        model = wrap(model)
+    if method not in METHODS:
+        raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
+    seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
+    check_labels(seeds, model.labels)
+    found: Iterable[Outcome]
+    if isinstance(images, np.ndarray | torch.Tensor):
+        pixels = torch.as_tensor(images, dtype=torch.float32).cpu().numpy()
+        tensor = prepare(Picture(pixels, "array"), Preprocess())
+        names = {"tensor": 0}
+        found = explain(model, [Named("tensor", tensor)], seeds, METHODS[method])
+    else:
+        paths = [images] if isinstance(images, str | Path) else images
+        sources = find_images([str(path) for path in paths], None).sources
+        names = {source.name: n for n, source in enumerate(sources)}
+        batches = cut(sources, batch_size or model.batch or Settings.batch_size)
+        recipe = preprocess or model.preprocess or Preprocess()
+        found = outcomes(model, batches, recipe, seeds, METHODS[method])
+    results = []
+    for outcome in found:
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        results.append(outcome)
+    order = {seed.spec: n for n, seed in enumerate(seeds)}
+    return sorted(results, key=lambda result: (names[result.image], order.get(result.seed, 0)))

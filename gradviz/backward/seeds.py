@@ -1,0 +1,374 @@
+"""Which cotangent `v` goes into the backward pass: the table of seeds.
+
+A seed is a spec such as `pixel:64,48`. It is parsed once, before any model is loaded, and turned
+into a cotangent for each image: a tensor of the shape of that image's output. To add a seed, write
+one function `(planes, site, *values) -> v` and one row of `KINDS`; the parser, the help text and
+the documentation read the table.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradviz.backward.output import Layout, layout_of, planes_of
+from gradviz.errors import SeedError, UsageError
+from gradviz.image.frame import Frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a seed may need to know besides the output."""
+
+    frame: Frame | None = None
+    """Where the image file's pixels lie in the input; None for a bare tensor."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes, in the order of the channels."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table of seeds."""
+
+    name: str
+    argument: str
+    """The form of what follows the colon, as help and messages show it; empty for none."""
+    meaning: str
+    layouts: frozenset[Layout]
+    """The outputs that it fits."""
+    parse: Callable[[str], tuple[Any, ...]]
+    """From the text after the colon to the values; raises ValueError where it does not fit."""
+    build: Callable[..., Tensor]
+    """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError."""
+
+    @property
+    def form(self) -> str:
+        """The spec's form, such as `pixel:X,Y[,C]` or `top[:N]`."""
+        if self.argument.startswith("["):
+            return f"{self.name}[:{self.argument[1:]}"
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A parsed seed."""
+
+    spec: str
+    """As the user wrote it."""
+    kind: Kind
+    values: tuple[Any, ...] = field(compare=False)
+
+    def cotangent(self, y: Tensor, site: Site) -> Tensor:
+        """The cotangent for one image's output.
+
+        Args:
+            y: that image's output, of any shape without the batch axis.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            `v`, of the shape, type and device of `y`.
+
+        Raises:
+            SeedError: the seed does not fit this output; the message tells the valid range.
+        """
+        layout = layout_of(y)
+        if layout not in self.kind.layouts:
+            fitting = " or ".join(form.value for form in Layout if form in self.kind.layouts)
+            raise SeedError(
+                f"seed {self.spec}: needs {fitting}, but one image's output has the shape "
+                f"{list(y.shape)}; use {_alternatives(layout)}"
+            )
+        try:
+            return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+        except SeedError as error:
+            raise SeedError(f"seed {self.spec}: {error}") from None
+
+
+def parse_seed(spec: str) -> Seed:
+    """Read a seed's spec, and the file that it names.
+
+    Raises:
+        SeedError: the spec is none of the table's forms, or its file cannot be read.
+    """
+    name, colon, argument = spec.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KINDS)}"
+        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
+    if bool(colon) != bool(argument) or (argument and not kind.argument):
+        raise SeedError(f"seed {spec}: write it as {kind.form}")
+    try:
+        return Seed(spec, kind, kind.parse(argument))
+    except UsageError as error:
+        raise SeedError(f"seed {spec}: {error}") from None
+    except ValueError:
+        raise SeedError(f"seed {spec}: write it as {kind.form}") from None
+
+
+def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
+    """Notice a class name that the model does not have before any image is touched.
+
+    Raises:
+        SeedError: with the nearest name.
+    """
+    for seed in seeds:
+        if seed.kind.parse is _class and isinstance(seed.values[0], str):
+            try:
+                _label(seed.values[0], labels)
+            except SeedError as error:
+                raise SeedError(f"seed {seed.spec}: {error}") from None
+
+
+def default_seed(y: Tensor) -> Seed:
+    """The seed where the user names none, for one image's output: `top` for class scores."""
+    return parse_seed("top" if layout_of(y) is Layout.SCORES else "ones")
+
+
+def _alternatives(layout: Layout) -> str:
+    return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)
+
+
+# The text after the colon -------------------------------------------------------------------------
+
+
+def _nothing(argument: str) -> tuple[()]:
+    if argument:
+        raise ValueError
+    return ()
+
+
+def _whole_numbers(least: int, most: int) -> Callable[[str], tuple[int, ...]]:
+    def parse(argument: str) -> tuple[int, ...]:
+        numbers = tuple(int(part) for part in argument.split(",")) if argument else ()
+        if not least <= len(numbers) <= most:
+            raise ValueError
+        return numbers
+
+    return parse
+
+
+def _class(argument: str) -> tuple[int | str]:
+    if not argument:
+        raise ValueError
+    try:
+        return (int(argument),)
+    except ValueError:
+        return (argument,)
+
+
+def _mask_file(argument: str) -> tuple[np.ndarray]:
+    from gradviz.image.mask import read_mask
+
+    return (_read(argument, read_mask),)
+
+
+def _tensor_file(argument: str) -> tuple[np.ndarray]:
+    from gradviz.image.array import read_array
+
+    return (_read(argument, read_array),)
+
+
+def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
+    if not argument:
+        raise ValueError
+    return reader(Path(argument))
+
+
+# The cotangents: planes [C, H, W] → v [C, H, W] ---------------------------------------------------
+
+
+def _ones(planes: Tensor, site: Site) -> Tensor:
+    return planes.new_ones(planes.shape)
+
+
+def _one_class(planes: Tensor, site: Site, name: int | str) -> Tensor:
+    return _channel(planes, site, name if isinstance(name, int) else _label(name, site.labels))
+
+
+def _label(name: str, labels: Sequence[str]) -> int:
+    if not labels:
+        raise SeedError(
+            f"the model has no class names; name the class by its number, or list `labels:` in a "
+            f"model card to use {name!r}"
+        )
+    if name not in labels:
+        near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"the classes are {', '.join(labels[:20])}"
+        raise SeedError(f"no class is called {name!r}; {hint}")
+    return labels.index(name)
+
+
+def _top(planes: Tensor, site: Site, rank: int = 1) -> Tensor:
+    if not 1 <= rank <= len(planes):
+        raise SeedError(f"rank {rank} is outside the {len(planes)} classes: 1 to {len(planes)}")
+    # Stable, so that equal scores rank by their index on every machine.
+    order = planes.argsort(dim=0, descending=True, stable=True)
+    return planes.new_zeros(planes.shape).scatter_(0, order[rank - 1 : rank], 1.0)
+
+
+def _predicted(planes: Tensor, site: Site, channel: int) -> Tensor:
+    return _channel(planes, site, channel) * _top(planes, site)
+
+
+def _pixel(planes: Tensor, site: Site, x: int, y: int, channel: int | None = None) -> Tensor:
+    height, width = planes.shape[1:]
+    _check("x", x, width)
+    _check("y", y, height)
+    return _region(planes, site, x, y, x + 1, y + 1, channel)
+
+
+def _at(planes: Tensor, site: Site, x: int, y: int, channel: int | None = None) -> Tensor:
+    if site.frame is None:
+        raise SeedError("a bare tensor has no image file; use pixel:X,Y")
+    u, v = site.frame.to_input(x, y)
+    height, width = planes.shape[1:]
+    # The output map covers the input evenly, whatever its resolution.
+    column, row = int(u * width / site.frame.input[0]), int(v * height / site.frame.input[1])
+    return _pixel(planes, site, column, row, channel)
+
+
+def _region(
+    planes: Tensor, site: Site, x0: int, y0: int, x1: int, y1: int, channel: int | None = None
+) -> Tensor:
+    height, width = planes.shape[1:]
+    for axis, low, high, size in (("x", x0, x1, width), ("y", y0, y1, height)):
+        if not 0 <= low < high <= size:
+            raise SeedError(
+                f"{axis} from {low} to {high} is not a range within 0 to {size} "
+                f"(right and bottom exclusive; the output map is {width}x{height})"
+            )
+    window = planes.new_zeros(planes.shape)
+    window[:, y0:y1, x0:x1] = 1.0
+    return window if channel is None else window * _channel(planes, site, channel)
+
+
+def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
+    _check("channel", channel, len(planes))
+    v = planes.new_zeros(planes.shape)
+    v[channel] = 1.0
+    return v
+
+
+def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
+    import torch
+
+    height, width = planes.shape[1:]
+    weights = torch.as_tensor(mask, dtype=planes.dtype, device=planes.device)[None, None]
+    return torch.nn.functional.interpolate(weights, (height, width), mode="nearest-exact")[
+        0
+    ].expand_as(planes)
+
+
+def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
+    # Compared without axes of length one in front, so that a saved [1, C, H, W] fits one image.
+    import torch
+
+    given, wanted = values.shape, tuple(planes.shape)
+    if values.size != planes.numel() or _trimmed(given) != _trimmed(wanted):
+        raise SeedError(f"the file's shape is {list(given)}, one image's output {list(wanted)}")
+    return torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
+
+
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
+
+
+def _check(what: str, index: int, size: int) -> None:
+    if not 0 <= index < size:
+        raise SeedError(f"{what} {index} is outside the output: 0 to {size - 1}")
+
+
+_ANY = frozenset(Layout)
+_PLANES = frozenset({Layout.SCORES, Layout.DENSE})
+_DENSE = frozenset({Layout.DENSE})
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "ones",
+            "",
+            "1 everywhere: the gradient of the sum of the output (default for dense outputs)",
+            _ANY,
+            _nothing,
+            _ones,
+        ),
+        Kind(
+            "class",
+            "K",
+            "1 on class K, a number or a name; on a dense output, channel K everywhere",
+            _PLANES,
+            _class,
+            _one_class,
+        ),
+        Kind(
+            "top",
+            "[N]",
+            "1 on the class ranked first (N-th) for this image (default for class scores); on a "
+            "dense output, on each pixel's winning channel",
+            _PLANES,
+            _whole_numbers(0, 1),
+            _top,
+        ),
+        Kind(
+            "predicted",
+            "K",
+            "1 on channel K at the pixels where it wins",
+            _DENSE,
+            _whole_numbers(1, 1),
+            _predicted,
+        ),
+        Kind(
+            "pixel",
+            "X,Y[,C]",
+            "1 at that output pixel, on channel C or on all",
+            _DENSE,
+            _whole_numbers(2, 3),
+            _pixel,
+        ),
+        Kind(
+            "at",
+            "X,Y[,C]",
+            "1 at the output pixel that covers this pixel of the image file",
+            _DENSE,
+            _whole_numbers(2, 3),
+            _at,
+        ),
+        Kind(
+            "region",
+            "X0,Y0,X1,Y1[,C]",
+            "1 in the box, right and bottom exclusive",
+            _DENSE,
+            _whole_numbers(4, 5),
+            _region,
+        ),
+        Kind(
+            "channel", "C", "1 on that channel everywhere", _PLANES, _whole_numbers(1, 1), _channel
+        ),
+        Kind(
+            "mask",
+            "FILE",
+            "a picture's gray levels / 255, or an array as it is, resized to the output (nearest)",
+            _DENSE,
+            _mask_file,
+            _mask,
+        ),
+        Kind(
+            "tensor",
+            "FILE",
+            "any cotangent: .npy, .pt or .safetensors of the output's shape",
+            _ANY,
+            _tensor_file,
+            _tensor,
+        ),
+    )
+}
+"""Every seed, by name, in the order of the documentation."""

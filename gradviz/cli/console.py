@@ -1,0 +1,103 @@
+"""What is said on stderr, and the exit code that a failure becomes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from gradviz.cli.options import MessageOptions
+from gradviz.errors import INTERRUPTED, GradvizError, one_line
+
+Item = TypeVar("Item")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+class Messages:
+    """The voice of one command: stderr, as loud as its options allow."""
+
+    def __init__(self, options: MessageOptions) -> None:
+        self.options = options
+        self._stderr = Console(stderr=True)
+
+    def error(self, text: object) -> None:
+        """Say what went wrong, in one line."""
+        self._say("error", "bold red", text)
+
+    def warning(self, text: object) -> None:
+        """Say what may mislead, in one line."""
+        if not self.options.quiet:
+            self._say("warning", "yellow", text)
+
+    def note(self, text: object) -> None:
+        """Say what happened."""
+        if not self.options.quiet:
+            self._stderr.print(Text(one_line(text)), soft_wrap=True)
+
+    def detail(self, text: object) -> None:
+        """Say what only `-v` asks for."""
+        if self.options.verbose:
+            self.note(text)
+
+    def progress(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+        """Pass the items on, with a bar on a terminal."""
+        hidden = self.options.quiet or not self._stderr.is_terminal
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
+        # Results go to stdout as they are: Rich would otherwise catch them for its own stream.
+        with Progress(
+            *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
+        ) as bar:
+            yield from bar.track(items, total=total, description=what)
+
+    def _say(self, kind: str, style: str, text: object) -> None:
+        self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
+
+
+@contextmanager
+def reporting(options: MessageOptions) -> Iterator[Messages]:
+    """Turn what the core raises into one line and an exit code.
+
+    Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
+    """
+    messages = Messages(options)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield messages
+    except GradvizError as error:
+        if options.debug:
+            traceback.print_exception(error, file=sys.stderr)
+        messages.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        messages.error("interrupted; what is finished stays, and --resume goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,241 @@
+"""The options of the commands, in the groups that the help shows.
+
+A group is a frozen dataclass whose fields carry their `typer.Option`; a command function takes
+whole groups, and `command` shows Typer the fields of all of them as one flat signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import typer
+from rich.markup import escape
+
+from gradviz.backward.methods import METHODS
+from gradviz.heatmap.views import CLIP, VIEWS
+
+
+def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
+    return typer.Option(
+        *names, help=escape(help), rich_help_panel=panel, show_default=False, **details
+    )
+
+
+if TYPE_CHECKING:
+    MethodName = ViewName = str
+else:  # Typer offers and checks the names of a Literal, which a type checker cannot compute.
+    MethodName = Literal[tuple(METHODS)]
+    ViewName = Literal[tuple(VIEWS)]
+
+_model = partial(_option, "Model")
+_input = partial(_option, "Input")
+_backward = partial(_option, "Backward pass")
+_output = partial(_option, "Output")
+_messages = partial(_option, "Messages")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it is loaded."""
+
+    arch: Annotated[
+        str | None,
+        _model(
+            "--arch",
+            metavar="MODULE:FACTORY",
+            help="A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
+        ),
+    ] = None
+    arch_arg: Annotated[
+        list[str] | None,
+        _model(
+            "--arch-arg",
+            metavar="KEY=VALUE",
+            help="An argument of the factory, typed as in YAML (repeatable).",
+        ),
+    ] = None
+    weights_key: Annotated[
+        str | None,
+        _model("--weights-key", metavar="KEY", help="Where in the checkpoint the weights are."),
+    ] = None
+    output: Annotated[
+        str | None,
+        _model(
+            "--output",
+            metavar="KEY",
+            help="Which of several outputs: out, 0, aux.1, predicted_depth.",
+        ),
+    ] = None
+    trust: Annotated[
+        bool, _model("--trust", help="Load what can run code: pickled modules and .pt2 files.")
+    ] = False
+    no_optimize: Annotated[
+        bool,
+        _model("--no-optimize", help="Run the model exactly as loaded (always so, as yet)."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How an image becomes the tensor that enters the model."""
+
+    preprocess: Annotated[
+        str | None,
+        _input(
+            "--preprocess",
+            metavar="imagenet|none|FILE.yaml",
+            help="A whole recipe; the flags below win over it. [default: the model card's, or none]",
+        ),
+    ] = None
+    resize: Annotated[
+        str | None, _input("--resize", metavar="N|WxH", help="Resize; N is the shorter side.")
+    ] = None
+    multiple: Annotated[
+        str | None, _input("--multiple", metavar="N", help="Round both sides to multiples of N.")
+    ] = None
+    crop: Annotated[str | None, _input("--crop", metavar="N|WxH", help="Keep the centre.")] = None
+    mean: Annotated[
+        str | None, _input("--mean", metavar="A,B,C", help="Subtracted from each channel.")
+    ] = None
+    std: Annotated[
+        str | None, _input("--std", metavar="A,B,C", help="Divides each channel.")
+    ] = None
+    range: Annotated[
+        str | None,
+        _input("--range", metavar="LOW,HIGH", help="What black and white become. [default: 0,1]"),
+    ] = None
+    channels: Annotated[
+        str | None,
+        _input("--channels", metavar="rgb|bgr|gray", help="What the model takes. [default: rgb]"),
+    ] = None
+    background: Annotated[
+        str | None,
+        _input(
+            "--background",
+            metavar="R,G,B",
+            help="Seen through transparent pixels. [default: 255,255,255]",
+        ),
+    ] = None
+    max_pixels: Annotated[
+        str | None, _input("--max-pixels", metavar="N", help="Refuse larger images.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class BackwardOptions:
+    """What is differentiated, and how."""
+
+    seed: Annotated[
+        list[str] | None,
+        _backward(
+            "--seed",
+            metavar="SPEC",
+            help="What to differentiate, see below (repeatable). [default: ones, or top for class "
+            "scores]",
+        ),
+    ] = None
+    method: Annotated[MethodName, _backward("--method", help="[default: gradient]")] = "gradient"
+    device: Annotated[
+        str, _backward("--device", metavar="auto|cpu|cuda[:N]", help="[default: auto]")
+    ] = "auto"
+    precision: Annotated[
+        str,
+        _backward(
+            "--precision",
+            metavar="float32|float64|bfloat16|float16",
+            help="float16 on CUDA only. [default: float32]",
+        ),
+    ] = "float32"
+    batch_size: Annotated[
+        int | None, _backward("--batch-size", min=1, help="Images per pass. [default: 8]")
+    ] = None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written, and where."""
+
+    out: Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")] = Path(
+        "gradviz-out"
+    )
+    view: Annotated[
+        list[ViewName] | None,
+        _output("--view", help="A picture (repeatable). [default: heatmap, overlay]"),
+    ] = None
+    array: Annotated[
+        Literal["npy", "none"], _output("--array", help="Keep the numbers. [default: npy]")
+    ] = "npy"
+    colormap: Annotated[
+        str | None,
+        _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
+    ] = None
+    clip: Annotated[
+        float,
+        _output("--clip", metavar="PERCENT", help="What gets the strongest colour. [default: 99]"),
+    ] = CLIP
+    scale: Annotated[
+        str,
+        _output(
+            "--scale",
+            metavar="image|shared|NUMBER",
+            help="Each picture its own scale, one for all images, or this. [default: image]",
+        ),
+    ] = "image"
+    frame: Annotated[
+        Literal["input", "image"],
+        _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
+    ] = "input"
+    overwrite: Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")] = (
+        False
+    )
+    resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
+
+
+@dataclass(frozen=True)
+class MessageOptions:
+    """What is said, and how."""
+
+    json: Annotated[bool, _messages("--json", help="One JSON document on stdout.")] = False
+    quiet: Annotated[bool, _messages("-q", "--quiet", help="Errors only.")] = False
+    verbose: Annotated[
+        bool, _messages("-v", "--verbose", help="Say what was resolved: model, preprocessing.")
+    ] = False
+    debug: Annotated[bool, _messages("--debug", help="Show tracebacks of errors.")] = False
+
+
+def flat(function: Callable[..., None]) -> Callable[..., None]:
+    """Show Typer a function's option groups as one flat signature, and call it with the groups."""
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        options = get_type_hints(groups[name], include_extras=True)
+        parameters.extend(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=options[field.name],
+            )
+            for field in fields(groups[name])
+        )
+
+    @wraps(function)
+    def call(**given: Any) -> None:
+        grouped = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        function(**given, **grouped)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call

@@ -1,0 +1,75 @@
+"""From the text of options to the values that the core takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradviz.cli.options import BackwardOptions, InputOptions, ModelOptions
+from gradviz.errors import UsageError
+from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
+from gradviz.model.card import read_preprocess
+from gradviz.run.settings import Scale
+from gradviz.strict_yaml import parse_scalar
+
+if TYPE_CHECKING:
+    from gradviz.model.model import Model
+
+
+def scale_from(text: str) -> Scale:
+    """`image`, `shared` or a number.
+
+    Raises:
+        UsageError: none of these.
+    """
+    if text == "image" or text == "shared":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--scale {text}: give image, shared or a number above 0") from None
+
+
+def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, object]]:
+    """The recipe that `--preprocess` names, None where it is left to the card; and the flags.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    flags = {key: value for key, value in asdict(options).items() if value is not None}
+    named = flags.pop("preprocess", None)
+    preprocess_from(flags, "the command line")
+    if named is None:
+        return None, flags
+    if named == "imagenet":
+        return IMAGENET, flags
+    return (Preprocess() if named == "none" else read_preprocess(Path(named))), flags
+
+
+def load(path: str, options: ModelOptions, backward: BackwardOptions) -> Model:
+    """Load the model as the options say."""
+    from gradviz.model.load import load_model
+
+    return load_model(
+        Path(path),
+        arch=options.arch,
+        arch_args=dict(_argument(text) for text in options.arch_arg or ()),
+        weights_key=options.weights_key,
+        output=options.output,
+        trust=options.trust,
+        device=backward.device,
+        precision=backward.precision,
+    )
+
+
+def merged(recipe: Preprocess, flags: dict[str, object]) -> Preprocess:
+    """The recipe with the flags on top."""
+    return preprocess_from({**as_dict(recipe), **flags}, "the command line")
+
+
+def _argument(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--arch-arg {text}: write it as KEY=VALUE")
+    return key, parse_scalar(value)

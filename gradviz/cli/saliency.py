@@ -1,0 +1,130 @@
+"""`gradviz saliency`: images in, heatmaps and gradients out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from gradviz.backward.seeds import KINDS, check_labels, parse_seed
+from gradviz.cli import resolve
+from gradviz.cli.console import Messages, reporting
+from gradviz.cli.options import (
+    BackwardOptions,
+    InputOptions,
+    MessageOptions,
+    ModelOptions,
+    OutputOptions,
+)
+from gradviz.errors import UsageError
+from gradviz.heatmap.colours import load_palette
+from gradviz.image.find import find_images
+from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.run.settings import Settings
+from gradviz.run.store import Line, Store, strict_json
+from gradviz.run.verdict import exit_code
+
+EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
+    escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()
+)
+
+
+def saliency(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
+    ],
+    image: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or globs.")
+    ],
+    model_options: ModelOptions,
+    input_options: InputOptions,
+    backward: BackwardOptions,
+    output: OutputOptions,
+    message_options: MessageOptions,
+) -> None:
+    """Draw how a model's output reacts to each pixel of its images."""
+    with reporting(message_options) as say:
+        # What can be wrong with the command is noticed before torch is imported.
+        seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
+        settings = Settings(
+            seeds=tuple(seed.spec for seed in seeds),
+            method=backward.method,
+            views=tuple(dict.fromkeys(output.view or Settings.views)),
+            array=output.array,
+            colormap=output.colormap,
+            clip=output.clip,
+            scale=resolve.scale_from(output.scale),
+            frame=output.frame,
+            batch_size=backward.batch_size or Settings.batch_size,
+        )
+        load_palette(settings.colormap)
+        recipe, flags = resolve.recipe_from(input_options)
+        store = Store(output.out)
+        found = find_images(image, output.out)
+        store.check(overwrite=output.overwrite, resume=output.resume)
+
+        loaded = resolve.load(model, model_options, backward)
+        check_labels(seeds, loaded.labels)
+        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        if loaded.batch is not None:
+            if backward.batch_size not in (None, loaded.batch):
+                raise UsageError(
+                    f"{model}: was exported for batches of {loaded.batch}; leave out --batch-size"
+                )
+            settings = replace(settings, batch_size=loaded.batch)
+        say.detail(f"model: {loaded.summary()}")
+        say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+        say.detail(f"settings: {strict_json(vars(settings))}")
+
+        from gradviz.run.saliency import run
+
+        started = perf_counter()
+        results = run(
+            loaded,
+            found.sources,
+            preprocess,
+            seeds,
+            settings,
+            store,
+            command=sys.argv,
+            resume=output.resume,
+        )
+        lines = []
+        for line in say.progress(results, len(found.sources) * max(1, len(seeds)), "saliency"):
+            lines.append(line)
+            _tell(line, say)
+        failed = sum(line["status"] == "error" for line in lines)
+        say.note(
+            f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
+            f" ({found.ignored} other files ignored); see {output.out}"
+        )
+        if message_options.json:
+            document = {"schema": 1, "kind": "saliency", "run": store.run(), "results": store.lines()}
+            print(strict_json(document, indent=2))
+        elif not message_options.quiet:
+            for line in store.lines():
+                print(_row(line, output.out))
+        raise typer.Exit(exit_code(lines))
+
+
+def _tell(line: Line, say: Messages) -> None:
+    """Say what a reader of the results must not miss."""
+    where = f"{line['image']} ({line['seed'] or 'default seed'})"
+    if line["status"] == "error":
+        say.error(f"{where}: {line['error']['message']}")
+    else:
+        for warning in line["warnings"]:
+            say.warning(f"{where}: {warning}")
+
+
+def _row(line: Line, out: Path) -> str:
+    """One line for stdout: where the files are, and the two numbers to read them by."""
+    if line["status"] == "error":
+        return f"{line['image']}\t{line['seed']}\terror"
+    folder = (out / next(iter(line["files"].values()))).parent
+    return f"{folder}\tscore {line['score']:.6g}\tscale {line['stats']['scale']:.3g}"

@@ -1,0 +1,76 @@
+"""Colour maps, by the names of the `cmap` catalogue."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmap import Colormap
+
+SEQUENTIAL = "inferno"
+DIVERGING = "colorbrewer:RdBu_r"
+
+NONFINITE = (0, 255, 0)
+"""What NaN and Inf are painted: a green that no default map contains."""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The two colour maps that views draw with, as tables of 255 colours [255, 3]."""
+
+    sequential_table: NDArray[np.uint8]
+    diverging_table: NDArray[np.uint8]
+
+    def sequential(self, t: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Colours [..., 3] of values in [0, 1]."""
+        return self.sequential_table[_index(t)]
+
+    def diverging(self, t: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Colours [..., 3] of values in [-1, 1], zero neutral."""
+        return self.diverging_table[_index((t + 1) / 2)]
+
+
+def load_palette(name: str | None = None) -> Palette:
+    """The palette in which `name` replaces the default map of its own kind.
+
+    Raises:
+        UsageError: no colour map has that name.
+    """
+    sequential, diverging = SEQUENTIAL, DIVERGING
+    if name is not None:
+        if _colormap(name).category == "diverging":
+            diverging = name
+        else:
+            sequential = name
+    return Palette(_table(sequential), _table(diverging))
+
+
+def _table(name: str) -> NDArray[np.uint8]:
+    # An odd number of colours gives zero one of its own, exactly in the middle.
+    colours = np.asarray(_colormap(name)(np.linspace(0, 1, 255)))
+    return np.round(255 * colours[:, :3]).astype(np.uint8)
+
+
+def _index(t: NDArray[np.floating]) -> NDArray[np.intp]:
+    return np.round(254 * t).astype(np.intp)
+
+
+def _colormap(name: str) -> Colormap:
+    from cmap import Catalog, Colormap
+
+    catalogue = Catalog()
+    base = name.removesuffix("_r")
+    try:
+        # The full name, since cmap logs a warning about names that several packages share.
+        return Colormap(catalogue.resolve(base) + name[len(base) :])
+    except KeyError:
+        near = difflib.get_close_matches(name, catalogue.short_keys(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "try inferno, viridis, magma or vik"
+        raise UsageError(f"--colormap {name}: no colour map has that name; {hint}") from None

@@ -1,0 +1,114 @@
+"""How a gradient is drawn: the table of views.
+
+A view is three choices: which quantity is drawn, what it is divided by, and how the ratio becomes
+colour. To add one, write a row of `VIEWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.heatmap.colours import Palette
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+CLIP = 99.0
+"""The percentile of a map's non-zero values that gets the strongest colour."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One row of the table of views."""
+
+    name: str
+    meaning: str
+    quantity: Callable[[Floats], Floats]
+    """From the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
+    paint: Callable[[Floats, Palette, Bytes], Bytes]
+    """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
+
+
+def scale_of(quantity: Floats, clip: float) -> float:
+    """The `clip` percentile of |quantity| over the values that are neither zero nor NaN nor Inf.
+
+    Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
+    must not be. The scale of a map without such values is 0.
+    """
+    size = np.abs(quantity[np.isfinite(quantity) & (quantity != 0)], dtype=np.float64)
+    return float(np.percentile(size, clip)) if size.size else 0.0
+
+
+def _magnitude(g: Floats) -> Floats:
+    return _sum(np.abs(g))
+
+
+def _sum(g: Floats) -> Floats:
+    total: Floats = g.sum(axis=0)
+    return total
+
+
+def _sequential(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+    return palette.sequential(t)
+
+
+def _diverging(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+    return palette.diverging(t)
+
+
+def _gray(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+    return _bytes(np.repeat(t[..., None], 3, axis=-1))
+
+
+def _rgb(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+    channels = t if len(t) == 3 else np.broadcast_to(t.mean(axis=0), (3, *t.shape[1:]))
+    return _bytes(0.5 + 0.5 * np.moveaxis(channels, 0, -1))
+
+
+def _overlay(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+    # The picture recedes to dim gray, so that every hue in the result is the map's. The square
+    # root lets weak parts of the map show.
+    backdrop = 0.75 * (shown @ np.array([0.299, 0.587, 0.114]))[..., None]
+    weight = 0.9 * np.sqrt(t)[..., None]
+    blend: Bytes = np.round(backdrop * (1 - weight) + palette.sequential(t) * weight).astype(
+        np.uint8
+    )
+    return blend
+
+
+def _bytes(unit: NDArray[np.floating]) -> Bytes:
+    return np.round(255 * unit).astype(np.uint8)
+
+
+VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View("heatmap", "Σ|g| over the channels, sequential colours", _magnitude, _sequential),
+        View("signed", "Σg over the channels, diverging colours, zero neutral", _sum, _diverging),
+        View(
+            "rgb",
+            "each channel of g around mid-gray (the mean, unless there are three)",
+            lambda g: g,
+            _rgb,
+        ),
+        View(
+            "positive",
+            "where more would raise the output: max(Σg, 0)",
+            lambda g: np.maximum(_sum(g), 0),
+            _sequential,
+        ),
+        View(
+            "negative",
+            "where more would lower the output: max(−Σg, 0)",
+            lambda g: np.maximum(-_sum(g), 0),
+            _sequential,
+        ),
+        View("gray", "as heatmap, in gray", _magnitude, _gray),
+        View("overlay", "the heatmap over the input that the model saw", _magnitude, _overlay),
+    )
+}
+"""Every view, by name, in the order of the documentation."""

@@ -1,0 +1,38 @@
+"""From a file that was found to what the pass and the pictures need of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradviz.heatmap.views import Bytes
+from gradviz.image.find import Source
+from gradviz.image.prepare import Prepared, as_shown, prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture, read_image
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image that is ready for the model."""
+
+    name: str
+    prepared: Prepared
+    bgr: bool = False
+    """Whether its channels are in the order blue, green, red."""
+
+
+def load(source: Source, preprocess: Preprocess) -> Named:
+    """Read an image file and make it the tensor that enters the model."""
+    prepared = prepare(_read(source, preprocess), preprocess)
+    return Named(source.name, prepared, preprocess.channels == "bgr")
+
+
+def photo(source: Source, preprocess: Preprocess) -> Bytes:
+    """The whole image file, upright, uint8 RGB [H, W, 3]."""
+    return as_shown(_read(source, preprocess).pixels)
+
+
+def _read(source: Source, preprocess: Preprocess) -> Picture:
+    return read_image(
+        source.path, background=preprocess.background, max_pixels=preprocess.max_pixels
+    )

@@ -1,0 +1,129 @@
+"""One outcome becomes files in the run's folder and a line of results.jsonl."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gradviz.backward.methods import METHODS
+from gradviz.errors import one_line
+from gradviz.heatmap.colours import Palette
+from gradviz.heatmap.draw import draw
+from gradviz.heatmap.views import VIEWS
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess
+from gradviz.run.images import load, photo
+from gradviz.run.result import Failure, Outcome, Saliency
+from gradviz.run.settings import Settings
+from gradviz.run.store import Line, Store
+
+def seed_folders(specs: Sequence[str]) -> dict[str, str]:
+    """The folder name of each spec; specs that would share one get a piece of their hash."""
+    plain = {spec: re.sub(r"[^A-Za-z0-9._-]", "-", spec) for spec in specs}
+    users = Counter(plain.values())
+    return {
+        spec: name
+        if users[name] == 1
+        else f"{name}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+        for spec, name in plain.items()
+    }
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes what a run's settings ask for."""
+
+    store: Store
+    settings: Settings
+    preprocess: Preprocess
+    palette: Palette
+    folders: Mapping[str, str]
+    """The folder of each seed; that of a default seed is found when it comes."""
+    sources: Mapping[str, Source]
+    """The images by name."""
+
+    def line(self, outcome: Outcome) -> Line:
+        """Write the outcome's files; pictures wait where their scale is shared."""
+        if isinstance(outcome, Failure):
+            return _failure(outcome)
+        files = {}
+        if self.settings.array == "npy":
+            name = outcome.method.writes
+            files[name] = self._place(outcome, f"{name}.npy")
+            self.store.save(files[name], partial(np.save, arr=outcome.array))
+        line = {
+            "image": outcome.image,
+            "seed": outcome.seed,
+            "status": "ok",
+            "files": files,
+            "output_shape": outcome.output_shape,
+            "score": outcome.score,
+            "stats": outcome.stats,
+            "scales": {
+                view: self._scale(outcome, view)
+                for view in dict.fromkeys(("heatmap", *self.settings.views))
+            },
+            "warnings": outcome.warnings,
+        }
+        return line if self.settings.scale == "shared" else self._with_pictures(outcome, line)
+
+    def redrawn(self, line: Line) -> Line:
+        """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
+        method = METHODS[self.settings.method]
+        image = load(self.sources[line["image"]], self.preprocess)
+        result = Saliency(
+            image=line["image"],
+            seed=line["seed"],
+            method=method,
+            array=self.store.array(line["files"][method.writes]),
+            output_shape=tuple(line["output_shape"]),
+            score=line["score"],
+            prepared=image.prepared,
+            bgr=image.bgr,
+        )
+        return self._with_pictures(result, line)
+
+    def _with_pictures(self, result: Saliency, line: Line) -> Line:
+        in_image = self.settings.frame == "image"
+        source = self.sources[result.image]
+        backdrop = photo(source, self.preprocess) if in_image else result.prepared.shown
+        files = {}
+        for view in self.settings.views:
+            picture = draw(
+                result.colour_array,
+                VIEWS[view],
+                line["scales"][view],
+                self.palette,
+                backdrop,
+                result.prepared.frame if in_image else None,
+            )
+            files[view] = self._place(result, f"{view}.png")
+            self.store.save(files[view], partial(picture.save, format="PNG"))
+        return {
+            **line,
+            "files": {**line["files"], **files},
+            "stats": {**line["stats"], "scale": line["scales"]["heatmap"]},
+        }
+
+    def _scale(self, result: Saliency, view: str) -> float:
+        scale = self.settings.scale
+        return scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
+
+    def _place(self, result: Saliency, name: str) -> str:
+        folder = self.folders.get(result.seed) or seed_folders([result.seed])[result.seed]
+        return f"{result.image}/{folder}/{name}"
+
+
+def _failure(failure: Failure) -> Line:
+    return {
+        "image": failure.image,
+        "seed": failure.seed,
+        "status": "error",
+        "error": {"type": type(failure.error).__name__, "message": one_line(failure.error)},
+    }

@@ -1,0 +1,102 @@
+"""What comes out for one image and one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from gradviz.backward.methods import Method
+from gradviz.errors import GradvizError
+from gradviz.heatmap.colours import Palette, load_palette
+from gradviz.heatmap.draw import draw
+from gradviz.heatmap.views import CLIP, VIEWS, Floats, scale_of
+from gradviz.image.prepare import Prepared
+
+@dataclass(frozen=True)
+class Saliency:
+    """The gradient or attribution of one image under one seed."""
+
+    image: str
+    """The image's name: its path relative to the folder or glob that was given."""
+    seed: str
+    """The seed's spec."""
+    method: Method
+    array: Floats
+    """float32 [C, h, w], of the tensor that entered the model."""
+    output_shape: tuple[int, ...]
+    """The shape of the model's output for this image, without the batch axis."""
+    score: float
+    """⟨v, y⟩, the number that was differentiated."""
+    prepared: Prepared
+    """What entered the model, as tensor and as picture, and the map back to the file's pixels."""
+    bgr: bool = False
+    """Whether the array's channels are in the order blue, green, red."""
+
+    @cached_property
+    def colour_array(self) -> Floats:
+        """The array with its channels in the picture's order, as views draw it."""
+        return self.array[::-1] if self.bgr else self.array
+
+    @cached_property
+    def stats(self) -> dict[str, float]:
+        """`min`, `max`, `abs_mean`, `l2`, `zero_fraction` of the finite values; `nonfinite` counts
+        the others."""
+        finite = self.array[np.isfinite(self.array)].astype(np.float64)
+        if not finite.size:
+            finite = np.full(1, np.nan)
+        return {
+            "min": float(finite.min()),
+            "max": float(finite.max()),
+            "abs_mean": float(np.abs(finite).mean()),
+            "l2": float(np.linalg.norm(finite)),
+            "zero_fraction": float((finite == 0).mean()),
+            "nonfinite": int(self.array.size - np.isfinite(self.array).sum()),
+        }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the pictures must know."""
+        found = []
+        if broken := self.stats["nonfinite"]:
+            found.append(
+                f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "
+                "they are painted green and left out of the statistics"
+            )
+        if not self.array.any():
+            found.append(
+                f"the {self.method.writes} is zero everywhere: the seeded output does not react "
+                "to small changes of this image; the picture is blank"
+            )
+        return tuple(found)
+
+    def scale(self, view: str = "heatmap", clip: float = CLIP) -> float:
+        """The `clip` percentile of what `view` draws, over its values that are not zero."""
+        return scale_of(VIEWS[view].quantity(self.colour_array), clip)
+
+    def picture(
+        self, view: str = "heatmap", scale: float | None = None, palette: Palette | None = None
+    ) -> Image.Image:
+        """Draw one view at the input's resolution; `scale` gets the strongest colour."""
+        return draw(
+            self.colour_array,
+            VIEWS[view],
+            self.scale(view) if scale is None else scale,
+            palette or load_palette(),
+            self.prepared.shown,
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is nothing for an image and a seed."""
+
+    image: str
+    seed: str | None
+    """None where the failure has nothing to do with the seed."""
+    error: GradvizError
+
+
+Outcome = Saliency | Failure

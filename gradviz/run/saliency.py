@@ -1,0 +1,152 @@
+"""A saliency run: many images in batches, results kept as they are done."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from gradviz.backward.methods import METHODS, Method
+from gradviz.backward.seeds import Seed
+from gradviz.errors import ImageError
+from gradviz.heatmap.colours import load_palette
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.model.model import Model
+from gradviz.run.explain import explain
+from gradviz.run.images import load
+from gradviz.run.record import Recorder, seed_folders
+from gradviz.run.result import Failure, Outcome
+from gradviz.run.settings import Settings
+from gradviz.run.store import Line, Store
+from gradviz.version import VERSION
+
+Batch = Sequence[Source]
+
+
+def cut(sources: Sequence[Source], size: int) -> list[Batch]:
+    """The batches of a run, always cut from the whole list.
+
+    They are computed or skipped as a whole, because the same image in a batch of another size
+    gives slightly other numbers.
+    """
+    return [sources[start : start + size] for start in range(0, len(sources), size)]
+
+
+def outcomes(
+    model: Model,
+    batches: Iterable[Batch],
+    preprocess: Preprocess,
+    seeds: Sequence[Seed],
+    method: Method,
+) -> Iterator[Outcome]:
+    """The gradients of all images under all seeds, batch by batch, failures among them."""
+    for batch in batches:
+        ready = []
+        for source in batch:
+            try:
+                ready.append(load(source, preprocess))
+            except ImageError as error:
+                specs = [seed.spec for seed in seeds] or [None]
+                yield from (Failure(source.name, spec, error) for spec in specs)
+        yield from explain(model, ready, seeds, method)
+
+
+def describe(
+    model: Model,
+    sources: Sequence[Source],
+    preprocess: Preprocess,
+    settings: Settings,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """The content of run.json: everything needed to run it again."""
+    return {
+        "schema": 1,
+        "kind": "saliency",
+        "command": list(command),
+        "versions": {
+            "gradviz": VERSION,
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+        },
+        "model": model.describe(),
+        "preprocess": as_dict(preprocess),
+        "settings": asdict(settings),
+        "images": [source.name for source in sources],
+    }
+
+
+def run(
+    model: Model,
+    sources: Sequence[Source],
+    preprocess: Preprocess,
+    seeds: Sequence[Seed],
+    settings: Settings,
+    store: Store,
+    command: Sequence[str] = (),
+    resume: bool = False,
+) -> Iterator[Line]:
+    """Explain every image, keep what comes out, and yield each line of results.jsonl.
+
+    Raises:
+        UsageError: the folder holds another run, or the disk refuses.
+    """
+    recorder = Recorder(
+        store,
+        settings,
+        preprocess,
+        load_palette(settings.colormap),
+        seed_folders([seed.spec for seed in seeds]),
+        {source.name: source for source in sources},
+    )
+    batches = cut(sources, settings.batch_size)
+    record = describe(model, sources, preprocess, settings, command)
+    if resume:
+        whole = store.resume(record, volatile={"command"})
+        batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
+        store.replace(kept)
+        yield from kept
+    else:
+        store.begin(record)
+    for outcome in outcomes(model, batches, preprocess, seeds, METHODS[settings.method]):
+        line = recorder.line(outcome)
+        store.append(line)
+        yield line
+    if settings.scale == "shared":
+        store.replace(_share_scales(store.lines(), recorder))
+
+
+def _unfinished(
+    batches: Sequence[Batch], whole: Iterable[Line], results_per_image: int
+) -> tuple[list[Batch], list[Line]]:
+    """The batches that lack a result, and the lines of those that lack none."""
+    lines = defaultdict(list)
+    for line in whole:
+        lines[line["image"]].append(line)
+    left, kept = [], []
+    for batch in batches:
+        if all(len(lines[source.name]) == results_per_image for source in batch):
+            kept.extend(line for source in batch for line in lines[source.name])
+        else:
+            left.append(batch)
+    return left, kept
+
+
+def _share_scales(lines: Sequence[Line], recorder: Recorder) -> Iterator[Line]:
+    """Draw every result of a seed on one scale: the largest of its images' own."""
+    largest: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for line in lines:
+        for view, scale in line.get("scales", {}).items():
+            key = line["seed"], view
+            largest[key] = max(largest[key], scale)
+    for line in lines:
+        if line["status"] == "ok":
+            shared = {view: largest[line["seed"], view] for view in line["scales"]}
+            yield recorder.redrawn({**line, "scales": shared})
+        else:
+            yield line
+

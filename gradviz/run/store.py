@@ -1,0 +1,215 @@
+"""The folder of a run: run.json, results.jsonl, and the files that they name.
+
+Every file is written beside its place under a temporary name and moved there when it is whole, so
+whoever reads the folder, also after a crash, sees finished files only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+
+RUN = "run.json"
+RESULTS = "results.jsonl"
+
+Line = dict[str, Any]
+"""One line of results.jsonl."""
+
+
+def strict_json(value: object, indent: int | None = None) -> str:
+    """JSON without the bare NaN and Infinity that Python would write: they become null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=indent)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+class Store:
+    """One run's folder. Nothing is created before `begin` or `resume`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def check(self, *, overwrite: bool, resume: bool) -> None:
+        """Notice an unusable folder early.
+
+        Raises:
+            UsageError: the folder cannot be written, or holds results that nobody gave up.
+        """
+        place = next(path for path in (self.out, *self.out.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
+        if not (overwrite or resume) and any(line["status"] == "ok" for line in self.lines()):
+            raise UsageError(
+                f"{self.out}: holds the results of a run; give --overwrite to replace them, "
+                "--resume to finish them, or another -o"
+            )
+
+    def begin(self, run: Mapping[str, Any]) -> None:
+        """Start a run, taking away what an earlier run wrote here, and nothing else."""
+        with _disk(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        for line in self.lines():
+            for name in line.get("files", {}).values():
+                self._remove(name)
+        for path in self._results():
+            with _disk(path):
+                path.unlink()
+        self.save(RUN, lambda file: file.write((strict_json(run, indent=2) + "\n").encode()))
+
+    def resume(self, run: Mapping[str, Any], volatile: Collection[str]) -> list[Line]:
+        """Go on with the run that is here, or begin one.
+
+        Args:
+            run: what is to be run now.
+            volatile: the keys of run.json that may differ.
+
+        Returns:
+            the results that are whole: their files are all there.
+
+        Raises:
+            UsageError: the folder holds the results of another run.
+        """
+        if not (self.out / RUN).exists():
+            self.begin(run)
+            return []
+        now = json.loads(strict_json(run))
+        fixed = [{k: v for k, v in each.items() if k not in volatile} for each in (self.run(), now)]
+        if different := list(_differences(*fixed)):
+            raise UsageError(
+                f"{self.out}: holds another run ({'; '.join(different[:3])}); "
+                "repeat its command to resume it, or choose another -o"
+            )
+        return [
+            line
+            for line in self.lines()
+            if line["status"] == "ok"
+            and all((self.out / name).is_file() for name in line["files"].values())
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """The content of run.json."""
+        with _disk(self.out / RUN):
+            text = (self.out / RUN).read_text(encoding="utf-8")
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            raise UsageError(f"{self.out / RUN}: not a run's record; choose another -o")
+        return content
+
+    def save(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """Write one file, whole or not at all.
+
+        Args:
+            name: its path relative to the folder.
+            write: writes the content to the file that it is given.
+        """
+        place = self.out / name
+        unfinished = place.with_name(f".{place.name}.part")
+        with _disk(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with unfinished.open("wb") as file:
+                    write(file)
+                unfinished.replace(place)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Read an array back."""
+        with _disk(self.out / name):
+            content: NDArray[np.float32] = np.load(self.out / name, allow_pickle=False)
+            return content
+
+    def append(self, line: Line) -> None:
+        """Add one result to results.jsonl."""
+        with _disk(self.out / RESULTS), (self.out / RESULTS).open("ab") as file:
+            file.write((strict_json(line) + "\n").encode())
+
+    def replace(self, lines: Iterable[Line]) -> None:
+        """Write results.jsonl anew."""
+        text = "".join(strict_json(line) + "\n" for line in lines)
+        self.save(RESULTS, lambda file: file.write(text.encode()))
+
+    def lines(self) -> list[Line]:
+        """The results of all shards in the order of the images, each as its JSON object.
+
+        A last line that a crash cut short is left out.
+        """
+        return sorted(
+            (line for path in self._results() for line in _read_lines(path)),
+            key=lambda line: line["image"],
+        )
+
+    def _results(self) -> list[Path]:
+        return sorted(self.out.glob("results*.jsonl"))
+
+    def _remove(self, name: str) -> None:
+        place = self.out / name
+        if not place.resolve().is_relative_to(self.out.resolve()):
+            raise UsageError(f"{self.out / RESULTS}: names {name}, which is outside the folder")
+        with _disk(place):
+            place.unlink(missing_ok=True)
+            for folder in place.parents:
+                if folder == self.out or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+
+def _read_lines(path: Path) -> Iterator[Line]:
+    with _disk(path):
+        rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, row in enumerate(rows, 1):
+        try:
+            line = json.loads(row)
+            line["image"], line["status"]
+        except (json.JSONDecodeError, TypeError, KeyError):
+            if number == len(rows):
+                return
+            raise UsageError(
+                f"{path}:{number}: not a result; give --overwrite or choose another -o"
+            ) from None
+        yield line
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from (f"{key}.{rest}" for rest in _differences(old, new))
+        elif old != new:
+            lists = isinstance(old, list) or isinstance(new, list)
+            yield f"{key} differ" if lists else f"{key} was {old}, is {new}"
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Say what the disk refused as the user's problem that it is."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,82 @@
+"""The support matrix: which format of model can do what, and why not where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gradviz.errors import UsageError
+from gradviz.model.format import Format
+
+
+class Capability(Enum):
+    """What a user may ask of a model; the value is how messages and the docs call it."""
+
+    WITHOUT_TRUST = "loading without --trust"
+    GRADIENT = "gradient"
+    SEEDS = "several seeds from one pass"
+    ANY_BATCH = "any batch size"
+    ANY_SIZE = "any input size"
+    FLOAT64 = "float64"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True)
+class Support:
+    """One cell of the matrix."""
+
+    supported: bool
+    reason: str = ""
+    """Why it is refused, and the way out; empty where it is supported."""
+
+
+_CONSTANTS = "its weights are float32 constants: save the model before torch.jit.freeze"
+_FIXED = "its shapes are those of the export, but for axes that dynamic_shapes left open"
+
+_REFUSED: dict[tuple[Format, Capability], str] = {
+    (Format.PICKLED, Capability.WITHOUT_TRUST): "unpickling a module runs code that the file names",
+    (Format.EXPORTED, Capability.WITHOUT_TRUST): "torch.export.load unpickles parts of the file",
+    (Format.FROZEN, Capability.FLOAT64): _CONSTANTS,
+    (Format.FROZEN, Capability.BFLOAT16): _CONSTANTS,
+    (Format.FROZEN, Capability.FLOAT16): _CONSTANTS,
+    (Format.EXPORTED, Capability.ANY_BATCH): _FIXED,
+    (Format.EXPORTED, Capability.ANY_SIZE): _FIXED,
+}
+"""Every refusal there is; all other cells are supported."""
+
+
+def support(format: Format, capability: Capability) -> Support:
+    """Whether models of `format` have `capability`, with the reason where they do not."""
+    reason = _REFUSED.get((format, capability), "")
+    return Support(not reason, reason)
+
+
+def refuse(format: Format, capability: Capability, where: str) -> None:
+    """Do nothing if models of `format` have `capability`.
+
+    Args:
+        where: what the message begins with, such as the model's path.
+
+    Raises:
+        UsageError: they do not; the message gives the matrix's reason.
+    """
+    cell = support(format, capability)
+    if not cell.supported:
+        raise UsageError(f"{where}: a {format.value} has no {capability.value}: {cell.reason}")
+
+
+def as_markdown() -> str:
+    """The matrix as a Markdown table, one row per format, with the reasons as numbered notes."""
+    reasons = list(dict.fromkeys(_REFUSED.values()))
+    lines = [
+        "| format | " + " | ".join(capability.value for capability in Capability) + " |",
+        "|---|" + "---|" * len(Capability),
+    ]
+    for format in Format:
+        cells = (support(format, capability) for capability in Capability)
+        marks = ("yes" if c.supported else f"no ({reasons.index(c.reason) + 1})" for c in cells)
+        lines.append(f"| {format.value} | " + " | ".join(marks) + " |")
+    lines.append("")
+    lines += (f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    return "\n".join(lines) + "\n"
