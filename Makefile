@@ -1,0 +1,34 @@
+# Every target works on a fresh clone: the environment is made when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := gradviz-out/demo
+
+.PHONY: demo test lint bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/gradviz saliency sample_models/depth.ts 'sample_images/room_*' \
+	    --seed ones --seed pixel:64,48 -o $(DEMO)/depth --overwrite
+	$(BIN)/gradviz saliency sample_models/shapes.yaml 'sample_images/shapes_*' \
+	    --seed top --seed class:triangle --view overlay --view signed -o $(DEMO)/shapes --overwrite
+	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes"
+
+test: lint
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) gradviz-out build *.egg-info

@@ -1,0 +1,7 @@
+"""Run every benchmark: `make bench`."""
+
+from __future__ import annotations
+
+from benchmarks import startup
+
+startup.main()
