@@ -26,8 +26,9 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     """Print the median over `ROUNDS` of each command, taken in turns."""
-    rounds = [{name: seconds(arguments) for name, arguments in COMMANDS.items()}
-              for _ in range(ROUNDS)]
+    rounds = [
+        {name: seconds(arguments) for name, arguments in COMMANDS.items()} for _ in range(ROUNDS)
+    ]
     for name in COMMANDS:
         print(f"{name:28} {median(each[name] for each in rounds):6.3f} s")
     print(f"limit for gradviz --help     {LIMIT_S:6.3f} s")

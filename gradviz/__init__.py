@@ -1,8 +1,8 @@
 """See what a trained vision model's gradients look like.
 
-    model = gradviz.load_model("depth.ts")
-    for result in gradviz.saliency(model, "room.png", "pixel:64,48"):
-        result.picture("overlay").save("overlay.png")
+model = gradviz.load_model("depth.ts")
+for result in gradviz.saliency(model, "room.png", "pixel:64,48"):
+    result.picture("overlay").save("overlay.png")
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "class",
-            "K",
+            "K|NAME",
             "1 on class K, a number or a name; on a dense output, channel K everywhere",
             _PLANES,
             _class,

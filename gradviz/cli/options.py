@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -28,9 +29,9 @@ def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
 
 if TYPE_CHECKING:
     MethodName = ViewName = str
-else:  # Typer offers and checks the names of a Literal, which a type checker cannot compute.
-    MethodName = Literal[tuple(METHODS)]
-    ViewName = Literal[tuple(VIEWS)]
+else:  # Typer offers and checks the names; a type checker cannot compute them.
+    MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+    ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
 
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
@@ -102,9 +103,9 @@ class InputOptions:
     mean: Annotated[
         str | None, _input("--mean", metavar="A,B,C", help="Subtracted from each channel.")
     ] = None
-    std: Annotated[
-        str | None, _input("--std", metavar="A,B,C", help="Divides each channel.")
-    ] = None
+    std: Annotated[str | None, _input("--std", metavar="A,B,C", help="Divides each channel.")] = (
+        None
+    )
     range: Annotated[
         str | None,
         _input("--range", metavar="LOW,HIGH", help="What black and white become. [default: 0,1]"),

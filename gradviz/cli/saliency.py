@@ -53,8 +53,8 @@ def saliency(
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = Settings(
             seeds=tuple(seed.spec for seed in seeds),
-            method=backward.method,
-            views=tuple(dict.fromkeys(output.view or Settings.views)),
+            method=str(backward.method),
+            views=tuple(dict.fromkeys(str(view) for view in output.view or Settings.views)),
             array=output.array,
             colormap=output.colormap,
             clip=output.clip,
@@ -77,7 +77,7 @@ def saliency(
                     f"{model}: was exported for batches of {loaded.batch}; leave out --batch-size"
                 )
             settings = replace(settings, batch_size=loaded.batch)
-        say.detail(f"model: {loaded.summary()}")
+        say.detail(f"model: {strict_json(loaded.describe())}")
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
         say.detail(f"settings: {strict_json(vars(settings))}")
 
@@ -104,7 +104,12 @@ def saliency(
             f" ({found.ignored} other files ignored); see {output.out}"
         )
         if message_options.json:
-            document = {"schema": 1, "kind": "saliency", "run": store.run(), "results": store.lines()}
+            document = {
+                "schema": 1,
+                "kind": "saliency",
+                "run": store.run(),
+                "results": store.lines(),
+            }
             print(strict_json(document, indent=2))
         elif not message_options.quiet:
             for line in store.lines():

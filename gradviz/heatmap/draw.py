@@ -32,7 +32,7 @@ def draw(
         an RGB picture of w×h, or W×H with a frame. NaN and Inf are painted in `NONFINITE`.
     """
     quantity = view.quantity(g)
-    broken = ~np.isfinite(g).all(axis=0)
+    broken = np.asarray(~np.isfinite(g).all(axis=0))
     t = np.zeros_like(quantity)
     if scale > 0:
         t = np.clip(np.where(np.isfinite(quantity), quantity, 0) / scale, -1, 1, dtype=np.float32)

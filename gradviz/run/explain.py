@@ -42,7 +42,12 @@ def explain(
 
 
 def _pull_back(
-    model: Model, group: Sequence[Named], x: Tensor, y: Tensor, seeds: Sequence[Seed], method: Method
+    model: Model,
+    group: Sequence[Named],
+    x: Tensor,
+    y: Tensor,
+    seeds: Sequence[Seed],
+    method: Method,
 ) -> Iterator[Outcome]:
     output = y.detach()
     seeds = seeds or (default_seed(output[0]),)

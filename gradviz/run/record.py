@@ -23,6 +23,7 @@ from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 
+
 def seed_folders(specs: Sequence[str]) -> dict[str, str]:
     """The folder name of each spec; specs that would share one get a piece of their hash."""
     plain = {spec: re.sub(r"[^A-Za-z0-9._-]", "-", spec) for spec in specs}

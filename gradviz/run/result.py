@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from gradviz.backward.methods import Method
+from gradviz.backward.seeds import Seed
 from gradviz.errors import GradvizError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import CLIP, VIEWS, Floats, scale_of
 from gradviz.image.prepare import Prepared
+
 
 @dataclass(frozen=True)
 class Saliency:
@@ -100,3 +103,9 @@ class Failure:
 
 
 Outcome = Saliency | Failure
+
+
+def failures(image: str, seeds: Sequence[Seed], error: GradvizError) -> Iterator[Failure]:
+    """The failure of an image under every seed, or under the default one."""
+    for seed in seeds or (None,):
+        yield Failure(image, seed and seed.spec, error)

@@ -149,4 +149,3 @@ def _share_scales(lines: Sequence[Line], recorder: Recorder) -> Iterator[Line]:
             yield recorder.redrawn({**line, "scales": shared})
         else:
             yield line
-

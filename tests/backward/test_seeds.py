@@ -123,7 +123,7 @@ def test_a_seed_that_does_not_fit_says_what_would(spec: str, y: Tensor, message:
         ("pixel:1.5,2", "write it as pixel:X,Y[,C]"),
         ("region:1,2,3", "write it as region:X0,Y0,X1,Y1[,C]"),
         ("top:first", "write it as top[:N]"),
-        ("class:", "write it as class:K"),
+        ("class:", "write it as class:K|NAME"),
         ("tensor:absent.npy", "absent.npy"),
         ("mask:absent.png", "absent.png"),
     ],
@@ -205,7 +205,7 @@ def test_the_default_follows_the_output() -> None:
 def test_forms_read_as_the_contract_writes_them() -> None:
     assert [kind.form for kind in KINDS.values()] == [
         "ones",
-        "class:K",
+        "class:K|NAME",
         "top[:N]",
         "predicted:K",
         "pixel:X,Y[,C]",

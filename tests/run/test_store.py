@@ -136,7 +136,9 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
         ({"images": ["x.png", "y.png"]}, "images differ"),
     ],
 )
-def test_resume_of_another_run_is_refused(store: Store, other: dict[str, Any], message: str) -> None:
+def test_resume_of_another_run_is_refused(
+    store: Store, other: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError) as error:
         store.resume({**RECORD, **other}, volatile=())
     assert message in str(error.value)

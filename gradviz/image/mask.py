@@ -1,0 +1,33 @@
+"""Read a mask: how much each place counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+from gradviz.image.array import array_format, read_array
+from gradviz.image.read import read_image
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""ITU-R BT.601 weights of red, green and blue."""
+
+
+def read_mask(path: Path) -> NDArray[np.float32]:
+    """The weights [H, W] in a file: an array's values as they are, a picture's levels in [0, 1].
+
+    Transparent parts of a picture count nothing.
+
+    Raises UsageError where the file cannot be read, or an array is not [H, W] or [1, H, W].
+    """
+    if array_format(path) is None:
+        pixels = read_image(path, background=(0, 0, 0)).pixels
+        return pixels[0] if len(pixels) == 1 else np.tensordot(_LUMA, pixels, 1)
+    weights = read_array(path)
+    if weights.ndim == 3 and len(weights) == 1:
+        weights = weights[0]
+    if weights.ndim != 2:
+        raise UsageError(f"{path}: a mask has the shape [H, W], not {list(weights.shape)}")
+    return weights.astype(np.float32)
