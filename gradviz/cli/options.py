@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -28,7 +28,8 @@ def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
 
 
 if TYPE_CHECKING:
-    MethodName = ViewName = str
+    MethodName: TypeAlias = str
+    ViewName: TypeAlias = str
 else:  # Typer offers and checks the names; a type checker cannot compute them.
     MethodName = StrEnum("MethodName", {name: name for name in METHODS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
@@ -90,7 +91,7 @@ class InputOptions:
         _input(
             "--preprocess",
             metavar="imagenet|none|FILE.yaml",
-            help="A whole recipe; the flags below win over it. [default: the model card's, or none]",
+            help="A whole recipe; the flags below win. [default: the model card's, or none]",
         ),
     ] = None
     resize: Annotated[
@@ -212,7 +213,7 @@ class MessageOptions:
 def flat(function: Callable[..., None]) -> Callable[..., None]:
     """Show Typer a function's option groups as one flat signature, and call it with the groups."""
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in groups:

@@ -23,10 +23,9 @@ def scale_from(text: str) -> Scale:
     Raises:
         UsageError: none of these.
     """
-    if text == "image" or text == "shared":
-        return text
+    named: dict[str, Scale] = {"image": "image", "shared": "shared"}
     try:
-        return float(text)
+        return named.get(text) or float(text)
     except ValueError:
         raise UsageError(f"--scale {text}: give image, shared or a number above 0") from None
 

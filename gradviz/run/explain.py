@@ -15,7 +15,7 @@ from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, SeedError
 from gradviz.model.model import Model
 from gradviz.run.images import Named
-from gradviz.run.result import Failure, Outcome, Saliency
+from gradviz.run.result import Failure, Outcome, Saliency, failures
 
 
 def explain(
@@ -35,8 +35,8 @@ def explain(
         try:
             y = model(x)
         except GradvizError as error:
-            specs = [seed.spec for seed in seeds] or [None]
-            yield from (Failure(image.name, spec, error) for image in group for spec in specs)
+            for image in group:
+                yield from failures(image.name, seeds, error)
         else:
             yield from _pull_back(model, group, x, y, seeds, method)
 

@@ -107,5 +107,5 @@ Outcome = Saliency | Failure
 
 def failures(image: str, seeds: Sequence[Seed], error: GradvizError) -> Iterator[Failure]:
     """The failure of an image under every seed, or under the default one."""
-    for seed in seeds or (None,):
-        yield Failure(image, seed and seed.spec, error)
+    specs: Sequence[str | None] = [seed.spec for seed in seeds] or [None]
+    yield from (Failure(image, spec, error) for spec in specs)

@@ -20,7 +20,7 @@ from gradviz.model.model import Model
 from gradviz.run.explain import explain
 from gradviz.run.images import load
 from gradviz.run.record import Recorder, seed_folders
-from gradviz.run.result import Failure, Outcome
+from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 from gradviz.version import VERSION
@@ -51,8 +51,7 @@ def outcomes(
             try:
                 ready.append(load(source, preprocess))
             except ImageError as error:
-                specs = [seed.spec for seed in seeds] or [None]
-                yield from (Failure(source.name, spec, error) for spec in specs)
+                yield from failures(source.name, seeds, error)
         yield from explain(model, ready, seeds, method)
 
 
@@ -127,7 +126,8 @@ def _unfinished(
     lines = defaultdict(list)
     for line in whole:
         lines[line["image"]].append(line)
-    left, kept = [], []
+    left: list[Batch] = []
+    kept: list[Line] = []
     for batch in batches:
         if all(len(lines[source.name]) == results_per_image for source in batch):
             kept.extend(line for source in batch for line in lines[source.name])

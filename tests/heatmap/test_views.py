@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,10 +15,14 @@ from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS, Floats, scale_of
 from gradviz.image.frame import Frame
 
-G: Floats = np.float32([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]])
+G: Floats = np.array([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]], np.float32)
 """Three channels of 2×2: Σ|g| is [[3, 4], [0, 8]], Σg is [[1, -4], [0, 8]]."""
 BLACK = np.zeros((2, 2, 3), np.uint8)
 PALETTE = load_palette()
+
+
+def floats(values: Iterable[float]) -> Floats:
+    return np.array(list(values), np.float32)
 
 
 def pixels(view: str, scale: float, g: Floats = G, backdrop: np.ndarray = BLACK) -> np.ndarray:
@@ -100,15 +106,15 @@ def test_what_is_not_finite_is_painted_so(view: str, value: float) -> None:
     clip=st.floats(1, 100),
 )
 def test_zeros_do_not_move_the_scale(values: list[float], zeros: int, clip: float) -> None:
-    alone = scale_of(np.float32(values), clip)
-    assert scale_of(np.float32([*values, *([0.0] * zeros), np.nan, np.inf]), clip) == alone
+    alone = scale_of(floats(values), clip)
+    assert scale_of(floats([*values, *([0.0] * zeros), np.nan, np.inf]), clip) == alone
     sizes = sorted(abs(value) for value in values if value)
     assert (sizes[0] <= alone <= sizes[-1]) if sizes else alone == 0
 
 
 def test_the_scale_is_a_percentile() -> None:
-    assert scale_of(np.float32(range(101)), 100) == 100
-    assert scale_of(np.float32(range(-100, 1)), 50) == pytest.approx(50.5)
+    assert scale_of(floats(range(101)), 100) == 100
+    assert scale_of(floats(range(-100, 1)), 50) == pytest.approx(50.5)
 
 
 def test_in_the_files_pixels_what_was_cropped_away_is_zero() -> None:
