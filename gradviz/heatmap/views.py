@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.heatmap.colours import Palette
+from gradviz.image.read import luma
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -72,7 +73,7 @@ def _rgb(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
 def _overlay(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
     # The picture recedes to dim gray, so that every hue in the result is the map's. The square
     # root lets weak parts of the map show.
-    backdrop = 0.75 * (shown @ np.array([0.299, 0.587, 0.114]))[..., None]
+    backdrop = 0.8 * luma(np.moveaxis(shown, -1, 0).astype(np.float32))[..., None]
     weight = 0.9 * np.sqrt(t)[..., None]
     blend: Bytes = np.round(backdrop * (1 - weight) + palette.sequential(t) * weight).astype(
         np.uint8

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import SeedError
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -10,8 +19,8 @@ class Frame:
     """The map between the pixels of the image file and those of the tensor that enters the model.
 
     The image is resized as a whole, then cropped. Coordinates are continuous: pixel `i` covers
-    `[i, i + 1)` and has its centre at `i + 0.5`. The image file's pixels are meant upright, as a
-    viewer shows them (EXIF orientation applied).
+    `[i, i + 1)` and has its centre at `i + 0.5`; x and u run to the right, y and v down. The image
+    file's pixels are meant upright, as a viewer shows them (EXIF orientation applied).
     """
 
     image: tuple[int, int]
@@ -22,3 +31,56 @@ class Frame:
     """Left and top edge of the crop, in resized pixels."""
     input: tuple[int, int]
     """Width and height of the input tensor."""
+
+    def to_input(self, x: int, y: int) -> tuple[float, float]:
+        """Where in the input tensor (u, v) the centre of the file's pixel (x, y) lies.
+
+        Raises SeedError for a pixel outside the image, or whose centre was cropped away.
+        """
+        return self._axis_to_input("x", x, 0), self._axis_to_input("y", y, 1)
+
+    def to_image(self, u: float, v: float) -> tuple[float, float]:
+        """Where in the file's image (x, y) the point (u, v) of the input tensor lies."""
+        x, y = (
+            (point + origin) * image / resized
+            for point, origin, image, resized in zip(
+                (u, v), self.origin, self.image, self.resized, strict=True
+            )
+        )
+        return x, y
+
+    def lookup(self) -> tuple[Indices, Indices]:
+        """The input column that holds the centre of each file column [W], and likewise rows [H].
+
+        -1 where the centre was cropped away.
+        """
+        return self._axis_lookup(0), self._axis_lookup(1)
+
+    def in_image(self, array: Array, fill: float) -> Array:
+        """`array` [..., h, w] of the input tensor's size, drawn in the file's pixels [..., H, W].
+
+        Each file pixel takes the value of the input pixel that holds its centre, and `fill` where
+        that was cropped away. The dtype stays.
+        """
+        columns, rows = self.lookup()
+        width, height = self.image
+        drawn = np.full((*array.shape[:-2], height, width), fill, dtype=array.dtype)
+        x, y = np.flatnonzero(columns >= 0), np.flatnonzero(rows >= 0)
+        drawn[..., y[:, None], x] = array[..., rows[y][:, None], columns[x]]
+        return drawn
+
+    def _axis_lookup(self, axis: int) -> Indices:
+        """In integers, so that a centre on the edge between two input pixels is in the second."""
+        image, resized = self.image[axis], self.resized[axis]
+        position = (2 * np.arange(image) + 1) * resized // (2 * image) - self.origin[axis]
+        return np.where((position >= 0) & (position < self.input[axis]), position, -1)
+
+    def _axis_to_input(self, name: str, pixel: int, axis: int) -> float:
+        image = self.image[axis]
+        kept = np.flatnonzero(self._axis_lookup(axis) >= 0)
+        if not 0 <= pixel < image:
+            raise SeedError(f"{name} = {pixel} lies outside the image; expected 0 to {image - 1}")
+        if pixel not in kept:
+            valid = f"expected {kept[0]} to {kept[-1]}" if len(kept) else "nothing of it is left"
+            raise SeedError(f"{name} = {pixel} was cropped away; {valid}, or crop less")
+        return (2 * pixel + 1) * self.resized[axis] / (2 * image) - self.origin[axis]

@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 
 from gradviz.errors import UsageError
 from gradviz.image.array import array_format, read_array
-from gradviz.image.read import read_image
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601 weights of red, green and blue."""
+from gradviz.image.read import luma, read_image
 
 
 def read_mask(path: Path) -> NDArray[np.float32]:
@@ -24,7 +21,7 @@ def read_mask(path: Path) -> NDArray[np.float32]:
     """
     if array_format(path) is None:
         pixels = read_image(path, background=(0, 0, 0)).pixels
-        return pixels[0] if len(pixels) == 1 else np.tensordot(_LUMA, pixels, 1)
+        return pixels[0] if len(pixels) == 1 else luma(pixels)
     weights = read_array(path)
     if weights.ndim == 3 and len(weights) == 1:
         weights = weights[0]

@@ -1,1 +1,122 @@
-"""How the pixels of a file become the tensor that enters the model."""
+"""How the pixels of a file become the tensor that enters the model: the recipe, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gradviz.errors import UsageError, one_line
+from gradviz.image.read import DEFAULT_MAX_PIXELS, WHITE
+
+
+def _number(value: object) -> object:
+    """A number from the command line's text; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
+
+
+def _size(value: object) -> object:
+    """`320x240` as its two numbers, `224` as its one."""
+    if isinstance(value, str) and "x" in value:
+        return [_number(part) for part in value.split("x")]
+    return _number(value)
+
+
+def _numbers(value: object) -> object:
+    """`0.5,0.5` as its numbers; a single number as a list of one."""
+    if isinstance(value, str):
+        return [_number(part) for part in value.split(",")]
+    return [value] if isinstance(value, int | float) else value
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not low < high:
+        raise ValueError(f"{low} is not below {high}")
+    return bounds
+
+
+# Strict: a bool is no number here, and 224.0 is no count of pixels.
+_Count = Annotated[int, Field(strict=True, gt=0)]
+_Level = Annotated[int, Field(strict=True, ge=0, le=255)]
+_Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Positive = Annotated[_Real, Field(gt=0)]
+
+Count = Annotated[_Count, BeforeValidator(_number)]
+Size = Annotated[_Count | tuple[_Count, _Count], BeforeValidator(_size)]
+Reals = Annotated[tuple[_Real, ...], Field(min_length=1), BeforeValidator(_numbers)]
+Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_numbers)]
+Bounds = Annotated[tuple[_Real, _Real], AfterValidator(_ascending), BeforeValidator(_numbers)]
+Colour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_numbers)]
+
+
+class Preprocess(BaseModel):
+    """What is done to an image before the model sees it, in the order of the fields.
+
+    A field's `description` says what its value must look like, in a card or as a flag.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_pixels: Count = Field(
+        default=DEFAULT_MAX_PIXELS, description="a number of pixels (200000000)"
+    )
+    """The largest width × height that is decoded, or resized to."""
+    background: Colour = Field(default=WHITE, description="R,G,B of 0 to 255 (255,255,255)")
+    """The colour behind transparent pixels."""
+    channels: Literal["rgb", "bgr", "gray"] = Field(default="rgb", description="rgb, bgr or gray")
+    """What the tensor's channels are: three in this order, or one of luma (ITU-R BT.601)."""
+    resize: Size | None = Field(
+        default=None, description="the shorter side (224) or WIDTHxHEIGHT (320x240)"
+    )
+    """The shorter side in pixels, the aspect kept and the longer side cut to whole pixels; or width
+    and height; None for the own size."""
+    multiple: Count | None = Field(default=None, description="a number of pixels (32)")
+    """Both sides, resized or own, are rounded to the nearest multiple of this, at least to one."""
+    crop: Size | None = Field(default=None, description="a side (224) or WIDTHxHEIGHT (320x240)")
+    """The side, or width and height, of the part in the centre that is kept; None for all."""
+    range: Bounds = Field(default=(0.0, 1.0), description="two rising numbers LOW,HIGH (0,255)")
+    """The values that black and white get, before `mean` and `std`."""
+    mean: Reals | None = Field(default=None, description="one number per channel (0.5,0.5,0.5)")
+    """Subtracted from each channel, in the tensor's order of channels."""
+    std: Positives | None = Field(
+        default=None, description="one number above 0 per channel (0.5,0.5,0.5)"
+    )
+    """Each channel is divided by it, after `mean`."""
+
+
+IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What classifiers trained on ImageNet expect."""
+
+
+def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:
+    """The recipe that a card, a file, `run.json` or the command line's text describes.
+
+    `where` names the origin in messages. Raises UsageError for an unknown key or a wrong value.
+    """
+    try:
+        return Preprocess.model_validate(dict(mapping))
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        raise UsageError(one_line(f"{where}: {_complaint(key, mapping)}")) from error
+
+
+def as_dict(preprocess: Preprocess) -> dict[str, Any]:
+    """The recipe as JSON-ready values, which `preprocess_from` reads back."""
+    return preprocess.model_dump(mode="json")
+
+
+def _complaint(key: str, mapping: Mapping[str, object]) -> str:
+    fields = Preprocess.model_fields
+    if key in fields:
+        return f"{key}: expected {fields[key].description}, got {mapping[key]!r}"
+    near = get_close_matches(key, fields, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(fields)}"
+    return f"unknown key {key}; {hint}"

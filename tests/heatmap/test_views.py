@@ -81,7 +81,7 @@ def test_rgb_of_other_channel_counts_is_their_mean() -> None:
 def test_overlay_is_the_dimmed_picture_where_the_map_is_zero() -> None:
     white = np.full((2, 2, 3), 255, np.uint8)
     found = pixels("overlay", 8, backdrop=white)
-    assert found[1, 0].tolist() == [191, 191, 191]
+    assert found[1, 0].tolist() == [204, 204, 204]
     assert np.abs(found[1, 1].astype(int) - PALETTE.sequential_table[-1]).max() < 25
 
 

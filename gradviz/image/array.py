@@ -1,0 +1,117 @@
+"""Read a file that holds one array: an image tensor, a mask or a cotangent."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+from gradviz.image.files import reading
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[Any]
+
+_ZIP = b"PK\x03\x04"
+_LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+"""A pickle of the number that `torch.save` put first before it wrote zip files."""
+_NUMPY = b"\x93NUMPY"
+
+
+def array_format(path: Path) -> str | None:
+    """`numpy`, `torch` or `safetensors`, told by the file's first bytes; None for anything else.
+
+    Raises UsageError where the file cannot be opened.
+    """
+    with reading(path), path.open("rb") as file:
+        head = file.read(16)
+        size = path.stat().st_size
+    if head.startswith(_NUMPY):
+        return "numpy"
+    if head.startswith((_ZIP, _LEGACY_TORCH)):
+        return "torch"
+    # A safetensors file is the length of its header in eight bytes, then the header, in JSON.
+    if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size:
+        return "safetensors"
+    return None
+
+
+def read_array(path: Path) -> Array:
+    """The one array in a `.npy`, `.pt`, `.pth` or `.safetensors` file, as it is.
+
+    The format is told by the content. Any shape; dtype bool, integer or float in the machine's
+    byte order; bfloat16 and 8-bit floats, which NumPy lacks, become float32. Nothing in the file
+    is executed.
+
+    Raises UsageError where the file cannot be read, or holds something else than one array.
+    """
+    name = array_format(path)
+    if name is None:
+        raise UsageError(
+            f"{path}: not an array; expected one tensor in a .npy, .pt or .safetensors file"
+        )
+    with reading(path):
+        array = _READERS[name](path)
+    if array.dtype.kind not in "biuf":
+        raise UsageError(
+            f"{path}: holds {array.dtype} values, expected bool, integers or floats; "
+            "convert them and save the array again"
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _numpy(path: Path) -> Array:
+    array: Array = np.load(path, allow_pickle=False)
+    return array
+
+
+def _torch(path: Path) -> Array:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        # Torch's own messages are long, and recommend to load the file unsafely.
+        raise UsageError(
+            f"{path}: expected one tensor, but the file is damaged or holds other objects; "
+            "write it with torch.save(tensor, path)"
+        ) from error
+    if not isinstance(content, torch.Tensor):
+        raise UsageError(
+            f"{path}: expected one tensor, got a {type(content).__name__}; "
+            "write it with torch.save(tensor, path)"
+        )
+    return _to_numpy(content)
+
+
+def _safetensors(path: Path) -> Array:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        if len(names) != 1:
+            raise UsageError(f"{path}: expected one tensor, got {len(names)}; save it on its own")
+        return _to_numpy(file.get_tensor(names[0]))
+
+
+def _to_numpy(tensor: torch.Tensor) -> Array:
+    import torch
+
+    known = (torch.float16, torch.float32, torch.float64)
+    if tensor.is_floating_point() and tensor.dtype not in known:
+        tensor = tensor.float()
+    array: Array = tensor.detach().numpy()
+    return array
+
+
+_READERS: dict[str, Callable[[Path], Array]] = {
+    "numpy": _numpy,
+    "torch": _torch,
+    "safetensors": _safetensors,
+}

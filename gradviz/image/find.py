@@ -1,0 +1,171 @@
+"""From the command line's arguments to the list of image files, each under its own name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image
+
+from gradviz.errors import UsageError
+
+_NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}
+"""Formats that Pillow recognises but has no decoder for: data and films beside the pictures."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file to work on."""
+
+    path: Path
+    """Where the file is."""
+    name: str
+    """Posix path relative to the folder or glob root given; the file name of a single file."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the arguments stand for."""
+
+    sources: tuple[Source, ...]
+    """The image files, sorted by name, never empty; no two share a name."""
+    ignored: int
+    """How many files in the folders are no pictures."""
+
+
+def find_images(arguments: Sequence[str], out: Path | None) -> Found:
+    """The image files that `arguments` (files, folders and globs) stand for.
+
+    An argument that exists is that path, even where it could be read as a glob. Folders are
+    searched recursively for the suffixes of Pillow's formats; hidden entries, `out` and folders
+    that hold a `run.json` are left out. A file that is named, by a glob too, always counts.
+    A file or folder that is reached twice, through a link too, counts once, under its first name.
+
+    Raises UsageError for an argument that matches nothing, for a folder that cannot be searched,
+    for two files of one name, and where no image is left.
+    """
+    walk = _Walk(out)
+    for argument in arguments:
+        try:
+            walk.add(argument)
+        except OSError as error:
+            place = error.filename or argument
+            raise UsageError(
+                f"{place}: cannot be searched ({error.strerror}); make it readable, or leave it out"
+            ) from error
+    sources = sorted(walk.sources.values(), key=lambda source: source.name)
+    for first, second in pairwise(sources):
+        if first.name == second.name:
+            raise UsageError(
+                f"{first.path} and {second.path} share the name {first.name}, so their results "
+                "would too; name a folder above both, or rename one"
+            )
+    if not sources:
+        raise UsageError(
+            f"no image found in {', '.join(arguments)} ({len(walk.ignored)} other files; the "
+            "output folder and folders with a run.json are not searched); name an image file"
+        )
+    return Found(tuple(sources), len(walk.ignored - walk.sources.keys()))
+
+
+class _Walk:
+    """Collects files; each is known by its real path, so links cannot loop or count twice."""
+
+    def __init__(self, out: Path | None) -> None:
+        self.sources: dict[str, Source] = {}
+        self.ignored: set[str] = set()
+        self._out = os.path.realpath(out) if out else None
+        self._searched: set[str] = set()
+
+    def add(self, argument: str) -> None:
+        path = Path(argument)
+        # Path("") is the current folder: an unset shell variable must not mean "all of this".
+        if argument and path.exists():
+            self._add(path, path if path.is_dir() else path.parent)
+            return
+        root, pattern = _split(path)
+        matches = list(self._matches(root, pattern)) if pattern and root.is_dir() else []
+        if not matches:
+            raise UsageError(
+                f"{argument!r}: no such file or folder, and a glob of nothing; check the path"
+            )
+        for match in matches:
+            self._add(match, root)
+
+    def _add(self, path: Path, root: Path) -> None:
+        """A path that was named: the file itself, or the pictures in the folder."""
+        if not path.is_dir():
+            self._take(path, root)
+            return
+        for file in self._files(path):
+            if file.suffix.lower() in _suffixes():
+                self._take(file, root)
+            else:
+                self.ignored.add(os.path.realpath(file))
+
+    def _take(self, path: Path, root: Path) -> None:
+        source = Source(path, path.relative_to(root).as_posix())
+        self.sources.setdefault(os.path.realpath(path), source)
+
+    def _files(self, folder: Path) -> Iterator[Path]:
+        """Every file under a folder."""
+        real = os.path.realpath(folder)
+        if real in self._searched or self._holds_results(folder):
+            return
+        self._searched.add(real)
+        for path in _visible(folder):
+            if path.is_dir():
+                yield from self._files(path)
+            else:
+                yield path
+
+    def _matches(self, folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
+        """The paths under a folder that match a glob, part by part.
+
+        Not the standard library's globs: those match hidden entries, follow links in circles, or
+        differ between versions of Python. `**` follows no links and enters no results.
+        """
+        if not pattern:
+            yield folder
+            return
+        part, rest = pattern[0], pattern[1:]
+        if part == "**":
+            if not self._holds_results(folder):
+                yield from self._matches(folder, rest)
+                for path in _visible(folder):
+                    if path.is_dir() and not path.is_symlink():
+                        yield from self._matches(path, pattern)
+            return
+        for path in sorted(folder.iterdir()) if part.startswith(".") else _visible(folder):
+            if fnmatchcase(path.name, part) and (path.is_dir() or not rest):
+                yield from self._matches(path, rest)
+
+    def _holds_results(self, folder: Path) -> bool:
+        return os.path.realpath(folder) == self._out or (folder / "run.json").exists()
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The entries of a folder that are not hidden, by name; links last, so real names win."""
+    entries = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(entries, key=lambda path: (path.is_symlink(), path.name))
+
+
+def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The longest prefix of a glob without magic characters, and the parts after it."""
+    for i, part in enumerate(path.parts):
+        if any(character in part for character in "*?["):
+            return Path(*path.parts[:i]), path.parts[i:]
+    return path, ()
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """Lower-case suffixes of the picture formats that Pillow can open."""
+    formats = Image.registered_extensions()
+    known = Image.OPEN.keys() - _NO_PICTURES
+    return frozenset(suffix for suffix, name in formats.items() if name in known)

@@ -1,0 +1,163 @@
+"""From a picture to the tensor that enters the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradviz.errors import ImageError, UsageError
+from gradviz.image.frame import Frame
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Floats, Picture, luma
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One image, ready for the model."""
+
+    tensor: torch.Tensor
+    """float32 [C,h,w] on the CPU, normalised."""
+    frame: Frame
+    """Where its pixels lie in the image file."""
+    shown: NDArray[np.uint8]
+    """uint8 [h,w,3]: the RGB picture that the model saw, before range, mean and std."""
+
+
+def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
+    """Choose channels, resize, crop, and normalise, in this order.
+
+    A gray picture becomes three equal channels for rgb and bgr. An array keeps its channels, unless
+    bgr or gray are asked for. The resize is bilinear with antialiasing, in float, and leaves an
+    image that already has the size untouched. The crop is centred, an odd rest rounded to even.
+
+    Raises ImageError where the image does not fit the recipe's sizes, UsageError where `mean`,
+    `std` or `channels` do not fit its channels.
+    """
+    where = f"{picture.path}: " if picture.path else ""
+    height, width = picture.pixels.shape[1:]
+    try:
+        frame = frame_of((width, height), preprocess)
+        pixels = picture.pixels
+        # An array says itself how many channels the model takes.
+        if picture.kind == "picture" or preprocess.channels != "rgb":
+            pixels = _channels(pixels, preprocess.channels)
+        pixels = _crop(_resize(pixels, frame), frame)
+        tensor = torch.from_numpy(_normalised(pixels, preprocess))
+    except UsageError as error:
+        raise type(error)(f"{where}{error}") from error
+    return Prepared(tensor, frame, as_shown(pixels))
+
+
+def as_shown(pixels: Floats) -> NDArray[np.uint8]:
+    """Pixels [C,h,w] as an RGB picture [h,w,3], clipped to [0, 1].
+
+    One channel is shown gray; of other counts than 1 and 3, the mean over the channels is shown,
+    stretched from black to white.
+    """
+    if len(pixels) not in (1, 3):
+        pixels = pixels.mean(axis=0, keepdims=True)
+        pixels = pixels - pixels.min()
+        pixels = pixels / (pixels.max() or 1)
+    levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
+    height, width = pixels.shape[1:]
+    return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
+
+
+def frame_of(image: tuple[int, int], preprocess: Preprocess) -> Frame:
+    """Where the input of an image of this width and height lies.
+
+    Raises ImageError where the crop is larger than the resized image, or that has more than
+    `max_pixels`.
+    """
+    resized = _resized(image, preprocess)
+    if resized[0] * resized[1] > preprocess.max_pixels:
+        raise ImageError(
+            f"{_by(image)} would be resized to {_by(resized)}, expected at most "
+            f"{preprocess.max_pixels} pixels; resize to less, or allow more with --max-pixels"
+        )
+    crop = _both(preprocess.crop) if preprocess.crop else resized
+    if crop[0] > resized[0] or crop[1] > resized[1]:
+        raise ImageError(
+            f"crop {_by(crop)} does not fit in the image, which is {_by(resized)} after the "
+            "resize; crop less or resize to more"
+        )
+    left, top = (round((side - kept) / 2) for side, kept in zip(resized, crop, strict=True))
+    return Frame(image, resized, (left, top), crop)
+
+
+def _resized(image: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    width, height = image
+    match preprocess.resize:
+        case int(shorter):
+            least = min(image)
+            # Cut to whole pixels as torchvision does, so that its models see what they know.
+            width, height = width * shorter // least, height * shorter // least
+        case (width, height):
+            pass
+    if step := preprocess.multiple:
+        # To the nearest, halves up, in integers: exact for any size.
+        width, height = (max(1, (2 * side + step) // (2 * step)) * step for side in (width, height))
+    return width, height
+
+
+def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _channels(pixels: Floats, channels: str) -> Floats:
+    """[C,H,W] as RGB or, for `gray`, luma; of other than 1 or 3 channels, as they are."""
+    count, height, width = pixels.shape
+    if count not in (1, 3):
+        if channels != "rgb":
+            raise UsageError(
+                f"channels {channels}: expected an image of 1 or 3 channels, got {count}; "
+                "leave --channels out"
+            )
+        return pixels
+    if channels != "gray":
+        return np.broadcast_to(pixels, (3, height, width))
+    return pixels if count == 1 else luma(pixels)[None]
+
+
+def _resize(pixels: Floats, frame: Frame) -> Floats:
+    if frame.resized == frame.image:
+        return pixels
+    # Pillow weighs in double precision; torch's float32 is off by up to 1/2500 at 4000 pixels.
+    planes = (Image.fromarray(plane) for plane in pixels)
+    return np.stack(
+        [np.asarray(plane.resize(frame.resized, Image.Resampling.BILINEAR)) for plane in planes]
+    )
+
+
+def _crop(pixels: Floats, frame: Frame) -> Floats:
+    (left, top), (width, height) = frame.origin, frame.input
+    return pixels[:, top : top + height, left : left + width]
+
+
+def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
+    if preprocess.channels == "bgr":
+        pixels = pixels[::-1]
+    low, high = preprocess.range
+    pixels = low + pixels * (high - low)
+    if preprocess.mean is not None:
+        pixels = pixels - _per_channel("mean", preprocess.mean, len(pixels))
+    if preprocess.std is not None:
+        pixels = pixels / _per_channel("std", preprocess.std, len(pixels))
+    return np.ascontiguousarray(pixels)
+
+
+def _per_channel(name: str, numbers: tuple[float, ...], channels: int) -> Floats:
+    if len(numbers) != channels:
+        raise UsageError(
+            f"{name} has length {len(numbers)}, expected {channels}, one number per channel of "
+            f"the tensor; change --{name} or --channels"
+        )
+    return np.array(numbers, np.float32).reshape(-1, 1, 1)

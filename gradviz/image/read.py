@@ -1,0 +1,205 @@
+"""Read an image file: upright pixels, channels first, nothing hidden and nothing clipped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from gradviz.errors import ImageError, UsageError
+from gradviz.image.array import Array, array_format, read_array
+from gradviz.image.files import reading
+
+Floats = NDArray[np.float32]
+
+WHITE = (255, 255, 255)
+DEFAULT_MAX_PIXELS = 200_000_000
+
+_ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
+"""The value of each dtype of an array file that stands for 1."""
+
+_KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
+"""How Pillow stretches pixels of these raw modes, but not the colour that is transparent."""
+
+_pillow = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The pixels of one image, upright, before any preprocessing."""
+
+    pixels: Floats
+    """[C,H,W]. Pictures: in [0, 1], C = 1 for gray and 3 (RGB) for colour. Arrays: any finite
+    values, any C."""
+    kind: Literal["picture", "array"]
+    """Whether a picture format was read, or an array as it is."""
+    path: Path | None = None
+    """The file, named in messages; None for pixels that come from no file."""
+
+
+def luma(rgb: Floats) -> Floats:
+    """The brightness [H,W] of RGB pixels [3,H,W], by the weights of ITU-R BT.601."""
+    return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), rgb, 1)
+
+
+def read_image(
+    path: Path,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Picture:
+    """Read any picture that Pillow can open, or one array [C,H,W], [1,C,H,W] or [H,W].
+
+    Pictures are turned upright by their EXIF orientation. Transparent ones are composited on
+    `background` (RGB, 0 to 255); a gray one stays gray only on a gray background. Gray levels of
+    16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of an animation, the
+    first frame is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
+    floats are taken as they are.
+
+    Raises ImageError where the file cannot be read, has no pixels or more than `max_pixels`
+    (width × height), or has values without a known range.
+    """
+    try:
+        if array_format(path) is None:
+            return Picture(_read_picture(path, background, max_pixels), "picture", path)
+        return Picture(_scaled(read_array(path), path, max_pixels), "array", path)
+    except ImageError:
+        raise
+    except UsageError as error:
+        raise ImageError(str(error)) from error
+
+
+def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Floats:
+    # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
+    # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
+    with reading(path, ImageError), _quiet_pillow(), path.open("rb") as file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError as error:
+            raise ImageError(
+                f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
+                ".safetensors file"
+            ) from error
+        with image:
+            _check_size(path, image.size, max_pixels)
+            key = _transparent_key(image)
+            values, alpha = _values(path, ImageOps.exif_transpose(image), key)
+    if alpha is None:
+        return values
+    on = np.asarray(background, np.float32).reshape(3, 1, 1) / np.float32(255)
+    if len(set(background)) == 1:
+        on = on[:1]
+    return values * alpha + on * (1 - alpha)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """No size limit but ours, and no warnings or log lines of Pillow's on stderr.
+
+    All three are settings of the whole process, hence the lock.
+    """
+    log, silence = logging.getLogger("PIL"), logging.NullHandler()
+    with _pillow, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        log.addHandler(silence)
+        try:
+            yield
+        finally:
+            log.removeHandler(silence)
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
+    """The one transparent colour [C] of a picture without an alpha channel, if it has one."""
+    key = image.info.get("transparency")
+    if key is None or image.mode not in ("1", "L", "RGB", "I;16"):
+        return None
+    raw_mode = image.tile[0].args if image.tile else None
+    scale = _KEY_SCALES.get(raw_mode, 1) if isinstance(raw_mode, str) else 1
+    return np.floor(np.atleast_1d(key) * scale)
+
+
+def _values(path: Path, image: Image.Image, key: Array | None) -> tuple[Floats, Floats | None]:
+    """Straight colours [C,H,W] in [0, 1] of an upright picture, and alpha [1,H,W] in [0, 1]."""
+    has_alpha = image.has_transparency_data and key is None
+    levels, white = _levels(path, image, has_alpha)
+    planes = np.ascontiguousarray(np.moveaxis(np.atleast_3d(levels), -1, 0), np.float32)
+    values = planes / np.float32(white)
+    if has_alpha:
+        return values[:-1], values[-1:]
+    if key is None:
+        return values, None
+    opaque = (planes != key.reshape(-1, 1, 1)).any(axis=0, keepdims=True)
+    return values, opaque.astype(np.float32)
+
+
+def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int]:
+    """A picture's levels [H,W] or [H,W,C], gray or RGB, alpha last, and the level of white."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ImageError(
+                f"{path}: gray levels from {levels.min()} to {levels.max()}, expected 0 to 65535; "
+                "save them as 16-bit gray, or as a float .npy array"
+            )
+        return levels, 65535
+    if image.mode == "F":
+        levels = np.asarray(image)
+        if not ((levels >= 0) & (levels <= 1)).all():
+            raise ImageError(
+                f"{path}: float levels from {levels.min():g} to {levels.max():g}, expected 0 to "
+                "1; save them as a .npy array, which is taken as it is"
+            )
+        return levels, 1
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    return np.asarray(image.convert(mode + "A" if has_alpha else mode)), 255
+
+
+def _scaled(array: Array, path: Path, max_pixels: int) -> Floats:
+    """An array file's content as float32 [C,H,W]."""
+    shape = list(array.shape)
+    if array.ndim == 2:
+        array = array[None]
+    elif array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 3:
+        raise ImageError(
+            f"{path}: shape {shape}, expected [C,H,W], [1,C,H,W] or [H,W]; save one image a file"
+        )
+    channels, height, width = array.shape
+    _check_size(path, (width, height * min(channels, 1)), max_pixels)
+    scale = _ARRAY_SCALES.get(array.dtype.name)
+    if scale is None:
+        raise ImageError(
+            f"{path}: {array.dtype.name} has no known range, expected uint8, uint16, bool or "
+            "float; convert the array"
+        )
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite: refused below
+        values = array.astype(np.float32) / np.float32(scale)
+    if not np.isfinite(values).all():
+        raise ImageError(
+            f"{path}: {np.count_nonzero(~np.isfinite(values))} values are NaN or infinite in "
+            "float32, expected finite numbers; replace them"
+        )
+    return values
+
+
+def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height == 0:
+        raise ImageError(f"{path}: {width}x{height} pixels, expected at least 1x1; save it again")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path}: {width}x{height} pixels, expected at most {max_pixels} in all; "
+            "allow more with --max-pixels"
+        )

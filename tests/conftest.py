@@ -1,0 +1,58 @@
+"""What every test may use: the command line, in this process, and the sample files."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+# Small networks spend their time on starting threads; and as many tests run at once as cores are.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).parent.parent
+
+Gradviz = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No colours and no wrapping, wherever the tests run."""
+    for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def gradviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gradviz]:
+    """Run `gradviz ARGUMENTS...` in an empty folder; a bug in gradviz fails the test."""
+    from gradviz.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str | Path) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of the sample models."""
+    return ROOT / "sample_models"
+
+
+@pytest.fixture(scope="session")
+def images() -> Path:
+    """The folder of the sample images."""
+    return ROOT / "sample_images"
