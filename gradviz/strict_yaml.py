@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader without YAML 1.1's scalars, and strict about what the module names."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not allowed: write the value out",

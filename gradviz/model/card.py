@@ -1,0 +1,125 @@
+"""Model cards: a YAML file that says how a model is to be loaded, fed and read."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
+
+from gradviz.errors import UsageError
+from gradviz.image.preprocess import Preprocess, preprocess_from
+from gradviz.strict_yaml import KeyPath, load_mapping
+
+
+class Card(BaseModel):
+    """What a card says; what it leaves open is None or empty. Paths are resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    """The card's own file."""
+    model: Path | None = None
+    """The weights file; the card has it relative to itself."""
+    arch: str | None = None
+    """A factory spec, as `--arch`; its file, too, is relative to the card."""
+    arch_args: dict[str, object] = {}
+    """What the factory is called with."""
+    weights_key: str | None = None
+    """The dotted key of the weights in a checkpoint."""
+    preprocess: InstanceOf[Preprocess] | None = None
+    """How images become the model's input."""
+    output: str | None = None
+    """The dotted path of the output to look at."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes, in order."""
+
+
+_MUST_BE = {
+    "model": "a path",
+    "arch": "text such as file.py:factory",
+    "arch_args": "a mapping from argument to value",
+    "weights_key": "text",
+    "preprocess": "a mapping",
+    "output": "text",
+    "labels": "a list of text",
+}
+"""The keys of a card, and what each must hold."""
+
+
+def read_card(path: Path) -> Card:
+    """Read the card at `path`.
+
+    Raises:
+        UsageError: it cannot be read, has an unknown or duplicate key, or a value of a wrong type;
+            the message names the file and the line.
+    """
+    said, lines = load_mapping(path)
+    for key in said:
+        if key not in _MUST_BE:
+            close = difflib.get_close_matches(key, _MUST_BE, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"expected {', '.join(_MUST_BE)}"
+            raise UsageError(f"{path}, line {lines[(key,)]}: unknown key {key!r}: {advice}")
+    block = said.get("preprocess")
+    if isinstance(block, dict):
+        where = f"{path}, line {lines[('preprocess',)]}, preprocess"
+        said["preprocess"] = preprocess_from(block, where)
+    try:
+        card = Card.model_validate({**said, "path": path})
+    except ValidationError as error:
+        raise UsageError(_in_words(path, error, lines)) from error
+    return card.model_copy(
+        update={
+            "model": card.model and path.parent / card.model,
+            "arch": card.arch and _beside(path, card.arch),
+        }
+    )
+
+
+def card_beside(model: Path) -> Card | None:
+    """The card of the same stem beside the file `model`, if there is one.
+
+    Nobody named it, so it may not say what is run: of what it holds, only `preprocess`, `output`
+    and `labels` are returned.
+
+    Raises:
+        UsageError: as `read_card`.
+    """
+    for suffix in (".yaml", ".yml"):
+        path = model.with_suffix(suffix)
+        if path.is_file():
+            card = read_card(path)
+            return Card(
+                path=path, preprocess=card.preprocess, output=card.output, labels=card.labels
+            )
+    return None
+
+
+def read_preprocess(path: Path) -> Preprocess:
+    """The preprocessing that a YAML file describes: its whole content, or a card's block.
+
+    Raises:
+        UsageError: it cannot be read, or describes no preprocessing.
+    """
+    said, _ = load_mapping(path)
+    if "preprocess" not in said:
+        return preprocess_from(said, str(path))
+    preprocess = read_card(path).preprocess
+    if preprocess is None:
+        raise UsageError(f"{path}: preprocess is empty: expected a mapping")
+    return preprocess
+
+
+def _beside(card: Path, arch: str) -> str:
+    place, colon, name = arch.rpartition(":")
+    return f"{card.parent / place}{colon}{name}" if place.endswith(".py") else arch
+
+
+def _in_words(path: Path, error: ValidationError, lines: dict[KeyPath, int]) -> str:
+    first = error.errors()[0]
+    place = first["loc"]
+    line = next(lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines)
+    got = first["input"]
+    quote = ": quote it to make it text" if isinstance(got, (bool, int, float)) else ""
+    key = ".".join(map(str, place[:2]))
+    return f"{path}, line {line}: {key} must be {_MUST_BE[str(place[0])]}, got {got!r}{quote}"

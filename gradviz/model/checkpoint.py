@@ -1,0 +1,165 @@
+"""Find the weights in what a checkpoint holds, and put them into a network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TypeGuard
+
+from torch import Tensor, nn
+
+from gradviz.errors import ModelError, UsageError
+from gradviz.model.foreign import foreign_code
+from gradviz.model.nested import children, find
+
+NESTINGS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "params_ema",
+    "ema",
+    "model_ema",
+    "ema_state_dict",
+    "generator",
+    "encoder",
+    "backbone",
+)
+"""The keys under which training code keeps weights; the first one that holds them is taken."""
+
+_SHOWN = 3
+"""How many keys of a kind an error message names."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that were found in a checkpoint."""
+
+    value: Mapping[str, Tensor] | nn.Module
+    """A state dict, or a whole pickled module."""
+    key: str | None
+    """The dotted key that they were under; None if they were the whole checkpoint."""
+
+
+def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Weights:
+    """Look for a state dict or a module in `checkpoint`, what a file held.
+
+    Args:
+        weights_key: the dotted key to look under; None for `checkpoint` itself, then `NESTINGS`.
+        where: what error messages begin with.
+
+    Raises:
+        UsageError: there are no weights at that key, or at none that is usual; the message lists
+            the keys that there are.
+    """
+    if weights_key is not None:
+        try:
+            value = find(checkpoint, weights_key)
+        except KeyError:
+            value = None
+        found = _as_weights(value, weights_key)
+        sought = f"no weights under {weights_key!r}"
+    else:
+        found = next(_search(checkpoint, None), None)
+        sought = "no weights"
+    if found is None:
+        there = [f"{key} ({_described(value)})" for key, value in children(checkpoint).items()]
+        listed = _some(there, 12) if there else f"a {type(checkpoint).__name__}"
+        raise UsageError(f"{where}: {sought}; the file holds {listed}: choose with --weights-key")
+    return found
+
+
+def _search(value: object, key: str | None) -> Iterator[Weights]:
+    found = _as_weights(value, key)
+    if found is not None:
+        yield found
+    elif isinstance(value, Mapping):
+        for name in NESTINGS:
+            if name in value:
+                yield from _search(value[name], f"{key}.{name}" if key else name)
+
+
+def _as_weights(value: object, key: str | None) -> Weights | None:
+    return Weights(value, key) if isinstance(value, nn.Module) or _is_state_dict(value) else None
+
+
+def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _described(value: object) -> str:
+    return f"{len(value)} tensors" if _is_state_dict(value) else type(value).__name__
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy `weights` into `module`, every one of them and nothing else.
+
+    Prefixes that wrappers leave (`module.`, `_orig_mod.`, or one common to all names) are removed
+    where that makes more names fit. `num_batches_tracked` may be missing: only training reads it.
+
+    Raises:
+        ModelError: names are missing, unexpected, or of another shape; the message lists them.
+    """
+    model = module.state_dict()
+    weights = _renamed(weights, model.keys())
+    misfits = {
+        name: f"{name}: file {list(tensor.shape)} vs model {list(model[name].shape)}"
+        for name, tensor in weights.items()
+        if name in model and tensor.shape != model[name].shape
+    }
+    fitting = {name: tensor for name, tensor in weights.items() if name not in misfits}
+    # torch compares the rest, so that a module's own hooks for old checkpoints are heard.
+    with foreign_code(f"{where}: the weights cannot be copied into the model"):
+        result = module.load_state_dict(fitting, strict=False)
+    missing = [
+        name
+        for name in result.missing_keys
+        if name not in misfits and not name.endswith("num_batches_tracked")
+    ]
+    kinds = (
+        ("missing", missing),
+        ("unexpected", result.unexpected_keys),
+        ("of another shape", list(misfits.values())),
+    )
+    if any(names for _, names in kinds):
+        listed = "; ".join(f"{len(n)} {kind} ({_some(n, _SHOWN)})" for kind, n in kinds if n)
+        raise ModelError(
+            f"{where}: the weights do not fit the model: {listed}: check --arch, --arch-arg and "
+            "--weights-key"
+        )
+
+
+def _renamed(weights: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """The weights under the names that fit most of `wanted`; as they are if nothing is better."""
+    # A naming that makes two names one would lose a tensor.
+    namings = (named for named in _namings(weights) if len(named) == len(weights))
+    return max(namings, key=lambda named: sum(name in wanted for name in named))
+
+
+def _namings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    yield dict(weights)
+    paths = [[part for part in name.split(".") if part != "_orig_mod"] for name in weights]
+    yield _joined(paths, weights, 0)
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    for depth, _ in enumerate(shared, 1):
+        yield _joined(paths, weights, depth)
+
+
+def _joined(paths: list[list[str]], weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    names = (".".join(path[depth:]) for path in paths)
+    return dict(zip(names, weights.values(), strict=True))
+
+
+def _some(items: Sequence[str], limit: int) -> str:
+    more = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")

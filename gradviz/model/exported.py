@@ -1,0 +1,41 @@
+"""Exported programs: the `.pt2` files of torch.export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export.passes import move_to_device_pass
+
+from gradviz.errors import ModelError
+from gradviz.model.foreign import foreign_code
+
+InputShape = tuple[int | None, ...]
+"""The sizes of the input's axes; None for one that may vary."""
+
+
+def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputShape]:
+    """The program in the file at `path`, which must be trusted, and the input that it takes.
+
+    Raises:
+        ModelError: the file is damaged, or the program's input is not one [N, C, H, W].
+    """
+    with foreign_code(f"{path}: cannot be loaded as an exported program, perhaps it is damaged"):
+        program = move_to_device_pass(torch.export.load(path), device)
+        inputs = program.graph_signature.user_inputs
+        values = [
+            node.meta["val"]
+            for node in program.graph.nodes
+            if node.op == "placeholder" and node.name in inputs
+        ]
+        module = program.module()
+    shapes = [list(value.shape) for value in values if isinstance(value, torch.Tensor)]
+    if len(inputs) != 1 or [len(shape) for shape in shapes] != [4]:
+        got = ", ".join(f"{shape}" for shape in shapes) or "no tensor"
+        raise ModelError(
+            f"{path}: expected a program with one input [N, C, H, W], got {len(inputs)} inputs "
+            f"({got}): export the model for a batch of images alone"
+        )
+    # An axis that may vary is a symbol, not an int.
+    return module, tuple(size if isinstance(size, int) else None for size in shapes[0])

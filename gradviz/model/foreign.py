@@ -1,0 +1,80 @@
+"""The one place where code that is not ours, a user's model or factory, may raise anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gradviz.errors import GradvizError, ModelError, one_line
+
+
+@contextmanager
+def foreign_code(doing: str) -> Iterator[None]:
+    """Run a block that calls foreign code, and turn whatever it raises into one line.
+
+    Args:
+        doing: what fails if it does, such as "net.ts: cannot be loaded".
+
+    Raises:
+        ModelError: the block raised; gradviz's own errors pass unchanged.
+    """
+    try:
+        yield
+    except GradvizError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"{doing}: {explain(error)}") from error
+
+
+_CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
+
+_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        r"Sizes of tensors must match|The size of tensor a|shapes cannot be multiplied"
+        r"|[Oo]utput size is too small|is invalid for input of size|can't be greater than actual"
+        r"|Padding size should be less|negative (dimension|output size)|Expected more than 1"
+        r"|Guard failed",
+        "the image's size does not fit: use --resize, or --multiple with the model's stride",
+    ),
+    (
+        r"out of memory|can't allocate memory|not enough memory",
+        "use a smaller --batch-size or --resize",
+    ),
+    (
+        r"should be the same|expected scalar type|must have the same dtype|same data type",
+        "the model mixes number types: use --precision float32",
+    ),
+)
+"""What PyTorch says, and what a user of gradviz can do about it."""
+
+
+def explain(error: BaseException) -> str:
+    """`error` in one line: its type, what it says in essence, and what to do where that is known.
+
+    A TorchScript error carries a traceback of its own; only its last line says what went wrong.
+    """
+    essence = _essence(str(error))
+    channels = _CHANNELS.search(essence)
+    if channels is not None:
+        return wrong_channels(int(channels["expected"]), int(channels["got"]))
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, essence)), None)
+    said = f"{type(error).__name__}: {essence}" if essence else type(error).__name__
+    return f"{said}: {hint}" if hint else said
+
+
+def wrong_channels(expected: int, got: int) -> str:
+    """What to say of an image with another number of channels than the model takes."""
+    option = {1: "use --channels gray", 3: "use --channels rgb"}.get(
+        expected, f"give arrays [{expected}, H, W] as images"
+    )
+    return f"the model takes {expected} channels and got {got}: {option}"
+
+
+def _essence(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    # CUDA's messages end in general advice; all others end in the point.
+    line = lines[0] if lines[0].startswith("CUDA") else lines[-1]
+    return one_line(re.sub(r"^(\w+\.)*\w*(Error|Exception): ", "", line)).rstrip(".")

@@ -1,0 +1,242 @@
+"""From a model file, whatever its format, to a `Model` that can be called."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from gradviz.errors import UsageError
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.card import Card, card_beside, read_card
+from gradviz.model.checkpoint import Weights, find_weights, load_weights
+from gradviz.model.device import device_of, precision_of
+from gradviz.model.exported import InputShape, load_exported
+from gradviz.model.factory import build
+from gradviz.model.foreign import foreign_code
+from gradviz.model.format import Format
+from gradviz.model.model import Model
+from gradviz.model.recognise import Content, recognise
+from gradviz.model.script import load_script, script_format
+from gradviz.model.trust import load_saved, refuse_exported
+from gradviz.support import refuse
+
+
+def load_model(
+    path: str | Path,
+    *,
+    arch: str | None = None,
+    arch_args: Mapping[str, object] | None = None,
+    weights_key: str | None = None,
+    output: str | None = None,
+    trust: bool = False,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> Model:
+    """Load a model file, or the model that a card names.
+
+    What is given here wins over the card; `arch_args` are laid over the card's one by one, unless
+    `arch` replaces the card's factory as well. A card that merely lies beside the model supplies
+    its `preprocess`, `output` and `labels`.
+
+    Args:
+        path: the model or the card; recognised by content.
+        arch: the factory of the network, `package.module:factory` or `file.py:factory`.
+        arch_args: what the factory is called with.
+        weights_key: the dotted key of the weights in a checkpoint.
+        output: the dotted path of the output to look at.
+        trust: whether the file may run code while it is loaded.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
+    Raises:
+        UsageError: an argument or the card is wrong, or the format cannot take the precision.
+        ModelError: the file is no model, is damaged, or does not fit its architecture.
+        TrustError: loading would run code, and `trust` is False.
+    """
+    path = Path(path)
+    place = device_of(device)
+    dtype, capability = precision_of(precision, place)
+    arch_args = dict(arch_args or {})
+    content = recognise(path)
+    if content is Content.CARD:
+        named = read_card(path)
+        if named.model is None:
+            raise UsageError(f"{path}: the card names no model: add a line model: FILE")
+        path = named.model
+        content = recognise(path)
+        if content is Content.CARD:
+            raise UsageError(f"{named.path}: its model {path} is a card too: name a weights file")
+        if arch is None:
+            arch, arch_args = named.arch, {**named.arch_args, **arch_args}
+        weights_key = weights_key or named.weights_key
+        card: Card | None = named
+    else:
+        card = card_beside(path)
+
+    opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
+    if capability is not None:
+        refuse(opened.format, capability, str(path))
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Model(
+        module=_ready(opened.module, place, dtype, str(path)),
+        format=opened.format,
+        device=place,
+        dtype=dtype,
+        path=path,
+        sha256=sha256,
+        card=card.path if card else None,
+        arch=arch,
+        arch_args=arch_args,
+        weights_key=opened.weights_key,
+        output=output or (card.output if card else None),
+        labels=card.labels if card else (),
+        preprocess=card.preprocess if card else None,
+        input_shape=opened.input_shape,
+    )
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    output: str | None = None,
+    labels: Sequence[str] = (),
+    preprocess: Preprocess | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> Model:
+    """A `Model` of a module that Python already has.
+
+    The module is copied, so the caller's own keeps its mode, its device and its gradients; changes
+    made to it later are not seen.
+
+    Raises:
+        UsageError: the device or the precision cannot be had.
+        ModelError: the module cannot be copied.
+    """
+    name = type(module).__name__
+    place = device_of(device)
+    dtype, capability = precision_of(precision, place)
+    # TorchScript copies by operations that autograd would record.
+    with foreign_code(f"{name}: the module cannot be copied"), torch.no_grad():
+        module = copy.deepcopy(module)
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    format = script_format(module) if scripted else Format.STATE_DICT
+    if capability is not None:
+        refuse(format, capability, name)
+    return Model(
+        module=_ready(module, place, dtype, name),
+        format=format,
+        device=place,
+        dtype=dtype,
+        output=output,
+        labels=tuple(labels),
+        preprocess=preprocess,
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the user asked for, as far as opening a file depends on it."""
+
+    arch: str | None
+    arch_args: Mapping[str, object]
+    weights_key: str | None
+    trust: bool
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What was in a file; fields as in `Model`."""
+
+    module: nn.Module
+    format: Format
+    weights_key: str | None = None
+    input_shape: InputShape | None = None
+
+
+def _open_saved(path: Path, request: _Request) -> _Opened:
+    checkpoint = load_saved(path, request.trust)
+    return _built(path, request, find_weights(checkpoint, request.weights_key, str(path)))
+
+
+def _open_safetensors(path: Path, request: _Request) -> _Opened:
+    with foreign_code(f"{path}: cannot be loaded, perhaps it is damaged"):
+        tensors = safetensors.torch.load_file(path)
+    return _built(path, request, find_weights(tensors, request.weights_key, str(path)))
+
+
+def _built(path: Path, request: _Request, weights: Weights) -> _Opened:
+    value = weights.value
+    if request.arch is None:
+        if isinstance(value, nn.Module):
+            _refuse_weights_options(path, request, Format.PICKLED)
+            return _Opened(value, Format.PICKLED, weights.key)
+        first = next(iter(value))
+        raise UsageError(
+            f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
+            "network with --arch package.module:factory or --arch file.py:factory"
+        )
+    network = build(request.arch, request.arch_args)
+    state = value.state_dict() if isinstance(value, nn.Module) else value
+    load_weights(network, state, str(path))
+    return _Opened(network, Format.STATE_DICT, weights.key)
+
+
+def _open_script(path: Path, request: _Request) -> _Opened:
+    _refuse_weights_options(path, request, Format.SCRIPT)
+    module = load_script(path, request.device)
+    return _Opened(module, script_format(module))
+
+
+def _open_exported(path: Path, request: _Request) -> _Opened:
+    _refuse_weights_options(path, request, Format.EXPORTED)
+    if not request.trust:
+        refuse_exported(path)
+    module, input_shape = load_exported(path, request.device)
+    return _Opened(module, Format.EXPORTED, input_shape=input_shape)
+
+
+_OPENERS: dict[Content, Callable[[Path, _Request], _Opened]] = {
+    Content.SAVED: _open_saved,
+    Content.SAFETENSORS: _open_safetensors,
+    Content.TORCHSCRIPT: _open_script,
+    Content.EXPORTED: _open_exported,
+}
+"""How each kind of file is opened; a card is followed to its model first."""
+
+
+def _refuse_weights_options(path: Path, request: _Request, format: Format) -> None:
+    given = {
+        "--arch": request.arch,
+        "--arch-arg": request.arch_args,
+        "--weights-key": format is not Format.PICKLED and request.weights_key,
+    }
+    wrong = [option for option, value in given.items() if value]
+    if wrong:
+        raise UsageError(
+            f"{path}: a {format.value} file has its own network and weights: leave out "
+            f"{' and '.join(wrong)}"
+        )
+
+
+def _ready(module: nn.Module, device: torch.device, dtype: torch.dtype, where: str) -> nn.Module:
+    """`module` itself, evaluating, frozen, on `device`, its floating tensors of `dtype`."""
+    with foreign_code(f"{where}: cannot be made ready on {device} as {dtype}"):
+        # An exported program was fixed to one mode when it was exported.
+        with suppress(NotImplementedError):
+            module.eval()
+        module.to(device, dtype)
+        # Not module.requires_grad_(): TorchScript does not have it.
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+    return module

@@ -1,0 +1,136 @@
+"""A trained model as one callable value, whatever format it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gradviz.errors import ModelError, UsageError
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.exported import InputShape
+from gradviz.model.foreign import foreign_code, wrong_channels
+from gradviz.model.format import Format
+from gradviz.model.outputs import check_differentiable, select
+from gradviz.model.script import as_written
+from gradviz.support import Capability, support
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is ready to be called: evaluating, its parameters frozen, on its device."""
+
+    module: nn.Module
+    """What computes the outputs."""
+    format: Format
+    """How it was stored, which decides what it can do: see `gradviz.support`."""
+    device: torch.device
+    """Where it runs, and where inputs must be."""
+    dtype: torch.dtype
+    """The number type of its weights, and of inputs."""
+    path: Path | None = None
+    """The weights file; None for a module that Python handed in."""
+    sha256: str | None = None
+    """The hexadecimal SHA-256 of that file."""
+    card: Path | None = None
+    """The card that was used, if any."""
+    arch: str | None = None
+    """The factory spec that made the network, if one did."""
+    arch_args: Mapping[str, object] = field(default_factory=dict)
+    """What that factory was called with."""
+    weights_key: str | None = None
+    """The dotted key under which a checkpoint had the weights; None if it was nothing but them."""
+    output: str | None = None
+    """The dotted path of the output to look at; None where there is only one."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes, in order; empty if unknown."""
+    preprocess: Preprocess | None = None
+    """The card's preprocessing, if it has one."""
+    input_shape: InputShape | None = None
+    """The input's shape in an exported program, None for an axis that may vary; else None."""
+
+    @property
+    def batch(self) -> int | None:
+        """The largest batch that an exported program takes; None where any will do."""
+        return None if self.input_shape is None else self.input_shape[0]
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its path, or the class of a module that Python handed in."""
+        return str(self.path) if self.path is not None else type(self.module).__name__
+
+    def describe(self) -> dict[str, object]:
+        """What run.json says of the model, JSON-ready."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "sha256": self.sha256,
+            "format": self.format.value,
+            "card": None if self.card is None else str(self.card),
+            "arch": self.arch,
+            "arch_args": dict(self.arch_args),
+            "weights_key": self.weights_key,
+            "output": self.output,
+            "labels": list(self.labels),
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "device": str(self.device),
+            "precision": str(self.dtype).removeprefix("torch."),
+        }
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The chosen output [N, ...] for a batch of images.
+
+        Gradients are enabled, whatever the caller's mode. A batch that is smaller than an exported
+        program's is filled up with its last image, and the surplus is cut off again.
+
+        Args:
+            x: [N, C, H, W], of `dtype` and on `device`.
+
+        Raises:
+            UsageError: `x` is not such a tensor, or several outputs fit and none was named.
+            ModelError: the model fails on `x`, does not take its shape, or its output is no
+                floating tensor with the batch first, or, where `x` requires a gradient, cannot be
+                differentiated.
+        """
+        self._check(x)
+        surplus = 0 if self.batch is None else self.batch - len(x)
+        full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x
+        # An eager module may hold TorchScript as well, so every format is run this way.
+        with (
+            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}"),
+            torch.enable_grad(),
+            as_written(),
+        ):
+            output = self.module(full)
+        y = select(output, self.output, len(full))
+        if x.requires_grad:
+            check_differentiable(y)
+        return y[: len(x)] if surplus else y
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.dtype != self.dtype or x.device != self.device:
+            raise UsageError(
+                f"{self.name}: expected an input [N, C, H, W] of {self.dtype} on {self.device}, "
+                f"got {list(x.shape)} of {x.dtype} on {x.device}"
+            )
+        if self.input_shape is None:
+            return
+        batch, channels, height, width = self.input_shape
+        n, c, h, w = x.shape
+        if c != (channels or c):
+            raise ModelError(f"{self.name}: {wrong_channels(channels or c, c)}")
+        if (h, w) != (height or h, width or w):
+            size = f"{width or w}x{height or h}"
+            reason = support(self.format, Capability.ANY_SIZE).reason
+            raise ModelError(
+                f"{self.name}: expected an image of {size} pixels, got {w}x{h} ({reason}): "
+                f"use --resize {size} or --crop {size}"
+            )
+        if n > (batch or n):
+            reason = support(self.format, Capability.ANY_BATCH).reason
+            raise ModelError(
+                f"{self.name}: expected at most {batch} images at once, got {n} ({reason}): "
+                f"use --batch-size {batch}"
+            )

@@ -1,0 +1,98 @@
+"""Which of a model's outputs is looked at, and whether it can be differentiated."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gradviz.errors import ModelError, UsageError
+from gradviz.model.nested import find, walk
+
+
+def select(output: object, key: str | None, batch: int) -> Tensor:
+    """The floating tensor [N, ...] in `output`, what a model returned.
+
+    Args:
+        output: a tensor, or dicts, lists, tuples and dataclasses of them, nested at will.
+        key: the dotted path to the tensor or to what holds it as its only one; None if `output`
+            is the tensor or holds only one.
+        batch: N, the length that the first axis must have.
+
+    Raises:
+        UsageError: there is no such key, or several tensors fit; the message lists them.
+        ModelError: there is no tensor, it is not floating, or its first axis is not the batch.
+    """
+    tensor = _only(_at(output, key), key or "")
+    if not tensor.is_floating_point():
+        raise ModelError(
+            f"the output cannot be differentiated: it is {_dtype(tensor)}, as after an argmax, a "
+            "threshold or a cast to whole numbers: choose scores with --output, or return them"
+        )
+    if tensor.dim() == 0 or tensor.shape[0] != batch:
+        raise ModelError(
+            f"the output's first axis must be the batch: expected [{batch}, ...], got "
+            f"{list(tensor.shape)}: choose another output with --output"
+        )
+    return tensor
+
+
+def check_differentiable(output: Tensor) -> Tensor:
+    """`output`, computed with gradients enabled from an input that requires one.
+
+    Raises:
+        ModelError: no gradient leads back to the input; the message names likely causes.
+    """
+    if output.is_inference():
+        cause = "the model computes it under torch.inference_mode"
+    elif not output.requires_grad:
+        cause = "the model detaches it, computes it under torch.no_grad, or ignores its input"
+    else:
+        return output
+    raise ModelError(
+        f"the output cannot be differentiated: {cause}: save the model without that, or choose "
+        "another output with --output"
+    )
+
+
+def _at(output: object, key: str | None) -> object:
+    if key is None:
+        return output
+    try:
+        return find(output, key)
+    except KeyError:
+        tensors = [_described(path, t) for path, t in walk(output) if isinstance(t, Tensor)]
+        listed = ", ".join(tensors) or f"no keys: it is a {type(output).__name__}"
+        if isinstance(output, Tensor):
+            listed = f"no keys: it is one tensor {list(output.shape)}, leave out --output"
+        raise UsageError(f"the model's output has no {key!r}; it has {listed}") from None
+
+
+def _only(value: object, prefix: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    tensors = [(path, t) for path, t in walk(value, prefix) if isinstance(t, Tensor)]
+    floating = [(path, t) for path, t in tensors if t.is_floating_point()]
+    # A number without axes, such as a loss, can never be an output per image.
+    fitting = [(path, t) for path, t in floating if t.dim() > 0] or floating
+    if len(fitting) == 1:
+        return fitting[0][1]
+    if fitting:
+        listed = ", ".join(_described(path, t) for path, t in fitting)
+        raise UsageError(f"several outputs of the model fit: {listed}: choose with --output KEY")
+    if tensors:
+        path, tensor = tensors[0]
+        raise ModelError(
+            f"the output cannot be differentiated: {path} is {_dtype(tensor)}, as after an argmax, "
+            "and there is no floating tensor: make the model return its scores"
+        )
+    raise ModelError(
+        f"the model's output holds no tensor: it is a {type(value).__name__}; expected a tensor, "
+        "or dicts, lists, tuples or dataclasses of tensors"
+    )
+
+
+def _described(path: str, tensor: Tensor) -> str:
+    return f"{path} {list(tensor.shape)}"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

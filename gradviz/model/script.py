@@ -1,0 +1,52 @@
+"""TorchScript: scripted, traced and frozen modules."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.jit import optimized_execution  # type: ignore[attr-defined]
+
+from gradviz.model.foreign import foreign_code
+from gradviz.model.format import Format
+
+
+def as_written() -> AbstractContextManager[None]:
+    """While this lasts, TorchScript runs the operations as they were written.
+
+    Its optimising executor changes the numbers from the first call to the third, and rewrites the
+    operations of the backward pass, so it must be off when a module is loaded and in every call.
+    """
+    context: AbstractContextManager[None] = optimized_execution(False)
+    return context
+
+
+def load_script(path: Path, device: torch.device) -> nn.Module:
+    """The module that torch.jit.save wrote to `path`, on `device`.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    with (
+        foreign_code(f"{path}: cannot be loaded as TorchScript, perhaps it is damaged"),
+        as_written(),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
+        module: nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+        return module
+
+
+def script_format(module: nn.Module) -> Format:
+    """`FROZEN` if the weights of a TorchScript module are constants of its code, else `SCRIPT`."""
+    if next(module.parameters(), None) is not None:
+        return Format.SCRIPT
+    # The graph must outlive its nodes, so it has a name.
+    graph: Any = module.inlined_graph
+    constants = graph.findAllNodes("prim::Constant")
+    tensors = any(node.output().type().kind() == "TensorType" for node in constants)
+    return Format.FROZEN if tensors else Format.SCRIPT

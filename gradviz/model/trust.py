@@ -1,0 +1,133 @@
+"""What would run if a file were loaded, and the refusal to load it without `--trust`.
+
+`weights_only` is what keeps code from running. The scan below only names what was refused: it reads
+pickles without executing them, and no decision rests on it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from gradviz.errors import ModelError, TrustError, one_line
+from gradviz.model.foreign import foreign_code
+from gradviz.model.format import Format
+from gradviz.model.importing import importable
+from gradviz.support import Capability, support
+
+
+def load_saved(path: Path, trust: bool) -> object:
+    """What torch.save wrote to `path`, on the CPU.
+
+    Args:
+        trust: whether the file may run code; then it may also hold modules and other objects.
+
+    Raises:
+        TrustError: the file names globals that only run with trust; the message lists them.
+        ModelError: the file is damaged, or needs a class that cannot be imported here.
+    """
+    with foreign_code(f"{path}: cannot be loaded, perhaps it is damaged"):
+        return _load_trusted(path) if trust else _load_weights(path)
+
+
+def refuse_exported(path: Path) -> None:
+    """Raise the TrustError for a `.pt2` file, naming the blocked globals in it, if any."""
+    with foreign_code(f"{path}: cannot be read, perhaps it is damaged"):
+        with zipfile.ZipFile(path) as archive:
+            pickles = (archive.read(name) for name in archive.namelist() if name.endswith(".pt"))
+            names = {name for data in pickles for name in _globals_in(io.BytesIO(data))}
+        reason = support(Format.EXPORTED, Capability.WITHOUT_TRUST).reason
+        raise _refusal(path, reason, _blocked(names))
+
+
+def _load_weights(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            blocked = _blocked(_globals_in(file))
+        if not blocked:
+            raise ModelError(
+                f"{path}: is no checkpoint that torch can read as weights, though it names nothing "
+                "that would run: the file is damaged, download or copy it again"
+            ) from error
+        reason = support(Format.PICKLED, Capability.WITHOUT_TRUST).reason
+        raise _refusal(path, reason, blocked) from error
+
+
+def _load_trusted(path: Path) -> object:
+    try:
+        with importable(Path.cwd()):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except ImportError as error:
+        raise ModelError(
+            f"{path}: needs the module {error.name}, which cannot be imported here "
+            f"({one_line(error)}): run gradviz from the folder that has it, or install it"
+        ) from error
+    except AttributeError as error:
+        raise ModelError(
+            f"{path}: needs a class that is not where the file says ({one_line(error)}): run "
+            "gradviz from the folder whose module defines it, or save the state dict and use --arch"
+        ) from error
+
+
+def _refusal(path: Path, reason: str, names: Iterable[str]) -> TrustError:
+    listed = ", ".join(names)
+    named = f" (it names {listed})" if listed else ""
+    return TrustError(
+        f"{path}: not loaded: {reason}{named}: give --trust if you trust whoever made the file"
+    )
+
+
+def _globals_in(file: IO[bytes]) -> set[str]:
+    """The globals, as `module name`, in a file of torch.save, zip or legacy."""
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        # Number, version, machine, the object itself, and the names of the storages that follow.
+        return {name for _ in range(5) for name in _globals_in_pickle(file)}
+    with zipfile.ZipFile(file) as archive:
+        members = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return {name for m in members for name in _globals_in_pickle(io.BytesIO(archive.read(m)))}
+
+
+def _globals_in_pickle(file: IO[bytes]) -> Iterator[str]:
+    strings = ["", ""]
+    memo: dict[int, str] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(file):
+            match opcode.name:
+                case "GLOBAL" | "INST":
+                    yield str(argument)
+                case "STACK_GLOBAL":
+                    yield f"{strings[-2]} {strings[-1]}"
+                case "MEMOIZE":
+                    memo[len(memo)] = strings[-1]
+                case "PUT" | "BINPUT" | "LONG_BINPUT":
+                    memo[int(str(argument))] = strings[-1]
+                case "GET" | "BINGET" | "LONG_BINGET":
+                    strings.append(memo.get(int(str(argument)), ""))
+                case _ if isinstance(argument, str):
+                    strings.append(argument)
+    except ValueError:
+        # The pickle is cut short or no pickle: what was seen until here is what can be named.
+        return
+
+
+def _blocked(names: Iterable[str]) -> list[str]:
+    """Those of `names` that torch does not load as plain weights, as `module.name`, sorted."""
+    # torch tells it of a checkpoint, so one is made that names them all and holds nothing.
+    lines = "".join(f"c{module}\n{name}\n" for module, _, name in (n.partition(" ") for n in names))
+    checkpoint = io.BytesIO()
+    with zipfile.ZipFile(checkpoint, "w") as archive:
+        archive.writestr("names/version", "3")
+        archive.writestr("names/data.pkl", b"\x80\x02" + lines.encode() + b".")
+    checkpoint.seek(0)
+    return sorted(get_unsafe_globals_in_checkpoint(checkpoint))
