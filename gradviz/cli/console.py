@@ -40,21 +40,21 @@ class Messages:
         self.options = options
         self._stderr = Console(stderr=True)
 
-    def error(self, text: object) -> None:
+    def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
         self._say("error", "bold red", text)
 
-    def warning(self, text: object) -> None:
+    def warning(self, text: str) -> None:
         """Say what may mislead, in one line."""
         if not self.options.quiet:
             self._say("warning", "yellow", text)
 
-    def note(self, text: object) -> None:
+    def note(self, text: str) -> None:
         """Say what happened."""
         if not self.options.quiet:
             self._stderr.print(Text(one_line(text)), soft_wrap=True)
 
-    def detail(self, text: object) -> None:
+    def detail(self, text: str) -> None:
         """Say what only `-v` asks for."""
         if self.options.verbose:
             self.note(text)
@@ -75,7 +75,7 @@ class Messages:
         ) as bar:
             yield from bar.track(items, total=total, description=what)
 
-    def _say(self, kind: str, style: str, text: object) -> None:
+    def _say(self, kind: str, style: str, text: str) -> None:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
 
 
@@ -92,7 +92,7 @@ def reporting(options: MessageOptions) -> Iterator[Messages]:
     except GradvizError as error:
         if options.debug:
             traceback.print_exception(error, file=sys.stderr)
-        messages.error(error)
+        messages.error(str(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         messages.error("interrupted; what is finished stays, and --resume goes on from there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -95,13 +96,19 @@ def saliency(
             resume=output.resume,
         )
         lines = []
+        told = set()
         for line in say.progress(results, len(found.sources) * max(1, len(seeds)), "saliency"):
             lines.append(line)
-            _tell(line, say)
+            for kind, text in _remarks(line):
+                # What ails an image ails it under every seed: once is enough.
+                if (kind, text) not in told:
+                    told.add((kind, text))
+                    kind(say, text)
         failed = sum(line["status"] == "error" for line in lines)
+        ignored = f"; {found.ignored} other files ignored" if found.ignored else ""
         say.note(
             f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
-            f" ({found.ignored} other files ignored); see {output.out}"
+            f"{ignored}; see {output.out}"
         )
         if message_options.json:
             document = {
@@ -113,23 +120,21 @@ def saliency(
             print(strict_json(document, indent=2))
         elif not message_options.quiet:
             for line in store.lines():
-                print(_row(line, output.out))
+                if line["status"] == "ok":
+                    print(_row(line, output.out))
         raise typer.Exit(exit_code(lines))
 
 
-def _tell(line: Line, say: Messages) -> None:
-    """Say what a reader of the results must not miss."""
-    where = f"{line['image']} ({line['seed'] or 'default seed'})"
+def _remarks(line: Line) -> Iterator[tuple[Callable[[Messages, str], None], str]]:
+    """What a reader of the results must not miss, and how loud it is to be said."""
     if line["status"] == "error":
-        say.error(f"{where}: {line['error']['message']}")
+        yield Messages.error, f"{line['image']}: {line['error']['message']}"
     else:
         for warning in line["warnings"]:
-            say.warning(f"{where}: {warning}")
+            yield Messages.warning, f"{line['image']} ({line['seed']}): {warning}"
 
 
 def _row(line: Line, out: Path) -> str:
     """One line for stdout: where the files are, and the two numbers to read them by."""
-    if line["status"] == "error":
-        return f"{line['image']}\t{line['seed']}\terror"
     folder = (out / next(iter(line["files"].values()))).parent
     return f"{folder}\tscore {line['score']:.6g}\tscale {line['stats']['scale']:.3g}"

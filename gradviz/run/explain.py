@@ -12,7 +12,7 @@ from torch import Tensor
 from gradviz.backward.methods import Method
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import vjp
-from gradviz.errors import GradvizError, SeedError
+from gradviz.errors import ModelError, SeedError
 from gradviz.model.model import Model
 from gradviz.run.images import Named
 from gradviz.run.result import Failure, Outcome, Saliency, failures
@@ -25,6 +25,9 @@ def explain(
 
     Images of one size share a forward pass, and all seeds share it too. Without seeds, the default
     for the output's layout is taken. An image that a seed does not fit fails for that seed alone.
+
+    Raises:
+        UsageError: the model has several outputs, and none was named.
     """
     by_size: defaultdict[torch.Size, list[Named]] = defaultdict(list)
     for image in images:
@@ -34,7 +37,7 @@ def explain(
         x = x.to(model.device, model.dtype).requires_grad_()
         try:
             y = model(x)
-        except GradvizError as error:
+        except ModelError as error:
             for image in group:
                 yield from failures(image.name, seeds, error)
         else:

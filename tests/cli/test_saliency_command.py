@@ -111,7 +111,8 @@ def test_the_class_map_lights_up_the_shape(gradviz: Gradviz, models: Path, image
     """The triangle of shapes_01 is the reddest part of the picture."""
     gradviz("saliency", models / "shapes.yaml", images / "shapes_01.png", "--seed", "top")
     energy = np.abs(np.load("gradviz-out/shapes_01.png/top/gradient.npy")).sum(axis=0)
-    picture = np.asarray(Image.open(images / "shapes_01.png"), int)
+    size = energy.shape[::-1]
+    picture = np.asarray(Image.open(images / "shapes_01.png").resize(size), int)
     shape = picture[..., 0] - picture[..., 1:].max(axis=-1) > 60
     rows, columns = np.nonzero(shape)
     box = np.s_[rows.min() - 4 : rows.max() + 5, columns.min() - 4 : columns.max() + 5]
