@@ -53,7 +53,10 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "git lfs pull",
     ),
     "picture": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
-    "noise": (lambda whole: np.random.default_rng(0).bytes(512), "no model file that gradviz knows"),
+    "noise": (
+        lambda whole: np.random.default_rng(0).bytes(512),
+        "no model file that gradviz knows",
+    ),
 }
 
 

@@ -438,3 +438,16 @@ def test_help_lists_every_seed(gradviz: Gradviz) -> None:
 
     text = gradviz("saliency", "--help").stdout
     assert all(kind.form in text for kind in KINDS.values())
+
+
+def test_shell_completion_knows_the_options() -> None:
+    environment = {
+        **os.environ,
+        "_GRADVIZ_COMPLETE": "complete_bash",
+        "COMP_WORDS": "gradviz saliency --view h",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "gradviz"], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["heatmap"], done.stderr

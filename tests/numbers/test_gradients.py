@@ -237,3 +237,30 @@ def test_the_callers_module_stays_as_it_was() -> None:
     package.saliency(net, torch.rand(3, 9, 9))
     assert net.training and all(parameter.requires_grad for parameter in net.parameters())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_program_of_a_fixed_batch_runs_at_it(tmp_path: Path, gradviz: Gradviz) -> None:
+    """Three images through a program exported for two: the last batch is filled up."""
+    net, images = nets.scores(), torch.rand(3, 3, 9, 9)
+    torch.export.save(torch.export.export(net, (images[:2],)), tmp_path / "two.pt2")
+    for n, each in enumerate(images):
+        np.save(tmp_path / f"{n}.npy", each.numpy())
+    command = ["saliency", "two.pt2", "[0-2].npy", "--trust", "--seed", "class:1"]
+    result = gradviz(*command)
+    assert result.exit_code == 0, result.stderr
+    x = images.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(net(x)[:, 1].sum(), x)
+    for n in range(3):
+        found = np.load(f"gradviz-out/{n}.npy/class-1/gradient.npy")
+        np.testing.assert_allclose(found, expected[n], rtol=1e-5, atol=1e-8)
+    refused = gradviz(*command, "--batch-size", "3", "-o", "b")
+    assert refused.exit_code == 2 and "batches of 2" in refused.stderr
+
+
+def test_a_score_leaves_out_what_is_not_seeded() -> None:
+    class Mixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.flatten(1).sum(1), x.flatten(1).sum(1) / 0], 1)
+
+    (result,) = package.saliency(Mixed(), torch.ones(1, 2, 2), "class:0")
+    assert result.score == 4
