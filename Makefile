@@ -20,7 +20,7 @@ demo: $(READY)
 	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes"
 
 test: lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gradviz.errors import UsageError
-from gradviz.model.format import Format
+
+
+class Format(Enum):
+    """How a model keeps its weights and its code."""
+
+    STATE_DICT = "weights with an architecture"
+    """A checkpoint or safetensors file and `--arch`; also an nn.Module that Python hands in."""
+    PICKLED = "pickled module"
+    """A whole nn.Module, written by torch.save."""
+    SCRIPT = "TorchScript"
+    """Scripted or traced, its weights still parameters."""
+    FROZEN = "frozen TorchScript"
+    """Scripted or traced, then frozen: no parameters, the weights are constants of the code."""
+    EXPORTED = "exported program"
+    """A `.pt2` file of torch.export."""
 
 
 class Capability(Enum):

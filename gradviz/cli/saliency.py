@@ -65,6 +65,8 @@ def saliency(
         )
         load_palette(settings.colormap)
         recipe, flags = resolve.recipe_from(input_options)
+        if output.overwrite and output.resume:
+            raise UsageError("--overwrite and --resume contradict each other; give one of them")
         store = Store(output.out)
         found = find_images(image, output.out)
         store.check(overwrite=output.overwrite, resume=output.resume)

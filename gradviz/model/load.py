@@ -21,12 +21,11 @@ from gradviz.model.device import device_of, precision_of
 from gradviz.model.exported import InputShape, load_exported
 from gradviz.model.factory import build
 from gradviz.model.foreign import foreign_code
-from gradviz.model.format import Format
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
 from gradviz.model.trust import load_saved, refuse_exported
-from gradviz.support import refuse
+from gradviz.support import Format, refuse
 
 
 def load_model(

@@ -13,10 +13,9 @@ from gradviz.errors import ModelError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
-from gradviz.model.format import Format
 from gradviz.model.outputs import check_differentiable, select
 from gradviz.model.script import as_written
-from gradviz.support import Capability, support
+from gradviz.support import Capability, Format, support
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.jit import optimized_execution  # type: ignore[attr-defined]
 
 from gradviz.model.foreign import foreign_code
-from gradviz.model.format import Format
+from gradviz.support import Format
 
 
 def as_written() -> AbstractContextManager[None]:

@@ -19,9 +19,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from gradviz.errors import ModelError, TrustError, one_line
 from gradviz.model.foreign import foreign_code
-from gradviz.model.format import Format
 from gradviz.model.importing import importable
-from gradviz.support import Capability, support
+from gradviz.support import Capability, Format, support
 
 
 def load_saved(path: Path, trust: bool) -> object:

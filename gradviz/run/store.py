@@ -201,9 +201,14 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             yield from (f"{key}.{rest}" for rest in _differences(old, new))
+        elif isinstance(old, list) and isinstance(new, list) and old != new:
+            added, gone = (
+                set(map(str, new)) - set(map(str, old)),
+                set(map(str, old)) - set(map(str, new)),
+            )
+            yield f"{key}: {len(added)} added, {len(gone)} gone"
         elif old != new:
-            lists = isinstance(old, list) or isinstance(new, list)
-            yield f"{key} differ" if lists else f"{key} was {old}, is {new}"
+            yield f"{key} was {old}, is {new}"
 
 
 @contextmanager

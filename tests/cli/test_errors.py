@@ -228,6 +228,7 @@ def test_seeds_that_do_not_fit(
         (["--scale", "loud"], ["--scale loud"]),
         (["--scale", "-1"], ["--scale -1"]),
         (["--scale", "shared", "--array", "none"], ["--scale shared", "--array none"]),
+        (["--overwrite", "--resume"], ["--overwrite", "--resume"]),
         (["--clip", "0"], ["--clip 0"]),
         (["--colormap", "virids"], ["virids", "viridis"]),
         (["--device", "cuda:7"], ["cuda:7"]),

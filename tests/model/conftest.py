@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradviz.model.format import Format
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
+from gradviz.support import Format
 
 nets: Any = importlib.import_module("small_nets")
 

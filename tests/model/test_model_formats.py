@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.errors import ModelError
 from gradviz.model.exported import load_exported
-from gradviz.model.format import Format
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
+from gradviz.support import Format
 
 Load = Any
 

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from gradviz.errors import ModelError, TrustError
-from gradviz.model.format import Format
 from gradviz.model.load import load_model
+from gradviz.support import Format
 
 ARCH = "small_nets:small_net"
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, TrustError, UsageError
-from gradviz.model.format import Format
 from gradviz.model.load import load_model
-from gradviz.support import Capability, as_markdown, refuse, support
+from gradviz.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any
 

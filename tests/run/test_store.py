@@ -133,7 +133,7 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
     ("other", "message"),
     [
         ({"settings": {"clip": 98.0}}, "settings.clip was 99.0, is 98.0"),
-        ({"images": ["x.png", "y.png"]}, "images differ"),
+        ({"images": ["x.png", "y.png"]}, "images: 1 added, 0 gone"),
     ],
 )
 def test_resume_of_another_run_is_refused(
