@@ -92,7 +92,7 @@ class _Walk:
         matches = list(self._matches(root, pattern)) if pattern and root.is_dir() else []
         if not matches:
             raise UsageError(
-                f"{argument!r}: no such file or folder, and no glob that matches any; check the path"
+                f"{argument!r}: no such file or folder, and no glob with matches; check the path"
             )
         for match in matches:
             self._add(match, root)
