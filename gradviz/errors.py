@@ -43,6 +43,8 @@ class TrustError(GradvizError):
 
 SOME_FAILED = 4
 """The exit code where some images of several failed and the rest is done."""
+NOT_HELD = 6
+"""The exit code where an expectation, a comparison or a check did not hold."""
 INTERRUPTED = 130
 """The exit code after SIGINT or SIGTERM."""
 PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradviz.cli import saliency
+from gradviz.cli import receptive_field, saliency
 from gradviz.cli.options import flat
 from gradviz.version import VERSION
 
@@ -35,6 +35,7 @@ def gradviz(
     """See a vision model's gradients: what its output reacts to, pixel by pixel."""
 
 
+app.command("receptive-field")(flat(receptive_field.receptive_field))
 app.command("saliency", epilog=saliency.EPILOG)(flat(saliency.saliency))
 
 

@@ -37,6 +37,7 @@ else:  # Typer offers and checks the names; a type checker cannot compute them.
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
 _backward = partial(_option, "Backward pass")
+_field = partial(_option, "Fields")
 _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 
@@ -142,6 +143,15 @@ class BackwardOptions:
         ),
     ] = None
     method: Annotated[MethodName, _backward("--method", help="[default: gradient]")] = "gradient"
+    batch_size: Annotated[
+        int | None, _backward("--batch-size", min=1, help="Images per pass. [default: 8]")
+    ] = None
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where the pass runs, and in which numbers."""
+
     device: Annotated[
         str, _backward("--device", metavar="auto|cpu|cuda[:N]", help="[default: auto]")
     ] = "auto"
@@ -153,9 +163,66 @@ class BackwardOptions:
             help="float16 on CUDA only. [default: float32]",
         ),
     ] = "float32"
-    batch_size: Annotated[
-        int | None, _backward("--batch-size", min=1, help="Images per pass. [default: 8]")
+
+
+@dataclass(frozen=True)
+class FieldOptions:
+    """Which receptive fields are measured."""
+
+    pixel: Annotated[
+        list[str] | None,
+        _field(
+            "--pixel",
+            metavar="X,Y",
+            help="An output pixel, 0-based (repeatable). [default: the one in the middle]",
+        ),
     ] = None
+    layer: Annotated[
+        str | None, _field("--layer", metavar="NAME", help="Of this layer's output.")
+    ] = None
+    layers: Annotated[
+        bool, _field("--layers", help="Measure every layer: the table of sizes and strides.")
+    ] = False
+    map: Annotated[
+        bool, _field("--map", help="Write boxes.npy: the box of every output pixel.")
+    ] = False
+    input_size: Annotated[
+        str | None,
+        _field("--input-size", metavar="WxH", help="Of random input. [default: large enough]"),
+    ] = None
+    samples: Annotated[
+        int,
+        _field("--samples", min=1, help="Random inputs to average over. [default: 8]"),
+    ] = 8
+    random_seed: Annotated[int, _field("--random-seed", help="[default: 0]")] = 0
+    expect: Annotated[
+        list[str] | None,
+        _field(
+            "--expect",
+            metavar="'QUANTITY OP N'",
+            help="Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
+            "(repeatable).",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FieldOutputOptions:
+    """What a receptive-field run writes, and where."""
+
+    out: Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")] = Path(
+        "gradviz-out"
+    )
+    log: Annotated[
+        bool, _output("--log", help="Draw the effective field in logarithmic colours.")
+    ] = False
+    colormap: Annotated[
+        str | None,
+        _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
+    ] = None
+    overwrite: Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)
@@ -217,7 +284,8 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
     parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in groups:
-            parameters.append(parameter.replace(annotation=hints[name]))
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
             continue
         options = get_type_hints(groups[name], include_extras=True)
         parameters.extend(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradviz.cli.options import BackwardOptions, InputOptions, ModelOptions
+from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.errors import UsageError
 from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
 from gradviz.model.card import read_preprocess
@@ -46,7 +46,7 @@ def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, obj
     return (Preprocess() if named == "none" else read_preprocess(Path(named))), flags
 
 
-def load(path: str, options: ModelOptions, backward: BackwardOptions) -> Model:
+def load(path: str, options: ModelOptions, place: DeviceOptions) -> Model:
     """Load the model as the options say."""
     from gradviz.model.load import load_model
 
@@ -57,8 +57,8 @@ def load(path: str, options: ModelOptions, backward: BackwardOptions) -> Model:
         weights_key=options.weights_key,
         output=options.output,
         trust=options.trust,
-        device=backward.device,
-        precision=backward.precision,
+        device=place.device,
+        precision=place.precision,
     )
 
 
@@ -72,3 +72,31 @@ def _argument(text: str) -> tuple[str, object]:
     if not equals or not key:
         raise UsageError(f"--arch-arg {text}: write it as KEY=VALUE")
     return key, parse_scalar(value)
+
+
+def pixel_from(text: str) -> tuple[int, int]:
+    """`X,Y` of an output pixel.
+
+    Raises:
+        UsageError: it is not two whole numbers.
+    """
+    try:
+        x, y = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--pixel {text}: write it as X,Y, such as 64,48") from None
+    return x, y
+
+
+def size_from(text: str) -> tuple[int, int]:
+    """`WxH` of an input, or `N` for a square.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        numbers = [int(part) for part in text.split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or min(numbers) < 1:
+        raise UsageError(f"--input-size {text}: write it as WxH, such as 512x512")
+    return numbers[0], numbers[-1]

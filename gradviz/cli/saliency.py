@@ -17,6 +17,7 @@ from gradviz.cli import resolve
 from gradviz.cli.console import Messages, reporting
 from gradviz.cli.options import (
     BackwardOptions,
+    DeviceOptions,
     InputOptions,
     MessageOptions,
     ModelOptions,
@@ -45,6 +46,7 @@ def saliency(
     model_options: ModelOptions,
     input_options: InputOptions,
     backward: BackwardOptions,
+    place: DeviceOptions,
     output: OutputOptions,
     message_options: MessageOptions,
 ) -> None:
@@ -71,7 +73,7 @@ def saliency(
         found = find_images(image, output.out)
         store.check(overwrite=output.overwrite, resume=output.resume)
 
-        loaded = resolve.load(model, model_options, backward)
+        loaded = resolve.load(model, model_options, place)
         check_labels(seeds, loaded.labels)
         preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
         if loaded.batch is not None:

@@ -52,7 +52,7 @@ class Recorder:
     def line(self, outcome: Outcome) -> Line:
         """Write the outcome's files; pictures wait where their scale is shared."""
         if isinstance(outcome, Failure):
-            return _failure(outcome)
+            return failure_line(outcome)
         files = {}
         if self.settings.array == "npy":
             name = outcome.method.writes
@@ -121,7 +121,8 @@ class Recorder:
         return f"{result.image}/{folder}/{name}"
 
 
-def _failure(failure: Failure) -> Line:
+def failure_line(failure: Failure) -> Line:
+    """The line of an image, or of a seed of it, that failed."""
     return {
         "image": failure.image,
         "seed": failure.seed,

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
-
-import torch
 
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.seeds import Seed
 from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
-from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
+from gradviz.run.describe import describe
 from gradviz.run.explain import explain
 from gradviz.run.images import load
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
-from gradviz.version import VERSION
 
 Batch = Sequence[Source]
 
@@ -55,30 +50,6 @@ def outcomes(
         yield from explain(model, ready, seeds, method)
 
 
-def describe(
-    model: Model,
-    sources: Sequence[Source],
-    preprocess: Preprocess,
-    settings: Settings,
-    command: Sequence[str],
-) -> dict[str, Any]:
-    """The content of run.json: everything needed to run it again."""
-    return {
-        "schema": 1,
-        "kind": "saliency",
-        "command": list(command),
-        "versions": {
-            "gradviz": VERSION,
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-        },
-        "model": model.describe(),
-        "preprocess": as_dict(preprocess),
-        "settings": asdict(settings),
-        "images": [source.name for source in sources],
-    }
-
-
 def run(
     model: Model,
     sources: Sequence[Source],
@@ -103,7 +74,7 @@ def run(
         {source.name: source for source in sources},
     )
     batches = cut(sources, settings.batch_size)
-    record = describe(model, sources, preprocess, settings, command)
+    record = describe("saliency", model, sources, preprocess, settings, command)
     if resume:
         whole = store.resume(record, volatile={"command"})
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)

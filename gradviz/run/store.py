@@ -66,16 +66,21 @@ class Store:
                 "--resume to finish them, or another -o"
             )
 
-    def begin(self, run: Mapping[str, Any]) -> None:
-        """Start a run, taking away what an earlier run wrote here, and nothing else."""
+    def begin(self, run: Mapping[str, Any], documents: Iterable[str] = ()) -> None:
+        """Start a run, taking away what an earlier run wrote here, and nothing else.
+
+        Args:
+            run: the content of run.json.
+            documents: files that belong to no single result.
+        """
         with _disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         for line in self.lines():
             for name in line.get("files", {}).values():
                 self._remove(name)
-        for path in self._results():
+        for path in (*self._results(), *(self.out / name for name in documents)):
             with _disk(path):
-                path.unlink()
+                path.unlink(missing_ok=True)
         self.save(RUN, lambda file: file.write((strict_json(run, indent=2) + "\n").encode()))
 
     def resume(self, run: Mapping[str, Any], volatile: Collection[str]) -> list[Line]:

@@ -1,0 +1,114 @@
+"""`gradviz receptive-field`: how far an output pixel looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gradviz.cli import resolve
+from gradviz.cli.console import reporting
+from gradviz.cli.options import (
+    DeviceOptions,
+    FieldOptions,
+    FieldOutputOptions,
+    InputOptions,
+    MessageOptions,
+    ModelOptions,
+)
+from gradviz.errors import NOT_HELD, PRECEDENCE
+from gradviz.heatmap.colours import load_palette
+from gradviz.image.find import find_images
+from gradviz.image.preprocess import Preprocess
+from gradviz.run.expect import parse_expectation
+from gradviz.run.store import Store, strict_json
+from gradviz.run.verdict import exit_code
+
+QUANTITIES = ("size", "stride", "fill", "area", "halo")
+"""What can be expected."""
+
+
+def receptive_field(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
+    ],
+    model_options: ModelOptions,
+    input_options: InputOptions,
+    fields: FieldOptions,
+    place: DeviceOptions,
+    output: FieldOutputOptions,
+    message_options: MessageOptions,
+    image: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IMAGE...]", help="Files, folders or globs; none for noise."),
+    ] = None,
+) -> None:
+    """Measure how far an output pixel looks: what can matter, what does, and how much."""
+    with reporting(message_options) as say:
+        pixels = tuple(resolve.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
+        size = None if fields.input_size is None else resolve.size_from(fields.input_size)
+        expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
+        palette = load_palette(output.colormap)
+        recipe, flags = resolve.recipe_from(input_options)
+        store = Store(output.out)
+        sources = find_images(image, output.out).sources if image else ()
+        store.check(overwrite=output.overwrite, resume=False)
+
+        loaded = resolve.load(model, model_options, place)
+        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+
+        from gradviz.run.field import FieldSettings
+        from gradviz.run.receptive_field import run
+
+        settings = FieldSettings(
+            pixels=pixels,
+            input_size=size,
+            layer=fields.layer,
+            layers=fields.layers,
+            map=fields.map,
+            samples=fields.samples,
+            log=output.log,
+            random_seed=fields.random_seed,
+        )
+        outcome = run(loaded, sources, preprocess, settings, store, palette, command=sys.argv)
+        for line in outcome.lines:
+            if line["status"] == "error":
+                say.error(f"{line['image']}: {line['error']['message']}")
+        for warning in outcome.warnings:
+            say.warning(warning)
+        codes = {exit_code(outcome.lines)}
+        for expectation in expected:
+            failure = expectation.failure(outcome.measured(expectation.quantity))
+            if failure is not None:
+                say.error(f"--expect: {failure}")
+                codes.add(NOT_HELD)
+        if message_options.json:
+            print(strict_json(outcome.document, indent=2))
+        elif not message_options.quiet:
+            print("\n".join(_rows(outcome.document, output.out)))
+        say.note(f"see {output.out}")
+        raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
+
+
+def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:
+    """The numbers to read first, for stdout."""
+    for field in document["fields"]:
+        x, y = field["pixel"]
+        yield (
+            f"{out}/{field['image']}/pixel-{x}-{y}\t{field['status']}\tbox {field['box']}"
+            f"\tarea {field['area']}\tlocal {field['local']['area']}"
+        )
+    yield "network" + _numbers(document["geometry"])
+    for layer in document["layers"]:
+        yield layer["name"] + _numbers(layer)
+
+
+def _numbers(geometry: dict[str, Any]) -> str:
+    if geometry["size"] is None:
+        through = geometry["global_through"]
+        return f"\tglobal, through {through}" if through else "\tno bounded field was found"
+    size, stride, halo = geometry["size"], geometry["stride"], geometry["halo"]
+    return f"\tsize {size[0]}x{size[1]}\tstride {stride[0]:g}x{stride[1]:g}\thalo {halo}"

@@ -1,0 +1,179 @@
+"""How much each pixel of the input matters to an output pixel, and the sizes that sum it up.
+
+Everything here starts from the gradient g [C, H, W] of one output pixel. |g|, summed over the
+channels, is its energy. Where there are several images or samples, average their energies, and
+likewise their contributions, before measuring.
+
+Sources:
+    Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional
+    Neural Networks, 2016 (arXiv 1701.04128).
+    Ding, Zhang, Zhou, Han, Ding, Sun: Scaling Up Your Kernels to 31x31: Revisiting Large Kernel
+    Design in CNNs, 2022 (arXiv 2203.06717), called RepLKNet, and the scripts published with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import floor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Map = NDArray[np.float64]
+
+PERCENTS = (20, 30, 50, 99)
+"""The shares of the whole for which sizes are given, in percent; RepLKNet's choice."""
+
+FRACTION_OF_PEAK = 1 - 0.9545
+"""Luo et al. count what exceeds this. 95.45 % of a normal distribution lies within 2 σ."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A square in the middle of a map."""
+
+    side: int
+    """In pixels; odd, or 0 for a map without contribution."""
+    ratio: float
+    """The share of the map's pixels that the square covers, in [0, 1]; RepLKNet's r."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The size of an effective field.
+
+    Pixels that are NaN or Inf are left out. Without any energy, sides and areas are 0, `mean` and
+    `sigma` None.
+    """
+
+    squares: dict[str, int]
+    """For each percentage ("20", "30", "50", "99"), the side in pixels of the smallest square
+    around the centre pixel that holds at least this share of the energy. Sides are odd; what lies
+    beyond the map is empty."""
+    mean: tuple[float, float] | None
+    """Mean (x, y) of the energy taken as a distribution. Pixel `i` covers `[i, i + 1)`, so all its
+    energy is at `i + 0.5`."""
+    sigma: tuple[float, float] | None
+    """Standard deviations (σx, σy) about `mean`, in pixels. Luo et al. show that the field of a
+    deep network tends to a Gaussian and take its σ for the field's size."""
+    area_4_55: int
+    """Number of pixels whose energy exceeds 4.55 % of the peak. Luo et al. compare with the centre
+    pixel, the same thing for a bell around it; the root of this is what they call ERF size."""
+    replknet: dict[str, Area | None]
+    """For each percentage, RepLKNet's high-contribution area: see `high_contribution`."""
+    nonfinite: int
+    """Number of pixels whose energy is NaN or Inf."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, in lists, dicts and numbers that strict JSON can hold."""
+        pairs = {"mean": self.mean, "sigma": self.sigma}
+        return asdict(self) | {name: pair and list(pair) for name, pair in pairs.items()}
+
+
+def energy_of(gradient: Floats) -> Map:
+    """Σ|g| over the channels: [C, H, W] to float64 [H, W]. NaN and Inf stay."""
+    energy: Map = np.abs(gradient, dtype=np.float64).sum(axis=0)
+    return energy
+
+
+def support_of(gradient: Floats) -> NDArray[np.bool_]:
+    """Where any channel is not zero: [C, H, W] to bool [H, W]. NaN and Inf are not zero."""
+    support: NDArray[np.bool_] = (gradient != 0).any(axis=0)
+    return support
+
+
+def contribution_of(gradient: Floats) -> Map:
+    """RepLKNet's contribution scores, Σ max(g, 0) over the channels: [C, H, W] to float64 [H, W].
+
+    Its authors differentiate Σ max(y, 0) over the channels of the output pixel in the middle. A
+    seed of that pixel on all channels is the same where no channel is negative, as after a ReLU.
+    They average the scores over 50 images of 1024×1024 and skip those with a NaN.
+    """
+    contribution: Map = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
+    return contribution
+
+
+def statistics_of(energy: Floats, contribution: Floats, centre: tuple[float, float]) -> Statistics:
+    """Measure an effective field.
+
+    Args:
+        energy: of `energy_of` [H, W], or the average of several.
+        contribution: of `contribution_of` [H, W], or the average of several.
+        centre: (x, y) of the output pixel's centre in the input, where pixel `i` covers
+            `[i, i + 1)`. The pixel that holds it is the centre pixel; it may lie outside the map.
+    """
+    finite = np.where(np.isfinite(energy), energy, 0).astype(np.float64)
+    column, row = (floor(point) for point in centre)
+    held = _held(finite, column, row)
+    mean, sigma = _moments(finite) if held[-1] > 0 else (None, None)
+    return Statistics(
+        squares={str(share): _smallest(held, share) for share in PERCENTS},
+        mean=mean,
+        sigma=sigma,
+        area_4_55=int(np.count_nonzero(finite > FRACTION_OF_PEAK * finite.max())),
+        replknet=high_contribution(contribution),
+        nonfinite=int(np.count_nonzero(~np.isfinite(energy))),
+    )
+
+
+def high_contribution(contribution: Floats) -> dict[str, Area | None]:
+    """RepLKNet's high-contribution area, computed as its authors do, for their published tables.
+
+    A = log₁₀(1 + contribution); r is the share of the map that the smallest square in its middle
+    covers, of those that hold more than t of ΣA. Three things to know before comparing: the square
+    lies in the middle of the map, wherever the output pixel is; the logarithm makes r depend on
+    the gradient's scale, hence on the input's normalisation; and the sides tried are 3, 5, … up to
+    two less than an odd map's, one less than an even one's.
+
+    Args:
+        contribution: scores [H, W] of `contribution_of`, or the average of several.
+
+    Returns:
+        for t = 20, 30, 50 and 99 %, the square, or None where the largest one holds too little.
+        Where the map is not square, which its authors do not consider, the longer side limits the
+        square and r counts the pixels inside the map.
+    """
+    height, width = contribution.shape
+    scores = np.log10(1 + np.where(np.isfinite(contribution), contribution, 0), dtype=np.float64)
+    held = _held(scores, width // 2, height // 2)
+    areas: dict[str, Area | None] = {}
+    for share in PERCENTS:
+        # 100·held and share·total, rather than their quotient, are exact where the scores are.
+        radius = max(int(np.searchsorted(100 * held, share * held[-1], side="right")), 1)
+        side = 2 * radius + 1
+        if held[-1] == 0:
+            areas[str(share)] = Area(0, 0.0)
+        elif radius < max(height, width) // 2:
+            covered = min(side, height) * min(side, width)
+            areas[str(share)] = Area(side, covered / (height * width))
+        else:
+            areas[str(share)] = None
+    return areas
+
+
+def _held(values: Map, column: int, row: int) -> Map:
+    """The sums inside the squares of side 1, 3, 5, … around a pixel; the last square holds all."""
+    height, width = values.shape
+    across, down = np.abs(np.arange(width) - column), np.abs(np.arange(height) - row)
+    ring = np.maximum(down[:, None], across)
+    held: Map = np.cumsum(np.bincount(ring.ravel(), weights=values.ravel()))
+    return held
+
+
+def _smallest(held: Map, share: int) -> int:
+    radius = int(np.searchsorted(100 * held, share * held[-1]))
+    return 2 * radius + 1 if held[-1] > 0 else 0
+
+
+def _moments(energy: Map) -> tuple[tuple[float, float], tuple[float, float]]:
+    (mean_x, sigma_x), (mean_y, sigma_y) = (_axis_moments(energy.sum(axis=n)) for n in (0, 1))
+    return (mean_x, mean_y), (sigma_x, sigma_y)
+
+
+def _axis_moments(weights: Map) -> tuple[float, float]:
+    weights = weights / weights.sum()
+    positions = np.arange(len(weights)) + 0.5
+    mean = float(weights @ positions)
+    return mean, float(np.sqrt(weights @ (positions - mean) ** 2))

@@ -1,0 +1,245 @@
+"""How large the field is, how it moves, and what it needs beside it: measured, not calculated.
+
+Both axes are measured on a strip of input that is long in one of them, at neighbouring output
+pixels in its middle. Upsampling makes neighbours differ, but only up to a period: after it the
+field has the same shape again, moved by whole input pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from gradviz.backward.graph import End, nodes_of, shape_of
+from gradviz.errors import ModelError
+from gradviz.field.structural import Probe
+
+SIZES = (64, 128, 256, 512, 1024, 2048)
+"""Input sizes that are tried, up to the first on which the field is free of the border."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The unclipped field along one axis, of all output pixels of one period.
+
+    Output pixel `i` reaches from `first[k] + n * shift` to `last[k] + n * shift`, both inclusive,
+    where `i = n * len(first) + k`. Border effects are left out, so edges may be negative.
+    """
+
+    first: tuple[int, ...]
+    """The first input pixel that matters to output pixels 0, 1, … of the period."""
+    last: tuple[int, ...]
+    """The last one."""
+    shift: int
+    """By how many input pixels the field moves in one period."""
+
+    @property
+    def size(self) -> int:
+        """The largest extent over the period, in input pixels."""
+        return max(last - first + 1 for first, last in zip(self.first, self.last, strict=True))
+
+    @property
+    def stride(self) -> Fraction:
+        """Input pixels per output pixel."""
+        return Fraction(self.shift, len(self.first))
+
+    @property
+    def padding(self) -> int:
+        """How far the field of the first output pixels reaches over the border, at most."""
+        return max(ceil(k * self.stride - first) for k, first in enumerate(self.first))
+
+    @property
+    def centre(self) -> float:
+        """The middle of output pixel 0's field, as the mean over the period; pixel i covers
+        [i, i + 1)."""
+        middles = (
+            Fraction(first + last + 1, 2) - k * self.stride
+            for k, (first, last) in enumerate(zip(self.first, self.last, strict=True))
+        )
+        return float(sum(middles, Fraction()) / len(self.first))
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """What the input of a tile needs before and behind the input pixels that it covers."""
+        ends = (ceil(last + 1 - (k + 1) * self.stride) for k, last in enumerate(self.last))
+        return max(0, self.padding), max(0, *ends)
+
+    def extent(self, i: int) -> tuple[int, int]:
+        """The first and the last input pixel of output pixel `i`, as if there were no border."""
+        n, k = divmod(i, len(self.first))
+        return self.first[k] + n * self.shift, self.last[k] + n * self.shift
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The unclipped field of a network, or of one of its layers."""
+
+    x: Axis | None
+    """None where no input was large enough to hold the field."""
+    y: Axis | None
+    through: str | None
+    """The operation that makes the field global, where it is."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """`size`, `stride`, `padding`, `centre` as [x, y] and `halo` as [left, top, right, bottom],
+        all null where the field is global; and `global_through`."""
+        if self.x is None or self.y is None:
+            unknown = dict.fromkeys(("size", "stride", "padding", "centre", "halo"))
+            return {**unknown, "global_through": self.through}
+        axes = (self.x, self.y)
+        (left, right), (top, bottom) = self.x.halo, self.y.halo
+        return {
+            "size": [axis.size for axis in axes],
+            "stride": [_number(axis.stride) for axis in axes],
+            "padding": [axis.padding for axis in axes],
+            "centre": [axis.centre for axis in axes],
+            "halo": [left, top, right, bottom],
+            "global_through": None,
+        }
+
+
+def _number(stride: Fraction) -> int | float:
+    return int(stride) if stride.denominator == 1 else float(stride)
+
+
+Make = Callable[[int, int], Probe]
+"""A probe on random input of a width and a height."""
+
+WINDOWED = frozenset(
+    {
+        "Convolution",
+        "MaxPool2DWithIndices",
+        "AvgPool2D",
+        "Im2Col",
+        "Col2Im",
+        "ConstantPadNd",
+        "ReflectionPad2D",
+        "ReplicationPad2D",
+        "UpsampleNearest2D",
+        "UpsampleNearestExact2D",
+        "UpsampleBilinear2D",
+        "UpsampleBicubic2D",
+    }
+)
+"""Operations that reach a bounded way: where they cover a map, a larger one would show the edge."""
+
+
+Size = tuple[int, int]
+"""Width and height of an input."""
+
+
+def measure(make: Make, names: Sequence[str | None], fixed: Size | None = None) -> list[Geometry]:
+    """The geometry of the output (None) and of layers by name, in the order given.
+
+    Args:
+        make: gives a probe on random input of a width and a height.
+        fixed: the only input size that is tried; None to grow strips until the fields fit.
+
+    Raises:
+        ModelError: the model runs on none of the sizes.
+    """
+    x, y = (_measure_axis(make, axis, names, fixed) for axis in (0, 1))
+    return [
+        Geometry(None, None, through_x or through_y)
+        if axis_x is None or axis_y is None
+        else Geometry(axis_x, axis_y, None)
+        for (axis_x, through_x), (axis_y, through_y) in zip(x, y, strict=True)
+    ]
+
+
+Measured = tuple[Axis | None, str | None]
+"""The axis, or None and the operation that makes the field global, if one does."""
+
+
+def _measure_axis(
+    make: Make, axis: int, names: Sequence[str | None], fixed: Size | None
+) -> list[Measured]:
+    found: dict[str | None, Measured] = {}
+    for probe in growing(make, axis, fixed):
+        for name in names:
+            if name not in found:
+                measured = _look(probe, probe.end_of(name), axis)
+                if measured is not None:
+                    found[name] = measured
+        if len(found) == len(set(names)):
+            break
+    return [found.get(name, (None, None)) for name in names]
+
+
+def growing(make: Make, axis: int, fixed: Size | None) -> Iterator[Probe]:
+    """Probes on longer and longer strips, or squares where the model takes no strips."""
+    failure: ModelError | None = None
+    ran = False
+    for length in SIZES if fixed is None else (0,):
+        strip = (length, SIZES[0]) if axis == 0 else (SIZES[0], length)
+        for size in (strip, (length, length)) if fixed is None else (fixed,):
+            try:
+                probe = make(*size)
+            except ModelError as error:
+                failure = error
+            else:
+                ran = True
+                yield probe
+                break
+    if failure is not None and not ran:
+        raise failure
+
+
+def _look(probe: Probe, end: End, axis: int) -> Measured | None:
+    """The axis on this input; None where the field does not fit in it."""
+    *_, height, width = shape_of(end)
+    length, across = (width, height // 2) if axis == 0 else (height, width // 2)
+    guess = _guess_period(end, axis, length)
+    start = max(0, length // 2 - guess)
+    extents: list[tuple[int, int]] = []
+    for i in range(start, min(length, start + 4 * guess + 8)):
+        field = probe.structural(*((i, across) if axis == 0 else (across, i)), end)
+        if field.mask.all() and field.through not in WINDOWED:
+            return None, field.through
+        places = np.flatnonzero(field.mask.any(axis=axis))
+        if not len(places) or places[0] == 0 or places[-1] == field.mask.shape[1 - axis] - 1:
+            return None
+        extents.append((int(places[0]), int(places[-1])))
+        period = _period(extents)
+        if period is not None and len(extents) > max(2 * period, guess):
+            return _axis(extents, start, period), None
+    return None
+
+
+def _guess_period(end: End, axis: int, length: int) -> int:
+    """How many output pixels share one place of the coarsest map on the way, about."""
+    sides = [
+        shape[-1 - axis]
+        for node in nodes_of(end)
+        for shape in (tuple(meta.shape) for meta in node._input_metadata)
+        if len(shape) == 4
+    ]
+    return max(1, round(length / min(sides, default=length)))
+
+
+def _period(extents: Sequence[tuple[int, int]]) -> int | None:
+    """The least period after which every extent returns, moved by one and the same distance."""
+    for period in range(1, len(extents) // 2 + 1):
+        moves = {
+            (later[0] - now[0], later[1] - now[1])
+            for now, later in zip(extents, extents[period:], strict=False)
+        }
+        if len(moves) == 1:
+            ((first, last),) = moves
+            if first == last > 0:
+                return period
+    return None
+
+
+def _axis(extents: Sequence[tuple[int, int]], start: int, period: int) -> Axis:
+    shift = extents[period][0] - extents[0][0]
+    first, last = [0] * period, [0] * period
+    for i, extent in enumerate(extents[:period], start):
+        n, k = divmod(i, period)
+        first[k], last[k] = extent[0] - n * shift, extent[1] - n * shift
+    return Axis(tuple(first), tuple(last), shift)

@@ -1,0 +1,140 @@
+"""A receptive field becomes a picture, one picture pixel for each pixel of the input."""
+
+from __future__ import annotations
+
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradviz.heatmap.colours import NONFINITE, Palette
+from gradviz.heatmap.views import CLIP, Bytes, scale_of
+
+Mask = NDArray[np.bool_]
+Colour = tuple[int, int, int]
+
+DECADES = 5
+"""How many powers of ten below the peak the logarithmic picture tells apart."""
+
+DIM = 0.3
+"""What is left of the image's brightness outside the mask."""
+
+PIXELS_PER_LINE = 400
+"""Lines are one pixel wide for each so many pixels of the longer side, and never less than one."""
+
+DARK: Colour = (0, 0, 0)
+OUTLINE: Colour = (255, 225, 0)
+"""Of the mask: yellow inside its edge, dark outside."""
+BOX: Colour = (0, 230, 255)
+"""Of the box: dashes, cyan and dark in turn."""
+FOOTPRINT: tuple[Colour, Colour] = (230, 0, 70), (255, 255, 255)
+"""Of the output pixel's footprint: a red frame in a white one."""
+
+
+def mask_picture(mask: Mask) -> Image.Image:
+    """The mask [H, W] as a 1-bit picture, white where it is true."""
+    return Image.fromarray(mask)
+
+
+def effective_picture(
+    energy: NDArray[np.floating], palette: Palette, log: bool = False, clip: float = CLIP
+) -> Image.Image:
+    """The energy e [H, W] in sequential colours.
+
+    Args:
+        energy: of `energy_of`, not negative; NaN and Inf are painted in `NONFINITE`.
+        palette: the colour maps. Zero has the lowest colour.
+        log: draw t = log₁₀(1 + 10⁵·e/max e) / log₁₀(1 + 10⁵), which rises with e from 0 to 1 and
+            gives each of the five powers of ten below the peak about a fifth of the colours.
+        clip: without `log`, the percentile of the non-zero energies that gets the highest colour.
+
+    Returns:
+        an RGB picture of W×H; a map without energy is evenly blank.
+    """
+    broken = ~np.isfinite(energy)
+    finite = np.where(broken, 0, energy).astype(np.float64)
+    peak = finite.max()
+    t = finite / peak if peak > 0 else finite
+    if log:
+        t = np.log1p(10**DECADES * t) / np.log1p(10**DECADES)
+    elif peak > 0:
+        t = np.minimum(t / scale_of(t.astype(np.float32), clip), 1)
+    pixels = palette.sequential(t)
+    pixels[broken] = NONFINITE
+    return Image.fromarray(pixels)
+
+
+def overlay_picture(
+    backdrop: Bytes,
+    mask: Mask,
+    box: tuple[int, int, int, int] | None,
+    footprint: tuple[float, float, float, float],
+) -> Image.Image:
+    """The image with the field marked on it.
+
+    The image is untouched inside the mask and dimmed outside. Lines are one pixel wide on a small
+    image, five on one of 2048², and in two tones, so that they show on anything. From the lowest
+    to the topmost:
+
+    - the mask's outline, on the mask's side of every edge, holes and the image's border included;
+    - the box, dashed, around its pixels; its sides on the image's border are left out: only beyond
+      an open side can the field go on;
+    - the footprint, a double frame around its pixels, likewise open at the image's border.
+
+    Args:
+        backdrop: uint8 RGB [H, W, 3].
+        mask: bool [H, W].
+        box: the mask's bounding box (x0, y0, x1, y1) in pixels, inclusive; None to leave it out.
+        footprint: what the output pixel itself covers of the input (x0, y0, x1, y1), where pixel
+            `i` is `[i, i + 1)`; every pixel it touches belongs to it.
+
+    Returns:
+        an RGB picture of W×H.
+    """
+    width = max(1, round(max(mask.shape) / PIXELS_PER_LINE))
+    pixels = backdrop.copy()
+    pixels[~mask] = np.round(DIM * backdrop[~mask]).astype(np.uint8)
+
+    pixels[_grown(mask, width, beyond=False) & ~mask] = DARK
+    pixels[_grown(~mask, width, beyond=True) & mask] = OUTLINE
+
+    if box is not None:
+        x0, y0, x1, y1 = box
+        y, x = np.nonzero(_frame(mask, (x0, y0, x1 + 1, y1 + 1), 0, width))
+        dashes = (x + y) // (4 * width) % 2
+        pixels[y, x] = np.where(dashes[:, None], DARK, BOX)
+
+    touched = _touched(footprint)
+    for n, colour in enumerate(FOOTPRINT):
+        pixels[_frame(mask, touched, n * width, (n + 1) * width)] = colour
+    return Image.fromarray(pixels)
+
+
+def _grown(mask: Mask, steps: int, *, beyond: bool) -> Mask:
+    """The pixels within `steps` horizontal and vertical steps of the mask.
+
+    `beyond` says whether the mask goes on outside the image.
+    """
+    for _ in range(steps):
+        around = np.pad(mask, 1, constant_values=beyond)
+        mask = mask | around[:-2, 1:-1] | around[2:, 1:-1] | around[1:-1, :-2] | around[1:-1, 2:]
+    return mask
+
+
+def _frame(mask: Mask, rectangle: tuple[int, int, int, int], near: int, far: int) -> Mask:
+    """The pixels more than `near` and at most `far` outside a rectangle, right and bottom
+    exclusive; of the shape of `mask`."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = rectangle
+    x, y = np.arange(width), np.arange(height)[:, None]
+    distance = np.maximum(np.maximum(x0 - x, x - x1 + 1), np.maximum(y0 - y, y - y1 + 1))
+    framed: Mask = (distance > near) & (distance <= far)
+    return framed
+
+
+def _touched(footprint: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    # A hair off either edge, so that a product such as 3 × (7 / 3) ends where it should.
+    x0, y0, x1, y1 = footprint
+    left, top = floor(x0 + 1e-6), floor(y0 + 1e-6)
+    return left, top, max(ceil(x1 - 1e-6), left + 1), max(ceil(y1 - 1e-6), top + 1)

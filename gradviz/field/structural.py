@@ -1,0 +1,137 @@
+"""What can matter to one output pixel: the structural field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradviz.backward.dependence import Dependence
+from gradviz.backward.graph import End, shape_of
+from gradviz.backward.rules import Reach, reach
+from gradviz.backward.taps import run_with_layers
+from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.model.model import Model
+
+Mask = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of the input, all inclusive."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structural:
+    """The input pixels that can matter to an output pixel, whatever weights and image are."""
+
+    mask: Mask
+    """[H, W] of the input."""
+    lost_at: tuple[str, ...]
+    """The operations that choose by value or are unknown; empty where the mask is exact."""
+    through: str | None
+    """The operation that makes it cover a whole map, if one does."""
+
+    @property
+    def status(self) -> str:
+        """`exact` or `partial`."""
+        return "partial" if self.lost_at else "exact"
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The smallest box around the mask; None where nothing matters."""
+        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return None
+        return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+class Probe:
+    """One forward pass, whose output pixels can then be asked one by one.
+
+    Raises:
+        ModelError: the model fails on the input, or draws random numbers.
+    """
+
+    def __init__(self, model: Model, tensor: Tensor, layer: str | None = None) -> None:
+        self.x = tensor[None].to(model.device, model.dtype).requires_grad_()
+        with Dependence() as dependence:
+            y, self.layers = run_with_layers(model.module, lambda: model(self.x))
+        if dependence.random:
+            raise ModelError(
+                f"{model.name}: draws random numbers ({', '.join(dependence.random)}), so its "
+                "field is another in every call; switch that off before saving the model"
+            )
+        self.selections = tuple(dependence.selections)
+        self._output = y
+        self.end = self.end_of(layer)
+        self.shape = shape_of(self.end)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the output map.
+
+        Raises:
+            UsageError: the output is no map.
+        """
+        if len(self.shape) not in (3, 4):
+            maps = [layer.name for layer in self.layers.values() if layer.spatial]
+            raise UsageError(
+                f"the output {list(self.shape)} has no pixels; look at a layer with --layer: "
+                f"{', '.join(maps[-8:]) or 'none of them has a map either'}"
+            )
+        return self.shape[-1], self.shape[-2]
+
+    def structural(self, x: int, y: int, end: End | None = None) -> Structural:
+        """What can matter to output pixel (x, y), on any of its channels."""
+        end = self.end if end is None else end
+        found = reach(end, self.x, self._asked(x, y, shape_of(end)))
+        return Structural(_mask(found), (*self.selections, *found.lost_at), found.through)
+
+    def lines(self, indices: Sequence[int], axis: int) -> Mask:
+        """What can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
+        asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
+        asked.movedim(-1 - axis, 0)[list(indices)] = True
+        return _mask(reach(self.end, self.x, asked))
+
+    def gradient(self, x: int, y: int) -> NDArray[np.float32]:
+        """The plain gradient [C, H, W] of output pixel (x, y), all channels added."""
+        v = self._asked(x, y, self.shape).to(self.x.dtype)
+        (gradient,) = torch.autograd.grad(
+            self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        array: NDArray[np.float32] = gradient[0].float().cpu().numpy()
+        return array
+
+    def _asked(self, x: int, y: int, shape: tuple[int, ...]) -> Tensor:
+        width, height = shape[-1], shape[-2]
+        for name, index, size in (("x", x, width), ("y", y, height)):
+            if not 0 <= index < size:
+                raise SeedError(
+                    f"--pixel {x},{y}: {name} {index} is outside the output map: 0 to {size - 1}"
+                )
+        asked = torch.zeros(shape, dtype=torch.bool, device=self.x.device)
+        asked[..., y, x] = True
+        return asked
+
+    def end_of(self, layer: str | None) -> End:
+        """The output (None), or that of a layer.
+
+        Raises:
+            UsageError: there is no such layer; the message lists those that there are.
+        """
+        if layer is None:
+            return self._output
+        if layer not in self.layers:
+            near = difflib.get_close_matches(layer, self.layers, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.layers)}"
+            raise UsageError(f"--layer {layer}: the model has no such layer; {hint}")
+        return self.layers[layer].end
+
+
+def _mask(found: Reach) -> Mask:
+    mask: Mask = found.tainted[0].any(dim=0).cpu().numpy()
+    return mask

@@ -1,0 +1,147 @@
+"""A receptive-field run: geometry, fields, boxes and layers, written as they are done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradviz.errors import ImageError, ModelError, SeedError
+from gradviz.field.boxes import boxes_of
+from gradviz.field.geometry import Geometry
+from gradviz.heatmap.colours import Palette
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.model import Model
+from gradviz.run.describe import describe
+from gradviz.run.field import Field, Fields, FieldSettings, mean_of
+from gradviz.run.field_record import BOXES, DOCUMENT, record, write_document
+from gradviz.run.images import load
+from gradviz.run.record import failure_line
+from gradviz.run.result import Failure
+from gradviz.run.store import Line, Store
+
+
+@dataclass(frozen=True)
+class FieldRun:
+    """What a run found."""
+
+    document: dict[str, Any]
+    """The content of field.json."""
+    lines: tuple[Line, ...]
+    """Those of results.jsonl."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        partial_fields = {name for field in self.document["fields"] for name in field["lost_at"]}
+        if not partial_fields:
+            return []
+        return [
+            f"the structural field is partial: more may matter than it shows, because of "
+            f"{', '.join(sorted(partial_fields))}"
+        ]
+
+    def measured(self, quantity: str) -> list[float]:
+        """All values of a quantity: of both axes, all sides, or every field. A field that is
+        global is larger than any number; its stride is no number."""
+        if quantity in ("fill", "area"):
+            return [field[quantity] for field in self.document["fields"]]
+        value = self.document["geometry"][quantity]
+        if value is None:
+            return [float("nan" if quantity == "stride" else "inf")]
+        return list(value)
+
+
+def run(
+    model: Model,
+    sources: Sequence[Source],
+    preprocess: Preprocess,
+    settings: FieldSettings,
+    store: Store,
+    palette: Palette,
+    command: Sequence[str] = (),
+) -> FieldRun:
+    """Measure the fields of a model, at images or at random input, and keep what comes out.
+
+    Raises:
+        UsageError: the output has no pixels, there is no such layer, or the disk refuses.
+        ModelError: the model fails on random input, or draws random numbers.
+    """
+    fields = Fields(model, preprocess, settings)
+    (geometry,) = fields.geometry([settings.layer])
+    description = describe("receptive-field", model, sources, preprocess, settings, command)
+    store.begin(description, documents=(DOCUMENT, BOXES))
+    objects: list[dict[str, Any]] = []
+    lines: list[Line] = []
+
+    def keep(field: Field) -> None:
+        objects.append(record(store, field, geometry, palette, settings.log))
+        x, y = field.pixel
+        lines.append(
+            {
+                "image": field.image,
+                "seed": f"pixel:{x},{y}",
+                "status": "ok",
+                "files": objects[-1]["files"],
+            }
+        )
+        store.append(lines[-1])
+
+    if sources:
+        by_pixel: defaultdict[tuple[int, int], list[Field]] = defaultdict(list)
+        for source in sources:
+            try:
+                for field in fields.at_image(source.name, load(source, preprocess).prepared):
+                    keep(field)
+                    by_pixel[field.pixel].append(field)
+            except (ImageError, ModelError, SeedError) as error:
+                lines.append(failure_line(Failure(source.name, None, error)))
+                store.append(lines[-1])
+        for group in by_pixel.values():
+            if len(group) > 1 and (mean := mean_of(group)) is not None:
+                keep(mean)
+    else:
+        for field in fields.at_noise(fields.chosen_size(geometry)):
+            keep(field)
+    document = {
+        "schema": 1,
+        "kind": "receptive-field",
+        "fields": objects,
+        "geometry": geometry.as_dict(),
+        "layers": _layers(fields) if settings.layers else [],
+    }
+    if settings.map:
+        size = _map_size(fields, sources, preprocess, geometry)
+        boxes = boxes_of(fields.random_probe(*size), fields.random_probe, geometry)
+        store.save(BOXES, partial(np.save, arr=boxes))
+    write_document(store, document)
+    return FieldRun(document, tuple(lines))
+
+
+def _map_size(
+    fields: Fields, sources: Sequence[Source], preprocess: Preprocess, geometry: Geometry
+) -> tuple[int, int]:
+    """The input whose output pixels are mapped: the first image's size, or that of the noise."""
+    if not sources:
+        return fields.chosen_size(geometry)
+    return load(sources[0], preprocess).prepared.frame.input
+
+
+def _layers(fields: Fields) -> list[dict[str, Any]]:
+    """The table of layers, in the order in which they run."""
+    layers = [layer for layer in fields.layers() if len(layer.shape) in (3, 4)]
+    geometries = fields.geometry([layer.name for layer in layers])
+    return [
+        {
+            "name": layer.name,
+            "channels": layer.shape[1],
+            **geometry.as_dict(),
+            "global_through": geometry.through,
+        }
+        for layer, geometry in zip(layers, geometries, strict=True)
+    ]
