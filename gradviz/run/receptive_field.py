@@ -141,7 +141,6 @@ def _layers(fields: Fields) -> list[dict[str, Any]]:
             "name": layer.name,
             "channels": layer.shape[1],
             **geometry.as_dict(),
-            "global_through": geometry.through,
         }
         for layer, geometry in zip(layers, geometries, strict=True)
     ]

@@ -1,0 +1,341 @@
+"""`gradviz receptive-field` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from typer.testing import Result
+
+Gradviz = Callable[..., Result]
+
+
+def script(module: nn.Module, path: str) -> str:
+    scripted: Any = torch.jit.script(module.eval())
+    scripted.save(path)
+    return path
+
+
+def document(out: str = "gradviz-out") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        Path(out, "field.json").read_text(), parse_constant=pytest.fail
+    )
+    return found
+
+
+def array(out: str, name: str) -> Any:
+    return np.load(Path(out, name))
+
+
+def test_the_fields_of_two_pixels(gradviz: Gradviz, models: Path, images: Path) -> None:
+    result = gradviz(
+        "receptive-field", models / "depth.ts", images / "room_01.png",
+        "--pixel", "64,48", "--pixel", "10,10", "-o", "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = document("out")
+    assert list(found) == ["schema", "kind", "fields", "geometry", "layers"]
+    assert found["geometry"]["size"] == [116, 116] and found["geometry"]["stride"] == [1, 1]
+    assert [field["pixel"] for field in found["fields"]] == [[64, 48], [10, 10]]
+    for field in found["fields"]:
+        x, y = field["pixel"]
+        folder = f"room_01.png/pixel-{x}-{y}"
+        assert set(field["files"].values()) == {
+            f"{folder}/{name}"
+            for name in (
+                "structural.npy",
+                "structural.png",
+                "local.npy",
+                "local.png",
+                "effective.npy",
+                "effective.png",
+                "overlay.png",
+            )
+        }
+        masks = {name: array("out", f"{folder}/{name}.npy") for name in ("structural", "local")}
+        for name, mask in masks.items():
+            picture = Image.open(f"out/{folder}/{name}.png")
+            assert picture.mode == "1" and np.array_equal(np.asarray(picture), mask)
+            assert mask.dtype == bool and mask.shape == (128, 128)
+        rows, columns = np.nonzero(masks["structural"])
+        box = [columns.min(), rows.min(), columns.max(), rows.max()]
+        assert field["box"] == box
+        assert field["size"] == [box[2] - box[0] + 1, box[3] - box[1] + 1]
+        assert field["area"] == masks["structural"].sum()
+        assert field["local"]["area"] == masks["local"].sum()
+        assert not (masks["local"] & ~masks["structural"]).any()
+        energy = array("out", f"{folder}/effective.npy")
+        assert np.array_equal(energy > 0, masks["local"])
+        assert (field["status"], field["lost_at"]) == ("exact", [])
+    inner, corner = found["fields"]
+    assert inner["clipped"] == [False, True, False, False]
+    assert corner["clipped"] == [True, True, False, False]
+
+
+def test_the_effective_field_is_the_gradient_of_the_pixel(
+    gradviz: Gradviz, models: Path, images: Path
+) -> None:
+    command = [models / "depth.ts", images / "room_01.png"]
+    gradviz("receptive-field", *command, "--pixel", "64,48", "-o", "field")
+    gradviz("saliency", *command, "--seed", "pixel:64,48", "-o", "gradient")
+    gradient = array("gradient", "room_01.png/pixel-64-48/gradient.npy")
+    energy = array("field", "room_01.png/pixel-64-48/effective.npy")
+    np.testing.assert_allclose(energy, np.abs(gradient).sum(axis=0), rtol=1e-5, atol=1e-9)
+
+
+def test_without_an_image(gradviz: Gradviz, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 5, stride=2))
+    path = script(net, "net.ts")
+    for out in ("a", "b"):
+        result = gradviz("receptive-field", path, "--samples", "3", "-o", out, "--json")
+        assert result.exit_code == 0, result.stderr
+    (field,) = document("a")["fields"]
+    assert json.loads(result.stdout, parse_constant=pytest.fail) == document("b")
+    assert field["image"] == "noise" and field["size"] == [7, 7]
+    assert field["clipped"] == [False] * 4
+    x, y = field["pixel"]
+    names = [f"noise/pixel-{x}-{y}/{name}.npy" for name in ("structural", "effective")]
+    for name in names:
+        assert np.array_equal(array("a", name), array("b", name))
+
+
+def test_expectations_are_all_evaluated(gradviz: Gradviz, tmp_path: Path) -> None:
+    path = script(nn.Conv2d(3, 1, (3, 5), stride=2, dilation=(1, 2)), "net.ts")
+    held = ["size>=3", "size<=9", "stride==2", "fill<1", "area==15", "halo<=7"]
+    options = [word for text in held for word in ("--expect", text)]
+    result = gradviz("receptive-field", path, *options, "-o", "a")
+    assert result.exit_code == 0, result.stderr
+    broken = ["size>=4", "size<=8", "stride>2", "fill==1", "area>15"]
+    options = [word for text in (*held, *broken) for word in ("--expect", text)]
+    result = gradviz("receptive-field", path, *options, "-o", "b")
+    assert result.exit_code == 6
+    said = [line for line in result.stderr.splitlines() if line.startswith("error: --expect")]
+    assert len(said) == len(broken)
+    assert "expected size>=4, measured 3" in said[0] and "expected size<=8, measured 9" in said[1]
+
+
+def test_a_global_field_is_larger_than_any_number(gradviz: Gradviz, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2))
+    path = script(net, "net.ts")
+    result = gradviz("receptive-field", path, "--expect", "size>=9999", "-o", "a")
+    assert result.exit_code == 0, result.stderr
+    (field,) = document("a")["fields"]
+    assert field["global"] and document("a")["geometry"]["size"] is None
+    assert field["global_through"] == document("a")["geometry"]["global_through"]
+    assert gradviz("receptive-field", path, "--expect", "size<=9999", "-o", "b").exit_code == 6
+
+
+def test_dilation_leaves_holes(gradviz: Gradviz, tmp_path: Path) -> None:
+    path = script(nn.Conv2d(3, 1, 3, dilation=4, padding=4), "net.ts")
+    gradviz("receptive-field", path, "--pixel", "20,30", "--input-size", "64x48")
+    (field,) = document()["fields"]
+    mask = array("gradviz-out", "noise/pixel-20-30/structural.npy")
+    expected = np.zeros((48, 64), bool)
+    expected[26:39:4, 16:29:4] = False
+    expected[np.ix_([26, 30, 34], [16, 20, 24])] = True
+    assert np.array_equal(mask, expected)
+    assert field["area"] == 9 and field["fill"] == 9 / 81
+
+
+@pytest.mark.parametrize("fault", ["closed", "zero"])
+def test_a_dead_network_still_shows_what_can_matter(
+    fault: str, gradviz: Gradviz, tmp_path: Path
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1))
+    with torch.no_grad():
+        if fault == "closed":
+            for value in (net[0].weight, net[0].bias):
+                value.copy_(-value.abs() - 1)  # type: ignore[operator]
+        else:
+            net[2].weight.zero_()  # type: ignore[operator]
+    gradviz("receptive-field", script(net, "net.ts"))
+    (field,) = document()["fields"]
+    assert field["size"] == [5, 5] and field["area"] == 25 and field["status"] == "exact"
+    assert field["local"]["area"] == 0
+    assert field["effective"]["squares"]["99"] == 0
+
+
+class Picks(nn.Module):
+    """Chooses by value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.where(y > 0, y, torch.zeros_like(y))
+
+
+def test_a_choice_by_value_is_partial_and_named(gradviz: Gradviz, tmp_path: Path) -> None:
+    result = gradviz("receptive-field", script(Picks(), "net.ts"))
+    assert result.exit_code == 0
+    (field,) = document()["fields"]
+    assert field["status"] == "partial" and field["lost_at"] == ["Where"]
+    assert "warning: " in result.stderr and "Where" in result.stderr
+
+
+def test_layers_and_boxes(gradviz: Gradviz, tmp_path: Path) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 2, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(2, 2, 3, padding=1),
+        nn.Upsample(scale_factor=2),
+    )
+    path = script(net, "net.ts")
+    result = gradviz("receptive-field", path, "--layers", "--map", "--input-size", "20x16")
+    assert result.exit_code == 0, result.stderr
+    table = {layer["name"]: (layer["size"], layer["stride"]) for layer in document()["layers"]}
+    assert table == {"0": ([3, 3], [2, 2]), "2": ([7, 7], [2, 2])}
+    assert "\n0\tsize 3x3\tstride 2x2" in result.stdout
+    boxes = array("gradviz-out", "boxes.npy")
+    assert boxes.dtype == np.int32 and boxes.shape == (16, 20, 4)
+    x, y = np.meshgrid(np.arange(20) // 2 * 2, np.arange(16) // 2 * 2)
+    expected = np.stack(
+        [np.maximum(x - 3, 0), np.maximum(y - 3, 0), np.minimum(x + 3, 19), np.minimum(y + 3, 15)],
+        axis=-1,
+    )
+    assert np.array_equal(boxes, expected)
+
+
+FORMATS = ("weights.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
+
+
+class Mixed(nn.Module):
+    """Functional and in-place activations, pooling, a skip, upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.second = nn.Conv2d(4, 4, 3, padding=2, dilation=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.relu(self.norm(self.first(x)))
+        b = torch.clamp(self.second(torch.max_pool2d(a, 2)), 0.0, 6.0)
+        return a + nn.functional.interpolate(b, scale_factor=2.0, mode="bilinear")
+
+
+def mixed() -> nn.Module:
+    torch.manual_seed(0)
+    return Mixed().eval()
+
+
+def test_the_same_mask_from_every_format(gradviz: Gradviz, tmp_path: Path) -> None:
+    net, x = mixed(), torch.rand(1, 3, 32, 40)
+    torch.save(net.state_dict(), "weights.pt")
+    torch.save(net, "pickled.pt")
+    script(mixed(), "scripted.ts")
+    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
+    traced.save("traced.ts")
+    torch.jit.freeze(torch.jit.script(mixed())).save("frozen.ts")
+    torch.export.save(torch.export.export(net, (x,)), "program.pt2")
+    masks = []
+    for name in FORMATS:
+        arch = ["--arch", f"{__file__}:mixed"] if name == "weights.pt" else []
+        result = gradviz(
+            "receptive-field", name, "--pixel", "17,9", "--input-size", "40x32", "--trust",
+            "-o", name.replace(".", "-"), *arch,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        found = document(name.replace(".", "-"))
+        assert found["fields"][0]["status"] == "exact"
+        masks.append(array(name.replace(".", "-"), "noise/pixel-17-9/structural.npy"))
+    assert masks[0].any() and not masks[0].all()
+    assert all(np.array_equal(mask, masks[0]) for mask in masks)
+
+
+def test_a_folder_is_averaged(gradviz: Gradviz, models: Path, images: Path) -> None:
+    Path("photos").mkdir()
+    for name in ("room_01.png", "room_02.png"):
+        shutil.copy(images / name, "photos")
+    result = gradviz("receptive-field", models / "depth.ts", "photos", "--pixel", "64,64")
+    assert result.exit_code == 0, result.stderr
+    one, two, mean = (
+        array("gradviz-out", f"{name}/pixel-64-64/effective.npy")
+        for name in ("room_01.png", "room_02.png", "mean")
+    )
+    np.testing.assert_allclose(mean, (one + two) / 2, rtol=1e-5)
+    assert [field["image"] for field in document()["fields"]] == [
+        "room_01.png",
+        "room_02.png",
+        "mean",
+    ]
+
+
+def test_a_layer_of_a_classifier(gradviz: Gradviz, models: Path, images: Path) -> None:
+    command = ["receptive-field", models / "shapes.yaml", images / "shapes_01.png"]
+    refused = gradviz(*command)
+    assert refused.exit_code == 2
+    assert "[1, 4] has no pixels" in refused.stderr and "--layer" in refused.stderr
+    layer = refused.stderr.strip().splitlines()[-1].rpartition(", ")[2]
+    named = gradviz(*command, "--layer", layer)
+    assert named.exit_code == 0, named.stderr
+    assert document()["geometry"]["stride"] == [8, 8]
+
+
+class Dropout(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, 0.5, training=True)
+
+
+class Fails(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("nothing pleases me")
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "code", "parts"),
+    [
+        (nn.Conv2d(3, 1, 3), ["--pixel", "62,0", "--input-size", "64"], 2, ["x 62", "0 to 61"]),
+        (nn.Conv2d(3, 1, 3), ["--pixel", "1"], 2, ["--pixel 1", "X,Y"]),
+        (nn.Conv2d(3, 1, 3), ["--input-size", "0x9"], 2, ["--input-size 0x9", "WxH"]),
+        (nn.Conv2d(3, 1, 3), ["--input-size", "2x2"], 3, ["[1, 3, 2, 2]"]),
+        (nn.Conv2d(3, 1, 3), ["--expect", "colour>1"], 2, ["colour", "size"]),
+        (nn.Conv2d(3, 1, 3), ["--expect", "size~1"], 2, ["QUANTITY OP NUMBER"]),
+        (nn.Sequential(nn.Conv2d(3, 1, 3)), ["--layer", "1"], 2, ["no such layer", "0"]),
+        (Dropout(), [], 3, ["random numbers", "bernoulli"]),
+        (Fails(), [], 3, ["nothing pleases me", "--input-size"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    module: nn.Module,
+    options: list[str],
+    code: int,
+    parts: list[str],
+    gradviz: Gradviz,
+    tmp_path: Path,
+) -> None:
+    result = gradviz("receptive-field", script(module, "net.ts"), *options)
+    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, result.stderr
+    assert all(part in said[0] for part in parts), said[0]
+    assert result.exit_code == code and "Traceback" not in result.stderr
+
+
+def test_one_image_of_several_that_fails(gradviz: Gradviz, models: Path, images: Path) -> None:
+    Path("photos").mkdir()
+    shutil.copy(images / "room_01.png", "photos")
+    Path("photos/broken.png").write_bytes(b"broken")
+    result = gradviz("receptive-field", models / "depth.ts", "photos", "--pixel", "3,3")
+    assert result.exit_code == 4 and "error: broken.png" in result.stderr
+    assert [field["image"] for field in document()["fields"]] == ["room_01.png"]
+
+
+def test_a_run_is_not_overwritten_unasked(gradviz: Gradviz, tmp_path: Path) -> None:
+    command = ["receptive-field", script(nn.Conv2d(3, 1, 3), "net.ts"), "--input-size", "16"]
+    assert gradviz(*command, "--map").exit_code == 0
+    refused = gradviz(*command)
+    assert refused.exit_code == 2 and "--overwrite" in refused.stderr
+    assert gradviz(*command, "--pixel", "2,2", "--overwrite").exit_code == 0
+    assert not Path("gradviz-out/boxes.npy").exists()
+    assert [path.name for path in Path("gradviz-out/noise").iterdir()] == ["pixel-2-2"]
