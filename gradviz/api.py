@@ -13,7 +13,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.errors import UsageError
 from gradviz.image.find import find_images
-from gradviz.image.prepare import prepare
+from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
@@ -60,13 +60,17 @@ def saliency(
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
     check_labels(seeds, model.labels)
     found: Iterable[Outcome]
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size {batch_size}: expected at least 1")
     if isinstance(images, np.ndarray | torch.Tensor):
-        pixels = torch.as_tensor(images, dtype=torch.float32).cpu().numpy()
-        tensor = prepare(Picture(pixels, "array"), Preprocess())
+        if preprocess is not None:
+            raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         names = {"tensor": 0}
-        found = explain(model, [Named("tensor", tensor)], seeds, METHODS[method])
+        found = explain(model, [Named("tensor", _as_it_is(images))], seeds, METHODS[method])
     else:
-        paths = [images] if isinstance(images, str | Path) else images
+        paths = [images] if isinstance(images, str | Path) else list(images)
+        if not all(isinstance(path, str | Path) for path in paths):
+            raise UsageError("images: expected paths, or one tensor or array [C, H, W]")
         sources = find_images([str(path) for path in paths], None).sources
         names = {source.name: n for n, source in enumerate(sources)}
         batches = cut(sources, batch_size or model.batch or Settings.batch_size)
@@ -79,3 +83,15 @@ def saliency(
         results.append(outcome)
     order = {seed.spec: n for n, seed in enumerate(seeds)}
     return sorted(results, key=lambda result: (names[result.image], order.get(result.seed, 0)))
+
+
+def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:
+    """A tensor [C, H, W], [1, C, H, W] or [H, W] as the one that enters the model."""
+    pixels = torch.as_tensor(image).detach().to("cpu", torch.float32).numpy()
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    elif pixels.ndim == 2:
+        pixels = pixels[None]
+    if pixels.ndim != 3 or not pixels.size:
+        raise UsageError(f"expected a tensor [C, H, W], got {list(image.shape)}")
+    return prepare(Picture(pixels, "array"), Preprocess())

@@ -65,6 +65,11 @@ class Seed:
     kind: Kind
     values: tuple[Any, ...] = field(compare=False)
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it names, if it does."""
+        return Path(self.spec.partition(":")[2]) if self.kind.argument == "FILE" else None
+
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
         """The cotangent for one image's output.
 
@@ -272,13 +277,15 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     import torch
 
     given, wanted = values.shape, tuple(planes.shape)
-    if values.size != planes.numel() or _trimmed(given) != _trimmed(wanted):
+    if wanted[1:] == (1, 1) and len(given) < 3:  # class scores
+        wanted = wanted[:1]
+    if _trimmed(given) != _trimmed(wanted):
         raise SeedError(f"the file's shape is {list(given)}, one image's output {list(wanted)}")
     return torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)
+    return shape if not shape or shape[0] != 1 else _trimmed(shape[1:])
 
 
 def _check(what: str, index: int, size: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradviz.errors import ModelError
+
 
 def vjp(y: Tensor, x: Tensor, v: Tensor, keep: bool = False) -> Tensor:
     """Pull a cotangent back through the pass that computed `y` from `x`.
@@ -16,10 +18,15 @@ def vjp(y: Tensor, x: Tensor, v: Tensor, keep: bool = False) -> Tensor:
         keep: whether another cotangent is going to be pulled back through the same pass.
 
     Returns:
-        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`; zeros where `y` does not
-        depend on `x`.
+        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`.
+
+    Raises:
+        ModelError: no path leads from `y` back to `x`.
     """
-    (gradient,) = torch.autograd.grad(
-        y, x, grad_outputs=v, retain_graph=keep, allow_unused=True, materialize_grads=True
-    )
+    (gradient,) = torch.autograd.grad(y, x, grad_outputs=v, retain_graph=keep, allow_unused=True)
+    if gradient is None:
+        raise ModelError(
+            "the output cannot be differentiated: no path leads from it back to the image, as "
+            "after detach() or under no_grad()"
+        )
     return gradient

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,11 +35,22 @@ class _Rate(ProgressColumn):
 
 
 class Messages:
-    """The voice of one command: stderr, as loud as its options allow."""
+    """The voice of one command: results on stdout, all else on stderr, as loud as is asked."""
 
-    def __init__(self, options: MessageOptions) -> None:
+    def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
         self.options = options
+        self._stdout = stdout
         self._stderr = Console(stderr=True)
+
+    def results(self, lines: Iterable[str]) -> None:
+        """Write to stdout; a reader that has gone away, such as `head`, has read enough."""
+        try:
+            for line in lines:
+                self._stdout.write(line + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            # Nothing may be left in the buffer, or closing the file would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
@@ -85,18 +97,39 @@ def reporting(options: MessageOptions) -> Iterator[Messages]:
 
     Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
-    messages = Messages(options)
     signal.signal(signal.SIGTERM, _interrupt)
+    with _reserved_stdout() as stdout:
+        messages = Messages(options, stdout)
+        try:
+            yield messages
+        except GradvizError as error:
+            if options.debug:
+                traceback.print_exception(error, file=sys.stderr)
+            messages.error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            messages.error("interrupted; what is finished stays, and --resume goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _reserved_stdout() -> Iterator[TextIO]:
+    """The standard output, for results alone: what a model prints goes to stderr.
+
+    TorchScript prints from C++, past `sys.stdout`, and as late as the end of the process. So the
+    descriptor itself is redirected, for good, and results are written to a copy of it.
+    """
+    stdout = sys.stdout
     try:
-        yield messages
-    except GradvizError as error:
-        if options.debug:
-            traceback.print_exception(error, file=sys.stderr)
-        messages.error(str(error))
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        messages.error("interrupted; what is finished stays, and --resume goes on from there")
-        raise typer.Exit(INTERRUPTED) from None
+        copy = os.dup(stdout.fileno())
+    except (OSError, ValueError):  # not a real file: a test's, a notebook's, or closed
+        with redirect_stdout(sys.stderr):
+            yield stdout
+        return
+    stdout.flush()
+    os.dup2(sys.stderr.fileno(), stdout.fileno())
+    with os.fdopen(copy, "w", encoding=stdout.encoding, errors="backslashreplace") as results:
+        yield results
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -1,7 +1,7 @@
 """The options of the commands, in the groups that the help shows.
 
 A group is a frozen dataclass whose fields carry their `typer.Option`; a command function takes
-whole groups, and `command` shows Typer the fields of all of them as one flat signature.
+whole groups, and `flat` shows Typer the fields of all of them as one flat signature.
 """
 
 from __future__ import annotations

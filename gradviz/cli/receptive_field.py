@@ -86,9 +86,9 @@ def receptive_field(
                 say.error(f"--expect: {failure}")
                 codes.add(NOT_HELD)
         if message_options.json:
-            print(strict_json(outcome.document, indent=2))
+            say.results([strict_json(outcome.document, indent=2)])
         elif not message_options.quiet:
-            print("\n".join(_rows(outcome.document, output.out)))
+            say.results(_rows(outcome.document, output.out))
         say.note(f"see {output.out}")
         raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
 

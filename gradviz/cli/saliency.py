@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from gradviz.backward.seeds import KINDS, check_labels, parse_seed
 from gradviz.cli import resolve
-from gradviz.cli.console import Messages, reporting
+from gradviz.cli.console import reporting
 from gradviz.cli.options import (
     BackwardOptions,
     DeviceOptions,
@@ -23,7 +23,7 @@ from gradviz.cli.options import (
     ModelOptions,
     OutputOptions,
 )
-from gradviz.errors import UsageError
+from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
@@ -100,14 +100,14 @@ def saliency(
             resume=output.resume,
         )
         lines = []
-        told = set()
+        told: set[tuple[str, str]] = set()
         for line in say.progress(results, len(found.sources) * max(1, len(seeds)), "saliency"):
             lines.append(line)
-            for kind, text in _remarks(line):
-                # What ails an image ails it under every seed: once is enough.
-                if (kind, text) not in told:
-                    told.add((kind, text))
-                    kind(say, text)
+            # What ails an image ails it under every seed: once is enough.
+            for remark in set(_remarks(line)) - told:
+                told.add(remark)
+                level, text = remark
+                (say.error if level == "error" else say.warning)(text)
         failed = sum(line["status"] == "error" for line in lines)
         ignored = f"; {found.ignored} other files ignored" if found.ignored else ""
         say.note(
@@ -121,24 +121,27 @@ def saliency(
                 "run": store.run(),
                 "results": store.lines(),
             }
-            print(strict_json(document, indent=2))
+            say.results([strict_json(document, indent=2)])
         elif not message_options.quiet:
-            for line in store.lines():
-                if line["status"] == "ok":
-                    print(_row(line, output.out))
+            say.results(_row(line, output.out) for line in store.lines() if line["status"] == "ok")
         raise typer.Exit(exit_code(lines))
 
 
-def _remarks(line: Line) -> Iterator[tuple[Callable[[Messages, str], None], str]]:
+def _remarks(line: Line) -> Iterator[tuple[str, str]]:
     """What a reader of the results must not miss, and how loud it is to be said."""
     if line["status"] == "error":
-        yield Messages.error, f"{line['image']}: {line['error']['message']}"
+        message = line["error"]["message"]
+        yield "error", message if line["image"] in message else f"{line['image']}: {message}"
     else:
         for warning in line["warnings"]:
-            yield Messages.warning, f"{line['image']} ({line['seed']}): {warning}"
+            yield "warning", f"{line['image']} ({line['seed']}): {warning}"
 
 
 def _row(line: Line, out: Path) -> str:
     """One line for stdout: where the files are, and the two numbers to read them by."""
     folder = (out / next(iter(line["files"].values()))).parent
-    return f"{folder}\tscore {line['score']:.6g}\tscale {line['stats']['scale']:.3g}"
+    score, scale = (
+        "nan" if number is None else f"{number:.{digits}g}"
+        for number, digits in ((line["score"], 6), (line["stats"]["scale"], 3))
+    )
+    return f"{one_line(folder)}\tscore {score}\tscale {scale}"

@@ -35,7 +35,8 @@ def draw(
     broken = np.asarray(~np.isfinite(g).all(axis=0))
     t = np.zeros_like(quantity)
     if scale > 0:
-        t = np.clip(np.where(np.isfinite(quantity), quantity, 0) / scale, -1, 1, dtype=np.float32)
+        finite = np.where(np.isfinite(quantity), quantity, 0)
+        t = np.clip(finite, -scale, scale) / scale
     if frame is not None:
         t, broken = frame.in_image(t, 0.0), frame.in_image(broken, False)
     pixels = view.paint(t, palette, backdrop)

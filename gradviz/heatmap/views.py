@@ -16,6 +16,7 @@ from gradviz.heatmap.colours import Palette
 from gradviz.image.read import luma
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
 CLIP = 99.0
@@ -28,13 +29,13 @@ class View:
 
     name: str
     meaning: str
-    quantity: Callable[[Floats], Floats]
+    quantity: Callable[[Floats], Doubles]
     """From the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
-    paint: Callable[[Floats, Palette, Bytes], Bytes]
+    paint: Callable[[Doubles, Palette, Bytes], Bytes]
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
 
 
-def scale_of(quantity: Floats, clip: float) -> float:
+def scale_of(quantity: NDArray[np.floating], clip: float) -> float:
     """The `clip` percentile of |quantity| over the values that are neither zero nor NaN nor Inf.
 
     Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
@@ -44,33 +45,34 @@ def scale_of(quantity: Floats, clip: float) -> float:
     return float(np.percentile(size, clip)) if size.size else 0.0
 
 
-def _magnitude(g: Floats) -> Floats:
+def _magnitude(g: Floats) -> Doubles:
     return _sum(np.abs(g))
 
 
-def _sum(g: Floats) -> Floats:
-    total: Floats = g.sum(axis=0)
+def _sum(g: Floats) -> Doubles:
+    # The sum of finite float32 numbers need not be one.
+    total: Doubles = g.sum(axis=0, dtype=np.float64)
     return total
 
 
-def _sequential(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+def _sequential(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     return palette.sequential(t)
 
 
-def _diverging(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+def _diverging(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     return palette.diverging(t)
 
 
-def _gray(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+def _gray(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     return _bytes(np.repeat(t[..., None], 3, axis=-1))
 
 
-def _rgb(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+def _rgb(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     channels = t if len(t) == 3 else np.broadcast_to(t.mean(axis=0), (3, *t.shape[1:]))
     return _bytes(0.5 + 0.5 * np.moveaxis(channels, 0, -1))
 
 
-def _overlay(t: Floats, palette: Palette, shown: Bytes) -> Bytes:
+def _overlay(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     # The picture recedes to dim gray, so that every hue in the result is the map's. The square
     # root lets weak parts of the map show.
     backdrop = 0.8 * luma(np.moveaxis(shown, -1, 0).astype(np.float32))[..., None]
@@ -93,7 +95,7 @@ VIEWS: dict[str, View] = {
         View(
             "rgb",
             "each channel of g around mid-gray (the mean, unless there are three)",
-            lambda g: g,
+            lambda g: g.astype(np.float64),
             _rgb,
         ),
         View(

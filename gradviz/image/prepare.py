@@ -25,6 +25,8 @@ class Prepared:
     """Where its pixels lie in the image file."""
     shown: NDArray[np.uint8]
     """uint8 [h,w,3]: the RGB picture that the model saw, before range, mean and std."""
+    bgr: bool = False
+    """Whether the tensor's channels are in the order blue, green, red."""
 
 
 def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
@@ -48,8 +50,10 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         pixels = _crop(_resize(pixels, frame), frame)
         tensor = torch.from_numpy(_normalised(pixels, preprocess))
     except UsageError as error:
-        raise type(error)(f"{where}{error}") from error
-    return Prepared(tensor, frame, as_shown(pixels))
+        # An array's number of channels is its own affair, a picture's that of the recipe.
+        kind = ImageError if picture.kind == "array" else type(error)
+        raise kind(f"{where}{error}") from error
+    return Prepared(tensor, frame, as_shown(pixels), preprocess.channels == "bgr")
 
 
 def as_shown(pixels: Floats) -> NDArray[np.uint8]:

@@ -27,6 +27,8 @@ NESTINGS = (
     "ema",
     "model_ema",
     "ema_state_dict",
+    "state_dict_ema",
+    "shadow",
     "generator",
     "encoder",
     "backbone",
@@ -62,7 +64,7 @@ def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Wei
         try:
             value = find(checkpoint, weights_key)
         except KeyError:
-            value = None
+            value = _below(checkpoint, weights_key)
         found = _as_weights(value, weights_key)
         sought = f"no weights under {weights_key!r}"
     else:
@@ -73,6 +75,27 @@ def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Wei
         listed = _some(there, 12) if there else f"a {type(checkpoint).__name__}"
         raise UsageError(f"{where}: {sought}; the file holds {listed}: choose with --weights-key")
     return found
+
+
+def _below(checkpoint: object, key: str) -> Mapping[str, Tensor] | None:
+    """The weights whose names begin with the last parts of `key`, inside a state dict.
+
+    Training code often keeps several networks in one state dict, as `model.…` and `ema.…`.
+    """
+    parts = key.split(".")
+    for depth in range(len(parts)):
+        try:
+            value = find(checkpoint, ".".join(parts[:depth])) if depth else checkpoint
+        except KeyError:
+            return None
+        prefix = ".".join(parts[depth:]) + "."
+        if _is_state_dict(value):
+            return {
+                name.removeprefix(prefix): tensor
+                for name, tensor in value.items()
+                if name.startswith(prefix)
+            }
+    return None
 
 
 def _search(value: object, key: str | None) -> Iterator[Weights]:
@@ -126,16 +149,18 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         for name in result.missing_keys
         if name not in misfits and not name.endswith("num_batches_tracked")
     ]
+    # AveragedModel counts what it averaged beside the weights.
+    unexpected = [name for name in result.unexpected_keys if name != "n_averaged"]
     kinds = (
         ("missing", missing),
-        ("unexpected", result.unexpected_keys),
+        ("unexpected", unexpected),
         ("of another shape", list(misfits.values())),
     )
     if any(names for _, names in kinds):
         listed = "; ".join(f"{len(n)} {kind} ({_some(n, _SHOWN)})" for kind, n in kinds if n)
         raise ModelError(
-            f"{where}: the weights do not fit the model: {listed}: check --arch, --arch-arg and "
-            "--weights-key"
+            f"{where}: the weights do not fit the model: {listed}: check --arch and --arch-arg, or "
+            "name a part of the weights with --weights-key"
         )
 
 

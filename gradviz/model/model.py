@@ -95,13 +95,14 @@ class Model:
         """
         self._check(x)
         surplus = 0 if self.batch is None else self.batch - len(x)
-        full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x
         # An eager module may hold TorchScript as well, so every format is run this way.
         with (
             foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}"),
             torch.enable_grad(),
             as_written(),
         ):
+            # A copy, since a model may write into its input, and autograd forbids that for a leaf.
+            full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
             output = self.module(full)
         y = select(output, self.output, len(full))
         if x.requires_grad:

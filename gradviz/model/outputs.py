@@ -19,7 +19,8 @@ def select(output: object, key: str | None, batch: int) -> Tensor:
 
     Raises:
         UsageError: there is no such key, or several tensors fit; the message lists them.
-        ModelError: there is no tensor, it is not floating, or its first axis is not the batch.
+        ModelError: there is no tensor, it is not floating, or its first axis is not the batch;
+            a single image's output may lack that axis.
     """
     tensor = _only(_at(output, key), key or "")
     if not tensor.is_floating_point():
@@ -27,16 +28,18 @@ def select(output: object, key: str | None, batch: int) -> Tensor:
             f"the output cannot be differentiated: it is {_dtype(tensor)}, as after an argmax, a "
             "threshold or a cast to whole numbers: choose scores with --output, or return them"
         )
-    if tensor.dim() == 0 or tensor.shape[0] != batch:
-        raise ModelError(
-            f"the output's first axis must be the batch: expected [{batch}, ...], got "
-            f"{list(tensor.shape)}: choose another output with --output"
-        )
-    return tensor
+    if tensor.shape[:1] == (batch,):
+        return tensor
+    if batch == 1:  # models that squeeze lose the batch axis of a single image
+        return tensor[None]
+    raise ModelError(
+        f"the output's first axis must be the batch: expected [{batch}, ...], got "
+        f"{list(tensor.shape)}: choose another output with --output, or give --batch-size 1"
+    )
 
 
-def check_differentiable(output: Tensor) -> Tensor:
-    """`output`, computed with gradients enabled from an input that requires one.
+def check_differentiable(output: Tensor) -> None:
+    """Do nothing if a gradient leads from `output` back to the input.
 
     Raises:
         ModelError: no gradient leads back to the input; the message names likely causes.
@@ -46,7 +49,7 @@ def check_differentiable(output: Tensor) -> Tensor:
     elif not output.requires_grad:
         cause = "the model detaches it, computes it under torch.no_grad, or ignores its input"
     else:
-        return output
+        return
     raise ModelError(
         f"the output cannot be differentiated: {cause}: save the model without that, or choose "
         "another output with --output"

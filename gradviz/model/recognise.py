@@ -56,9 +56,9 @@ def recognise(path: Path) -> Content:
         UsageError: there is no such file, it is a folder, or it cannot be opened.
         ModelError: it is nothing that gradviz can read; the message says what it seems to be.
     """
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder: give a model file")
     try:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder: give a model file")
         with path.open("rb") as file:
             head = file.read(_HEAD)
         size = path.stat().st_size

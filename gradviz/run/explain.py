@@ -13,6 +13,7 @@ from gradviz.backward.methods import Method
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import vjp
 from gradviz.errors import ModelError, SeedError
+from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.images import Named
 from gradviz.run.result import Failure, Outcome, Saliency, failures
@@ -33,15 +34,29 @@ def explain(
     for image in images:
         by_size[image.prepared.tensor.shape].append(image)
     for group in by_size.values():
-        x = torch.stack([image.prepared.tensor for image in group])
-        x = x.to(model.device, model.dtype).requires_grad_()
+        yield from _together(model, group, seeds, method)
+
+
+def _together(
+    model: Model, group: Sequence[Named], seeds: Sequence[Seed], method: Method
+) -> Iterator[Outcome]:
+    """The outcomes of images of one size, in one pass, or one by one where the model fails."""
+    x = torch.stack([image.prepared.tensor for image in group])
+    x = x.to(model.device, model.dtype).requires_grad_()
+    # What draws random numbers draws the same ones for this batch in every run.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
         try:
             y = model(x)
         except ModelError as error:
-            for image in group:
-                yield from failures(image.name, seeds, error)
+            if len(group) == 1:
+                yield from failures(group[0].name, seeds, error)
+                return
         else:
             yield from _pull_back(model, group, x, y, seeds, method)
+            return
+    for image in group:
+        yield from _together(model, [image], seeds, method)
 
 
 def _pull_back(
@@ -62,7 +77,12 @@ def _pull_back(
                 v[n] = seed.cotangent(output[n], Site(image.prepared.frame, model.labels))
             except SeedError as error:
                 misfits[n] = error
-        gradient = vjp(y, x, v, keep=left > 0)
+        try:
+            with foreign_code(f"{model.name}: the backward pass failed"):
+                gradient = vjp(y, x, v, keep=left > 0)
+        except ModelError as error:
+            yield from (Failure(image.name, seed.spec, error) for image in group)
+            continue
         arrays = method.finish(x, gradient).float().cpu().numpy()
         for n, image in enumerate(group):
             if n in misfits:
@@ -76,7 +96,6 @@ def _pull_back(
                     output_shape=tuple(output[n].shape),
                     score=_inner(v[n], output[n]),
                     prepared=image.prepared,
-                    bgr=image.bgr,
                 )
 
 

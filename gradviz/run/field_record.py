@@ -16,6 +16,16 @@ from gradviz.run.store import Store, strict_json
 
 DOCUMENT = "field.json"
 BOXES = "boxes.npy"
+WRITES = (
+    "structural.npy",
+    "structural.png",
+    "local.npy",
+    "local.png",
+    "effective.npy",
+    "effective.png",
+    "overlay.png",
+)
+"""The files of each field."""
 
 
 def record(

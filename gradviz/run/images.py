@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradviz.heatmap.views import Bytes
 from gradviz.image.find import Source
@@ -17,16 +18,14 @@ class Named:
 
     name: str
     prepared: Prepared
-    bgr: bool = False
-    """Whether its channels are in the order blue, green, red."""
 
 
 def load(source: Source, preprocess: Preprocess) -> Named:
     """Read an image file and make it the tensor that enters the model."""
-    prepared = prepare(_read(source, preprocess), preprocess)
-    return Named(source.name, prepared, preprocess.channels == "bgr")
+    return Named(source.name, prepare(_read(source, preprocess), preprocess))
 
 
+@lru_cache(maxsize=1)  # the seeds of an image come one after the other
 def photo(source: Source, preprocess: Preprocess) -> Bytes:
     """The whole image file, upright, uint8 RGB [H, W, 3]."""
     return as_shown(_read(source, preprocess).pixels)

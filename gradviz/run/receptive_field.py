@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
-from gradviz.run.field import Field, Fields, FieldSettings, mean_of
-from gradviz.run.field_record import BOXES, DOCUMENT, record, write_document
+from gradviz.run.field import MEAN, NOISE, Field, Fields, FieldSettings, mean_of
+from gradviz.run.field_record import BOXES, DOCUMENT, WRITES, record, write_document
 from gradviz.run.images import load
 from gradviz.run.record import failure_line
 from gradviz.run.result import Failure
@@ -74,7 +75,15 @@ def run(
     """
     fields = Fields(model, preprocess, settings)
     (geometry,) = fields.geometry([settings.layer])
-    description = describe("receptive-field", model, sources, preprocess, settings, command)
+    description = describe(
+        "receptive-field",
+        model,
+        [*sources, *(Source(Path(name), name) for name in (NOISE, MEAN))],
+        preprocess,
+        settings,
+        WRITES,
+        command,
+    )
     store.begin(description, documents=(DOCUMENT, BOXES))
     objects: list[dict[str, Any]] = []
     lines: list[Line] = []

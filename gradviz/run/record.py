@@ -86,7 +86,6 @@ class Recorder:
             output_shape=tuple(line["output_shape"]),
             score=line["score"],
             prepared=image.prepared,
-            bgr=image.bgr,
         )
         return self._with_pictures(result, line)
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from gradviz.backward.methods import Method
 from gradviz.backward.seeds import Seed
-from gradviz.errors import GradvizError
+from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import CLIP, VIEWS, Floats, scale_of
+from gradviz.heatmap.views import CLIP, VIEWS, Floats, View, scale_of
 from gradviz.image.prepare import Prepared
 
 
@@ -35,18 +35,16 @@ class Saliency:
     """⟨v, y⟩, the number that was differentiated."""
     prepared: Prepared
     """What entered the model, as tensor and as picture, and the map back to the file's pixels."""
-    bgr: bool = False
-    """Whether the array's channels are in the order blue, green, red."""
 
     @cached_property
     def colour_array(self) -> Floats:
         """The array with its channels in the picture's order, as views draw it."""
-        return self.array[::-1] if self.bgr else self.array
+        return self.array[::-1] if self.prepared.bgr else self.array
 
     @cached_property
     def stats(self) -> dict[str, float]:
         """`min`, `max`, `abs_mean`, `l2`, `zero_fraction` of the finite values; `nonfinite` counts
-        the others."""
+        the others; `scale` is the heatmap's."""
         finite = self.array[np.isfinite(self.array)].astype(np.float64)
         if not finite.size:
             finite = np.full(1, np.nan)
@@ -57,6 +55,7 @@ class Saliency:
             "l2": float(np.linalg.norm(finite)),
             "zero_fraction": float((finite == 0).mean()),
             "nonfinite": int(self.array.size - np.isfinite(self.array).sum()),
+            "scale": self.scale(),
         }
 
     @property
@@ -76,20 +75,34 @@ class Saliency:
         return tuple(found)
 
     def scale(self, view: str = "heatmap", clip: float = CLIP) -> float:
-        """The `clip` percentile of what `view` draws, over its values that are not zero."""
-        return scale_of(VIEWS[view].quantity(self.colour_array), clip)
+        """The `clip` percentile of what `view` draws, over its values that are not zero.
+
+        Raises:
+            UsageError: no view has that name.
+        """
+        return scale_of(_view(view).quantity(self.colour_array), clip)
 
     def picture(
         self, view: str = "heatmap", scale: float | None = None, palette: Palette | None = None
     ) -> Image.Image:
-        """Draw one view at the input's resolution; `scale` gets the strongest colour."""
+        """Draw one view at the input's resolution; `scale` gets the strongest colour.
+
+        Raises:
+            UsageError: no view has that name.
+        """
         return draw(
             self.colour_array,
-            VIEWS[view],
+            _view(view),
             self.scale(view) if scale is None else scale,
             palette or load_palette(),
             self.prepared.shown,
         )
+
+
+def _view(name: str) -> View:
+    if name not in VIEWS:
+        raise UsageError(f"no view is called {name!r}; use one of {', '.join(VIEWS)}")
+    return VIEWS[name]
 
 
 @dataclass(frozen=True)

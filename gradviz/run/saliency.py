@@ -12,7 +12,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
-from gradviz.run.describe import describe
+from gradviz.run.describe import VOLATILE, describe
 from gradviz.run.explain import explain
 from gradviz.run.images import load
 from gradviz.run.record import Recorder, seed_folders
@@ -74,15 +74,26 @@ def run(
         {source.name: source for source in sources},
     )
     batches = cut(sources, settings.batch_size)
-    record = describe("saliency", model, sources, preprocess, settings, command)
+    method = METHODS[settings.method]
+    arrays = [f"{method.writes}.npy"] if settings.array == "npy" else []
+    record = describe(
+        "saliency",
+        model,
+        sources,
+        preprocess,
+        settings,
+        [*arrays, *(f"{view}.png" for view in settings.views)],
+        command,
+        [seed.file for seed in seeds if seed.file is not None],
+    )
     if resume:
-        whole = store.resume(record, volatile={"command"})
+        whole = store.resume(record, volatile=VOLATILE)
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
         store.replace(kept)
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, METHODS[settings.method]):
+    for outcome in outcomes(model, batches, preprocess, seeds, method):
         line = recorder.line(outcome)
         store.append(line)
         yield line

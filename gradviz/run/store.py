@@ -55,11 +55,15 @@ class Store:
         Raises:
             UsageError: the folder cannot be written, or holds results that nobody gave up.
         """
-        place = next(path for path in (self.out, *self.out.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
+        with _disk(self.out):
+            place = next(
+                path for path in (self.out, *self.out.absolute().parents) if os.path.lexists(path)
+            )
+            if not place.is_dir():
+                raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
+            place.joinpath(self.out.name).exists()  # a name can be too long
         if not (overwrite or resume) and any(line["status"] == "ok" for line in self.lines()):
             raise UsageError(
                 f"{self.out}: holds the results of a run; give --overwrite to replace them, "
@@ -75,13 +79,34 @@ class Store:
         """
         with _disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        for line in self.lines():
-            for name in line.get("files", {}).values():
-                self._remove(name)
-        for path in (*self._results(), *(self.out / name for name in documents)):
+        self._clear(documents)
+        self._record(run)
+
+    def _clear(self, documents: Iterable[str]) -> None:
+        """Take away what the run.json that is here says its run writes, finished or not."""
+        for path in self._written():
             with _disk(path):
                 path.unlink(missing_ok=True)
-        self.save(RUN, lambda file: file.write((strict_json(run, indent=2) + "\n").encode()))
+                for folder in path.parents:
+                    if folder == self.out or any(folder.iterdir()):
+                        break
+                    folder.rmdir()
+        for path in (*self._results(), *(self.out / name for name in (RUN, *documents))):
+            with _disk(path):
+                path.unlink(missing_ok=True)
+
+    def _written(self) -> Iterator[Path]:
+        """The files in the folders of the images whose names are those that the run writes."""
+        try:
+            before = self.run() if (self.out / RUN).exists() else {}
+            folders = [self.out / image["name"] for image in before.get("images", ())]
+            names = {Path(name).name for name in before.get("writes", ())}
+        except (UsageError, TypeError, KeyError, AttributeError):
+            return  # a damaged record names nothing
+        unfinished = {f".{name}.part" for name in names}
+        for folder in folders:
+            if folder.resolve().is_relative_to(self.out.resolve()):
+                yield from [path for path in folder.glob("*/*") if path.name in names | unfinished]
 
     def resume(self, run: Mapping[str, Any], volatile: Collection[str]) -> list[Line]:
         """Go on with the run that is here, or begin one.
@@ -91,7 +116,7 @@ class Store:
             volatile: the keys of run.json that may differ.
 
         Returns:
-            the results that are whole: their files are all there.
+            the results that are whole: their files are all there, and their image is the same.
 
         Raises:
             UsageError: the folder holds the results of another run.
@@ -99,19 +124,24 @@ class Store:
         if not (self.out / RUN).exists():
             self.begin(run)
             return []
-        now = json.loads(strict_json(run))
-        fixed = [{k: v for k, v in each.items() if k not in volatile} for each in (self.run(), now)]
-        if different := list(_differences(*fixed)):
+        before, now = self.run(), json.loads(strict_json(run))
+        if different := list(_differences(*(_settled(each, volatile) for each in (before, now)))):
             raise UsageError(
                 f"{self.out}: holds another run ({'; '.join(different[:3])}); "
                 "repeat its command to resume it, or choose another -o"
             )
+        unchanged = [image["name"] for image in now["images"] if image in before["images"]]
+        self._record(run)
         return [
             line
             for line in self.lines()
             if line["status"] == "ok"
+            and line["image"] in unchanged
             and all((self.out / name).is_file() for name in line["files"].values())
         ]
+
+    def _record(self, run: Mapping[str, Any]) -> None:
+        self.save(RUN, lambda file: file.write((strict_json(run, indent=2) + "\n").encode()))
 
     def run(self) -> dict[str, Any]:
         """The content of run.json."""
@@ -173,17 +203,6 @@ class Store:
     def _results(self) -> list[Path]:
         return sorted(self.out.glob("results*.jsonl"))
 
-    def _remove(self, name: str) -> None:
-        place = self.out / name
-        if not place.resolve().is_relative_to(self.out.resolve()):
-            raise UsageError(f"{self.out / RESULTS}: names {name}, which is outside the folder")
-        with _disk(place):
-            place.unlink(missing_ok=True)
-            for folder in place.parents:
-                if folder == self.out or not folder.is_dir() or any(folder.iterdir()):
-                    break
-                folder.rmdir()
-
 
 def _read_lines(path: Path) -> Iterator[Line]:
     with _disk(path):
@@ -191,14 +210,22 @@ def _read_lines(path: Path) -> Iterator[Line]:
     for number, row in enumerate(rows, 1):
         try:
             line = json.loads(row)
-            line["image"], line["status"]
+            whole = isinstance(line["image"], str) and line["status"] in ("ok", "error")
         except (json.JSONDecodeError, TypeError, KeyError):
+            whole = False
+        if not whole:
             if number == len(rows):
                 return
             raise UsageError(
                 f"{path}:{number}: not a result; give --overwrite or choose another -o"
-            ) from None
+            )
         yield line
+
+
+def _settled(run: Mapping[str, Any], volatile: Collection[str]) -> dict[str, Any]:
+    """What must be the same in two runs that are one; an image may have changed in between."""
+    fixed = {key: value for key, value in run.items() if key not in volatile}
+    return {**fixed, "images": [image["name"] for image in run["images"]]}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -18,12 +18,14 @@ def exit_code(lines: Iterable[Line]) -> int:
     wrong, and gives its own code.
     """
     lines = list(lines)
+    # Without --seed the seed's name is known only where an image came so far as to need one.
+    default = any(line["seed"] is None for line in lines)
     alone = len({line["image"] for line in lines}) == 1
     causes = defaultdict(list)
     for line in lines:
         cause = _cause(line)
         if alone or cause is not ImageError:
-            causes[line["seed"]].append(cause)
+            causes[None if default else line["seed"]].append(cause)
     codes = {
         cause.exit_code
         for group in causes.values()

@@ -331,6 +331,8 @@ def test_a_score_that_is_no_number_is_null(gradviz: Gradviz, tmp_path: Path) -> 
             return x.log()
 
     np.save("zero.npy", np.zeros((1, 2, 2), np.float32))
-    result = gradviz("saliency", script(Logarithm(), tmp_path / "log.ts"), "zero.npy", "--json")
-    document = json.loads(result.stdout, parse_constant=pytest.fail)
+    command = ["saliency", script(Logarithm(), tmp_path / "log.ts"), "zero.npy"]
+    document = json.loads(gradviz(*command, "--json").stdout, parse_constant=pytest.fail)
     assert document["results"][0]["score"] is None
+    plain = gradviz(*command, "--overwrite")
+    assert plain.exit_code == 0 and "score nan" in plain.stdout

@@ -222,7 +222,8 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         a = self.relu(self.norm(self.first(x)))
         b = torch.clamp(self.second(torch.max_pool2d(a, 2)), 0.0, 6.0)
-        return a + nn.functional.interpolate(b, scale_factor=2.0, mode="bilinear")
+        y: Tensor = a + nn.functional.interpolate(b, scale_factor=2.0, mode="bilinear")
+        return y
 
 
 def mixed() -> nn.Module:

@@ -158,7 +158,11 @@ def test_run_json_says_how_to_run_it_again(gradviz: Gradviz, models: Path, image
     assert run["schema"] == 1
     assert run["model"]["path"] == str(models / "depth.ts") and len(run["model"]["sha256"]) == 64
     assert run["preprocess"]["resize"] == 128 and run["preprocess"]["crop"] == 64
-    assert run["settings"]["clip"] == 95 and run["images"] == ["room_01.png"]
+    assert run["settings"]["clip"] == 95
+    (image,) = run["images"]
+    assert image["name"] == "room_01.png" and image["path"] == str(images / "room_01.png")
+    assert run["writes"] == ["gradient.npy", "heatmap.png", "overlay.png"]
+    assert run["folder"] == str(Path.cwd())
     assert {"gradviz", "torch", "python"} <= set(run["versions"])
 
 
@@ -298,7 +302,7 @@ def test_a_broken_image_among_many_is_recorded_and_skipped(
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     result = gradviz("saliency", models / "depth.ts", folder)
     assert result.exit_code == 4
-    assert result.stderr.count("error: broken.png") == 1
+    assert result.stderr.count("broken.png: not an image") == 1
     by_image = {line["image"]: line for line in lines(Path("gradviz-out"))}
     assert by_image["broken.png"]["status"] == "error"
     assert by_image["broken.png"]["error"]["type"] == "ImageError"

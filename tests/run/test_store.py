@@ -11,7 +11,13 @@ import pytest
 from gradviz.errors import UsageError
 from gradviz.run.store import Store, strict_json
 
-RECORD = {"settings": {"clip": 99.0}, "command": ["a"], "images": ["x.png"]}
+IMAGES = [{"name": name, "bytes": 1} for name in ("deep/a.png", "a.png", "b.png")]
+RECORD = {
+    "settings": {"clip": 99.0},
+    "command": ["a"],
+    "images": IMAGES,
+    "writes": ["gradient.npy"],
+}
 
 
 def result(store: Store, image: str, seed: str = "ones") -> dict[str, Any]:
@@ -95,6 +101,9 @@ def test_a_run_that_brought_nothing_may_be_replaced(store: Store) -> None:
 
 def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(store: Store) -> None:
     result(store, "deep/a.png")
+    # What a killed run leaves: a file without a line, and half a file.
+    store.save("a.png/ones/gradient.npy", lambda file: file.write(b"orphan"))
+    (store.out / "a.png/ones/.gradient.npy.part").write_bytes(b"half")
     mine = store.out / "deep" / "notes.txt"
     mine.write_text("mine")
     result(store, "b.png")
@@ -107,12 +116,30 @@ def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(store: Sto
 
 
 def test_a_forged_record_cannot_delete_outside(store: Store) -> None:
-    outside = store.out.parent / "precious"
+    outside = store.out.parent / "x" / "precious"
+    outside.parent.mkdir()
     outside.write_text("precious")
-    store.append({"image": "a", "status": "ok", "files": {"gradient": "../precious"}})
-    with pytest.raises(UsageError, match="outside the folder"):
-        store.begin(RECORD)
+    forged = {**RECORD, "images": [{"name": ".."}], "writes": ["precious"]}
+    (store.out / "run.json").write_text(json.dumps(forged))
+    store.begin(RECORD)
     assert outside.exists()
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{", '{"images": 3}', '{"images": [[]]}'])
+def test_a_damaged_record_can_be_replaced(record: str, store: Store) -> None:
+    (store.out / "run.json").write_text(record)
+    (store.out / "results.jsonl").write_text("broken\nbroken\n")
+    store.check(overwrite=True, resume=False)
+    store.begin(RECORD)
+    assert store.run() == RECORD and store.lines() == []
+
+
+def test_resume_does_an_image_again_that_has_changed(store: Store) -> None:
+    kept, _ = result(store, "a.png"), result(store, "b.png")
+    changed = [{**image, "bytes": 2} if image["name"] == "b.png" else image for image in IMAGES]
+    now = {**RECORD, "images": changed}
+    assert store.resume(now, volatile=()) == [kept]
+    assert store.run() == now
 
 
 def test_resume_keeps_results_whose_files_are_all_there(store: Store) -> None:
@@ -133,7 +160,7 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
     ("other", "message"),
     [
         ({"settings": {"clip": 98.0}}, "settings.clip was 99.0, is 98.0"),
-        ({"images": ["x.png", "y.png"]}, "images: 1 added, 0 gone"),
+        ({"images": [*IMAGES, {"name": "y.png"}]}, "images: 1 added, 0 gone"),
     ],
 )
 def test_resume_of_another_run_is_refused(

@@ -13,7 +13,11 @@ def lines(*rows: str) -> list[Line]:
     made: list[Line] = []
     for row in rows:
         image, seed, status = row.split(":")
-        line: Line = {"image": image, "seed": seed, "status": "ok" if status == "ok" else "error"}
+        line: Line = {
+            "image": image,
+            "seed": seed or None,
+            "status": "ok" if status == "ok" else "error",
+        }
         made.append(line if status == "ok" else {**line, "error": {"type": status}})
     return made
 
@@ -39,6 +43,9 @@ def lines(*rows: str) -> list[Line]:
         (["a:pixel:SeedError", "b:pixel:SeedError", "c:pixel:ImageError"], 2),
         (["a:pixel:SeedError", "b:pixel:SeedError", "a:ones:ok", "b:ones:ok"], 2),
         (["a:ones:ModelError", "b:ones:ModelError"], 3),
+        # Without --seed an early failure does not know the default seed's name.
+        (["a::ModelError", "b:ones:ok"], 4),
+        (["a::ModelError", "b::ModelError"], 3),
     ],
 )
 def test_exit_code(rows: list[str], code: int) -> None:
