@@ -31,9 +31,10 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gradviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gradviz]:
     """Run `gradviz ARGUMENTS...` in an empty folder; a bug in gradviz fails the test."""
-    from gradviz.cli.app import app
+    from gradviz.cli.app import make_app
 
     monkeypatch.chdir(tmp_path)
+    app = make_app()
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path) -> Result:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from gradviz.cli import receptive_field, saliency
-from gradviz.cli.options import flat
 from gradviz.version import VERSION
 
-app = typer.Typer(
-    name="gradviz",
-    help="See a vision model's gradients.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "saliency": "Draw how a model's output reacts to each pixel of its images.",
+    "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
+}
+"""Every command and its line in `gradviz --help`; its module has its name."""
+
+
+def make_app(wanted: str | None = None) -> typer.Typer:
+    """The app with all its commands; of those but the wanted one, if it is given, the names only.
+
+    Reading the options of every command takes longer than all of the rest of `gradviz --help`.
+    """
+    app = typer.Typer(
+        name="gradviz",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(gradviz)
+    for name, line in COMMANDS.items():
+        if wanted in (None, name):
+            module = import_module(f"gradviz.cli.{name.replace('-', '_')}")
+            app.command(name, help=line, epilog=module.EPILOG)(module.command)
+        else:
+            app.command(name, help=line)(_unused)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -25,7 +45,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def gradviz(
     version: Annotated[
         bool,
@@ -35,10 +54,11 @@ def gradviz(
     """See a vision model's gradients: what its output reacts to, pixel by pixel."""
 
 
-app.command("receptive-field")(flat(receptive_field.receptive_field))
-app.command("saliency", epilog=saliency.EPILOG)(flat(saliency.saliency))
+def _unused() -> None:
+    """Stands for a command that was not asked for."""
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="gradviz")
+    completing = "_GRADVIZ_COMPLETE" in os.environ
+    make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")

@@ -18,6 +18,7 @@ from gradviz.cli.options import (
     InputOptions,
     MessageOptions,
     ModelOptions,
+    flat,
 )
 from gradviz.errors import NOT_HELD, PRECEDENCE
 from gradviz.heatmap.colours import load_palette
@@ -26,6 +27,8 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.run.expect import parse_expectation
 from gradviz.run.store import Store, strict_json
 from gradviz.run.verdict import exit_code
+
+EPILOG = None
 
 QUANTITIES = ("size", "stride", "fill", "area", "halo")
 """What can be expected."""
@@ -46,7 +49,7 @@ def receptive_field(
         typer.Argument(metavar="[IMAGE...]", help="Files, folders or globs; none for noise."),
     ] = None,
 ) -> None:
-    """Measure how far an output pixel looks: what can matter, what does, and how much."""
+    """Check the command, load the model, measure, and say what was found."""
     with reporting(message_options) as say:
         pixels = tuple(resolve.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else resolve.size_from(fields.input_size)
@@ -91,6 +94,9 @@ def receptive_field(
             say.results(_rows(outcome.document, output.out))
         say.note(f"see {output.out}")
         raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
+
+
+command = flat(receptive_field)
 
 
 def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:

@@ -22,6 +22,7 @@ from gradviz.cli.options import (
     MessageOptions,
     ModelOptions,
     OutputOptions,
+    flat,
 )
 from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import load_palette
@@ -50,7 +51,7 @@ def saliency(
     output: OutputOptions,
     message_options: MessageOptions,
 ) -> None:
-    """Draw how a model's output reacts to each pixel of its images."""
+    """Check the command, load the model, run, and say what came out."""
     with reporting(message_options) as say:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
@@ -125,6 +126,9 @@ def saliency(
         elif not message_options.quiet:
             say.results(_row(line, output.out) for line in store.lines() if line["status"] == "ok")
         raise typer.Exit(exit_code(lines))
+
+
+command = flat(saliency)
 
 
 def _remarks(line: Line) -> Iterator[tuple[str, str]]:
