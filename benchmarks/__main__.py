@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import startup
+from benchmarks import field, startup
 
 startup.main()
+field.main()
