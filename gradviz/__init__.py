@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from gradviz.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from gradviz.api import saliency
+    from gradviz.api import receptive_field, saliency
     from gradviz.model.load import load_model, wrap
 
-__all__ = ["__version__", "load_model", "saliency", "wrap"]
+__all__ = ["__version__", "load_model", "receptive_field", "saliency", "wrap"]
 
 _HOMES = {
     "load_model": "gradviz.model.load",
+    "receptive_field": "gradviz.api",
     "saliency": "gradviz.api",
     "wrap": "gradviz.model.load",
 }

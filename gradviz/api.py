@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,16 @@ from torch import nn
 from gradviz.backward.methods import METHODS
 from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.errors import UsageError
-from gradviz.image.find import find_images
+from gradviz.field.geometry import Geometry
+from gradviz.image.find import Source, find_images
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.run.explain import explain
-from gradviz.run.images import Named
+from gradviz.run.field import Field, Fields, FieldSettings
+from gradviz.run.images import Named, load
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.saliency import cut, outcomes
 from gradviz.run.settings import Settings
@@ -68,10 +71,7 @@ def saliency(
         names = {"tensor": 0}
         found = explain(model, [Named("tensor", _as_it_is(images))], seeds, METHODS[method])
     else:
-        paths = [images] if isinstance(images, str | Path) else list(images)
-        if not all(isinstance(path, str | Path) for path in paths):
-            raise UsageError("images: expected paths, or one tensor or array [C, H, W]")
-        sources = find_images([str(path) for path in paths], None).sources
+        sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
         batches = cut(sources, batch_size or model.batch or Settings.batch_size)
         recipe = preprocess or model.preprocess or Preprocess()
@@ -83,6 +83,70 @@ def saliency(
         results.append(outcome)
     order = {seed.spec: n for n, seed in enumerate(seeds)}
     return sorted(results, key=lambda result: (names[result.image], order.get(result.seed, 0)))
+
+
+@dataclass(frozen=True)
+class ReceptiveFields:
+    """What `gradviz receptive-field` writes."""
+
+    fields: list[Field]
+    """Of each output pixel at each image, or at random input."""
+    geometry: Geometry
+    """The unclipped field: size, stride, padding, centre, halo."""
+
+
+def receptive_field(
+    model: Model | nn.Module,
+    images: str | Path | Sequence[str | Path] | None = None,
+    pixels: Sequence[tuple[int, int]] = (),
+    *,
+    layer: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    samples: int = 8,
+    preprocess: Preprocess | None = None,
+    random_seed: int = 0,
+) -> ReceptiveFields:
+    """What `gradviz receptive-field` writes, as values.
+
+    Args:
+        model: from `gradviz.load_model`, or any eager module.
+        images: files, folders or globs; None for random input.
+        pixels: (x, y) of output pixels; none for the one in the middle.
+        layer: the layer whose output is asked about; None for the model's.
+        input_size: width and height of random input; None to choose.
+        samples: random inputs over which the effective field is averaged.
+        preprocess: None for that of the model's card, or none.
+
+    Raises:
+        GradvizError: at the first image that fails.
+    """
+    if not isinstance(model, Model):
+        model = wrap(model)
+    recipe = preprocess or model.preprocess or Preprocess()
+    settings = FieldSettings(
+        pixels=tuple(pixels),
+        input_size=input_size,
+        layer=layer,
+        samples=samples,
+        random_seed=random_seed,
+    )
+    fields = Fields(model, recipe, settings)
+    (geometry,) = fields.geometry([layer])
+    if images is None:
+        return ReceptiveFields(list(fields.at_noise(fields.chosen_size(geometry))), geometry)
+    found = [
+        field
+        for source in _sources(images)
+        for field in fields.at_image(source.name, load(source, recipe).prepared)
+    ]
+    return ReceptiveFields(found, geometry)
+
+
+def _sources(images: str | Path | Sequence[str | Path]) -> Sequence[Source]:
+    paths = [images] if isinstance(images, str | Path) else list(images)
+    if not all(isinstance(path, str | Path) for path in paths):
+        raise UsageError("images: expected paths, or one tensor or array [C, H, W]")
+    return find_images([str(path) for path in paths], None).sources
 
 
 def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:

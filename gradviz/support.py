@@ -34,6 +34,9 @@ class Capability(Enum):
     FLOAT64 = "float64"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    FIELD = "receptive field"
+    LAYERS = "layers by their names"
+    BLOCKS = "outputs of blocks"
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,18 @@ class Support:
 _CONSTANTS = "its weights are float32 constants: save the model before torch.jit.freeze"
 _FIXED = "its shapes are those of the export, but for axes that dynamic_shapes left open"
 
+_BLOCKS = "a layer is known by its weight, and a block has none of its own"
+
 _REFUSED: dict[tuple[Format, Capability], str] = {
     (Format.PICKLED, Capability.WITHOUT_TRUST): "unpickling a module runs code that the file names",
     (Format.EXPORTED, Capability.WITHOUT_TRUST): "torch.export.load unpickles parts of the file",
     (Format.FROZEN, Capability.FLOAT64): _CONSTANTS,
     (Format.FROZEN, Capability.BFLOAT16): _CONSTANTS,
     (Format.FROZEN, Capability.FLOAT16): _CONSTANTS,
+    (Format.FROZEN, Capability.LAYERS): "its layers are numbered as they run: conv_0, linear_0, …",
+    (Format.SCRIPT, Capability.BLOCKS): _BLOCKS,
+    (Format.FROZEN, Capability.BLOCKS): _BLOCKS,
+    (Format.EXPORTED, Capability.BLOCKS): _BLOCKS,
     (Format.EXPORTED, Capability.ANY_BATCH): _FIXED,
     (Format.EXPORTED, Capability.ANY_SIZE): _FIXED,
 }

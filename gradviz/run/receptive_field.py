@@ -39,13 +39,20 @@ class FieldRun:
     @property
     def warnings(self) -> list[str]:
         """What a reader of the numbers must know."""
-        partial_fields = {name for field in self.document["fields"] for name in field["lost_at"]}
-        if not partial_fields:
-            return []
-        return [
-            f"the structural field is partial: more may matter than it shows, because of "
-            f"{', '.join(sorted(partial_fields))}"
-        ]
+        fields = self.document["fields"]
+        found = []
+        if lost := sorted({name for field in fields for name in field["lost_at"]}):
+            found.append(
+                "the structural field is partial: more may matter than it shows, because of "
+                f"{', '.join(lost)}"
+            )
+        for field in fields:
+            if field["area"] and not field["local"]["area"]:
+                found.append(
+                    f"{field['image']}: the local field of pixel {field['pixel']} is empty: the "
+                    f"gradient is zero, though {field['area']} pixels can matter"
+                )
+        return found
 
     def measured(self, quantity: str) -> list[float]:
         """All values of a quantity: of both axes, all sides, or every field. A field that is

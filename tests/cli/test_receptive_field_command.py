@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import Result
 
+import gradviz as package
+
 Gradviz = Callable[..., Result]
 
 
@@ -156,7 +158,9 @@ def test_a_dead_network_still_shows_what_can_matter(
                 value.copy_(-value.abs() - 1)  # type: ignore[operator]
         else:
             net[2].weight.zero_()  # type: ignore[operator]
-    gradviz("receptive-field", script(net, "net.ts"))
+    result = gradviz("receptive-field", script(net, "net.ts"))
+    assert "warning: noise: the local field" in result.stderr
+    assert "25 pixels can matter" in result.stderr
     (field,) = document()["fields"]
     assert field["size"] == [5, 5] and field["area"] == 25 and field["status"] == "exact"
     assert field["local"]["area"] == 0
@@ -340,3 +344,25 @@ def test_a_run_is_not_overwritten_unasked(gradviz: Gradviz, tmp_path: Path) -> N
     assert gradviz(*command, "--pixel", "2,2", "--overwrite").exit_code == 0
     assert not Path("gradviz-out/boxes.npy").exists()
     assert [path.name for path in Path("gradviz-out/noise").iterdir()] == ["pixel-2-2"]
+
+
+def test_python_returns_what_the_command_writes(
+    gradviz: Gradviz, models: Path, images: Path
+) -> None:
+    image = images / "room_01.png"
+    gradviz("receptive-field", models / "depth.ts", image, "--pixel", "64,48")
+    found = package.receptive_field(package.load_model(models / "depth.ts"), image, [(64, 48)])
+    (field,) = found.fields
+    for name, values in (
+        ("structural", field.structural.mask),
+        ("local", field.local),
+        ("effective", field.energy.astype(np.float32)),
+    ):
+        assert np.array_equal(array("gradviz-out", f"room_01.png/pixel-64-48/{name}.npy"), values)
+    assert found.geometry.as_dict() == document()["geometry"]
+
+
+def test_python_takes_a_module_and_no_image() -> None:
+    found = package.receptive_field(nn.Conv2d(3, 1, 5, stride=2), samples=2)
+    assert found.geometry.x is not None and found.geometry.x.size == 5
+    assert found.fields[0].structural.mask.sum() == 25

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, TrustError, UsageError
+from gradviz.field.structural import Probe
 from gradviz.model.load import load_model
+from gradviz.model.model import Model
 from gradviz.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any
@@ -55,6 +57,18 @@ def seeds_share_a_pass(module: Any, net: nn.Module) -> bool:
     return True
 
 
+def layers_of(model: Model) -> set[str]:
+    return set(Probe(model, torch.rand(3, 8, 8)).layers)
+
+
+def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
+    """Its size; the first convolution is what has the widest map."""
+    probe = Probe(model, torch.rand(3, 8, 8))
+    first = next(iter(probe.layers.values()))
+    box = probe.structural(4, 4, first.end).box
+    return box and (box[2] - box[0] + 1, box[3] - box[1] + 1)
+
+
 @pytest.mark.parametrize("capability", Capability)
 @pytest.mark.parametrize("format", Format)
 def test_the_matrix_says_what_is(
@@ -75,6 +89,12 @@ def test_the_matrix_says_what_is(
             works = all(runs(module, (2, 3, h, w)) for h, w in ((8, 8), (9, 12), (2, 30)))
         case Capability.FLOAT64 | Capability.BFLOAT16 | Capability.FLOAT16:
             works = runs(module, shape, getattr(torch, capability.value))
+        case Capability.FIELD:
+            works = field_of_the_first_layer(load(KIND[format])) == (3, 3)
+        case Capability.LAYERS:
+            works = {"first", "norm", "second", "head"} <= layers_of(load(KIND[format]))
+        case Capability.BLOCKS:
+            works = "block" in layers_of(load(KIND[format]))
     assert support(format, capability).supported == works
 
 
