@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradviz.backward.graph import End, nodes_of, shape_of
+from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.errors import ModelError
 from gradviz.field.structural import Probe
 
@@ -86,10 +86,14 @@ class Geometry:
     """The operation that makes the field global, where it is."""
 
     def as_dict(self) -> dict[str, Any]:
-        """`size`, `stride`, `padding`, `centre` as [x, y] and `halo` as [left, top, right, bottom],
-        all null where the field is global; and `global_through`."""
+        """`size`, `stride`, `padding`, `centre` and `period` as [x, y] and `halo` as [left, top,
+        right, bottom], all null where the field is global; and `global_through`.
+
+        The period is in input pixels: moved by it, the field has the same shape again. Tiles of
+        the input are cut at its multiples.
+        """
         if self.x is None or self.y is None:
-            unknown = dict.fromkeys(("size", "stride", "padding", "centre", "halo"))
+            unknown = dict.fromkeys(("size", "stride", "padding", "centre", "halo", "period"))
             return {**unknown, "global_through": self.through}
         axes = (self.x, self.y)
         (left, right), (top, bottom) = self.x.halo, self.y.halo
@@ -99,6 +103,7 @@ class Geometry:
             "padding": [axis.padding for axis in axes],
             "centre": [axis.centre for axis in axes],
             "halo": [left, top, right, bottom],
+            "period": [axis.shift for axis in axes],
             "global_through": None,
         }
 
@@ -216,6 +221,7 @@ def _guess_period(end: End, axis: int, length: int) -> int:
     sides = [
         shape[-1 - axis]
         for node in nodes_of(end)
+        if kind_of(node) in WINDOWED  # a slice, as circular padding makes, is no coarse map
         for shape in (tuple(meta.shape) for meta in node._input_metadata)
         if len(shape) == 4
     ]

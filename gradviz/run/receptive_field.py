@@ -58,7 +58,8 @@ class FieldRun:
         """All values of a quantity: of both axes, all sides, or every field. A field that is
         global is larger than any number; its stride is no number."""
         if quantity in ("fill", "area"):
-            return [field[quantity] for field in self.document["fields"]]
+            # Nothing fills no box.
+            return [field[quantity] or 0 for field in self.document["fields"]]
         value = self.document["geometry"][quantity]
         if value is None:
             return [float("nan" if quantity == "stride" else "inf")]

@@ -124,6 +124,15 @@ def test_expectations_are_all_evaluated(gradviz: Gradviz, tmp_path: Path) -> Non
     assert "expected size>=4, measured 3" in said[0] and "expected size<=8, measured 9" in said[1]
 
 
+def test_a_pixel_to_which_nothing_matters_fills_nothing(gradviz: Gradviz, tmp_path: Path) -> None:
+    path = script(nn.Conv2d(3, 1, 3, padding=5), "net.ts")
+    command = ["receptive-field", path, "--pixel", "0,0", "--input-size", "32"]
+    assert gradviz(*command, "--expect", "fill<=1", "-o", "a").exit_code == 0
+    assert gradviz(*command, "--expect", "area>0", "-o", "b").exit_code == 6
+    (field,) = document("a")["fields"]
+    assert field["box"] is None and field["area"] == 0
+
+
 def test_a_global_field_is_larger_than_any_number(gradviz: Gradviz, tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2))
     path = script(net, "net.ts")

@@ -82,7 +82,7 @@ def test_plain_stacks_follow_the_recurrence(layers: list[tuple[int, int, int, in
         jump *= stride
     (found,) = geometry(nn.Sequential(*modules))
     assert found.x is not None
-    assert (found.x.size, found.x.stride, found.x.padding) == (size, jump, start)
+    assert (found.x.size, found.x.stride, found.x.padding) == (size, Fraction(jump), start)
     assert found.x.centre == -start + size / 2
     left, right = found.x.halo
     assert left == max(0, start) and right == max(0, size - start - jump)
@@ -120,6 +120,12 @@ def test_strides_after_upsampling_are_rational(
     assert (found.x.size, found.x.stride) == (found.y.size, found.y.stride) == (size, stride)
 
 
+def test_circular_padding_is_measured_in_the_middle() -> None:
+    module = nn.Conv2d(3, 1, 5, padding=2, padding_mode="circular")
+    (found,) = geometry(module)
+    assert found.x is not None and (found.x.size, found.x.halo) == (5, (2, 2))
+
+
 def test_both_axes_are_measured() -> None:
     (found,) = geometry(nn.Conv2d(3, 1, (5, 3), stride=(2, 1), padding=(1, 0)))
     assert found.as_dict() == {
@@ -128,6 +134,7 @@ def test_both_axes_are_measured() -> None:
         "padding": [0, 1],
         "centre": [1.5, 1.5],
         "halo": [0, 1, 2, 2],
+        "period": [1, 2],
         "global_through": None,
     }
 
@@ -177,7 +184,7 @@ class Attention(nn.Module):
         (SqueezeExcite(), "Mean"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2)), "NativeBatchNorm"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.GroupNorm(1, 2)), "NativeGroupNorm"),
-        (Attention(), "Attention"),
+        (Attention(), "Bmm"),
     ],
 )
 def test_global_fields_are_called_so(module: nn.Module, through: str) -> None:
