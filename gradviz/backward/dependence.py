@@ -6,60 +6,169 @@ is taken, which element is picked, what is cut out of the gradient) depends on t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
 
-class Dependence(TorchDispatchMode):
+FACTORIES = frozenset(
+    [
+        *("empty_like", "zeros_like", "ones_like", "full_like"),
+        *("rand_like", "randn_like", "randint_like"),
+        *("new_empty", "new_empty_strided", "new_zeros", "new_ones", "new_full"),
+    ]
+)
+"""Operators that take only the shape of their argument, not its values."""
+
+EXPORTS = frozenset(["tolist", "numpy", "__array__", "__dlpack__", "data_ptr"])
+"""Methods that hand a tensor's values out of torch."""
+
+READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+"""Operators with these tags tell Python, or the shapes of tensors, about values."""
+
+PICKS = frozenset(["index", "masked_select"])
+"""Operators with such a tag that tell of their indices alone, not of what they pick from."""
+
+
+class Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches a forward pass from below autograd, whatever the format of the model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an
-    index, a detached value. Where a hidden tensor meets one that carries a gradient, or decides
-    the flow of control, the backward pass cannot know what matters.
+    index, a detached value. The backward pass does not see through it. Where it meets a tensor that
+    does carry a gradient, the node of that operation in the autograd graph is marked, and `reach`
+    names it if it lies on the way; where it decides the flow of control, no node knows, and it is
+    named here.
+
+    The model's parameters must not require gradients, or they pass for the image.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.selections: dict[str, None] = {}
-        """The operations that chose by the image's values, in order."""
+        """The operators that told values to the program, in order: every field is partial."""
         self.random: dict[str, None] = {}
-        """The operations that drew random numbers."""
-        # Held, so that no later tensor can get the memory, and with it the address, of a hidden one.
-        self._hidden: dict[int, torch.UntypedStorage] = {}
-        self._latest: list[Tensor] = []
+        """The operators that drew random numbers, in order."""
+        # Weak, so that watching holds no memory; a dead reference keeps its address from use.
+        self._computed: set[StorageWeakRef] = set()
+        self._after: Callable[[], None] | None = None
+        self._exports = _Exports(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         self._settle()
         kwargs = kwargs or {}
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        carrying = any(tensor.requires_grad for tensor in given)
-        hidden = any(self._is_hidden(tensor) for tensor in given)
-        result = func(*args, **kwargs)
-        name = func._schema.name.partition("::")[2].strip("_")
+        given = _tensors((args, kwargs))
+        carrying = [tensor for tensor in given if tensor.requires_grad]
+        hidden = any(not tensor.requires_grad and self.knows(tensor) for tensor in given)
+        self._computed |= _storages(carrying)
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self.random[name] = None
-        if not carrying and not hidden:
+            result = self._run_seeded(func, args, kwargs, given)
+        else:
+            result = func(*args, **kwargs)
+        name = _name(func)
+        if name in FACTORIES or not (carrying or hidden):
             return result
-        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if (hidden and carrying) or not made:
-            self.selections[name] = None
-        # Autograd marks what carries a gradient after this call: who is hidden shows at the next.
-        self._latest = made
+        made = _tensors(result)
+        self._computed |= _storages(made)
+        if READS.intersection(func.tags) and (hidden or name not in PICKS):
+            self.selections["item" if name == "_local_scalar_dense" else name] = None
+        in_place = func._schema.is_mutable
+        if in_place or (hidden and carrying):
+            # Autograd makes the node of an operation that writes after this call.
+            self._after = lambda: _mark(made, in_place, name, selects=hidden)
         return result
 
-    def _settle(self) -> None:
-        for tensor in self._latest:
-            if not tensor.requires_grad:
-                storage = tensor.untyped_storage()
-                self._hidden[storage.data_ptr()] = storage
-        self._latest = []
+    def __enter__(self) -> Self:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._exports.__enter__()  # type: ignore[no-untyped-call]
+        return self
 
-    def _is_hidden(self, tensor: Tensor) -> bool:
-        return not tensor.requires_grad and tensor.untyped_storage().data_ptr() in self._hidden
+    def __exit__(self, *exception: Any) -> None:
+        self._exports.__exit__(*exception)  # type: ignore[no-untyped-call]
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._settle()
+
+    def _settle(self) -> None:
+        after, self._after = self._after, None
+        if after is not None:
+            after()
+
+    def _run_seeded(
+        self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], given: Sequence[Tensor]
+    ) -> Any:
+        """Whether an operator that can draw random numbers did so (dropout may be switched off)."""
+        own = kwargs.get("generator")
+        devices = {tensor.device for tensor in given} | {torch.device("cpu")}
+        before = [_state(own, device) for device in devices]
+        result = func(*args, **kwargs)
+        after = [_state(own, device) for device in devices]
+        if not all(map(torch.equal, before, after)):
+            self.random[_name(func).strip("_")] = None
+        return result
+
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether the tensor, or another one in the same memory, was computed from the image."""
+        # Nothing is known of the memory of sparse and blocked layouts.
+        return tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor]))
+
+
+class _Exports(TorchFunctionMode):
+    """Sees what Python reads straight from memory, without an operator."""
+
+    def __init__(self, watcher: Dependence) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in EXPORTS and self._watcher.knows(args[0]):
+            self._watcher.selections[name] = None
+        return func(*args, **(kwargs or {}))
+
+
+def _mark(made: Iterable[Tensor], in_place: bool, name: str, selects: bool) -> None:
+    for tensor in made:
+        if not tensor.requires_grad:
+            continue
+        # A view that was written to has its operation's node at the tensor that it is a view of.
+        owner = tensor._base if in_place and tensor._base is not None else tensor
+        notes: Any = owner.grad_fn.metadata if owner.grad_fn is not None else {}
+        if in_place:
+            notes[WROTE] = kind_of_operator(name)
+        if selects:
+            notes[SELECTS] = True
+
+
+def _name(func: Any) -> str:
+    name: str = func._schema.name.partition("::")[2]
+    return name
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _storages(tensors: Iterable[Tensor]) -> set[StorageWeakRef]:
+    return {
+        StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        for tensor in tensors
+        if tensor.layout == torch.strided
+    }
+
+
+def _state(own: torch.Generator | None, device: torch.device) -> Tensor:
+    if own is not None:
+        return own.get_state()
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()

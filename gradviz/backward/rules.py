@@ -1,17 +1,21 @@
 """What the backward pass does at each operation: the structural rule.
 
-The cotangent is NaN at the outputs that are asked about and 0 elsewhere. IEEE arithmetic carries
-NaN through every sum of products, weights of zero included, so what arrives at the input as NaN is
-what can matter. Three tables say how far that may be trusted: operations that carry NaN exactly by
-themselves; operations whose backward formula masks, selects or divides, and is replaced; and all
-others, which make the answer partial and are named.
+A structural field says what can matter, whatever the weights and the image are: every coefficient
+counts, even one that is zero, and every element that a window selects from. So taint, not numbers,
+goes back through the graph. Two tables say how far the answer may be trusted:
+
+- `RULES`: operations whose formula depends on values, with what they spread taint to;
+- `LINEAR`: operations that are fixed sums, which carry NaN in IEEE arithmetic to exactly the inputs
+  with a coefficient, and so are asked themselves.
+
+Any other operation that meets taint makes the answer partial and is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,114 +23,367 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import functional as F
 
-from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
-
-Gradients = Sequence[Tensor | None]
-
-CARRIES = frozenset(
-    # Sums of products.
-    "Convolution Addmm Addmv Addbmm Baddbmm Mm Bmm Mv Dot Linear Sum Mean Cumsum "
-    # Fixed resampling and windows.
-    "AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D Im2Col Col2Im Unfold "
-    "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D "
-    "UpsampleNearestExact2D UpsampleNearestExact3D UpsampleLinear1D UpsampleBilinear2D "
-    "UpsampleTrilinear3D UpsampleBicubic2D UpsampleBilinear2DAa UpsampleBicubic2DAa "
-    "ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D ReplicationPad2D "
-    "ReplicationPad3D ConstantPadNd PixelShuffle PixelUnshuffle ChannelShuffle "
-    # Statistics that couple what they normalise.
-    "NativeBatchNorm CudnnBatchNorm NativeLayerNorm NativeGroupNorm Softmax LogSoftmax "
-    "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention "
-    "ScaledDotProductEfficientAttention ScaledDotProductCudnnAttention Glu "
-    # Views and copies; constant choices, since choices by value are found in the forward pass.
-    "View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Slice Select Narrow "
-    "Split SplitWithSizes UnsafeSplit Unbind Cat Stack Clone ToCopy Copy CopySlices AsStrided Alias "
-    "Flip Roll Repeat Tril Triu Diagonal Index IndexPut IndexSelect IndexAdd IndexCopy Gather "
-    "Scatter ScatterAdd SliceScatter SelectScatter Where MaskedFill".split()
+from gradviz.backward.graph import (
+    SELECTS,
+    WRITE,
+    WROTE,
+    End,
+    edge_of,
+    kind_of,
+    nodes_of,
+    pull_back,
+    shapes_of,
 )
-"""Operations whose own backward formula carries NaN to exactly the inputs that can matter."""
 
-ELEMENTWISE = frozenset(
-    "Relu LeakyRelu Elu Celu Selu Gelu Silu Mish Hardswish Hardsigmoid Hardtanh Hardshrink "
-    "Softshrink Threshold PreluKernel RreluWithNoise Sigmoid LogSigmoid Tanh Softplus Clamp ClampMin "
-    "ClampMax Abs Neg Sqrt Rsqrt Exp Exp2 Expm1 Log Log1P Log2 Log10 Pow Reciprocal Sin Cos Tan Asin "
-    "Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Erfc Sign Sgn Floor Ceil Round Trunc Frac NanToNum "
-    "Maximum Minimum Fmax Fmin Mul Div Add Sub Rsub Addcmul Addcdiv Lerp Atan2 Remainder Fmod Xlogy "
-    "Logaddexp Hypot Copysign".split()
-)
-"""Operations that work place by place: taint passes, whatever the slope is there."""
+Shape = tuple[int, ...]
+Edge = tuple[Node, int]
+"""An operation and which of its outputs is meant."""
+
+Rule = Callable[[Any, Tensor, int, Shape], Tensor]
+"""`(node, tainted, place, shape) -> tainted`: from the operation's output (bool) to its input
+number `place`, of the given shape. The result may be smaller where it is to be broadcast."""
 
 
-def _elementwise(node: Node, tainted: Tensor, shape: torch.Size) -> Tensor:
-    return tainted.sum_to_size(shape)
+def _elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """An output at one place looks at that place of every input, which may have been broadcast."""
+    return _unbroadcast(tainted, shape)
 
 
-def _windows(node: Any, tainted: Tensor, shape: torch.Size) -> Tensor:
-    """Every element of a max-pooling window."""
+def _unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
+    if tainted.shape == shape:
+        return tainted
+    # Numbers add up to more than 0 where bytes might add up to 256.
+    return tainted.float().sum_to_size(shape) > 0
+
+
+def _any(tainted: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
+    """`tainted.any(axes, keepdim)`, many times as fast on CPU."""
+    return _seen_once(tainted, axes).view(torch.uint8).amax(tuple(axes), keepdim).view(torch.bool)
+
+
+def _seen_once(tainted: Tensor, axes: Sequence[int]) -> Tensor:
+    """With one element along those of the axes that it was broadcast to: all others are equal."""
+    for axis in axes:
+        if tainted.stride(axis) == 0 and tainted.shape[axis] > 1:
+            tainted = tainted.narrow(axis, 0, 1)
+    return tainted
+
+
+def _shared(tainted: Tensor, axis: int, groups: int) -> Tensor:
+    """One element for each of the axis's groups of neighbours."""
+    axis %= tainted.dim()
+    if groups == 1:
+        return _any(tainted, [axis], keepdim=True)
+    size = tainted.shape[axis] // groups
+    split = (*tainted.shape[:axis], groups, size, *tainted.shape[axis + 1 :])
+    return _any(tainted.reshape(split), [axis + 1])
+
+
+# Sums of products -----------------------------------------------------------------------------
+
+
+def _convolution(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """Windows in space, and every channel of a group.
+
+    The weight, where it is computed from the image itself, matters as a whole.
+    """
+    if place > 0:
+        return tainted.any()
+    rank = len(node._saved_padding)
+    kernel = node._saved_weight.shape[-rank:]
+    found = _shared(tainted, -rank - 1, node._saved_groups)
+    through = _gather if node._saved_transposed else _spread
+    for axis in range(-rank, 0):
+        window = Window(
+            kernel[axis],
+            node._saved_stride[axis],
+            node._saved_padding[axis],
+            node._saved_dilation[axis],
+        )
+        found = through(found, axis, shape[axis], window)
+    channels: int = shape[-rank - 1] // node._saved_groups
+    # One group is left to be broadcast.
+    return found if node._saved_groups == 1 else found.repeat_interleave(channels, -rank - 1)
+
+
+def _product(addends: int) -> Rule:
+    """A product of matrices, after `addends` inputs that are only added to it."""
+
+    def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+        if place < addends:
+            return _unbroadcast(tainted, shape)
+        if len(shape) == 1:
+            return tainted.any()
+        if tainted.dim() == 1:
+            return tainted.unsqueeze(-1)
+        # Rows of the left factor make rows, columns of the right one columns.
+        return _any(tainted, [-1 if place == addends else -2], keepdim=True)
+
+    return rule
+
+
+# Windows --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """How an operation looks along one axis: output o at inputs o·stride − padding + k·dilation."""
+
+    size: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def reach(self, count: int) -> int:
+        """How many elements `count` windows cover, from the first to the last."""
+        return (count - 1) * self.stride + (self.size - 1) * self.dilation + 1
+
+    def slices(self, count: int) -> list[slice]:
+        """For each element of the window, where `count` windows have it, from the first on."""
+        last = (count - 1) * self.stride + 1
+        return [
+            slice(start, start + last, self.stride)
+            for start in range(0, self.size * self.dilation, self.dilation)
+        ]
+
+
+def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
+    """From windows to the `size` elements under them."""
+    tainted = tainted.movedim(axis, -1)
+    count = tainted.shape[-1]
+    covered = tainted.new_zeros((*tainted.shape[:-1], window.reach(count)))
+    for part in window.slices(count):
+        covered[..., part] |= tainted
+    # Windows may hang over both edges, by their padding and by ceil_mode, or leave a rest.
+    fitted = _resize(covered, -window.padding, size)
+    return fitted.movedim(-1, axis)
+
+
+def _gather(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
+    """From the elements under windows to the `size` windows that wrote them."""
+    tainted = _resize(tainted.movedim(axis, -1), window.padding, window.reach(size))
+    found = tainted.new_zeros((*tainted.shape[:-1], size))
+    for part in window.slices(size):
+        found |= tainted[..., part]
+    return found.movedim(-1, axis)
+
+
+def _resize(tainted: Tensor, before: int, size: int) -> Tensor:
+    """`before` elements more in front (fewer, if negative), and `size` in all, on the last axis."""
+    return F.pad(tainted, (before, size - tainted.shape[-1] - before))
+
+
+def _max_pool(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     rank = len(node._saved_kernel_size)
-    kernel, stride, padding, dilation = (
-        _per_axis(getattr(node, f"_saved_{name}"), rank)
-        for name in ("kernel_size", "stride", "padding", "dilation")
-    )
-    stack = tainted.reshape(-1, 1, *tainted.shape[-rank:])
-    spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
-    ones = torch.ones(1, 1, *kernel, dtype=stack.dtype, device=stack.device)
-    full = spread(stack, ones, stride=stride or kernel, dilation=dilation)
-    # A window may hang over the input's edges by its padding, and by ceil_mode.
-    for axis, (before, size) in enumerate(zip(padding, shape[-rank:], strict=True), start=2):
-        missing = before + size - full.shape[axis]
-        if missing > 0:
-            grown = list(full.shape)
-            grown[axis] = missing
-            full = torch.cat([full, full.new_zeros(grown)], axis)
-        full = full.narrow(axis, before, size)
-    return full.reshape(shape)
+    for axis in range(-rank, 0):
+        kernel, stride, padding, dilation = (
+            _along(getattr(node, f"_saved_{name}"), axis)
+            for name in ("kernel_size", "stride", "padding", "dilation")
+        )
+        tainted = _spread(
+            tainted, axis, shape[axis], Window(kernel, stride or kernel, padding, dilation)
+        )
+    return tainted
 
 
-def _per_axis(value: Sequence[int] | int, rank: int) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else tuple(value)
-    return values * rank if len(values) == 1 else values
+def _along(values: Sequence[int], axis: int) -> int:
+    """One number may stand for all axes, and none for the default."""
+    return 0 if not values else values[0] if len(values) == 1 else values[axis]
 
 
-def _adaptive_windows(node: Node, tainted: Tensor, shape: torch.Size) -> Tensor:
-    """The windows of adaptive max pooling, which are those of adaptive average pooling."""
-    average = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[2 if len(shape) < 5 else 3]
-    like = tainted.new_zeros(shape).requires_grad_()
-    with torch.enable_grad():
-        pooled = average(like, tuple(tainted.shape[-2:] if len(shape) < 5 else tainted.shape[-3:]))
-    return torch.autograd.grad(pooled, like, tainted)[0]
+def _adaptive_max_pool(rank: int) -> Rule:
+    def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+        for axis in range(-rank, 0):
+            count, size = tainted.shape[axis], shape[axis]
+            windows = tainted.movedim(axis, 0)
+            found = windows.new_zeros((size, *windows.shape[1:]))
+            for window, row in enumerate(windows):
+                # From the floor of its share's start to the ceiling of its end.
+                found[window * size // count : -(-(window + 1) * size // count)] |= row
+            tainted = found.movedim(0, axis)
+        return tainted
+
+    return rule
 
 
-def _reduced(node: Any, tainted: Tensor, shape: torch.Size) -> Tensor:
+# Whole axes -----------------------------------------------------------------------------------
+
+
+def _reduced(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """Every element of the axes that the operation reduces."""
-    dims = getattr(node, "_saved_dim", None)
-    axes = range(len(shape)) if dims is None or dims == () else _axes(dims, len(shape))
-    kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
-    return tainted.reshape(kept).expand(shape)
+    axes = _axes(getattr(node, "_saved_dim", None), len(shape))
+    return tainted.reshape([1 if axis in axes else size for axis, size in enumerate(shape)])
 
 
-def _axes(dims: Sequence[int] | int, rank: int) -> set[int]:
-    # Negative axes come out of C++ as unsigned numbers of 64 bits.
-    numbers = (dims,) if isinstance(dims, int) else dims
-    return {(dim - 2**64 if dim >= 2**63 else dim) % rank for dim in numbers}
+def _coupled(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """Every element along the operation's axes, which has them in its output too."""
+    return _any(tainted, sorted(_axes(node._saved_dim, tainted.dim())), keepdim=True)
 
 
-def _running(node: Any, tainted: Tensor, shape: torch.Size) -> Tensor:
+def _running(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """Every element up to and including this one, along the operation's axis."""
+    if not shape:
+        return tainted
     (axis,) = _axes(node._saved_dim, len(shape))
-    return tainted.flip(axis).cumsum(axis).flip(axis)
+    return tainted.flip(axis).cumsum(axis).flip(axis) > 0
 
 
-OVERRIDES: dict[str, Callable[[Any, Tensor, torch.Size], Tensor]] = {
-    **dict.fromkeys(ELEMENTWISE, _elementwise),
-    **dict.fromkeys(("MaxPool2DWithIndices", "MaxPool3DWithIndices"), _windows),
-    **dict.fromkeys(("AdaptiveMaxPool2D", "AdaptiveMaxPool3D"), _adaptive_windows),
+def _axes(dims: Sequence[int] | int | None, rank: int) -> set[int]:
+    if dims is None or dims == ():
+        return set(range(rank))
+    numbers = (dims,) if isinstance(dims, int) else dims
+    # Negative axes come out of C++ as unsigned numbers of 64 bits.
+    return {(dim - 2**64 if dim >= 2**63 else dim) % max(rank, 1) for dim in numbers}
+
+
+def _halves(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """A gated linear unit: one half of its input is multiplied by a function of the other."""
+    (axis,) = _axes(node._saved_dim, len(shape))
+    return torch.cat([tainted, tainted], axis)
+
+
+# Normalisation --------------------------------------------------------------------------------
+
+
+def _batch_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    others = [axis for axis in range(tainted.dim()) if axis != 1]
+    if place > 0:
+        return _any(tainted, others)
+    # The statistics are those of the batch, or constants.
+    return _any(tainted, others, keepdim=True) if node._saved_training else tainted
+
+
+def _layer_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    if place > 0:
+        return _unbroadcast(tainted, shape)
+    axes = range(-len(node._saved_normalized_shape), 0)
+    return _any(tainted, axes, keepdim=True)
+
+
+def _group_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    if place > 0:
+        return _any(tainted.transpose(0, 1).flatten(1), [1])
+    groups = tainted.reshape(shape[0], node._saved_group, -1)
+    return _any(groups, [-1], keepdim=True).expand_as(groups).reshape(shape)
+
+
+def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """Scaled dot-product attention, [N, heads, length, features], as far as its mask allows.
+
+    Where attention is written out, the product with the values counts the zeros that a mask made as
+    coefficients, and a mask that is added is one more term: nothing is cut out there.
+    """
+    query, key = node._saved_query, node._saved_key
+    rows = _any(tainted, [-1], keepdim=True)
+    if place == 0:
+        return rows
+    allowed = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=tainted.device)
+    if node._saved_is_causal:
+        allowed = allowed.tril()
+    mask = getattr(node, "_saved_attn_mask", getattr(node, "_saved_attn_bias", None))
+    if place == 3:
+        return _unbroadcast((rows & allowed), shape)
+    if mask is not None:
+        allowed = allowed & (mask > -torch.inf)
+    # A key matters to all features of the rows that may look at it, a value to its own.
+    seen = tainted if place == 2 else rows
+    found = (allowed.mT.float() @ seen.float()) > 0
+    # Heads of queries may share keys and values.
+    return _shared(found, -3, shape[-3])
+
+
+# The tables -----------------------------------------------------------------------------------
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+LINEAR = frozenset(
+    # Sums over axes, fixed resampling and windows.
+    _words(
+        "Sum Mean Cumsum AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
+        "Im2Col Col2Im Unfold UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D "
+        "UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleLinear1D "
+        "UpsampleBilinear2D UpsampleTrilinear3D UpsampleBicubic2D UpsampleBilinear2DAa "
+        "UpsampleBicubic2DAa UpsampleLanczos2DAa ConstantPadNd ReflectionPad1D ReflectionPad2D "
+        "ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D "
+        # Views and rearrangements.
+        "View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Slice Select "
+        "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack Clone Copy "
+        "AsStrided Alias Diagonal DiagEmbed Flip Roll Rot90 Repeat PixelShuffle PixelUnshuffle "
+        "ChannelShuffle ViewAsReal ViewAsComplex Complex "
+        # Constant choices: those by the image's values are marked in the forward pass.
+        "Tril Triu Index IndexPut IndexSelect IndexAdd IndexCopy IndexFill Gather "
+        "Take Scatter ScatterAdd SliceScatter SelectScatter DiagonalScatter "
+        "Where MaskedFill MaskedSelect Fill Zero GridSampler2D GridSampler3D"
+    )
+)
+"""Fixed sums: each asks its own backward formula, with NaN, which inputs have a coefficient."""
+
+RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        "Max Min Amax Amin LinalgVectorNorm Norm Std Var Prod Logsumexp".split(), _reduced
+        _words(
+            "Relu LeakyRelu Elu Celu Gelu Silu Mish Hardswish Hardsigmoid Hardtanh "
+            "Hardshrink Softshrink Threshold PreluKernel RreluWithNoise Sigmoid LogSigmoid Tanh "
+            "Softplus Logit Clamp ClampMin ClampMax Abs Neg Sqrt Rsqrt Exp Exp2 Expm1 Log Log1P "
+            "Log2 Log10 Pow Reciprocal Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf "
+            "Erfc Erfinv Sinc Sign Sgn Floor Ceil Round Trunc Frac NanToNum Maximum Minimum Fmax "
+            "Fmin Mul Div Add Sub Rsub Addcmul Addcdiv Lerp Atan2 Remainder Fmod Xlogy Logaddexp "
+            "Logaddexp2 Hypot Copysign Angle Conj ToCopy Deg2Rad Rad2Deg Lgamma "
+            "Digamma"
+        ),
+        _elementwise,
     ),
-    **dict.fromkeys(("Cummax", "Cummin", "Cumprod", "Logcumsumexp"), _running),
+    "Convolution": _convolution,
+    **dict.fromkeys(["Mm", "Bmm", "Mv", "Dot"], _product(addends=0)),
+    **dict.fromkeys(["Addmm", "Baddbmm", "Addbmm", "Addmv"], _product(addends=1)),
+    **dict.fromkeys(["MaxPool2DWithIndices", "MaxPool3DWithIndices"], _max_pool),
+    "AdaptiveMaxPool2D": _adaptive_max_pool(2),
+    "AdaptiveMaxPool3D": _adaptive_max_pool(3),
+    **dict.fromkeys(
+        _words(
+            "Max Min Amax Amin Aminmax LinalgVectorNorm Norm Std Var StdMean VarMean Prod "
+            "Logsumexp Nansum"
+        ),
+        _reduced,
+    ),
+    **dict.fromkeys(
+        ["Softmax", "LogSoftmax", "SafeSoftmax", "FftR2C", "FftC2C", "FftC2R"], _coupled
+    ),
+    **dict.fromkeys(["Cummax", "Cummin", "Cumprod", "Logcumsumexp"], _running),
+    "Glu": _halves,
+    **dict.fromkeys(["NativeBatchNorm", "CudnnBatchNorm"], _batch_norm),
+    **dict.fromkeys(["NativeLayerNorm", "FusedRmsNorm"], _layer_norm),
+    "NativeGroupNorm": _group_norm,
+    **dict.fromkeys(
+        [
+            "ScaledDotProductFlashAttentionForCpu",
+            "ScaledDotProductFlashAttention",
+            "ScaledDotProductEfficientAttention",
+            "ScaledDotProductCudnnAttention",
+        ],
+        _attention,
+    ),
 }
-"""`(node, tainted, shape) -> tainted`, counts where above 0 means tainted, from an operation's
-output to an input of that shape."""
+"""Operations whose slopes depend on values: what they spread taint to instead."""
+
+CHOOSES_BY = {"GridSampler2D": 1, "GridSampler3D": 1}
+"""Operations of `LINEAR` in their other inputs; what this one holds is a choice of elements."""
+
+PAIRED = frozenset(["Aminmax", "StdMean", "VarMean"])
+"""Operations of `RULES` with two outputs that look at the same inputs."""
+
+ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div"])
+"""Operations of `RULES` whose own formula carries NaN to both operands as well."""
+
+VIEWS = frozenset(
+    _words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
+)
+"""Operations that only give places another name."""
+
+
+# The pass -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -136,84 +393,151 @@ class Reach:
     tainted: Tensor
     """bool, of the shape of the input: what can matter."""
     lost_at: tuple[str, ...]
-    """The operations at which taint may have been lost; empty where the answer is exact."""
+    """The kinds of the operations on the way that are unknown, or that chose by the image's values,
+    so that more or less may matter than `tainted` says; empty where it is exact."""
     through: str | None
-    """The operation at which the taint first came to cover a whole map, if one did."""
+    """The operation at which the taint first came to cover a whole map, if one did; of a batch, the
+    maps of all images."""
 
 
 def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
     """Which elements of the input can matter to the outputs asked about.
 
+    Nothing is computed from the values of image, weights or activations. Choices that the forward
+    pass made by such values are known only if it ran under `Dependence`.
+
     Args:
         end: the output, or the output of an operation before it.
         x: the input that it was computed from, which requires a gradient.
         asked: bool, of the shape of the output.
+
+    Raises:
+        ValueError: `end` was computed without gradients.
     """
+    first, source = edge_of(end), edge_of(x)
+    tainted = {(first.node, first.output_nr): asked}
     nodes = nodes_of(end)
-    watch = _Watch(nodes)
-    handles = [node.register_hook(partial(watch.at, node)) for node in nodes]
-    v = torch.zeros(shape_of(end), dtype=x.dtype, device=x.device)
-    v[asked] = torch.nan
-    try:
-        (gradient,) = torch.autograd.grad(
-            end, x, v, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Reach(gradient.isnan(), tuple(watch.lost), watch.through)
+    leading = _leading(nodes, source.node)
+    lost: dict[str, None] = {}
+    through: str | None = None
+    users: dict[Node, Node] = {}
+    for node in reversed(nodes):
+        outputs = [tainted.get((node, number)) for number in range(len(shapes_of(node)))]
+        seen = [output for output in outputs if output is not None]
+        inputs = _inputs(node, leading)
+        if node is source.node or not seen or not inputs:
+            continue
+        covered = any(_covers(output) for output in seen)
+        for place, found in _pull(node, outputs, inputs, lost).items():
+            edge = inputs[place]
+            users.setdefault(edge[0], node)
+            if through is None and not covered and _covers(found):
+                through = _culprit(node, users)
+            tainted[edge] = tainted[edge] | found if edge in tainted else found
+    nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+    mask = tainted.get((source.node, source.output_nr), nothing)
+    return Reach(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
 
 
-class _Watch:
-    """Sees every operation of one backward pass, and replaces what the tables say."""
-
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self.lost: dict[str, None] = {}
-        self.through: str | None = None
-        self._users: dict[Node, Node] = {
-            before: node for node in nodes for before, _ in node.next_functions if before is not None
-        }
-
-    def at(self, node: Node, given: Gradients, taken: Gradients) -> Gradients:
-        """Called with the gradients of the inputs and of the outputs of an operation."""
-        tainted = [each.isnan() for each in taken if each is not None]
-        if not any(each.any() for each in tainted):
-            return tuple(None if each is None else torch.zeros_like(each) for each in given)
-        kind = kind_of(node)
-        override = OVERRIDES.get(kind)
-        if override is not None:
-            counts = tainted[0].to(torch.float32)
-            made = [
-                None if each is None else _taint(each, override(node, counts, each.shape) > 0)
-                for each in given
-            ]
-        else:
-            if kind not in CARRIES:
-                self.lost[kind] = None
-            # Anything but NaN becomes 0 again, so that no slope can grow to infinity on the way.
-            made = [None if each is None else _taint(each, each.isnan()) for each in given]
-        if self.through is None and any(_covers(each) for each in made if each is not None):
-            if not any(_covers(each) for each in taken if each is not None):
-                self.through = kind_of(self._culprit(node))
-        return tuple(made)
-
-    def _culprit(self, node: Node) -> Node:
-        """A view covers a map only because of the operation that used it."""
-        while kind_of(node) in VIEWS and node in self._users:
-            node = self._users[node]
-        return node
+def _leading(nodes: Sequence[Node], source: Node) -> set[Node]:
+    """The source and those of the nodes, sorted, that depend on it."""
+    leading = {source}
+    for node in nodes:
+        if any(before in leading for before, _ in node.next_functions):
+            leading.add(node)
+    return leading
 
 
-VIEWS = frozenset("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze".split())
+def _inputs(node: Node, leading: set[Node]) -> dict[int, Edge]:
+    return {
+        place: (before, number)
+        for place, (before, number) in enumerate(node.next_functions)
+        if before is not None and before in leading
+    }
 
 
-def _taint(like: Tensor, where: Tensor) -> Tensor:
-    return torch.zeros_like(like).masked_fill_(where, torch.nan)
+def _pull(
+    node: Any, outputs: Sequence[Tensor | None], inputs: dict[int, Edge], lost: dict[str, None]
+) -> dict[int, Tensor]:
+    """From the taint of an operation's outputs to that of its inputs, by their number.
+
+    Args:
+        outputs: bool, of the outputs' shapes; None for no taint.
+        inputs: what is asked for.
+        lost: gets the name of an operation that may lose taint.
+    """
+    kind = kind_of(node)
+    if kind == WRITE:
+        kind = node.metadata.get(WROTE, WRITE)
+        made, known = _write(node, kind, outputs)
+    elif kind in RULES:
+        made = _apply(RULES[kind], node, outputs, inputs)
+        known = kind in PAIRED or not any(output is not None for output in outputs[1:])
+    else:
+        made, known = {}, kind in LINEAR and CHOOSES_BY.get(kind) not in inputs
+        # What is unknown may have no formula at all, and is named below.
+        with nullcontext() if known else suppress(RuntimeError):
+            made = _asked(node, outputs)
+    if not known or node.metadata.get(SELECTS):
+        lost[kind] = None
+    return {place: made[place] for place in inputs if place in made and _touched(made[place])}
 
 
-def _covers(gradient: Tensor) -> bool:
-    """Whether every place of a map of more than one place is tainted, in any of its channels."""
-    if gradient.dim() < 3:
+def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """What the operation's own formula says, with its inputs' shapes."""
+    found = pull_back(node, outputs)
+    return {
+        place: _unbroadcast(tainted, shapes_of(before)[number])
+        for place, tainted in found.items()
+        for before, number in [node.next_functions[place]]
+        if before is not None
+    }
+
+
+def _touched(tainted: Tensor) -> bool:
+    return bool(_seen_once(tainted, range(tainted.dim())).any())
+
+
+def _apply(
+    rule: Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
+) -> dict[int, Tensor]:
+    made: dict[int, Tensor] = {}
+    for place, (before, number) in inputs.items():
+        shape = shapes_of(before)[number]
+        for output in outputs:
+            if output is not None:
+                found = rule(node, output, place, shape).expand(shape)
+                made[place] = made[place] | found if place in made else found
+    return made
+
+
+def _write(
+    node: Node, kind: str, outputs: Sequence[Tensor | None]
+) -> tuple[dict[int, Tensor], bool]:
+    """An operation that wrote into a part of a tensor; whether its answer is exact."""
+    (tainted,) = outputs
+    assert tainted is not None
+    alone = len(node.next_functions) == 1
+    if RULES.get(kind) is _elementwise and alone:
+        return {0: tainted}, True
+    # Which part it was torch keeps to itself, so the rest must be asked of it.
+    return _asked(node, outputs), kind in LINEAR or kind in ARITHMETIC
+
+
+def _culprit(node: Node, users: dict[Node, Node]) -> str:
+    """A view covers a map only because of the operation that used it."""
+    while kind_of(node) in VIEWS and node in users:
+        node = users[node]
+    return kind_of(node)
+
+
+def _covers(tainted: Tensor) -> bool:
+    """Whether every place of a map of more than one place is tainted.
+
+    In a map [N, C, ...] of two or more axes in space, one channel is enough. Tokens [N, L, C] and
+    sequences [N, C, L] look the same, so that all of them must be tainted.
+    """
+    if tainted.dim() < 3 or (tainted.dim() == 3 and 1 in tainted.shape[1:]):
         return False
-    places = gradient.isnan().any(1 if gradient.dim() > 3 else -1)
-    return places[0].numel() > 1 and bool(places.all())
+    places = _any(tainted, [1]) if tainted.dim() > 3 else tainted
+    return places.numel() > 1 and bool(_seen_once(places, range(places.dim())).all())

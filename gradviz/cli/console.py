@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
-from gradviz.errors import INTERRUPTED, GradvizError, one_line
+from gradviz.errors import INTERRUPTED, GradvizError, UsageError, one_line
 
 Item = TypeVar("Item")
 
@@ -51,6 +51,9 @@ class Messages:
         except BrokenPipeError:
             # Nothing may be left in the buffer, or closing the file would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            raise UsageError(f"stdout: {error.strerror}; the results are in the folder") from error
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
@@ -116,7 +119,7 @@ def reporting(options: MessageOptions) -> Iterator[Messages]:
 def _reserved_stdout() -> Iterator[TextIO]:
     """The standard output, for results alone: what a model prints goes to stderr.
 
-    TorchScript prints from C++, past `sys.stdout`, and as late as the end of the process. So the
+    Libraries in C print past `sys.stdout`, and as late as the end of the process. So the
     descriptor itself is redirected, for good, and results are written to a copy of it.
     """
     stdout = sys.stdout

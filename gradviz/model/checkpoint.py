@@ -134,6 +134,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         ModelError: names are missing, unexpected, or of another shape; the message lists them.
     """
     model = module.state_dict()
+    # AveragedModel counts what it averaged beside the weights.
+    weights = {name: tensor for name, tensor in weights.items() if name != "n_averaged"}
     weights = _renamed(weights, model.keys())
     misfits = {
         name: f"{name}: file {list(tensor.shape)} vs model {list(model[name].shape)}"
@@ -149,11 +151,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         for name in result.missing_keys
         if name not in misfits and not name.endswith("num_batches_tracked")
     ]
-    # AveragedModel counts what it averaged beside the weights.
-    unexpected = [name for name in result.unexpected_keys if name != "n_averaged"]
     kinds = (
         ("missing", missing),
-        ("unexpected", unexpected),
+        ("unexpected", result.unexpected_keys),
         ("of another shape", list(misfits.values())),
     )
     if any(names for _, names in kinds):

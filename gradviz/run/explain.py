@@ -81,7 +81,11 @@ def _pull_back(
             with foreign_code(f"{model.name}: the backward pass failed"):
                 gradient = vjp(y, x, v, keep=left > 0)
         except ModelError as error:
-            yield from (Failure(image.name, seed.spec, error) for image in group)
+            if len(group) == 1:
+                yield Failure(group[0].name, seed.spec, error)
+            else:
+                for image in group:
+                    yield from _together(model, [image], [seed], method)
             continue
         arrays = method.finish(x, gradient).float().cpu().numpy()
         for n, image in enumerate(group):

@@ -97,6 +97,16 @@ def run(
         line = recorder.line(outcome)
         store.append(line)
         yield line
+    if resume:
+        # As an undisturbed run writes them: batch by batch, seed by seed.
+        place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}
+        turn = {seed.spec: n for n, seed in enumerate(seeds)}
+        store.replace(
+            sorted(
+                store.lines(),
+                key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)),
+            )
+        )
     if settings.scale == "shared":
         store.replace(_share_scales(store.lines(), recorder))
 

@@ -149,11 +149,15 @@ class Store:
             text = (self.out / RUN).read_text(encoding="utf-8")
         try:
             content = json.loads(text)
-        except json.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict):
-            raise UsageError(f"{self.out / RUN}: not a run's record; choose another -o")
-        return content
+            whole = all(isinstance(image["name"], str) for image in content["images"])
+        except (json.JSONDecodeError, TypeError, KeyError):
+            whole = False
+        if not whole:
+            raise UsageError(
+                f"{self.out / RUN}: not a run's record; give --overwrite or choose another -o"
+            )
+        record: dict[str, Any] = content
+        return record
 
     def save(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Write one file, whole or not at all.
@@ -201,7 +205,8 @@ class Store:
         )
 
     def _results(self) -> list[Path]:
-        return sorted(self.out.glob("results*.jsonl"))
+        with _disk(self.out):
+            return sorted(self.out.glob("results*.jsonl"))
 
 
 def _read_lines(path: Path) -> Iterator[Line]:
