@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from gradviz.backward.seeds import KINDS, check_labels, parse_seed
+from gradviz.backward.seeds import KINDS, Seed, check_labels, parse_seed
 from gradviz.cli import resolve
-from gradviz.cli.console import reporting
+from gradviz.cli.console import Messages, reporting
 from gradviz.cli.options import (
     BackwardOptions,
     DeviceOptions,
@@ -26,7 +26,7 @@ from gradviz.cli.options import (
 )
 from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import load_palette
-from gradviz.image.find import find_images
+from gradviz.image.find import Found, find_images
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store, strict_json
@@ -55,21 +55,8 @@ def saliency(
     with reporting(message_options) as say:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
-        settings = Settings(
-            seeds=tuple(seed.spec for seed in seeds),
-            method=str(backward.method),
-            views=tuple(dict.fromkeys(str(view) for view in output.view or Settings.views)),
-            array=output.array,
-            colormap=output.colormap,
-            clip=output.clip,
-            scale=resolve.scale_from(output.scale),
-            frame=output.frame,
-            batch_size=backward.batch_size or Settings.batch_size,
-        )
-        load_palette(settings.colormap)
+        settings = _settings(seeds, backward, output)
         recipe, flags = resolve.recipe_from(input_options)
-        if output.overwrite and output.resume:
-            raise UsageError("--overwrite and --resume contradict each other; give one of them")
         store = Store(output.out)
         found = find_images(image, output.out)
         store.check(overwrite=output.overwrite, resume=output.resume)
@@ -89,7 +76,6 @@ def saliency(
 
         from gradviz.run.saliency import run
 
-        started = perf_counter()
         results = run(
             loaded,
             found.sources,
@@ -100,21 +86,7 @@ def saliency(
             command=sys.argv,
             resume=output.resume,
         )
-        lines = []
-        told: set[tuple[str, str]] = set()
-        for line in say.progress(results, len(found.sources) * max(1, len(seeds)), "saliency"):
-            lines.append(line)
-            # What ails an image ails it under every seed: once is enough.
-            for remark in set(_remarks(line)) - told:
-                told.add(remark)
-                level, text = remark
-                (say.error if level == "error" else say.warning)(text)
-        failed = sum(line["status"] == "error" for line in lines)
-        ignored = f"; {found.ignored} other files ignored" if found.ignored else ""
-        say.note(
-            f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
-            f"{ignored}; see {output.out}"
-        )
+        lines = _tell(results, found, len(seeds) or 1, output.out, say)
         if message_options.json:
             document = {
                 "schema": 1,
@@ -129,6 +101,48 @@ def saliency(
 
 
 command = flat(saliency)
+
+
+def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOptions) -> Settings:
+    """The run's settings, all that can be known without the model."""
+    if output.overwrite and output.resume:
+        raise UsageError("--overwrite and --resume contradict each other; give one of them")
+    settings = Settings(
+        seeds=tuple(seed.spec for seed in seeds),
+        method=str(backward.method),
+        views=tuple(dict.fromkeys(str(view) for view in output.view or Settings.views)),
+        array=output.array,
+        colormap=output.colormap,
+        clip=output.clip,
+        scale=resolve.scale_from(output.scale),
+        frame=output.frame,
+        batch_size=backward.batch_size or Settings.batch_size,
+    )
+    load_palette(settings.colormap)
+    return settings
+
+
+def _tell(
+    results: Iterable[Line], found: Found, seeds: int, out: Path, say: Messages
+) -> list[Line]:
+    """Show the progress and the remarks of a run, and sum it up."""
+    started = perf_counter()
+    lines = []
+    told: set[tuple[str, str]] = set()
+    for line in say.progress(results, len(found.sources) * seeds, "saliency"):
+        lines.append(line)
+        # What ails an image ails it under every seed: once is enough.
+        for remark in set(_remarks(line)) - told:
+            told.add(remark)
+            level, text = remark
+            (say.error if level == "error" else say.warning)(text)
+    failed = sum(line["status"] == "error" for line in lines)
+    ignored = f"; {found.ignored} other files ignored" if found.ignored else ""
+    say.note(
+        f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
+        f"{ignored}; see {out}"
+    )
+    return lines
 
 
 def _remarks(line: Line) -> Iterator[tuple[str, str]]:

@@ -207,19 +207,42 @@ class Fields:
         )
 
 
-def mean_of(fields: Sequence[Field]) -> Field | None:
+@dataclass(frozen=True, eq=False)
+class Mean:
     """One output pixel's field over several images: the effective one averaged, the local ones
-    united. None where the images differ in size."""
-    if len({field.energy.shape for field in fields}) != 1:
-        return None
-    return replace(
-        fields[0],
-        image=MEAN,
-        local=np.any([field.local for field in fields], axis=0),
-        energy=np.mean([field.energy for field in fields], axis=0),
-        contribution=np.mean([field.contribution for field in fields], axis=0),
-        shown=np.mean([field.shown for field in fields], axis=0).astype(np.uint8),
-    )
+    united. Images of another size than the first are left out."""
+
+    first: Field
+    count: int
+    local: NDArray[np.bool_]
+    energy: NDArray[np.float64]
+    contribution: NDArray[np.float64]
+    """Sums over the images."""
+
+    @classmethod
+    def of(cls, field: Field, before: Mean | None) -> Mean:
+        """The mean with one image more."""
+        if before is None:
+            return cls(field, 1, field.local, field.energy, field.contribution)
+        if field.energy.shape != before.energy.shape:
+            return before
+        return cls(
+            before.first,
+            before.count + 1,
+            before.local | field.local,
+            before.energy + field.energy,
+            before.contribution + field.contribution,
+        )
+
+    def field(self) -> Field:
+        """The mean as a field, over the first image."""
+        return replace(
+            self.first,
+            image=MEAN,
+            local=self.local,
+            energy=self.energy / self.count,
+            contribution=self.contribution / self.count,
+        )
 
 
 def as_dict(field: Field, geometry: Geometry) -> dict[str, Any]:

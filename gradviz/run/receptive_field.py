@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
-from gradviz.run.field import MEAN, NOISE, Field, Fields, FieldSettings, mean_of
+from gradviz.run.field import MEAN, NOISE, Field, Fields, FieldSettings, Mean
 from gradviz.run.field_record import BOXES, DOCUMENT, WRITES, record, write_document
 from gradviz.run.images import load
 from gradviz.run.record import failure_line
@@ -95,36 +94,13 @@ def run(
     store.begin(description, documents=(DOCUMENT, BOXES))
     objects: list[dict[str, Any]] = []
     lines: list[Line] = []
-
-    def keep(field: Field) -> None:
-        objects.append(record(store, field, geometry, palette, settings.log))
-        x, y = field.pixel
-        lines.append(
-            {
-                "image": field.image,
-                "seed": f"pixel:{x},{y}",
-                "status": "ok",
-                "files": objects[-1]["files"],
-            }
-        )
+    for outcome in _outcomes(fields, sources, preprocess, geometry):
+        if isinstance(outcome, Failure):
+            lines.append(failure_line(outcome))
+        else:
+            objects.append(record(store, outcome, geometry, palette, settings.log))
+            lines.append(_line(outcome, objects[-1]["files"]))
         store.append(lines[-1])
-
-    if sources:
-        by_pixel: defaultdict[tuple[int, int], list[Field]] = defaultdict(list)
-        for source in sources:
-            try:
-                for field in fields.at_image(source.name, load(source, preprocess).prepared):
-                    keep(field)
-                    by_pixel[field.pixel].append(field)
-            except (ImageError, ModelError, SeedError) as error:
-                lines.append(failure_line(Failure(source.name, None, error)))
-                store.append(lines[-1])
-        for group in by_pixel.values():
-            if len(group) > 1 and (mean := mean_of(group)) is not None:
-                keep(mean)
-    else:
-        for field in fields.at_noise(fields.chosen_size(geometry)):
-            keep(field)
     document = {
         "schema": 1,
         "kind": "receptive-field",
@@ -138,6 +114,31 @@ def run(
         store.save(BOXES, partial(np.save, arr=boxes))
     write_document(store, document)
     return FieldRun(document, tuple(lines))
+
+
+def _outcomes(
+    fields: Fields, sources: Sequence[Source], preprocess: Preprocess, geometry: Geometry
+) -> Iterator[Field | Failure]:
+    """The fields at every image, then their means; or at random input where there is no image."""
+    if not sources:
+        yield from fields.at_noise(fields.chosen_size(geometry))
+        return
+    means: dict[tuple[int, int], Mean] = {}
+    for source in sources:
+        try:
+            for field in fields.at_image(source.name, load(source, preprocess).prepared):
+                yield field
+                means[field.pixel] = Mean.of(field, means.get(field.pixel))
+        except (ImageError, ModelError, SeedError) as error:
+            yield Failure(source.name, None, error)
+    for mean in means.values():
+        if mean.count > 1:
+            yield mean.field()
+
+
+def _line(field: Field, files: dict[str, str]) -> Line:
+    x, y = field.pixel
+    return {"image": field.image, "seed": f"pixel:{x},{y}", "status": "ok", "files": files}
 
 
 def _map_size(

@@ -375,3 +375,24 @@ def test_python_takes_a_module_and_no_image() -> None:
     found = package.receptive_field(nn.Conv2d(3, 1, 5, stride=2), samples=2)
     assert found.geometry.x is not None and found.geometry.x.size == 5
     assert found.fields[0].structural.mask.sum() == 25
+
+
+def test_the_table_of_layers_of_every_format(gradviz: Gradviz, tmp_path: Path) -> None:
+    net, x = mixed(), torch.rand(1, 3, 32, 32)
+    script(mixed(), "scripted.ts")
+    torch.jit.freeze(torch.jit.script(mixed())).save("frozen.ts")
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(net, (x,), dynamic_shapes=({2: auto, 3: auto},))
+    torch.export.save(program, "program.pt2")
+    torch.save(net, "pickled.pt")
+    sizes = {}
+    for name in ("pickled.pt", "scripted.ts", "frozen.ts", "program.pt2"):
+        out = name.replace(".", "-")
+        result = gradviz("receptive-field", name, "--layers", "--trust", "-o", out)
+        assert result.exit_code == 0, result.stderr
+        sizes[name] = {layer["name"]: layer["size"] for layer in document(out)["layers"]}
+    by_weight = {"first": [3, 3], "norm": [3, 3], "second": [12, 12]}
+    assert sizes["scripted.ts"] == sizes["program.pt2"] == by_weight
+    assert sizes["pickled.pt"] == {**by_weight, "relu": [3, 3]}
+    # Freezing folds the normalisation into the convolution, whose name is gone.
+    assert sizes["frozen.ts"] == {"conv_0": [3, 3], "conv_1": [12, 12]}
