@@ -14,7 +14,6 @@ Any other operation that meets taint makes the answer partial and is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,60 +22,26 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import functional as F
 
-from gradviz.backward.graph import (
-    SELECTS,
-    WRITE,
-    WROTE,
-    End,
-    edge_of,
-    kind_of,
-    nodes_of,
-    pull_back,
-    shapes_of,
-)
-
-Shape = tuple[int, ...]
-Edge = tuple[Node, int]
-"""An operation and which of its outputs is meant."""
+from gradviz.backward.taint import Shape, any_along, unbroadcast
 
 Rule = Callable[[Any, Tensor, int, Shape], Tensor]
 """`(node, tainted, place, shape) -> tainted`: from the operation's output (bool) to its input
 number `place`, of the given shape. The result may be smaller where it is to be broadcast."""
 
 
-def _elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+def elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """An output at one place looks at that place of every input, which may have been broadcast."""
-    return _unbroadcast(tainted, shape)
-
-
-def _unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
-    if tainted.shape == shape:
-        return tainted
-    # Numbers add up to more than 0 where bytes might add up to 256.
-    return tainted.float().sum_to_size(shape) > 0
-
-
-def _any(tainted: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
-    """`tainted.any(axes, keepdim)`, many times as fast on CPU."""
-    return _seen_once(tainted, axes).view(torch.uint8).amax(tuple(axes), keepdim).view(torch.bool)
-
-
-def _seen_once(tainted: Tensor, axes: Sequence[int]) -> Tensor:
-    """With one element along those of the axes that it was broadcast to: all others are equal."""
-    for axis in axes:
-        if tainted.stride(axis) == 0 and tainted.shape[axis] > 1:
-            tainted = tainted.narrow(axis, 0, 1)
-    return tainted
+    return unbroadcast(tainted, shape)
 
 
 def _shared(tainted: Tensor, axis: int, groups: int) -> Tensor:
     """One element for each of the axis's groups of neighbours."""
     axis %= tainted.dim()
     if groups == 1:
-        return _any(tainted, [axis], keepdim=True)
+        return any_along(tainted, [axis], keepdim=True)
     size = tainted.shape[axis] // groups
     split = (*tainted.shape[:axis], groups, size, *tainted.shape[axis + 1 :])
-    return _any(tainted.reshape(split), [axis + 1])
+    return any_along(tainted.reshape(split), [axis + 1])
 
 
 # Sums of products -----------------------------------------------------------------------------
@@ -111,13 +76,13 @@ def _product(addends: int) -> Rule:
 
     def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
         if place < addends:
-            return _unbroadcast(tainted, shape)
+            return unbroadcast(tainted, shape)
         if len(shape) == 1:
             return tainted.any()
         if tainted.dim() == 1:
             return tainted.unsqueeze(-1)
         # Rows of the left factor make rows, columns of the right one columns.
-        return _any(tainted, [-1 if place == addends else -2], keepdim=True)
+        return any_along(tainted, [-1 if place == addends else -2], keepdim=True)
 
     return rule
 
@@ -217,7 +182,7 @@ def _reduced(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
 
 def _coupled(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """Every element along the operation's axes, which has them in its output too."""
-    return _any(tainted, sorted(_axes(node._saved_dim, tainted.dim())), keepdim=True)
+    return any_along(tainted, sorted(_axes(node._saved_dim, tainted.dim())), keepdim=True)
 
 
 def _running(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
@@ -248,23 +213,23 @@ def _halves(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
 def _batch_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     others = [axis for axis in range(tainted.dim()) if axis != 1]
     if place > 0:
-        return _any(tainted, others)
+        return any_along(tainted, others)
     # The statistics are those of the batch, or constants.
-    return _any(tainted, others, keepdim=True) if node._saved_training else tainted
+    return any_along(tainted, others, keepdim=True) if node._saved_training else tainted
 
 
 def _layer_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     if place > 0:
-        return _unbroadcast(tainted, shape)
+        return unbroadcast(tainted, shape)
     axes = range(-len(node._saved_normalized_shape), 0)
-    return _any(tainted, axes, keepdim=True)
+    return any_along(tainted, axes, keepdim=True)
 
 
 def _group_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     if place > 0:
-        return _any(tainted.transpose(0, 1).flatten(1), [1])
+        return any_along(tainted.transpose(0, 1).flatten(1), [1])
     groups = tainted.reshape(shape[0], node._saved_group, -1)
-    return _any(groups, [-1], keepdim=True).expand_as(groups).reshape(shape)
+    return any_along(groups, [-1], keepdim=True).expand_as(groups).reshape(shape)
 
 
 def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
@@ -274,7 +239,7 @@ def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     coefficients, and a mask that is added is one more term: nothing is cut out there.
     """
     query, key = node._saved_query, node._saved_key
-    rows = _any(tainted, [-1], keepdim=True)
+    rows = any_along(tainted, [-1], keepdim=True)
     if place == 0:
         return rows
     allowed = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=tainted.device)
@@ -282,7 +247,7 @@ def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
         allowed = allowed.tril()
     mask = getattr(node, "_saved_attn_mask", getattr(node, "_saved_attn_bias", None))
     if place == 3:
-        return _unbroadcast((rows & allowed), shape)
+        return unbroadcast((rows & allowed), shape)
     if mask is not None:
         allowed = allowed & (mask > -torch.inf)
     # A key matters to all features of the rows that may look at it, a value to its own.
@@ -333,7 +298,7 @@ RULES: dict[str, Rule] = {
             "Logaddexp2 Hypot Copysign Angle Conj ToCopy Deg2Rad Rad2Deg Lgamma "
             "Digamma"
         ),
-        _elementwise,
+        elementwise,
     ),
     "Convolution": _convolution,
     **dict.fromkeys(["Mm", "Bmm", "Mv", "Dot"], _product(addends=0)),
@@ -381,163 +346,3 @@ VIEWS = frozenset(
     _words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
 )
 """Operations that only give places another name."""
-
-
-# The pass -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reach:
-    """What a structural backward pass found."""
-
-    tainted: Tensor
-    """bool, of the shape of the input: what can matter."""
-    lost_at: tuple[str, ...]
-    """The kinds of the operations on the way that are unknown, or that chose by the image's values,
-    so that more or less may matter than `tainted` says; empty where it is exact."""
-    through: str | None
-    """The operation at which the taint first came to cover a whole map, if one did; of a batch, the
-    maps of all images."""
-
-
-def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
-    """Which elements of the input can matter to the outputs asked about.
-
-    Nothing is computed from the values of image, weights or activations. Choices that the forward
-    pass made by such values are known only if it ran under `Dependence`.
-
-    Args:
-        end: the output, or the output of an operation before it.
-        x: the input that it was computed from, which requires a gradient.
-        asked: bool, of the shape of the output.
-
-    Raises:
-        ValueError: `end` was computed without gradients.
-    """
-    first, source = edge_of(end), edge_of(x)
-    tainted = {(first.node, first.output_nr): asked}
-    nodes = nodes_of(end)
-    leading = _leading(nodes, source.node)
-    lost: dict[str, None] = {}
-    through: str | None = None
-    users: dict[Node, Node] = {}
-    for node in reversed(nodes):
-        outputs = [tainted.get((node, number)) for number in range(len(shapes_of(node)))]
-        seen = [output for output in outputs if output is not None]
-        inputs = _inputs(node, leading)
-        if node is source.node or not seen or not inputs:
-            continue
-        covered = any(_covers(output) for output in seen)
-        for place, found in _pull(node, outputs, inputs, lost).items():
-            edge = inputs[place]
-            users.setdefault(edge[0], node)
-            if through is None and not covered and _covers(found):
-                through = _culprit(node, users)
-            tainted[edge] = tainted[edge] | found if edge in tainted else found
-    nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
-    mask = tainted.get((source.node, source.output_nr), nothing)
-    return Reach(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
-
-
-def _leading(nodes: Sequence[Node], source: Node) -> set[Node]:
-    """The source and those of the nodes, sorted, that depend on it."""
-    leading = {source}
-    for node in nodes:
-        if any(before in leading for before, _ in node.next_functions):
-            leading.add(node)
-    return leading
-
-
-def _inputs(node: Node, leading: set[Node]) -> dict[int, Edge]:
-    return {
-        place: (before, number)
-        for place, (before, number) in enumerate(node.next_functions)
-        if before is not None and before in leading
-    }
-
-
-def _pull(
-    node: Any, outputs: Sequence[Tensor | None], inputs: dict[int, Edge], lost: dict[str, None]
-) -> dict[int, Tensor]:
-    """From the taint of an operation's outputs to that of its inputs, by their number.
-
-    Args:
-        outputs: bool, of the outputs' shapes; None for no taint.
-        inputs: what is asked for.
-        lost: gets the name of an operation that may lose taint.
-    """
-    kind = kind_of(node)
-    if kind == WRITE:
-        kind = node.metadata.get(WROTE, WRITE)
-        made, known = _write(node, kind, outputs)
-    elif kind in RULES:
-        made = _apply(RULES[kind], node, outputs, inputs)
-        known = kind in PAIRED or not any(output is not None for output in outputs[1:])
-    else:
-        made, known = {}, kind in LINEAR and CHOOSES_BY.get(kind) not in inputs
-        # What is unknown may have no formula at all, and is named below.
-        with nullcontext() if known else suppress(RuntimeError):
-            made = _asked(node, outputs)
-    if not known or node.metadata.get(SELECTS):
-        lost[kind] = None
-    return {place: made[place] for place in inputs if place in made and _touched(made[place])}
-
-
-def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
-    """What the operation's own formula says, with its inputs' shapes."""
-    found = pull_back(node, outputs)
-    return {
-        place: _unbroadcast(tainted, shapes_of(before)[number])
-        for place, tainted in found.items()
-        for before, number in [node.next_functions[place]]
-        if before is not None
-    }
-
-
-def _touched(tainted: Tensor) -> bool:
-    return bool(_seen_once(tainted, range(tainted.dim())).any())
-
-
-def _apply(
-    rule: Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
-) -> dict[int, Tensor]:
-    made: dict[int, Tensor] = {}
-    for place, (before, number) in inputs.items():
-        shape = shapes_of(before)[number]
-        for output in outputs:
-            if output is not None:
-                found = rule(node, output, place, shape).expand(shape)
-                made[place] = made[place] | found if place in made else found
-    return made
-
-
-def _write(
-    node: Node, kind: str, outputs: Sequence[Tensor | None]
-) -> tuple[dict[int, Tensor], bool]:
-    """An operation that wrote into a part of a tensor; whether its answer is exact."""
-    (tainted,) = outputs
-    assert tainted is not None
-    alone = len(node.next_functions) == 1
-    if RULES.get(kind) is _elementwise and alone:
-        return {0: tainted}, True
-    # Which part it was torch keeps to itself, so the rest must be asked of it.
-    return _asked(node, outputs), kind in LINEAR or kind in ARITHMETIC
-
-
-def _culprit(node: Node, users: dict[Node, Node]) -> str:
-    """A view covers a map only because of the operation that used it."""
-    while kind_of(node) in VIEWS and node in users:
-        node = users[node]
-    return kind_of(node)
-
-
-def _covers(tainted: Tensor) -> bool:
-    """Whether every place of a map of more than one place is tainted.
-
-    In a map [N, C, ...] of two or more axes in space, one channel is enough. Tokens [N, L, C] and
-    sequences [N, C, L] look the same, so that all of them must be tainted.
-    """
-    if tainted.dim() < 3 or (tainted.dim() == 3 and 1 in tainted.shape[1:]):
-        return False
-    places = _any(tainted, [1]) if tainted.dim() > 3 else tainted
-    return places.numel() > 1 and bool(_seen_once(places, range(places.dim())).all())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
-from gradviz.backward.rules import Reach, reach
+from gradviz.backward.reach import Reach, reach
 from gradviz.backward.taps import run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.model.model import Model

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import nodes_of
-from gradviz.backward.rules import Reach, reach
+from gradviz.backward.reach import Reach, reach
 
 Call = Callable[[Tensor], Tensor]
 

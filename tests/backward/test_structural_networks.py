@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.backward.dependence import Dependence
-from gradviz.backward.rules import Reach, reach
+from gradviz.backward.reach import Reach, reach
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 

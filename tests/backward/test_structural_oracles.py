@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradviz.backward.dependence import Dependence
-from gradviz.backward.rules import reach
+from gradviz.backward.reach import reach
 
 Call = Callable[[Tensor], Tensor]
 
