@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from gradviz.backward.graph import (
+    ACCUMULATE,
     SELECTS,
     WRITE,
     WROTE,
@@ -70,6 +71,7 @@ def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
     tainted = {(first.node, first.output_nr): asked}
     nodes = nodes_of(end)
     leading = _leading(nodes, source.node)
+    severed = _severed(nodes, leading)
     lost: dict[str, None] = {}
     through: str | None = None
     users: dict[Node, Node] = {}
@@ -79,6 +81,8 @@ def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
         inputs = _inputs(node, leading)
         if node is source.node or not seen or not inputs:
             continue
+        if any(before in severed for before, _ in node.next_functions):
+            lost["detach"] = None
         covered = any(covers(output) for output in seen)
         for place, found in _pull(node, outputs, inputs, lost).items():
             edge = inputs[place]
@@ -89,6 +93,23 @@ def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
     nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     mask = tainted.get((source.node, source.output_nr), nothing)
     return Reach(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
+
+
+def _severed(nodes: Sequence[Node], leading: set[Node]) -> set[Node]:
+    """The nodes whose values were cut out of another pass, as by `detach().requires_grad_()`: they
+    depend on a leaf of the graph that is neither the input nor a parameter."""
+    severed: set[Node] = set()
+    for node in nodes:
+        for before, _ in node.next_functions:
+            leaf: Any = before
+            if before in severed or (
+                leaf is not None
+                and kind_of(leaf) == ACCUMULATE
+                and leaf not in leading
+                and not isinstance(leaf.variable, nn.Parameter)
+            ):
+                severed |= {node, leaf}
+    return severed - leading
 
 
 def _leading(nodes: Sequence[Node], source: Node) -> set[Node]:

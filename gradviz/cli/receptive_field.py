@@ -113,8 +113,11 @@ def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:
 
 
 def _numbers(geometry: dict[str, Any]) -> str:
+    through = geometry["global_through"]
     if geometry["size"] is None:
-        through = geometry["global_through"]
         return f"\tglobal, through {through}" if through else "\tno bounded field was found"
-    size, stride, halo = geometry["size"], geometry["stride"], geometry["halo"]
-    return f"\tsize {size[0]}x{size[1]}\tstride {stride[0]:g}x{stride[1]:g}\thalo {halo}"
+    size, stride = (
+        "x".join("?" if number is None else f"{number:g}" for number in geometry[name])
+        for name in ("size", "stride")
+    )
+    return f"\tsize {size}\tstride {stride}\thalo {geometry['halo']}"

@@ -19,8 +19,20 @@ from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.errors import ModelError
 from gradviz.field.structural import Probe
 
-SIZES = (64, 128, 256, 512, 1024, 2048)
+SIZES = (64, 128, 224, 256, 512, 1024, 2048)
 """Input sizes that are tried, up to the first on which the field is free of the border."""
+
+LARGEST_SQUARE = 512
+"""What memory allows of models that take no strips."""
+
+CERTAIN = 1024
+"""A field that covers an input of this length is global."""
+
+MOST_NEIGHBOURS = 72
+"""How many output pixels are asked, at least, before a period is given up."""
+
+UNNAMED = "an operation along one axis"
+"""What makes a field global along one axis only."""
 
 
 @dataclass(frozen=True)
@@ -83,28 +95,29 @@ class Geometry:
     """None where no input was large enough to hold the field."""
     y: Axis | None
     through: str | None
-    """The operation that makes the field global, where it is."""
+    """The operation that makes the field global, on one axis or both, where one does."""
 
     def as_dict(self) -> dict[str, Any]:
         """`size`, `stride`, `padding`, `centre` and `period` as [x, y] and `halo` as [left, top,
-        right, bottom], all null where the field is global; and `global_through`.
+        right, bottom]; and `global_through`.
 
-        The period is in input pixels: moved by it, the field has the same shape again. Tiles of
-        the input are cut at its multiples.
+        Where an axis is global its numbers are null, and where both are there is null only. The
+        period is in input pixels: moved by it, the field has the same shape again. Tiles of the
+        input are cut at its multiples.
         """
-        if self.x is None or self.y is None:
-            unknown = dict.fromkeys(("size", "stride", "padding", "centre", "halo", "period"))
-            return {**unknown, "global_through": self.through}
+        names = ("size", "stride", "padding", "centre", "halo", "period")
+        if self.x is None and self.y is None:
+            return {**dict.fromkeys(names), "global_through": self.through}
         axes = (self.x, self.y)
-        (left, right), (top, bottom) = self.x.halo, self.y.halo
+        (left, right), (top, bottom) = (axis.halo if axis else (None, None) for axis in axes)
         return {
-            "size": [axis.size for axis in axes],
-            "stride": [_number(axis.stride) for axis in axes],
-            "padding": [axis.padding for axis in axes],
-            "centre": [axis.centre for axis in axes],
+            "size": [axis and axis.size for axis in axes],
+            "stride": [axis and _number(axis.stride) for axis in axes],
+            "padding": [axis and axis.padding for axis in axes],
+            "centre": [axis and axis.centre for axis in axes],
             "halo": [left, top, right, bottom],
-            "period": [axis.shift for axis in axes],
-            "global_through": None,
+            "period": [axis and axis.shift for axis in axes],
+            "global_through": self.through,
         }
 
 
@@ -149,44 +162,58 @@ def measure(make: Make, names: Sequence[str | None], fixed: Size | None = None) 
         ModelError: the model runs on none of the sizes.
     """
     x, y = (_measure_axis(make, axis, names, fixed) for axis in (0, 1))
-    return [
-        Geometry(None, None, through_x or through_y)
-        if axis_x is None or axis_y is None
-        else Geometry(axis_x, axis_y, None)
-        for (axis_x, through_x), (axis_y, through_y) in zip(x, y, strict=True)
-    ]
+    return [_together(*axes) for axes in zip(x, y, strict=True)]
 
 
-Measured = tuple[Axis | None, str | None]
-"""The axis, or None and the operation that makes the field global, if one does."""
+def _together(x: Axis | Covered | None, y: Axis | Covered | None) -> Geometry:
+    return Geometry(
+        x if isinstance(x, Axis) else None,
+        y if isinstance(y, Axis) else None,
+        next((axis.through for axis in (x, y) if isinstance(axis, Covered)), None),
+    )
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A field that reaches from one end of the input to the other."""
+
+    through: str
+    """The operation that makes it so."""
 
 
 def _measure_axis(
     make: Make, axis: int, names: Sequence[str | None], fixed: Size | None
-) -> list[Measured]:
-    found: dict[str | None, Measured] = {}
+) -> list[Axis | Covered | None]:
+    """For each name the axis, or what covers it on every input, or None if neither was found."""
+    found: dict[str | None, Axis | Covered | None] = dict.fromkeys(names)
+    open_names = list(found)
     for probe in growing(make, axis, fixed):
-        for name in names:
-            if name not in found:
-                measured = _look(probe, probe.end_of(name), axis)
-                if measured is not None:
-                    found[name] = measured
-        if len(found) == len(set(names)):
+        for name in open_names:
+            found[name] = _look(probe, probe.end_of(name), axis)
+        # What covers a small input may still be bounded.
+        settled = Axis | Covered if probe.x.shape[-1 - axis] >= CERTAIN else Axis
+        open_names = [name for name in open_names if not isinstance(found[name], settled)]
+        if not open_names:
             break
-    return [found.get(name, (None, None)) for name in names]
+    return [found[name] for name in names]
 
 
 def growing(make: Make, axis: int, fixed: Size | None) -> Iterator[Probe]:
-    """Probes on longer and longer strips, or squares where the model takes no strips."""
+    """Probes on longer and longer strips, or squares where the model takes no strips.
+
+    Raises:
+        ModelError: the model runs on none of the sizes; the first failure.
+    """
     failure: ModelError | None = None
     ran = False
     for length in SIZES if fixed is None else (0,):
         strip = (length, SIZES[0]) if axis == 0 else (SIZES[0], length)
-        for size in (strip, (length, length)) if fixed is None else (fixed,):
+        square = [(length, length)] if length <= LARGEST_SQUARE else []
+        for size in (strip, *square) if fixed is None else (fixed,):
             try:
                 probe = make(*size)
             except ModelError as error:
-                failure = error
+                failure = failure or error
             else:
                 ran = True
                 yield probe
@@ -195,24 +222,25 @@ def growing(make: Make, axis: int, fixed: Size | None) -> Iterator[Probe]:
         raise failure
 
 
-def _look(probe: Probe, end: End, axis: int) -> Measured | None:
+def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
     """The axis on this input; None where the field does not fit in it."""
     *_, height, width = shape_of(end)
     length, across = (width, height // 2) if axis == 0 else (height, width // 2)
     guess = _guess_period(end, axis, length)
     start = max(0, length // 2 - guess)
     extents: list[tuple[int, int]] = []
-    for i in range(start, min(length, start + 4 * guess + 8)):
+    for i in range(start, min(length, start + max(4 * guess + 8, MOST_NEIGHBOURS))):
         field = probe.structural(*((i, across) if axis == 0 else (across, i)), end)
-        if field.mask.all() and field.through not in WINDOWED:
-            return None, field.through
-        places = np.flatnonzero(field.mask.any(axis=axis))
-        if not len(places) or places[0] == 0 or places[-1] == field.mask.shape[1 - axis] - 1:
+        places = np.asarray(field.mask.any(axis=axis))
+        if places.all() and field.through not in WINDOWED:
+            return Covered(field.through or UNNAMED)
+        ends = np.flatnonzero(places)
+        if not len(ends) or ends[0] == 0 or ends[-1] == len(places) - 1:
             return None
-        extents.append((int(places[0]), int(places[-1])))
+        extents.append((int(ends[0]), int(ends[-1])))
         period = _period(extents)
         if period is not None and len(extents) > max(2 * period, guess):
-            return _axis(extents, start, period), None
+            return _axis(extents, start, period)
     return None
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
@@ -65,7 +65,7 @@ class Probe:
                 f"{model.name}: draws random numbers ({', '.join(dependence.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
-        self.selections = tuple(dependence.selections)
+        self.selections = (*dependence.selections, *_unseen(model.module))
         self._output = y
         self.end = self.end_of(layer)
         self.shape = shape_of(self.end)
@@ -130,6 +130,13 @@ class Probe:
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.layers)}"
             raise UsageError(f"--layer {layer}: the model has no such layer; {hint}")
         return self.layers[layer].end
+
+
+def _unseen(module: nn.Module) -> list[str]:
+    """What TorchScript reads straight from memory, without an operator that could be watched."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return []
+    return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []
 
 
 def _mask(found: Reach) -> Mask:

@@ -73,6 +73,9 @@ def wrong_channels(expected: int, got: int) -> str:
 
 def _essence(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
+    # TorchScript may end in a line that names the error's type and nothing else.
+    while len(lines) > 1 and re.fullmatch(r"(\w+\.)*\w*(Error|Exception):", lines[-1]):
+        lines.pop()
     if not lines:
         return ""
     # CUDA's messages end in general advice; all others end in the point.

@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from gradviz.errors import UsageError
 
@@ -61,6 +62,7 @@ def parse_expectation(text: str, quantities: Collection[str]) -> Expectation:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return None if isnan(number) else number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +33,8 @@ NOISE = "noise"
 MEAN = "mean"
 """What stands for all images together."""
 
-GLOBAL_SIZE = (224, 224)
-"""The random input of a network whose field is global."""
+GLOBAL_SIDE = 224
+"""The side of random input along which a field is global."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ class Fields:
         self._plain = preprocess.model_copy(update={"resize": None, "multiple": None, "crop": None})
         self._random = np.random.default_rng(settings.random_seed)
 
-    def noise(self, width: int, height: int) -> Prepared:
+    def noise(self, width: int, height: int, random: np.random.Generator | None = None) -> Prepared:
         """Random pixels, preprocessed as an image of this size would be."""
         channels = 1 if self._plain.channels == "gray" else 3
         if self.model.input_shape is not None and self.model.input_shape[1] is not None:
             channels = self.model.input_shape[1]
-        pixels = self._random.random((channels, height, width), np.float32)
+        pixels = (random or self._random).random((channels, height, width), np.float32)
         return prepare(Picture(pixels, "array"), self._plain)
 
     def probe(self, tensor: Tensor) -> Probe:
@@ -149,13 +150,19 @@ class Fields:
         """Width and height of random input on which a field in the middle is free of the border."""
         if fixed := self._fixed():
             return fixed
-        if geometry.x is None or geometry.y is None:
-            return GLOBAL_SIZE
         width, height = (
-            next((size for size in SIZES if size > axis.size + 2 * axis.shift), SIZES[-1])
+            GLOBAL_SIDE
+            if axis is None
+            else next((size for size in SIZES if size > axis.size + 2 * axis.shift), SIZES[-1])
             for axis in (geometry.x, geometry.y)
         )
-        return width, height
+        squares = [(size, size) for size in SIZES if size >= max(width, height)]
+        smaller = [(size, size) for size in SIZES if size < max(width, height)]
+        for size in ((width, height), *squares, *smaller):
+            with suppress(ModelError):
+                self.random_probe(*size)
+                return size
+        return width, height  # and let it say what is wrong
 
     def at_image(self, name: str, prepared: Prepared) -> Iterator[Field]:
         """The fields of the output pixels at one image."""
@@ -165,7 +172,9 @@ class Fields:
 
     def at_noise(self, size: tuple[int, int]) -> Iterator[Field]:
         """The fields at random input; the effective ones averaged over the samples."""
-        samples = [self.noise(*size) for _ in range(self.settings.samples)]
+        # A generator of their own: the search for a size must not change the samples.
+        random = np.random.default_rng(self.settings.random_seed)
+        samples = [self.noise(*size, random) for _ in range(self.settings.samples)]
         probe = self.probe(samples[0].tensor)
         pixels = self._pixels(probe)
         gradients = {pixel: [probe.gradient(*pixel)] for pixel in pixels}

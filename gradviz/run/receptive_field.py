@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradviz.errors import ImageError, ModelError, SeedError
+from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
 from gradviz.heatmap.colours import Palette
@@ -59,10 +59,9 @@ class FieldRun:
         if quantity in ("fill", "area"):
             # Nothing fills no box.
             return [field[quantity] or 0 for field in self.document["fields"]]
-        value = self.document["geometry"][quantity]
-        if value is None:
-            return [float("nan" if quantity == "stride" else "inf")]
-        return list(value)
+        unknown = float("nan" if quantity == "stride" else "inf")
+        values = self.document["geometry"][quantity] or [None]
+        return [unknown if value is None else value for value in values]
 
 
 def run(
@@ -80,6 +79,10 @@ def run(
         UsageError: the output has no pixels, there is no such layer, or the disk refuses.
         ModelError: the model fails on random input, or draws random numbers.
     """
+    if taken := {source.name for source in sources} & {NOISE, MEAN}:
+        raise UsageError(f"an image cannot be called {taken.pop()}: its folder has that name")
+    if sources and settings.input_size is not None:
+        raise UsageError("--input-size is that of random input; leave it out with images")
     fields = Fields(model, preprocess, settings)
     (geometry,) = fields.geometry([settings.layer])
     description = describe(
@@ -91,13 +94,19 @@ def run(
         WRITES,
         command,
     )
+    outcomes = _outcomes(fields, sources, preprocess, geometry)
+    if not sources:
+        # A pixel outside the map is noticed before an earlier run is taken away.
+        outcomes = iter(list(outcomes))
     store.begin(description, documents=(DOCUMENT, BOXES))
     objects: list[dict[str, Any]] = []
     lines: list[Line] = []
-    for outcome in _outcomes(fields, sources, preprocess, geometry):
+    shape = None
+    for outcome in outcomes:
         if isinstance(outcome, Failure):
             lines.append(failure_line(outcome))
         else:
+            shape = shape or outcome.local.shape
             objects.append(record(store, outcome, geometry, palette, settings.log))
             lines.append(_line(outcome, objects[-1]["files"]))
         store.append(lines[-1])
@@ -108,8 +117,8 @@ def run(
         "geometry": geometry.as_dict(),
         "layers": _layers(fields) if settings.layers else [],
     }
-    if settings.map:
-        size = _map_size(fields, sources, preprocess, geometry)
+    if settings.map and shape is not None:
+        size = (shape[1], shape[0])
         boxes = boxes_of(fields.random_probe(*size), fields.random_probe, geometry)
         store.save(BOXES, partial(np.save, arr=boxes))
     write_document(store, document)
@@ -139,15 +148,6 @@ def _outcomes(
 def _line(field: Field, files: dict[str, str]) -> Line:
     x, y = field.pixel
     return {"image": field.image, "seed": f"pixel:{x},{y}", "status": "ok", "files": files}
-
-
-def _map_size(
-    fields: Fields, sources: Sequence[Source], preprocess: Preprocess, geometry: Geometry
-) -> tuple[int, int]:
-    """The input whose output pixels are mapped: the first image's size, or that of the noise."""
-    if not sources:
-        return fields.chosen_size(geometry)
-    return load(sources[0], preprocess).prepared.frame.input
 
 
 def _layers(fields: Fields) -> list[dict[str, Any]]:

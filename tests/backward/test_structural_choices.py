@@ -364,3 +364,12 @@ def test_operations_come_after_what_they_depend_on() -> None:
     for index, node in enumerate(nodes):
         assert all(before not in nodes[index:] for before, _ in node.next_functions)
     assert len(nodes) == len(set(nodes)) == 5
+
+
+def test_a_detached_leaf_is_named() -> None:
+    def call(x: Tensor) -> Tensor:
+        cut = x.detach().requires_grad_()
+        return x * cut.mean()
+
+    _, found = watched(call, torch.rand(1, 1, 4, 4), (0, 0, 0, 0))
+    assert found.lost_at == ("detach",)

@@ -396,3 +396,94 @@ def test_the_table_of_layers_of_every_format(gradviz: Gradviz, tmp_path: Path) -
     assert sizes["pickled.pt"] == {**by_weight, "relu": [3, 3]}
     # Freezing folds the normalisation into the convolution, whose name is gone.
     assert sizes["frozen.ts"] == {"conv_0": [3, 3], "conv_1": [12, 12]}
+
+
+class Listed(nn.Module):
+    """TorchScript reads a list of values straight from memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: list[float] = x.flatten().tolist()
+        return x * values[0]
+
+
+def test_values_that_torchscript_lists_are_named(gradviz: Gradviz, tmp_path: Path) -> None:
+    assert gradviz("receptive-field", script(Listed(), "net.ts")).exit_code == 0
+    assert document()["fields"][0]["lost_at"] == ["tolist"]
+
+
+@pytest.mark.parametrize("name", ["mean", "noise"])
+def test_an_image_cannot_take_the_name_of_a_folder(
+    name: str, gradviz: Gradviz, models: Path, images: Path
+) -> None:
+    shutil.copy(images / "room_01.png", name)
+    result = gradviz("receptive-field", models / "depth.ts", name)
+    assert result.exit_code == 2 and f"cannot be called {name}" in result.stderr
+
+
+def test_a_typo_does_not_cost_the_results(gradviz: Gradviz, tmp_path: Path) -> None:
+    command = ["receptive-field", script(nn.Conv2d(3, 1, 3), "net.ts"), "--input-size", "16"]
+    assert gradviz(*command).exit_code == 0
+    before = document()
+    assert gradviz(*command, "--pixel", "99,0", "--overwrite").exit_code == 2
+    assert document() == before
+
+
+def test_boxes_where_the_first_image_is_broken(
+    gradviz: Gradviz, models: Path, images: Path
+) -> None:
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(b"broken")
+    picture = Image.open(images / "room_01.png").crop((0, 0, 40, 32))
+    picture.save("photos/b.png")
+    result = gradviz(
+        "receptive-field", models / "depth.ts", "photos", "--preprocess", "none", "--map"
+    )
+    assert result.exit_code == 4, result.stderr
+    assert array("gradviz-out", "boxes.npy").shape == (32, 40, 4)
+
+
+def test_the_mean_is_of_images_of_one_size(gradviz: Gradviz, models: Path, images: Path) -> None:
+    Path("photos").mkdir()
+    with Image.open(images / "room_01.png") as picture:
+        for n, box in enumerate([(0, 0, 40, 32), (8, 8, 48, 40), (0, 0, 48, 48)]):
+            picture.crop(box).save(f"photos/{n}.png")
+    command = ["receptive-field", models / "depth.ts", "photos", "--preprocess", "none"]
+    result = gradviz(*command, "--pixel", "9,9")
+    assert result.exit_code == 0, result.stderr
+    first, second, mean = (
+        {
+            part: array("gradviz-out", f"{name}/pixel-9-9/{part}.npy")
+            for part in ("local", "effective")
+        }
+        for name in ("0.png", "1.png", "mean")
+    )
+    expected = (first["effective"] + second["effective"]) / 2
+    np.testing.assert_allclose(mean["effective"], expected, rtol=1e-5)
+    assert np.array_equal(mean["local"], first["local"] | second["local"])
+
+
+def test_noise_is_averaged_and_seeded(gradviz: Gradviz, tmp_path: Path) -> None:
+    path = script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 3)), "net.ts")
+    command = ["receptive-field", path, "--input-size", "9", "--pixel", "2,2"]
+    energies = {}
+    for name, options in {
+        "one": ["--samples", "1"],
+        "two": ["--samples", "2"],
+        "other": ["--samples", "1", "--random-seed", "5"],
+    }.items():
+        assert gradviz(*command, *options, "-o", name).exit_code == 0
+        energies[name] = array(name, "noise/pixel-2-2/effective.npy")
+    assert not np.array_equal(energies["one"], energies["two"])
+    assert not np.array_equal(energies["one"], energies["other"])
+
+
+def test_a_field_that_ends_on_the_border_is_not_clipped(gradviz: Gradviz, tmp_path: Path) -> None:
+    path = script(nn.Conv2d(3, 1, 5), "net.ts")
+    gradviz("receptive-field", path, "--input-size", "5x9", "--pixel", "0,0", "--pixel", "0,4")
+    # The geometry of an input that is no larger than the field is unknown: what touches may go on.
+    assert [field["clipped"] for field in document()["fields"]] == [
+        [True, True, True, False],
+        [True, False, True, True],
+    ]
+    gradviz("receptive-field", path, "--input-size", "40", "--pixel", "0,35", "--overwrite")
+    assert document()["fields"][0]["clipped"] == [False] * 4

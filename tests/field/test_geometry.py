@@ -208,3 +208,66 @@ def test_a_model_of_one_size_is_measured_at_it() -> None:
         geometry(OnlySquares())
     (found,) = geometry(OnlySquares(), fixed=(48, 48))
     assert found.x is not None and found.x.size == 3
+
+
+class OnlyLarge(nn.Module):
+    """A model that refuses strips, and squares below 200 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] != x.shape[3] or x.shape[2] < 200:
+            raise ValueError("larger squares, please")
+        return torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+
+
+def test_a_model_that_takes_squares_only() -> None:
+    (found,) = geometry(OnlyLarge())
+    assert found.x is not None and found.y is not None and found.x.size == found.y.size == 3
+
+
+class Windows(nn.Module):
+    """Every pixel looks at its window of 8×8 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.nn.functional.avg_pool2d(x, 8)
+        return x + torch.nn.functional.interpolate(a, scale_factor=8.0)
+
+
+def test_a_long_period() -> None:
+    (found,) = geometry(Windows())
+    assert found.x is not None
+    assert found.x.shift == len(found.x.first) == 8
+    assert (found.x.size, found.x.padding, found.x.halo) == (8, 7, (7, 7))
+    assert found.x.centre == 0.5
+
+
+class RowMean(nn.Module):
+    """Global in x, three pixels in y."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.conv(x)
+        y: Tensor = a * a.mean(3, keepdim=True)
+        return y
+
+
+def test_an_axis_may_be_global_alone() -> None:
+    (found,) = geometry(RowMean())
+    described = found.as_dict()
+    assert described["size"] == [None, 3] and described["halo"] == [None, 1, None, 1]
+    assert described["global_through"] is not None
+
+
+class Resampled(nn.Module):
+    """Covers a small input through a resize that is bounded on a larger one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = torch.nn.functional.interpolate(x, scale_factor=1 / 32, mode="area")
+        return torch.nn.functional.interpolate(a, scale_factor=32.0)
+
+
+def test_what_covers_a_small_input_need_not_be_global() -> None:
+    (found,) = geometry(Resampled())
+    assert found.x is not None and found.x.size == 32 and found.through is None
