@@ -28,8 +28,11 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
     and that of its row: columns are asked on a strip of the input's width, rows on one of its
     height. Those whose fields cannot overlap share a pass, so on a map wider than the field the
     number of passes is about the field's size over the stride, for each axis, however large the
-    map. Where the field is global every column has its own pass. Pixels at the corners, edges and
-    across the map are then asked one by one on the whole input; where one disagrees, all are.
+    map. Where the field is global every column has its own pass.
+
+    That is exact for networks of windows. Whether it is one is checked in two ways: taint outside
+    the columns that a pass may reach, and a sample of pixels (corners, edges, some at random) asked
+    one by one on the whole input. Where either finds a difference, every pixel is asked.
 
     Args:
         probe: on an input of the size that is asked about.
@@ -38,10 +41,17 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
     """
     width, height = probe.size
     boxes = np.empty((height, width, 4), np.int32)
-    boxes[:, :, (0, 2)] = _extents(_strip(probe, make, 0), 0, geometry.x)[None]
-    boxes[:, :, (1, 3)] = _extents(_strip(probe, make, 1), 1, geometry.y)[:, None]
-    boxes[(boxes == NOTHING).any(axis=-1)] = NOTHING
-    if any(_box(probe, x, y) != tuple(boxes[y, x]) for x, y in _witnesses(width, height)):
+    columns = _extents(_strip(probe, make, 0), 0, geometry.x)
+    rows = _extents(_strip(probe, make, 1), 1, geometry.y)
+    if columns is not None and rows is not None:
+        boxes[:, :, (0, 2)] = columns[None]
+        boxes[:, :, (1, 3)] = rows[:, None]
+        boxes[(boxes == NOTHING).any(axis=-1)] = NOTHING
+    if (
+        columns is None
+        or rows is None
+        or any(_box(probe, x, y) != tuple(boxes[y, x]) for x, y in _witnesses(width, height))
+    ):
         for y, x in np.ndindex(height, width):
             boxes[y, x] = _box(probe, x, y)
     return boxes
@@ -57,8 +67,11 @@ def _strip(probe: Probe, make: Make, axis: int) -> Probe:
     return strip if strip.size[axis] == probe.size[axis] else probe
 
 
-def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32]:
-    """The first and last input column (axis 0) or row (axis 1) of each of the output's, [n, 2]."""
+def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32] | None:
+    """The first and last input column (axis 0) or row (axis 1) of each of the output's, [n, 2].
+
+    None where one of them reaches further than was measured.
+    """
     count = probe.size[axis]
     apart = count if measured is None else _apart(measured, count)
     extents = np.full((count, 2), NOTHING, np.int32)
@@ -71,6 +84,9 @@ def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32
             places = np.flatnonzero(reached[low : high + 1])
             if len(places):
                 extents[i] = low + places[0], low + places[-1]
+            reached[low : high + 1] = False
+        if reached.any():
+            return None
     return extents
 
 
