@@ -8,8 +8,7 @@ its weight, as in `taps`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradviz.backward.graph import kind_of, nodes_of
-from gradviz.backward.taps import WEIGHTS, Layer, run_with_layers
+from gradviz.backward.graph import kind_of, kind_of_operator, nodes_of
+from gradviz.backward.taps import WEIGHTS, Layer, hooked, run_with_layers
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
 """The modules whose layers are known by their weights, not by hooks."""
@@ -56,8 +55,8 @@ class Measured:
     layers: dict[str, Layer]
     """As `taps.run_with_layers` gives them."""
     activations: dict[str, Activation]
-    """By layer; one that is called more often than the output depends on it is left out, since
-    which of its calls is meant is not known."""
+    """By layer. One is left out where the output depends on some of its calls alone, since which
+    they are is not known."""
     apart: tuple[str, ...]
     """Layers known by their weights that ran, but that the output does not depend on."""
 
@@ -73,8 +72,10 @@ def run_measured(module: nn.Module, call: Callable[[], Tensor]) -> Measured:
         with _Weighted() as weighted:
             y, layers = run_with_layers(module, call)
         return Measured(y, layers, *_matched(module, layers, weighted.seen))
-    with _hooked(module) as seen:
+    seen: list[Activation] = []
+    with hooked(module, lambda _, output: seen.append(_measure(output))):
         y, layers = run_with_layers(module, call)
+    # Both sets of hooks saw the same outputs.
     return Measured(y, layers, dict(zip(layers, seen, strict=True)), ())
 
 
@@ -110,29 +111,12 @@ def _everywhere(zero: Tensor) -> Tensor:
     return zero.flatten(2).all(2).all(0)
 
 
-@contextmanager
-def _hooked(module: nn.Module) -> Iterator[list[Activation]]:
-    """The hooks' twins of those in `taps`: the same outputs in the same order."""
-    seen: list[Activation] = []
-
-    def hook(_module: nn.Module, _given: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad:
-            seen.append(_measure(output))
-
-    handles = [child.register_forward_hook(hook) for name, child in module.named_modules() if name]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 Seen = list[tuple[Tensor, Activation]]
-"""Weights, and what each was used for, in the order of the calls."""
+"""Weights, and what came of each, in the order of the calls."""
 
 
 class _Weighted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Measures what every operator with a weight puts out, from below autograd."""
+    """Measures what every operator of `taps.WEIGHTS` makes of the image, from below autograd."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -143,6 +127,10 @@ class _Weighted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        # Parameters carry no gradient, so what does was computed from the image.
+        carrying = any(isinstance(value, Tensor) and value.requires_grad for value in args)
+        if not carrying or kind_of_operator(func._schema.name) not in WEIGHTS:
+            return result
         for argument, value in zip(func._schema.arguments, args, strict=False):
             if argument.name in WEIGHT_ARGUMENTS and isinstance(value, Tensor):
                 output = result if isinstance(result, Tensor) else result[0]

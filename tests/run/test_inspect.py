@@ -208,6 +208,59 @@ def test_the_output_that_was_named_is_looked_at() -> None:
         look(wrap(Saves(), output="depth"))
 
 
+class Twice(nn.Module):
+    """Only one of two calls matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x * 2).detach() + self.conv(x)
+        return y
+
+
+class Tokens(nn.Module):
+    """A linear layer on tokens that lie otherwise in memory; another one on constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 6, 8, 8)
+        self.mix = nn.Linear(6, 5)
+        self.bias = nn.Linear(6, 5)
+        self.register_buffer("places", torch.ones(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patch(x).flatten(2).transpose(1, 2)
+        y: Tensor = self.mix(tokens) + self.bias(self.places)
+        return y
+
+
+@pytest.mark.parametrize("format", ["eager", "scripted.ts", "traced.ts", "program.pt2"])
+def test_tokens(format: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Tokens()
+    found = look(saved(module, format, tmp_path))
+    with torch.no_grad():
+        mixed = module.patch(torch.from_numpy(PIXELS)[None]).flatten(2).mT @ module.mix.weight.T
+    layers = {layer.name: layer for layer in found.layers}
+    assert list(layers) == ["patch", "mix"] and found.warnings == ()
+    assert layers["mix"].shape == (1, 6, 5)
+    bias = module.mix.bias.detach() if format == "eager" else 0  # elsewhere added apart
+    assert layers["mix"].activation == pytest.approx(float((mixed + bias).norm()), rel=1e-5)
+
+
+def test_a_branch_that_is_not_used_leaves_a_shared_layer_untold(tmp_path: Path) -> None:
+    found = look(saved(Twice(), "scripted.ts", tmp_path))
+    assert [(layer.name, layer.activation) for layer in found.layers] == [("conv", None)]
+
+
+def test_torchscript_inside_an_eager_module_takes_no_hooks() -> None:
+    inner: Any = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    found = look(wrap(nn.Sequential(inner, nn.Conv2d(4, 1, 1))))
+    assert [layer.name for layer in found.layers] == ["1"]
+
+
 # Warnings -----------------------------------------------------------------------------------------
 
 
