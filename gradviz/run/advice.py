@@ -91,7 +91,7 @@ def _batch_statistics(nodes: Sequence[Any]) -> Iterator[str]:
     )
     if count:
         yield (
-            f"{count} batch norms normalise by the batch's statistics, as in training: every "
+            f"batch norms ({count}) normalise by the batch's statistics, as in training: every "
             "image's answer depends on its batch; call eval() before saving the model"
         )
 

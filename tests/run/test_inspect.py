@@ -172,6 +172,25 @@ def test_dead_units_by_the_activation_behind(activation: str, format: str, tmp_p
     assert any("dead" in warning and "0 (75%)" in warning for warning in found.warnings) == dead
 
 
+class Around(nn.Module):
+    """What the activation shuts off goes on beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.cat([torch.relu(y), y], 1)
+
+
+def test_a_unit_that_is_used_beside_its_activation_is_alive() -> None:
+    module = Around()
+    with torch.no_grad():
+        list(module.parameters())[1].fill_(-50)
+    assert look(wrap(module)).layers[0].dead == 0
+
+
 class Saves(nn.Module):
     """A dense map in a dict, beside class scores, whole numbers and a loss."""
 
@@ -319,7 +338,7 @@ WARNINGS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
     "softmax": (lambda: conv(nn.Softmax(1)), FORMATS, "gone through a softmax"),
     "sigmoid": (lambda: conv(nn.Sigmoid()), FORMATS, "gone through a sigmoid"),
     "views": (Slices, FORMATS, "gone through a softmax"),
-    "batch": (lambda: normed(nn.BatchNorm2d(4)), ("traced.ts", "program.pt2"), "1 batch norms"),
+    "batch": (lambda: normed(nn.BatchNorm2d(4)), ("traced.ts", "program.pt2"), "batch norms (1)"),
     "dropout": (lambda: conv(nn.Dropout()), ("traced.ts", "program.pt2"), "draws random numbers"),
     "forgotten": (Splits, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches forgotten"),
     "blind": (blind, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches 0"),
@@ -427,6 +446,24 @@ def test_parameters(format: str, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False))
     model = look(saved(module, format, tmp_path)).model
     assert model["parameters"] == {"count": 3 * 4 * 9 + 4 + 8, "bytes": 480}
+
+
+class Picks(nn.Module):
+    """Whole numbers are no parameters, frozen or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.register_buffer("order", torch.tensor([1, 0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).index_select(1, self.order)
+        return y
+
+
+@pytest.mark.parametrize("format", ["scripted.ts", "frozen.ts"])
+def test_whole_numbers_are_no_parameters(format: str, tmp_path: Path) -> None:
+    assert look(saved(Picks(), format, tmp_path)).model["parameters"] == {"count": 8, "bytes": 32}
 
 
 def test_a_shared_parameter_counts_once() -> None:
