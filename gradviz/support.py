@@ -37,6 +37,7 @@ class Capability(Enum):
     FIELD = "receptive field"
     LAYERS = "layers by their names"
     BLOCKS = "outputs of blocks"
+    ACTIVATIONS = "activations of layers"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
     "Addmm": ("_saved_mat2", "linear"),
     "Mm": ("_saved_mat2", "linear"),
+    "Bmm": ("_saved_mat2", "linear"),
     "NativeBatchNorm": ("_saved_weight", "norm"),
     "NativeLayerNorm": ("_saved_weight", "norm"),
     "NativeGroupNorm": ("_saved_weight", "norm"),
@@ -62,22 +63,29 @@ def run_with_layers(
         y = call()
         return y, {layer.name: layer for layer in _by_weight(module, y)}
     edges: list[tuple[str, GradientEdge]] = []
-    with _hooked(module, edges):
+    with hooked(module, lambda name, output: edges.append((name, get_gradient_edge(output)))):
         y = call()
     return y, {layer.name: layer for layer in _numbered(edges)}
 
 
 @contextmanager
-def _hooked(module: nn.Module, edges: list[tuple[str, GradientEdge]]) -> Iterator[None]:
+def hooked(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """While this lasts, `see` gets the name and the output of each eager submodule that runs.
+
+    Only outputs that are a tensor with a gradient. TorchScript inside takes no hooks.
+    """
+
     def keep(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _given: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.requires_grad:
-                edges.append((name, get_gradient_edge(output)))
+                see(name, output)
 
         return hook
 
     handles = [
-        child.register_forward_hook(keep(name)) for name, child in module.named_modules() if name
+        child.register_forward_hook(keep(name))
+        for name, child in module.named_modules()
+        if name and not isinstance(child, torch.jit.ScriptModule)
     ]
     try:
         yield

@@ -14,6 +14,7 @@ from gradviz.version import VERSION
 COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
+    "inspect": "Tell what a model is, and how its gradient flows through its layers.",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
 

@@ -207,6 +207,25 @@ class FieldOptions:
 
 
 @dataclass(frozen=True)
+class InspectOptions:
+    """What a model is looked at with."""
+
+    seed: Annotated[
+        str | None,
+        _backward(
+            "--seed",
+            metavar="SPEC",
+            help="What to differentiate, see below. [default: ones, or top for class scores]",
+        ),
+    ] = None
+    input_size: Annotated[
+        str | None,
+        _input("--input-size", metavar="WxH", help="Of random input. [default: one that works]"),
+    ] = None
+    random_seed: Annotated[int, _input("--random-seed", help="[default: 0]")] = 0
+
+
+@dataclass(frozen=True)
 class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 

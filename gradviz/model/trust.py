@@ -20,6 +20,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from gradviz.errors import ModelError, TrustError, one_line
 from gradviz.model.foreign import foreign_code
 from gradviz.model.importing import importable
+from gradviz.model.recognise import Content, recognise
 from gradviz.support import Capability, Format, support
 
 
@@ -45,6 +46,28 @@ def refuse_exported(path: Path) -> None:
             names = {name for data in pickles for name in _globals_in(io.BytesIO(data))}
         reason = support(Format.EXPORTED, Capability.WITHOUT_TRUST).reason
         raise _refusal(path, reason, _blocked(names))
+
+
+def tier_of(format: Format, path: Path | None, arch: str | None) -> str:
+    """What loading a file of this format may run, and what consent that takes.
+
+    Args:
+        path: the file; None for a module that Python handed in.
+        arch: the factory that built the network, if one did.
+    """
+    if format in (Format.SCRIPT, Format.FROZEN):
+        return "code by consent"
+    needed = support(format, Capability.WITHOUT_TRUST)
+    if not needed.supported or (path is not None and _names_code(path)):
+        return "needs --trust"
+    return "data" if arch is None else "data, and an architecture by consent"
+
+
+def _names_code(path: Path) -> bool:
+    if recognise(path) is not Content.SAVED:
+        return False
+    with path.open("rb") as file:
+        return bool(_blocked(_globals_in(file)))
 
 
 def _load_weights(path: Path) -> object:

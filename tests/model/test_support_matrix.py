@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.structural import Probe
+from gradviz.image.prepare import prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
+from gradviz.run.images import Named
+from gradviz.run.inspect import inspect
 from gradviz.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any
@@ -69,6 +75,13 @@ def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
     return box and (box[2] - box[0] + 1, box[3] - box[1] + 1)
 
 
+def activation_of_the_last_layer(model: Model) -> float | None:
+    """Its norm at an image of ones; the last layer gives the output."""
+    ones = Picture(np.ones((3, 8, 8), np.float32), "array")
+    image = Named("ones", prepare(ones, Preprocess()))
+    return inspect(model, Preprocess(), image).layers[-1].activation
+
+
 @pytest.mark.parametrize("capability", Capability)
 @pytest.mark.parametrize("format", Format)
 def test_the_matrix_says_what_is(
@@ -95,6 +108,10 @@ def test_the_matrix_says_what_is(
             works = {"first", "norm", "second", "head"} <= layers_of(load(KIND[format]))
         case Capability.BLOCKS:
             works = "block" in layers_of(load(KIND[format]))
+        case Capability.ACTIVATIONS:
+            works = activation_of_the_last_layer(load(KIND[format])) == pytest.approx(
+                float(net(torch.ones(1, 3, 8, 8)).detach().norm()), rel=1e-5
+            )
     assert support(format, capability).supported == works
 
 

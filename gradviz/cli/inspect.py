@@ -1,0 +1,144 @@
+"""`gradviz inspect`: what a model is, and how its gradient flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isfinite, log10
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradviz.backward.seeds import check_labels, parse_seed
+from gradviz.cli import resolve
+from gradviz.cli.console import reporting
+from gradviz.cli.options import (
+    DeviceOptions,
+    InputOptions,
+    InspectOptions,
+    MessageOptions,
+    ModelOptions,
+    flat,
+)
+from gradviz.cli.saliency import EPILOG as SEEDS
+from gradviz.errors import UsageError
+from gradviz.image.find import Source, find_images
+from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.run.store import strict_json
+
+if TYPE_CHECKING:
+    from gradviz.run.inspect import Inspection
+
+EPILOG = SEEDS
+
+DECADES = 8
+"""How many cells a full bar has; each is a factor of ten."""
+EIGHTHS = ("", *"▏▎▍▌▋▊▉")
+"""Parts of a cell."""
+
+
+def inspect(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
+    ],
+    model_options: ModelOptions,
+    input_options: InputOptions,
+    inspected: InspectOptions,
+    place: DeviceOptions,
+    message_options: MessageOptions,
+    image: Annotated[
+        str | None, typer.Argument(metavar="[IMAGE]", help="One file; none for random input.")
+    ] = None,
+) -> None:
+    """Check the command, load the model, look, and say what was seen."""
+    with reporting(message_options) as say:
+        seed = None if inspected.seed is None else parse_seed(inspected.seed)
+        size = None if inspected.input_size is None else resolve.size_from(inspected.input_size)
+        if image is not None and size is not None:
+            raise UsageError("--input-size is for random input; leave it out, or the image")
+        source = None if image is None else _only(image)
+        recipe, flags = resolve.recipe_from(input_options)
+
+        loaded = resolve.load(model, model_options, place)
+        check_labels([] if seed is None else [seed], loaded.labels)
+        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+
+        from gradviz.run.images import load
+        from gradviz.run.inspect import inspect as look
+
+        found = look(
+            loaded,
+            preprocess,
+            None if source is None else load(source, preprocess),
+            seed,
+            size,
+            inspected.random_seed,
+        )
+        for warning in found.warnings:
+            say.warning(warning)
+        if message_options.json:
+            say.results([strict_json(found.as_dict(), indent=2)])
+        elif not message_options.quiet:
+            say.results(_page(found))
+
+
+command = flat(inspect)
+
+
+def _only(image: str) -> Source:
+    sources = find_images([image], None).sources
+    if len(sources) > 1:
+        raise UsageError(f"{image}: holds {len(sources)} images; inspect looks at one, name it")
+    return sources[0]
+
+
+def _page(found: Inspection) -> Iterator[str]:
+    model = found.model
+    size = model["parameters"]
+    yield f"model   {model['path']}: {model['format']}; {model['trust']}"
+    yield f"        {size['count']:,} parameters, {size['bytes']:,} bytes"
+    for entry in found.inputs:
+        yield f"input   {entry['shape']} {entry['from']}"
+    for output in found.outputs:
+        key = "" if output["key"] is None else f" {output['key']}"
+        yield f"output {key} {output['shape']} {output['layout']}"
+        if output["seeds"]:
+            yield f"        seeds: {', '.join(output['seeds'])}"
+    yield f"seed    {found.seed}"
+    yield from _table(found)
+
+
+def _table(found: Inspection) -> Iterator[str]:
+    yield ""
+    gradients = [layer.gradient for layer in found.layers]
+    rows = [("layer", "shape", "stride", "activation", "dead", "gradient", "")]
+    rows += [
+        (
+            layer.name,
+            "x".join(map(str, layer.shape)),
+            "-" if layer.stride is None else "x".join(f"{step:g}" for step in layer.stride),
+            _number(layer.activation),
+            "-" if layer.dead is None else f"{layer.dead:.0%}",
+            _number(layer.gradient),
+            bar,
+        )
+        for layer, bar in zip(found.layers, _bars(gradients), strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _bars(norms: Sequence[float | None]) -> Iterator[str]:
+    """A full bar for the largest, a cell less for each factor of ten below it."""
+    sizes = [norm if norm and isfinite(norm) else 0.0 for norm in norms]
+    largest = max(sizes, default=0.0)
+    for size in sizes:
+        eighths = round(8 * (DECADES + log10(size / largest))) if size else 0
+        full, part = divmod(max(0, eighths), 8)
+        yield "█" * full + EIGHTHS[part]

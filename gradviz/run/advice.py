@@ -1,0 +1,147 @@
+"""What a practitioner would say of a model whose pass they have just watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import isfinite
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from gradviz.backward.activations import Measured
+from gradviz.backward.graph import edge_of, kind_of, nodes_of
+from gradviz.backward.rules import VIEWS
+
+VANISHING = 1e4
+"""The drop of the gradient's norm, from a layer to an earlier one, above which it is told."""
+DEAD = 0.5
+"""The share of dead units above which it is told."""
+
+NAMED = 5
+"""How many layers a warning names; the rest it counts."""
+
+SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+"""The operations that make probabilities of logits, as autograd and as people call them."""
+
+SEE_THROUGH = VIEWS | {"Slice", "Select"}
+"""What may lie between such an operation and the output."""
+
+NORMS = frozenset({"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate"})
+"""Batch norms; the nodes of all of them say whether they used the batch's statistics."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One layer, and what went through it forth and back."""
+
+    name: str
+    """What `--layer` takes."""
+    shape: tuple[int, ...]
+    """Of its output, with the batch axis."""
+    stride: tuple[int | float, ...] | None
+    """Input pixels per place of its map, along x and y; None where its output is no map."""
+    activation: float | None
+    """The Euclidean norm of its output for the image; None where it cannot be told."""
+    gradient: float | None
+    """The Euclidean norm of the gradient at its output; None where no path leads to the output."""
+    dead: float | None
+    """The share of its channels, 0 to 1, that are zero everywhere in this image, as they leave the
+    layer or the activation behind it; None where its output is no map."""
+
+
+def advice(measured: Measured, layers: Sequence[Flow], random: Sequence[str]) -> list[str]:
+    """One line for each thing that may mislead.
+
+    Args:
+        random: the operators that drew random numbers.
+    """
+    nodes = nodes_of(measured.y)
+    return [
+        *_probabilities(measured.y),
+        *_batch_statistics(nodes),
+        *_dropout(random),
+        *_unreached(layers, measured.apart),
+        *_vanishing(layers),
+        *_nonfinite(layers),
+        *_dead(layers),
+    ]
+
+
+def _probabilities(y: Tensor) -> Iterator[str]:
+    node: Node | None = edge_of(y).node
+    while node is not None and kind_of(node) in SEE_THROUGH:
+        node = node.next_functions[0][0]
+    if node is not None and kind_of(node) in SQUASHING:
+        yield (
+            f"the output has gone through a {SQUASHING[kind_of(node)]}, so its gradient fades "
+            "where the model is sure: differentiate the logits, with --output or a model that "
+            "returns them"
+        )
+
+
+def _batch_statistics(nodes: Sequence[Any]) -> Iterator[str]:
+    # Without running statistics it is an instance norm, which has no other mode.
+    count = sum(
+        node._saved_training and node._saved_running_mean is not None
+        for node in nodes
+        if kind_of(node) in NORMS
+    )
+    if count:
+        yield (
+            f"batch norms ({count}) normalise by the batch's statistics, as in training: every "
+            "image's answer depends on its batch; call eval() before saving the model"
+        )
+
+
+def _dropout(random: Sequence[str]) -> Iterator[str]:
+    if random:
+        yield (
+            f"the model draws random numbers ({', '.join(random)}), as active dropout does: its "
+            "gradient is another in every call; call eval() before saving the model"
+        )
+
+
+def _unreached(layers: Sequence[Flow], apart: Sequence[str]) -> Iterator[str]:
+    names = [layer.name for layer in layers if not layer.gradient]  # None, or exactly 0
+    if names or apart:
+        yield f"no gradient reaches {_listed([*names, *apart])}"
+
+
+def _vanishing(layers: Sequence[Flow]) -> Iterator[str]:
+    """The steepest drop from a layer to one that ran before it."""
+    norms = [
+        (layer.gradient, layer.name)
+        for layer in reversed(layers)
+        if layer.gradient and isfinite(layer.gradient)
+    ]
+    largest = accumulate(norms, max)
+    drops = (
+        (most / norm, after, before)
+        for (most, after), (norm, before) in zip(largest, norms, strict=True)
+    )
+    drop, after, before = max(drops, default=(0.0, "", ""))
+    if drop > VANISHING:
+        yield f"the gradient vanishes: from {after} back to {before} its norm drops {drop:.0e} fold"
+
+
+def _nonfinite(layers: Sequence[Flow]) -> Iterator[str]:
+    for what in ("activation", "gradient"):
+        values = ((layer.name, getattr(layer, what)) for layer in layers)
+        names = [name for name, value in values if value is not None and not isfinite(value)]
+        if names:
+            yield f"the {what} is NaN or Inf at {_listed(names)}"
+
+
+def _dead(layers: Sequence[Flow]) -> Iterator[str]:
+    found = [layer for layer in layers if (layer.dead or 0) > DEAD]
+    if found:
+        told = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
+        yield f"more than half of the units are dead for this input at {_listed(told)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

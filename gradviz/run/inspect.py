@@ -1,0 +1,266 @@
+"""A model looked into: what it is, what it takes and gives, and how its gradient flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradviz.backward.activations import Measured, off_after, run_measured
+from gradviz.backward.dependence import Dependence
+from gradviz.backward.output import layout_of
+from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
+from gradviz.backward.taps import Layer
+from gradviz.errors import ModelError, UsageError
+from gradviz.image.prepare import Prepared, frame_of
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.foreign import foreign_code
+from gradviz.model.model import Model
+from gradviz.model.nested import walk
+from gradviz.model.size import size_of
+from gradviz.model.trust import tier_of
+from gradviz.run.advice import Flow, advice
+from gradviz.run.field import Fields, FieldSettings
+from gradviz.run.images import Named
+
+RANDOM = "random"
+"""What stands for the image's name where there is none."""
+
+SIDES = (224, 256, 64, 512, 32)
+"""Sides of random squares, tried in this order where nothing tells what the model takes."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found."""
+
+    model: dict[str, Any]
+    """As in run.json, with `trust` and `parameters` (`count`, `bytes`)."""
+    inputs: tuple[dict[str, Any], ...]
+    """`from` (the image, or `random`), `shape` [N, C, H, W] as it entered."""
+    outputs: tuple[dict[str, Any], ...]
+    """`key` (None for a bare tensor), `shape`, `type`, `layout`, `seeds` that fit, `chosen`."""
+    seed: str
+    """What was differentiated."""
+    layers: tuple[Flow, ...]
+    """In the order in which they ran."""
+    warnings: tuple[str, ...]
+    """What a practitioner would say to it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document of `--json`."""
+        return {"schema": 1, "kind": "inspect", **asdict(self)}
+
+
+def inspect(
+    model: Model,
+    preprocess: Preprocess,
+    image: Named | None = None,
+    seed: Seed | None = None,
+    input_size: tuple[int, int] | None = None,
+    random_seed: int = 0,
+) -> Inspection:
+    """Run the model forward and backward once, and tell what was seen.
+
+    Args:
+        preprocess: what an image, or random pixels in its place, goes through.
+        image: None for random input.
+        seed: None for the default of the output.
+        input_size: width and height of random input; None to choose.
+        random_seed: of the random input.
+
+    Raises:
+        SeedError: the seed does not fit the output.
+        ModelError: the model fails on the input, or cannot be differentiated.
+    """
+    name = RANDOM if image is None else image.name
+    warnings = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if image is not None:
+            prepared = image.prepared
+            raw = _outputs(model, prepared)
+        else:
+            prepared, raw = _random(model, preprocess, input_size, random_seed)
+        keys = [key for key, value in walk(raw) if _fits(value)]
+        if model.output is None and len(keys) > 1:
+            model = replace(model, output=keys[0])
+            warnings.append(
+                f"the model has {len(keys)} outputs; looking at {keys[0]}: choose with --output KEY"
+            )
+        x = _batch(model, prepared)
+        with Dependence() as dependence:
+            measured = run_measured(model.module, lambda: model(x))
+    y = measured.y.detach()
+    seed = seed or default_seed(y[0])
+    v = seed.cotangent(y[0], Site(prepared.frame, model.labels))[None]
+    with foreign_code(f"{model.name}: the backward pass failed"):
+        gradients = _gradients(measured, v)
+        off = off_after(measured.y, list(measured.layers.values()))
+    layers = [
+        _flow(layer, measured, gradients[layer.name], off.get(layer.name), tuple(x.shape))
+        for layer in measured.layers.values()
+    ]
+    warnings += advice(measured, layers, tuple(dependence.random))
+    return Inspection(
+        model={
+            **model.describe(),
+            "trust": tier_of(model.format, model.path, model.arch),
+            "parameters": size_of(model),
+        },
+        inputs=({"from": name, "shape": list(x.shape)},),
+        outputs=tuple(
+            _described(key, value, _is_chosen(key, raw, model.output))
+            for key, value in walk(raw)
+            if isinstance(value, Tensor)
+        ),
+        seed=seed.spec,
+        layers=tuple(layers),
+        warnings=tuple(warnings),
+    )
+
+
+# Input and outputs --------------------------------------------------------------------------------
+
+
+def _batch(model: Model, prepared: Prepared) -> Tensor:
+    return prepared.tensor[None].to(model.device, model.dtype).requires_grad_()
+
+
+class _Keeping(nn.Module):
+    """Keeps all that a model returns, of which its caller gets one tensor."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.kept: object = None
+
+    def forward(self, x: Tensor) -> object:
+        self.kept = self.module(x)
+        return self.kept
+
+
+def _outputs(model: Model, prepared: Prepared) -> object:
+    """All that the model returns for one image, however many outputs that is."""
+    keeping = _Keeping(model.module)
+    try:
+        replace(model, module=keeping)(_batch(model, prepared))
+    except UsageError:
+        several = sum(map(_fits, (value for _, value in walk(keeping.kept)))) > 1
+        if model.output is not None or not several:
+            raise
+    return keeping.kept
+
+
+def _fits(value: object) -> bool:
+    """Whether it can be an output per image that has a gradient."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
+
+
+def _random(
+    model: Model, preprocess: Preprocess, size: tuple[int, int] | None, random_seed: int
+) -> tuple[Prepared, object]:
+    """Random pixels of a size that the model takes, and what it returns for them."""
+    noise = Fields(model, preprocess, FieldSettings(random_seed=random_seed)).noise
+    fixed = size or _only_size(model, preprocess)
+    failure: ModelError | None = None
+    for width, height in [fixed] if fixed else [(side, side) for side in SIDES]:
+        prepared = noise(width, height)
+        try:
+            return prepared, _outputs(model, prepared)
+        except ModelError as error:
+            failure = failure or error
+    assert failure is not None
+    if size is not None:
+        raise failure
+    raise ModelError(f"{failure}; or name an input size that it takes: --input-size WxH") from None
+
+
+def _only_size(model: Model, preprocess: Preprocess) -> tuple[int, int] | None:
+    """Width and height, where the model or its recipe fixes them."""
+    *_, height, width = model.input_shape or (None, None)
+    if height is not None and width is not None:
+        return width, height
+    if preprocess.resize is None and preprocess.crop is None:
+        return None
+    # What a large square photo would become.
+    return frame_of((1024, 1024), preprocess).input
+
+
+def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
+    layout = layout_of(value[0]) if _fits(value) else None
+    return {
+        "key": key or None,
+        "shape": list(value.shape),
+        "type": str(value.dtype).removeprefix("torch."),
+        "layout": layout.value if layout else "no scores: it has no gradient per image",
+        "seeds": [kind.form for kind in KINDS.values() if layout in kind.layouts],
+        "chosen": chosen,
+    }
+
+
+def _is_chosen(key: str, raw: object, output: str | None) -> bool:
+    if output is not None:
+        # The key may lead to what holds the tensor as its only one.
+        return key == output or key.startswith(f"{output}.")
+    only = [name for name, value in walk(raw) if _fits(value)]
+    return only == [key]
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+
+def _gradients(measured: Measured, v: Tensor) -> dict[str, Tensor | None]:
+    """The gradient at the output of every layer; None where no path leads to it."""
+    # A block and its last layer may share their end; autograd wants each once.
+    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in measured.layers.values()}
+    if not ends:
+        return {}
+    found = torch.autograd.grad(
+        measured.y, tuple(ends.values()), v, allow_unused=True, retain_graph=True
+    )
+    by_end = dict(zip(ends, found, strict=True))
+    return {
+        layer.name: by_end[layer.end.node, layer.end.output_nr]
+        for layer in measured.layers.values()
+    }
+
+
+def _flow(
+    layer: Layer,
+    measured: Measured,
+    gradient: Tensor | None,
+    off_after: Tensor | None,
+    entered: Sequence[int],
+) -> Flow:
+    activation = measured.activations.get(layer.name)
+    norm = off = None
+    if activation is not None:
+        # An exported program runs a whole batch of the one image.
+        norm = float(activation.norm) / (layer.shape[0] / entered[0]) ** 0.5
+        off = activation.off
+    if off is not None and off_after is not None:
+        off = off | off_after
+    return Flow(
+        name=layer.name,
+        shape=layer.shape,
+        stride=tuple(_strides(layer, entered)) if layer.spatial else None,
+        activation=norm,
+        gradient=None if gradient is None else _norm(gradient),
+        dead=None if off is None else float(off.double().mean()),
+    )
+
+
+def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:
+    """Along x, then y: input pixels per place of the map."""
+    for axis in (3, 2):
+        stride = Fraction(entered[axis], layer.shape[axis])
+        yield stride.numerator if stride.denominator == 1 else float(stride)
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
