@@ -80,9 +80,10 @@ class Guided(torch.autograd.Function):
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return gradient.clamp(min=0) * (x > 0)
+        cut: Tensor = gradient.clamp(min=0) * (x > 0)
+        return cut
 
 
 def is_guided(model: Model, net: Any) -> bool:

@@ -19,7 +19,6 @@ from captum.attr import (
     NoiseTunnel,
 )
 from captum.attr import Saliency as CaptumSaliency
-from test_numbers import FORMATS, load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +28,7 @@ from gradviz.backward.points import Mean, Sampling, Variance, noisy
 from gradviz.errors import ModelError, SeedError, UsageError
 
 nets: Any = importlib.import_module("dense_nets")
+formats: Any = importlib.import_module("test_numbers")
 
 COUNT = torch.arange(16.0).reshape(1, 4, 4)
 KNOWN = {
@@ -39,7 +39,7 @@ KNOWN = {
 }
 
 
-class Style(nets.OneConvolution):  # type: ignore[misc,name-defined]
+class Style(nets.OneConvolution):  # type: ignore[misc]
     """The one-convolution network with its ReLUs written in another way."""
 
     def __init__(self, how: str) -> None:
@@ -58,13 +58,13 @@ class Style(nets.OneConvolution):  # type: ignore[misc,name-defined]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
-    save(nets.one_convolution(), (1, 1, 4, 4), folder)
+    formats.save(nets.one_convolution(), (1, 1, 4, 4), folder)
     return folder
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", formats.FORMATS)
 def test_the_known_numbers_from_the_first_call_to_the_fifth(name: str, folder: Path) -> None:
-    model = load(folder, name, "one_convolution")
+    model = formats.load(folder, name, "one_convolution")
     layer = "conv_0" if name == "frozen.ts" else "conv1"
     for _ in range(5):
         for method, expected in KNOWN.items():
@@ -227,9 +227,7 @@ def test_samples_do_not_depend_on_the_batch_or_on_other_images(
     alone = attribute(deep, image, method, samples=5)
     for size in (1, 2, 8):
         paths = [tmp_path / "a.npy", tmp_path / "b.npy"]
-        both = package.saliency(
-            model, paths, "class:2", method=method, samples=5, batch_size=size
-        )
+        both = package.saliency(model, paths, "class:2", method=method, samples=5, batch_size=size)
         np.testing.assert_allclose(both[1].array, alone.array, rtol=1e-6, atol=1e-12)
     if method != "integrated-gradients":
         other = attribute(deep, image, method, samples=5, random_seed=1)
