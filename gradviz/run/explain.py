@@ -97,7 +97,7 @@ def _under_seeds(
                 misfits[n] = error
         try:
             found = _found(model, forward, v, plan, keep=left > 0)
-        except ModelError as error:
+        except (ModelError, UsageError) as error:
             if len(group) == 1:
                 yield Failure(group[0].name, seed.spec, error)
             else:

@@ -155,3 +155,17 @@ def test_what_is_wrong_is_said_in_one_line(
     result = saliency(*options)
     assert result.exit_code == code and message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_baseline_fails_only_the_images_that_it_does_not_fit(
+    gradviz: Gradviz, models: Path
+) -> None:
+    for name, side in (("a", 96), ("b", 48)):
+        np.save(f"{name}.npy", np.zeros((3, side, side), np.float32))
+    np.save("base.npy", np.ones((3, 48, 48)))
+    command = ["saliency", models / "shapes.yaml", "a.npy", "b.npy", "--preprocess", "none"]
+    command += ["--method", "integrated-gradients", "--samples", "2", "--baseline", "base.npy"]
+    result = gradviz(*command)
+    assert result.exit_code == 4 and "[3, 48, 48]" in result.stderr
+    rows = map(json.loads, Path("gradviz-out/results.jsonl").read_text().splitlines())
+    assert {row["image"]: row["status"] for row in rows} == {"a.npy": "error", "b.npy": "ok"}
