@@ -23,6 +23,7 @@ from gradviz.model.model import Model
 from gradviz.run.explain import explain
 from gradviz.run.field import Field, Fields, FieldSettings
 from gradviz.run.images import Named, load
+from gradviz.run.plan import plan_of
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.saliency import cut, outcomes
 from gradviz.run.settings import Settings
@@ -36,6 +37,11 @@ def saliency(
     seed: str | Sequence[str] = (),
     *,
     method: str = "gradient",
+    layer: str | None = None,
+    samples: int | None = None,
+    noise: float | None = None,
+    baseline: str | None = None,
+    random_seed: int | None = None,
     preprocess: Preprocess | None = None,
     batch_size: int | None = None,
 ) -> list[Saliency]:
@@ -47,8 +53,13 @@ def saliency(
             it is.
         seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
         method: a name of `gradviz.backward.methods.METHODS`.
+        layer: where the gradient is read; None for the input, or for Grad-CAM the last map.
+        samples: points of smoothgrad, vargrad and integrated-gradients; None for their default.
+        noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.
+        baseline: of integrated-gradients: zero (None), mean, blur, or a file.
+        random_seed: of the noise; None for 0.
         preprocess: None for that of the model's card, or none.
-        batch_size: images per pass; None for 8, or what an exported model demands.
+        batch_size: images or samples per pass; None for 8, or what an exported model demands.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -60,22 +71,33 @@ def saliency(
         model = wrap(model)
     if method not in METHODS:
         raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size {batch_size}: expected at least 1")
+    plan = plan_of(
+        Settings(
+            method=method,
+            layer=layer,
+            samples=samples,
+            noise=noise,
+            baseline=baseline,
+            random_seed=random_seed,
+            batch_size=batch_size or model.batch or Settings.batch_size,
+        )
+    )
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
     check_labels(seeds, model.labels)
     found: Iterable[Outcome]
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size {batch_size}: expected at least 1")
     if isinstance(images, np.ndarray | torch.Tensor):
         if preprocess is not None:
             raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         names = {"tensor": 0}
-        found = explain(model, [Named("tensor", _as_it_is(images))], seeds, METHODS[method])
+        found = explain(model, [Named("tensor", _as_it_is(images))], seeds, plan)
     else:
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
-        batches = cut(sources, batch_size or model.batch or Settings.batch_size)
+        batches = cut(sources, plan.batch_size)
         recipe = preprocess or model.preprocess or Preprocess()
-        found = outcomes(model, batches, recipe, seeds, METHODS[method])
+        found = outcomes(model, batches, recipe, seeds, plan)
     results = []
     for outcome in found:
         if isinstance(outcome, Failure):

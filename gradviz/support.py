@@ -35,6 +35,8 @@ class Capability(Enum):
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
     FIELD = "receptive field"
+    RULES = "guided and deconvnet"
+    TAPS = "activation and gradient of layers"
     LAYERS = "layers by their names"
     BLOCKS = "outputs of blocks"
     ACTIVATIONS = "activations of layers"

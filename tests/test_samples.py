@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import gradviz
+
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "sample_images"
 MODELS = ROOT / "sample_models"
@@ -313,3 +315,30 @@ def test_shadow_darkens_the_floor() -> None:
     depth = render.depth_of(open_floor, 64, 64)
     assert ratio[np.abs(depth[:, 32] - 4 * np.cos(0.5) - 1.5 * np.sin(0.5)) < 0.1, 32].max() < 0.8
     assert ratio[-4:] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "model, image, seed, side",
+    [
+        ("shapes.yaml", "shapes_01.png", "top", 48),
+        ("depth.ts", "room_01.png", "ones", 64),
+    ],
+)
+def test_integrated_gradients_are_complete(
+    model: str, image: str, seed: str, side: int, models: Path, images: Path
+) -> None:
+    """To a thousandth of the output's change, at a reduced size: the path has many kinks."""
+    net = gradviz.load_model(models / model)
+    assert net.preprocess
+    (result,) = gradviz.saliency(
+        net,
+        images / image,
+        seed,
+        method="integrated-gradients",
+        samples=512,
+        batch_size=16,
+        preprocess=net.preprocess.model_copy(update={"resize": side}),
+    )
+    assert result.completeness is not None
+    change = float(result.array.sum(dtype=np.float64)) + result.completeness
+    assert abs(result.completeness) < 1e-3 * abs(change)

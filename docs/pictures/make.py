@@ -45,6 +45,7 @@ KEPT = {
     "readme_at.png": f"{HERO}/at-96-150/overlay.png",
     "readme_seed_ones.png": f"{DEPTH}/ones/overlay.png",
     "readme_seed_class.png": f"{CLASS}/class-circle/overlay.png",
+    "readme_seed_loss.png": f"{CLASS}/loss-ce-star/overlay.png",
     "readme_seed_top.png": f"{CLASS}/top/overlay.png",
     "readme_seed_predicted.png": f"{MAP}/predicted-3/overlay.png",
     "readme_seed_pixel.png": f"{DEPTH}/pixel-64-48/overlay.png",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradviz.backward.losses import LOSSES
 from gradviz.backward.output import Layout, layout_of, planes_of
 from gradviz.errors import SeedError, UsageError
 from gradviz.image.frame import Frame
@@ -68,7 +69,18 @@ class Seed:
     @property
     def file(self) -> Path | None:
         """The file that it names, if it does."""
-        return Path(self.spec.partition(":")[2]) if self.kind.argument == "FILE" else None
+        argument = self.spec.partition(":")[2]
+        if self.kind.build is _loss:
+            name, _, argument = argument.partition("=")
+            return None if LOSSES[name].by_class else Path(argument)
+        return Path(argument) if self.kind.argument == "FILE" else None
+
+    @property
+    def class_name(self) -> str | None:
+        """The class that it names other than by its number, if it does."""
+        if self.kind.build not in (_one_class, _loss):
+            return None
+        return self.values[-1] if isinstance(self.values[-1], str) else None
 
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
         """The cotangent for one image's output.
@@ -125,9 +137,9 @@ def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
         SeedError: with the nearest name.
     """
     for seed in seeds:
-        if seed.kind.parse is _class and isinstance(seed.values[0], str):
+        if seed.class_name is not None:
             try:
-                _label(seed.values[0], labels)
+                _label(seed.class_name, labels)
             except SeedError as error:
                 raise SeedError(f"seed {seed.spec}: {error}") from None
 
@@ -179,6 +191,15 @@ def _tensor_file(argument: str) -> tuple[np.ndarray]:
     from gradviz.image.array import read_array
 
     return (_read(argument, read_array),)
+
+
+def _loss_target(argument: str) -> tuple[str, int | str | np.ndarray]:
+    name, _, target = argument.partition("=")
+    if name not in LOSSES:
+        near = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
+        raise UsageError(f"no loss is called {name!r}; {hint}")
+    return name, (_class if LOSSES[name].by_class else _tensor_file)(target)[0]
 
 
 def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -284,6 +305,17 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     return torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
 
 
+def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray) -> Tensor:
+    if isinstance(target, int | str):
+        if len(planes) < 2:
+            raise SeedError(f"{name} needs class scores, but the output has one channel")
+        return LOSSES[name].slope(planes, _one_class(planes, site, target))
+    wanted = _tensor(planes, site, target).reshape(planes.shape)
+    if not wanted.isfinite().all():
+        raise SeedError("the target holds NaN or Inf; fill them with what the model should say")
+    return LOSSES[name].slope(planes, wanted)
+
+
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if not shape or shape[0] != 1 else _trimmed(shape[1:])
 
@@ -375,6 +407,15 @@ KINDS: dict[str, Kind] = {
             _ANY,
             _tensor_file,
             _tensor,
+        ),
+        Kind(
+            "loss",
+            "NAME=TARGET",
+            "the gradient of a loss, its mean over the output: ce=CLASS (cross entropy), mse=FILE, "
+            "l1=FILE",
+            _PLANES,
+            _loss_target,
+            _loss,
         ),
     )
 }

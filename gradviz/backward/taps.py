@@ -8,9 +8,10 @@ which they run.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradviz.backward.graph import kind_of, nodes_of, shape_of
+from gradviz.backward.graph import edge_of, kind_of, nodes_of, shape_of
+from gradviz.backward.keep import Keeper
+from gradviz.backward.rules import VIEWS
+from gradviz.errors import UsageError
 
 WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
@@ -43,6 +47,8 @@ class Layer:
     """Where a backward pass from its output begins."""
     shape: tuple[int, ...]
     """Of its output, the batch axis included."""
+    activation: Tensor | None = None
+    """Its output [N, ...] as it was in this pass, where outputs were kept; else None."""
 
     @property
     def spatial(self) -> bool:
@@ -51,21 +57,80 @@ class Layer:
 
 
 def run_with_layers(
-    module: nn.Module, call: Callable[[], Tensor]
+    module: nn.Module, call: Callable[[], Tensor], keep: bool = False
 ) -> tuple[Tensor, dict[str, Layer]]:
     """Call a model once; its output, and its layers by name in the order in which they ran.
 
     Args:
         module: what `call` runs.
         call: runs it on an input that requires a gradient.
+        keep: whether the layers' outputs are kept, which holds their memory.
     """
+    places: list[Place] = []
     if isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule):
-        y = call()
-        return y, {layer.name: layer for layer in _by_weight(module, y)}
-    edges: list[tuple[str, GradientEdge]] = []
-    with hooked(module, lambda name, output: edges.append((name, get_gradient_edge(output)))):
-        y = call()
-    return y, {layer.name: layer for layer in _numbered(edges)}
+        keeper = Keeper(WEIGHTS) if keep else None
+        with keeper or nullcontext():
+            y = call()
+        places.extend(_by_weight(module, y))
+    else:
+        keeper = Keeper() if keep else None
+
+        def see(name: str, output: Tensor) -> None:
+            if keeper is not None:
+                keeper.keep(len(places), output)
+            places.append(Place(name, get_gradient_edge(output), len(places)))
+
+        with keeper or nullcontext(), hooked(module, see):
+            y = call()
+    return y, {layer.name: layer for layer in _numbered(places, keeper)}
+
+
+def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
+    """The layer of that name.
+
+    Raises:
+        UsageError: there is none; the message has the nearest name, or all of them.
+    """
+    if name not in layers:
+        near = difflib.get_close_matches(name, layers, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(layers)}"
+        raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
+    return layers[name]
+
+
+def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
+    """The last layer with a weight whose output is a map, other than the model's output `y` itself.
+
+    A layer without a weight does not count, so that all formats of a model give the same one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    last = edge_of(y).node
+    while kind_of(last) in {*VIEWS, "Slice"} and (before := last.next_functions[0][0]) is not None:
+        last = before
+    maps = [
+        layer
+        for layer in layers.values()
+        if layer.spatial and kind_of(layer.end.node) in WEIGHTS and layer.end.node is not last
+    ]
+    if not maps:
+        raise UsageError(
+            "no layer with a weight before the output has spatial extent, which Grad-CAM needs; "
+            "name one with --layer, or use another --method"
+        )
+    # A block that ends in the layer has the same output, and its name comes later.
+    return next(layer for layer in maps if layer.end.node is maps[-1].end.node)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer's output was met."""
+
+    name: str
+    end: GradientEdge
+    key: int
+    """Under which a `Keeper` holds it."""
 
 
 @contextmanager
@@ -94,13 +159,12 @@ def hooked(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[No
             handle.remove()
 
 
-def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Layer]:
+def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
     owners = {
         parameter.untyped_storage().data_ptr(): name.rpartition(".")[0] or name
         for name, parameter in module.named_parameters()
     }
     nameless: Counter[str] = Counter()
-    edges = []
     for node in nodes_of(y):
         saved, word = WEIGHTS.get(kind_of(node), ("", ""))
         weight = getattr(node, saved, None)
@@ -110,13 +174,17 @@ def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Layer]:
         if name is None:
             name = f"{word}_{nameless[word]}"
             nameless[word] += 1
-        edges.append((name, GradientEdge(node, 0)))
-    return _numbered(edges)
+        yield Place(name, GradientEdge(node, 0), node._sequence_nr())
 
 
-def _numbered(edges: list[tuple[str, GradientEdge]]) -> Iterator[Layer]:
+def _numbered(places: list[Place], keeper: Keeper | None) -> Iterator[Layer]:
     calls: Counter[str] = Counter()
-    for name, end in edges:
-        calls[name] += 1
-        count = calls[name]
-        yield Layer(name if count == 1 else f"{name}:{count}", end, shape_of(end))
+    for place in places:
+        calls[place.name] += 1
+        count = calls[place.name]
+        yield Layer(
+            place.name if count == 1 else f"{place.name}:{count}",
+            place.end,
+            shape_of(place.end),
+            None if keeper is None else keeper.kept.get(place.key),
+        )

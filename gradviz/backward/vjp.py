@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradviz.backward.graph import End
 from gradviz.errors import ModelError
 
 
-def vjp(y: Tensor, x: Tensor, v: Tensor, keep: bool = False) -> Tensor:
+def vjp(y: Tensor, x: End, v: Tensor, keep: bool = False) -> Tensor:
     """Pull a cotangent back through the pass that computed `y` from `x`.
 
     Args:
         y: the output `[N, ...]`, computed with gradients enabled.
-        x: the input `[N, C, H, W]`, which requires a gradient.
+        x: the input `[N, C, H, W]`, which requires a gradient, or the output of a layer.
         v: the cotangent, of the shape of `y`.
         keep: whether another cotangent is going to be pulled back through the same pass.
 
@@ -25,8 +26,9 @@ def vjp(y: Tensor, x: Tensor, v: Tensor, keep: bool = False) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(y, x, grad_outputs=v, retain_graph=keep, allow_unused=True)
     if gradient is None:
+        place = "image" if isinstance(x, Tensor) else "layer"
         raise ModelError(
-            "the output cannot be differentiated: no path leads from it back to the image, as "
+            f"the output cannot be differentiated: no path leads from it back to the {place}, as "
             "after detach() or under no_grad()"
         )
     return gradient

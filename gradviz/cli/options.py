@@ -143,8 +143,47 @@ class BackwardOptions:
         ),
     ] = None
     method: Annotated[MethodName, _backward("--method", help="[default: gradient]")] = "gradient"
+    layer: Annotated[
+        str | None,
+        _backward(
+            "--layer",
+            metavar="NAME",
+            help="Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
+            "last layer that is a map]",
+        ),
+    ] = None
+    samples: Annotated[
+        int | None,
+        _backward(
+            "--samples",
+            metavar="N",
+            min=1,
+            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients "
+            "[default: 64].",
+        ),
+    ] = None
+    noise: Annotated[
+        float | None,
+        _backward(
+            "--noise",
+            metavar="SIGMA",
+            help="Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]",
+        ),
+    ] = None
+    baseline: Annotated[
+        str | None,
+        _backward(
+            "--baseline",
+            metavar="zero|mean|blur|FILE",
+            help="Where integrated-gradients begins. [default: zero]",
+        ),
+    ] = None
+    random_seed: Annotated[
+        int | None, _backward("--random-seed", metavar="N", help="Of the noise. [default: 0]")
+    ] = None
     batch_size: Annotated[
-        int | None, _backward("--batch-size", min=1, help="Images per pass. [default: 8]")
+        int | None,
+        _backward("--batch-size", min=1, help="Images or samples per pass. [default: 8]"),
     ] = None
 
 

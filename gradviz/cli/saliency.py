@@ -28,6 +28,7 @@ from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Found, find_images
 from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.run.plan import plan_of
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store, strict_json
 from gradviz.run.verdict import exit_code
@@ -117,8 +118,14 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
         scale=resolve.scale_from(output.scale),
         frame=output.frame,
         batch_size=backward.batch_size or Settings.batch_size,
+        layer=backward.layer,
+        samples=backward.samples,
+        noise=backward.noise,
+        baseline=backward.baseline,
+        random_seed=backward.random_seed,
     )
     load_palette(settings.colormap)
+    plan_of(settings)  # reads a baseline's file, if one is named
     return settings
 
 
@@ -156,10 +163,15 @@ def _remarks(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def _row(line: Line, out: Path) -> str:
-    """One line for stdout: where the files are, and the two numbers to read them by."""
+    """One line for stdout: where the files are, and the numbers to read them by."""
     folder = (out / next(iter(line["files"].values()))).parent
     score, scale = (
         "nan" if number is None else f"{number:.{digits}g}"
         for number, digits in ((line["score"], 6), (line["stats"]["scale"], 3))
     )
-    return f"{one_line(folder)}\tscore {score}\tscale {scale}"
+    found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
+    if "layer" in line:
+        found.append(f"layer {line['layer']}")
+    if line.get("completeness") is not None:
+        found.append(f"completeness gap {line['completeness']:.3g}")
+    return "\t".join(found)

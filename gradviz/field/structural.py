@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.reach import Reach, reach
-from gradviz.backward.taps import run_with_layers
+from gradviz.backward.taps import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.model.model import Model
 
@@ -125,11 +124,7 @@ class Probe:
         """
         if layer is None:
             return self._output
-        if layer not in self.layers:
-            near = difflib.get_close_matches(layer, self.layers, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.layers)}"
-            raise UsageError(f"--layer {layer}: the model has no such layer; {hint}")
-        return self.layers[layer].end
+        return find_layer(self.layers, layer).end
 
 
 def _unseen(module: nn.Module) -> list[str]:

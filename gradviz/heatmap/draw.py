@@ -21,7 +21,8 @@ def draw(
     """Draw one view of a gradient.
 
     Args:
-        g: the gradient or attribution [C, h, w], channels in the picture's order.
+        g: the gradient or attribution, channels in the picture's order: [C, h, w], or smaller as a
+            layer's is, and then enlarged.
         view: a row of `VIEWS`.
         scale: the magnitude that gets the strongest colour; 0 draws an evenly blank picture.
         palette: the colour maps.
@@ -37,8 +38,20 @@ def draw(
     if scale > 0:
         finite = np.where(np.isfinite(quantity), quantity, 0)
         t = np.clip(finite, -scale, scale) / scale
+    size = frame.input if frame is not None else (backdrop.shape[1], backdrop.shape[0])
+    t, broken = _enlarged(t, size), _enlarged(broken, size)
     if frame is not None:
         t, broken = frame.in_image(t, 0.0), frame.in_image(broken, False)
     pixels = view.paint(t, palette, backdrop)
     pixels[broken] = NONFINITE
     return Image.fromarray(pixels)
+
+
+def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Planes [..., h, w] at this width and height: numbers bilinear, truth values nearest."""
+    if values.shape[-2:] == size[::-1]:
+        return values
+    how = Image.Resampling.NEAREST if values.dtype == bool else Image.Resampling.BILINEAR
+    planes = values.astype(np.float32).reshape(-1, *values.shape[-2:])
+    drawn = [np.asarray(Image.fromarray(plane).resize(size, how)) for plane in planes]
+    return np.stack(drawn).reshape(*values.shape[:-2], *size[::-1]).astype(values.dtype)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gradviz.backward.methods import Method
 from gradviz.backward.seeds import Seed, Site, default_seed
-from gradviz.backward.vjp import vjp
-from gradviz.errors import ModelError, SeedError
+from gradviz.backward.taps import find_layer, last_map, run_with_layers
+from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
+from gradviz.run.attribute import Forward, Found, at_images, at_points, inner
 from gradviz.run.images import Named
+from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency, failures
 
 
 def explain(
-    model: Model, images: Sequence[Named], seeds: Sequence[Seed], method: Method
+    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan
 ) -> Iterator[Outcome]:
     """One outcome for every image and seed, each as soon as it is computed.
 
@@ -28,46 +28,64 @@ def explain(
     for the output's layout is taken. An image that a seed does not fit fails for that seed alone.
 
     Raises:
-        UsageError: the model has several outputs, and none was named.
+        UsageError: the model has several outputs, and none was named; or the layer that was named
+            is not there, or does not do for the method.
     """
     by_size: defaultdict[torch.Size, list[Named]] = defaultdict(list)
     for image in images:
         by_size[image.prepared.tensor.shape].append(image)
     for group in by_size.values():
-        yield from _together(model, group, seeds, method)
+        yield from _together(model, group, seeds, plan)
 
 
 def _together(
-    model: Model, group: Sequence[Named], seeds: Sequence[Seed], method: Method
+    model: Model, group: Sequence[Named], seeds: Sequence[Seed], plan: Plan
 ) -> Iterator[Outcome]:
     """The outcomes of images of one size, in one pass, or one by one where the model fails."""
     x = torch.stack([image.prepared.tensor for image in group])
-    x = x.to(model.device, model.dtype).requires_grad_()
+    x = x.to(model.device, model.dtype)
     # What draws random numbers draws the same ones for this batch in every run.
     with torch.random.fork_rng():
         torch.manual_seed(0)
         try:
-            y = model(x)
+            forward = _forward(model, x, plan)
         except ModelError as error:
             if len(group) == 1:
                 yield from failures(group[0].name, seeds, error)
                 return
         else:
-            yield from _pull_back(model, group, x, y, seeds, method)
+            yield from _under_seeds(model, group, forward, seeds, plan)
             return
     for image in group:
-        yield from _together(model, [image], seeds, method)
+        yield from _together(model, [image], seeds, plan)
 
 
-def _pull_back(
-    model: Model,
-    group: Sequence[Named],
-    x: Tensor,
-    y: Tensor,
-    seeds: Sequence[Seed],
-    method: Method,
+def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
+    if plan.method.points != "image":  # then gradients are taken elsewhere
+        return Forward(x, model(x))
+    x.requires_grad_()
+    if all(each.tap == "input" for each in plan.method.passes_at(plan.layer)):
+        return Forward(x, model(x))
+    y, layers = run_with_layers(model.module, lambda: model(x), keep=True)
+    layer = last_map(layers, y) if plan.layer is None else find_layer(layers, plan.layer)
+    if plan.method.needs_layer and not layer.spatial:
+        maps = [each.name for each in layers.values() if each.spatial]
+        raise UsageError(
+            f"--layer {layer.name}: its output {list(layer.shape)} has no spatial extent, which "
+            f"{plan.method.name} needs; it is a map in {', '.join(maps[-8:]) or 'no layer'}"
+        )
+    if layer.shape[0] != (model.batch or len(x)):
+        raise UsageError(
+            f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image; "
+            "name another layer, or give --batch-size 1"
+        )
+    return Forward(x, y, layer)
+
+
+def _under_seeds(
+    model: Model, group: Sequence[Named], forward: Forward, seeds: Sequence[Seed], plan: Plan
 ) -> Iterator[Outcome]:
-    output = y.detach()
+    output = forward.y.detach()
     seeds = seeds or (default_seed(output[0]),)
     for left, seed in zip(range(len(seeds) - 1, -1, -1), seeds, strict=True):
         v = torch.zeros_like(output)
@@ -78,16 +96,14 @@ def _pull_back(
             except SeedError as error:
                 misfits[n] = error
         try:
-            with foreign_code(f"{model.name}: the backward pass failed"):
-                gradient = vjp(y, x, v, keep=left > 0)
-        except ModelError as error:
+            found = _found(model, forward, v, plan, keep=left > 0)
+        except (ModelError, UsageError) as error:
             if len(group) == 1:
                 yield Failure(group[0].name, seed.spec, error)
             else:
                 for image in group:
-                    yield from _together(model, [image], [seed], method)
+                    yield from _together(model, [image], [seed], plan)
             continue
-        arrays = method.finish(x, gradient).float().cpu().numpy()
         for n, image in enumerate(group):
             if n in misfits:
                 yield Failure(image.name, seed.spec, misfits[n])
@@ -95,14 +111,25 @@ def _pull_back(
                 yield Saliency(
                     image=image.name,
                     seed=seed.spec,
-                    method=method,
-                    array=np.ascontiguousarray(arrays[n]),
+                    method=plan.method,
+                    array=found[n].array,
                     output_shape=tuple(output[n].shape),
-                    score=_inner(v[n], output[n]),
+                    score=inner(v[n], output[n]),
                     prepared=image.prepared,
+                    layer=None if forward.layer is None else forward.layer.name,
+                    beside=found[n].beside,
+                    gated=found[n].gated,
+                    completeness=found[n].completeness,
+                    notes=found[n].notes,
                 )
 
 
-def _inner(v: Tensor, y: Tensor) -> float:
-    """⟨v, y⟩ in float64; an output that is not seeded may be Inf without spoiling it."""
-    return float(torch.where(v != 0, v.double() * y.double(), 0).sum())
+def _found(model: Model, forward: Forward, v: Tensor, plan: Plan, keep: bool) -> Sequence[Found]:
+    """What the method finds for each image, at the image itself or at points around it."""
+    with foreign_code(f"{model.name}: the backward pass failed"):
+        if plan.method.points == "image":
+            return at_images(forward, v, plan, keep)
+        return [
+            at_points(model, x, y, each, plan)
+            for x, y, each in zip(forward.x, forward.y, v, strict=True)
+        ]

@@ -55,9 +55,9 @@ class Recorder:
             return failure_line(outcome)
         files = {}
         if self.settings.array == "npy":
-            name = outcome.method.writes
-            files[name] = self._place(outcome, f"{name}.npy")
-            self.store.save(files[name], partial(np.save, arr=outcome.array))
+            for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
+                files[name] = self._place(outcome, f"{name}.npy")
+                self.store.save(files[name], partial(np.save, arr=array))
         line = {
             "image": outcome.image,
             "seed": outcome.seed,
@@ -65,6 +65,7 @@ class Recorder:
             "files": files,
             "output_shape": outcome.output_shape,
             "score": outcome.score,
+            **{name: value for name, value in _measured(outcome).items() if value is not None},
             "stats": outcome.stats,
             "scales": {
                 view: self._scale(outcome, view)
@@ -118,6 +119,15 @@ class Recorder:
     def _place(self, result: Saliency, name: str) -> str:
         folder = self.folders.get(result.seed) or seed_folders([result.seed])[result.seed]
         return f"{result.image}/{folder}/{name}"
+
+
+def _measured(outcome: Saliency) -> Line:
+    """What only some methods have."""
+    return {
+        "layer": outcome.layer,
+        "gated": outcome.gated,
+        "completeness": outcome.completeness,
+    }
 
 
 def failure_line(failure: Failure) -> Line:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -28,18 +28,35 @@ class Saliency:
     """The seed's spec."""
     method: Method
     array: Floats
-    """float32 [C, h, w], of the tensor that entered the model."""
+    """float32: [C, h, w] of the tensor that entered the model, or of the shape of the layer that
+    was read."""
     output_shape: tuple[int, ...]
     """The shape of the model's output for this image, without the batch axis."""
     score: float
     """⟨v, y⟩, the number that was differentiated."""
     prepared: Prepared
     """What entered the model, as tensor and as picture, and the map back to the file's pixels."""
+    layer: str | None = None
+    """The layer that was read, if one was."""
+    beside: Mapping[str, Floats] = field(default_factory=dict)
+    """What else is written, by name, float32: a layer's `activation` and `gradient`."""
+    gated: int | None = None
+    """How many activations a rule held at; None where there was no rule."""
+    completeness: float | None = None
+    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
+    notes: tuple[str, ...] = ()
+    """What the method itself warns of."""
 
     @cached_property
     def colour_array(self) -> Floats:
-        """The array with its channels in the picture's order, as views draw it."""
-        return self.array[::-1] if self.prepared.bgr else self.array
+        """The array [C, h, w] with its channels in the picture's order, as views draw it.
+
+        A layer's is drawn enlarged to the input; one without spatial extent has one place.
+        """
+        if self.array.ndim != 3:
+            return self.array.reshape(-1, 1, 1)
+        of_input = self.array.shape == tuple(self.prepared.tensor.shape)
+        return self.array[::-1] if self.prepared.bgr and of_input else self.array
 
     @cached_property
     def stats(self) -> dict[str, float]:
@@ -61,7 +78,7 @@ class Saliency:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the pictures must know."""
-        found = []
+        found = list(self.notes)
         if broken := self.stats["nonfinite"]:
             found.append(
                 f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.seeds import Seed
 from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
@@ -15,6 +14,7 @@ from gradviz.model.model import Model
 from gradviz.run.describe import VOLATILE, describe
 from gradviz.run.explain import explain
 from gradviz.run.images import load
+from gradviz.run.plan import Plan, plan_of
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
@@ -37,7 +37,7 @@ def outcomes(
     batches: Iterable[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
-    method: Method,
+    plan: Plan,
 ) -> Iterator[Outcome]:
     """The gradients of all images under all seeds, batch by batch, failures among them."""
     for batch in batches:
@@ -47,7 +47,7 @@ def outcomes(
                 ready.append(load(source, preprocess))
             except ImageError as error:
                 yield from failures(source.name, seeds, error)
-        yield from explain(model, ready, seeds, method)
+        yield from explain(model, ready, seeds, plan)
 
 
 def run(
@@ -74,8 +74,8 @@ def run(
         {source.name: source for source in sources},
     )
     batches = cut(sources, settings.batch_size)
-    method = METHODS[settings.method]
-    arrays = [f"{method.writes}.npy"] if settings.array == "npy" else []
+    plan = plan_of(settings)
+    arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
     record = describe(
         "saliency",
         model,
@@ -84,7 +84,7 @@ def run(
         settings,
         [*arrays, *(f"{view}.png" for view in settings.views)],
         command,
-        [seed.file for seed in seeds if seed.file is not None],
+        [file for file in (*(seed.file for seed in seeds), plan.file) if file is not None],
     )
     if resume:
         whole = store.resume(record, volatile=VOLATILE)
@@ -93,7 +93,7 @@ def run(
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, method):
+    for outcome in outcomes(model, batches, preprocess, seeds, plan):
         line = recorder.line(outcome)
         store.append(line)
         yield line

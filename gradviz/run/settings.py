@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gradviz.backward.methods import METHODS
+from gradviz.backward.points import POINTS
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 
@@ -33,11 +35,44 @@ class Settings:
     frame: Literal["input", "image"] = "input"
     """Whose pixels pictures are drawn in: the input tensor's or the image file's."""
     batch_size: int = 8
+    """Images, or samples of one image, per pass."""
+    layer: str | None = None
+    """The layer whose activation and gradient are read; None for the input."""
+    samples: int | None = None
+    """Points of the method; None, here and below, for the default or where it takes none."""
+    noise: float | None = None
+    """The standard deviation of noise as a fraction of the input's range."""
+    baseline: str | None = None
+    """A name of `gradviz.backward.baselines.BASELINES`, or a file."""
+    random_seed: int | None = None
+    """Of the noise."""
 
     def __post_init__(self) -> None:
+        self._check_points()
         if not 0 < self.clip <= 100:
             raise UsageError(f"--clip {self.clip:g}: a percentile is above 0 and at most 100")
         if isinstance(self.scale, float) and not 0 < self.scale < float("inf"):
             raise UsageError(f"--scale {self.scale:g}: give image, shared or a number above 0")
         if self.scale == "shared" and self.array == "none":
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
+
+    def _check_points(self) -> None:
+        points = POINTS[METHODS[self.method].points]
+        for name in ("samples", "noise", "baseline", "random_seed"):
+            if getattr(self, name) is not None and name not in points.options:
+                fitting = [m.name for m in METHODS.values() if name in POINTS[m.points].options]
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: the method {self.method} takes none; it is for "
+                    f"{', '.join(fitting)}"
+                )
+        if self.layer is not None and points.name != "image":
+            raise UsageError(
+                f"--layer {self.layer}: the method {self.method} moves through inputs, and is read "
+                "there; leave out --layer, or use --method gradient"
+            )
+        if self.samples is not None and self.samples < points.least:
+            raise UsageError(
+                f"--samples {self.samples}: {self.method} needs at least {points.least}"
+            )
+        if self.noise is not None and not 0 <= self.noise < float("inf"):
+            raise UsageError(f"--noise {self.noise:g}: give a fraction of the input's range, >= 0")

@@ -214,4 +214,5 @@ def test_forms_read_as_the_contract_writes_them() -> None:
         "channel:C",
         "mask:FILE",
         "tensor:FILE",
+        "loss:NAME=TARGET",
     ]

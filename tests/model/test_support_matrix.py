@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradviz import saliency
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.structural import Probe
 from gradviz.image.prepare import prepare
@@ -82,6 +83,46 @@ def activation_of_the_last_layer(model: Model) -> float | None:
     return inspect(model, Preprocess(), image).layers[-1].activation
 
 
+class Guided(torch.autograd.Function):
+    """ReLU with the guided rule written into its own backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        cut: Tensor = gradient.clamp(min=0) * (x > 0)
+        return cut
+
+
+def is_guided(model: Model, net: Any) -> bool:
+    image = torch.rand(3, 8, 8)
+    x = image[None].clone().requires_grad_()
+    a: Tensor = Guided.apply(net.norm(net.first(x)))  # type: ignore[no-untyped-call]
+    a = a + Guided.apply(net.second(a))  # type: ignore[no-untyped-call]
+    y = net.head(nn.functional.max_pool2d(a, 2).mean((2, 3)))
+    (expected,) = torch.autograd.grad(y[:, 1].sum(), x)
+    (found,) = saliency(model, image, "class:1", method="guided")
+    return found.gated == 2 and np.allclose(found.array, expected[0], rtol=1e-5, atol=1e-7)
+
+
+def reads_the_second_convolution(model: Model, net: Any) -> bool:
+    image = torch.rand(3, 8, 8)
+    first = torch.relu(net.norm(net.first(image[None])))
+    second = net.second(first).detach().requires_grad_()
+    y = net.head(nn.functional.max_pool2d(first + second.relu(), 2).mean((2, 3)))
+    (expected,) = torch.autograd.grad(y[:, 1].sum(), second)
+    name = "conv_1" if model.format is Format.FROZEN else "second"
+    (found,) = saliency(model, image, "class:1", layer=name)
+    activation = found.beside["activation"]
+    return np.allclose(activation, second.detach()[0], rtol=1e-5, atol=1e-6) and np.allclose(
+        found.array, expected[0], rtol=1e-5, atol=1e-7
+    )
+
+
 @pytest.mark.parametrize("capability", Capability)
 @pytest.mark.parametrize("format", Format)
 def test_the_matrix_says_what_is(
@@ -104,6 +145,10 @@ def test_the_matrix_says_what_is(
             works = runs(module, shape, getattr(torch, capability.value))
         case Capability.FIELD:
             works = field_of_the_first_layer(load(KIND[format])) == (3, 3)
+        case Capability.RULES:
+            works = is_guided(load(KIND[format]), net)
+        case Capability.TAPS:
+            works = reads_the_second_convolution(load(KIND[format]), net)
         case Capability.LAYERS:
             works = {"first", "norm", "second", "head"} <= layers_of(load(KIND[format]))
         case Capability.BLOCKS:

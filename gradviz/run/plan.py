@@ -1,0 +1,60 @@
+"""From a run's settings to what the pass needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gradviz.backward.baselines import parse_baseline
+from gradviz.backward.methods import METHODS, Method
+from gradviz.backward.points import POINTS, Points, Sampling
+from gradviz.run.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method, with all that it is to be done with."""
+
+    method: Method
+    layer: str | None
+    """The layer that the user named."""
+    sampling: Sampling
+    """Which points, where the method takes several."""
+    batch_size: int
+    """Images, or samples of one image, per pass."""
+
+    @property
+    def points(self) -> Points:
+        """The method's row of the table of points."""
+        return POINTS[self.method.points]
+
+    @property
+    def arrays(self) -> list[str]:
+        """The names of the arrays that each result has."""
+        beside = [] if self.layer is None else ["activation", "gradient"]
+        return list(dict.fromkeys([self.method.writes, *beside]))
+
+    @property
+    def file(self) -> Path | None:
+        """The baseline's file, if it has one."""
+        return self.sampling.baseline.file
+
+
+def plan_of(settings: Settings) -> Plan:
+    """What the settings ask for.
+
+    Raises:
+        UsageError: the baseline cannot be read.
+    """
+    points = POINTS[METHODS[settings.method].points]
+    given = replace(Sampling(points.samples), **_given(settings))
+    return Plan(METHODS[settings.method], settings.layer, given, settings.batch_size)
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """Those of the sampling's fields that the user chose."""
+    chosen = {name: getattr(settings, name) for name in ("samples", "noise", "random_seed")}
+    if settings.baseline is not None:
+        chosen["baseline"] = parse_baseline(settings.baseline)
+    return {name: value for name, value in chosen.items() if value is not None}
