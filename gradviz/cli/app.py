@@ -14,6 +14,7 @@ from gradviz.version import VERSION
 COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
+    "check": "Hold a gradient against finite differences of the model: is it right, how far?",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
 
