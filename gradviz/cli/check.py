@@ -55,8 +55,8 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
+        from gradviz.model.precise import in_doubles
         from gradviz.run.check import check as run
-        from gradviz.run.check import in_doubles
         from gradviz.run.images import load
 
         if automatic:
@@ -87,14 +87,28 @@ def _one_image(image: str) -> Source:
     return sources[0]
 
 
+COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")
+
+
 def _table(found: Check) -> Iterator[str]:
-    """Columns that a person and `cut -f` can read."""
-    yield "seed\ttest\texpected\tmeasured\terror\tstep\t"
-    for test in found.tests:
-        yield (
-            f"{test.seed}\t{test.name}\t{test.expected:.6g}\t{test.measured:.6g}"
-            f"\t{test.error:.1e}\t{test.step:.2g}\t{_verdict(test, found.span)}"
-        )
+    """The tests in columns of even width; programs read --json."""
+    rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _row(test: Finding, span: float) -> tuple[str, ...]:
+    return (
+        test.seed,
+        test.name,
+        f"{test.expected:.6g}",
+        f"{test.measured:.6g}",
+        f"{test.error:.1e}",
+        f"{test.step:.2g}",
+        _verdict(test, span),
+    )
 
 
 def _verdict(test: Finding, span: float) -> str:

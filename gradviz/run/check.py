@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -24,7 +24,6 @@ from gradviz.backward.vjp import vjp
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.images import Named
-from gradviz.support import Capability, support
 
 RANDOM = 3
 """Random directions per seed."""
@@ -88,18 +87,6 @@ class Check:
             "span": self.span,
             "tests": [asdict(test) for test in self.tests],
         }
-
-
-def in_doubles(model: Model) -> Model:
-    """The model in float64, or itself where its format cannot be; it is converted in place.
-
-    Raises:
-        ModelError: it does not let itself be converted.
-    """
-    if not support(model.format, Capability.FLOAT64).supported:
-        return model
-    with foreign_code(f"{model.name}: cannot be made float64: use --precision float32"):
-        return replace(model, module=model.module.to(torch.float64), dtype=torch.float64)
 
 
 def check(model: Model, image: Named, seeds: Sequence[Seed], random_seed: int = 0) -> Check:

@@ -17,7 +17,8 @@ from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
-from gradviz.run.check import Check, check, in_doubles
+from gradviz.model.precise import in_doubles
+from gradviz.run.check import Check, check
 from gradviz.run.images import Named
 
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
