@@ -29,11 +29,9 @@ def compared(function: Function, expected: float, noise: float = 1e-16, **more: 
 
 
 def test_the_ladders() -> None:
-    assert DOUBLES.steps == pytest.approx(
-        [2.0**-26, 2.0**-22.75, 2.0**-19.5, 2.0**-16.25, 2.0**-13]
-    )
-    assert DOUBLES.tolerance == pytest.approx(2.0**-13) and DOUBLES.beside == 2.0**-6.5
-    assert FLOATS.steps[0] == pytest.approx(2.0**-11.5)
+    assert DOUBLES.steps == pytest.approx([2.0 ** (-3.25 * k) for k in range(10, 3, -1)])
+    assert DOUBLES.tolerance == pytest.approx(2.0**-12) and DOUBLES.beside == 2.0**-6.5
+    assert FLOATS.steps[0] == pytest.approx(2.0**-14.375)
     for ladder in (DOUBLES, FLOATS):
         assert sorted(ladder.trend) == list(ladder.trend) and ladder.trend[-1] == 1
         assert ladder.trend[0] <= ladder.steps[-1] < ladder.trend[1]

@@ -195,7 +195,7 @@ def test_every_format(gradviz: Gradviz, photo: Path, kind: str) -> None:
     found = document(result)
     assert result.exit_code == 0 and found["ok"] is True, found
     assert found["precision"] == KINDS[kind]
-    told = "computed in float32: longer steps are taken, and an error of 1.9% passes"
+    told = "computed in float32: longer steps are taken, and an error of 3.7% passes"
     assert (told in result.stderr) == (KINDS[kind] == "float32")
 
 
@@ -251,3 +251,16 @@ def test_the_samples(
     assert len(found["tests"]) == 8 * len(seeds[model])
     for test in found["tests"]:
         assert test["name"] == "trend" or test["error"] < 1e-4
+
+
+@pytest.mark.parametrize(("model", "name", "size"), [SAMPLES[0], SAMPLES[4], SAMPLES[-1]])
+def test_the_samples_in_floats(
+    gradviz: Gradviz, models: Path, images: Path, model: str, name: str, size: str
+) -> None:
+    """As a frozen TorchScript has to be: hundreds of ReLUs change within the steps."""
+    for random_seed in range(3):
+        result = gradviz(
+            "check", models / model, images / name, "--seed", "ones", "--resize", size,
+            "--precision", "float32", "--random-seed", str(random_seed),
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
