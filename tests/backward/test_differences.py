@@ -79,6 +79,18 @@ def test_a_staircase_whose_trend_is_the_slope_is_flat() -> None:
     assert not found.agrees and found.measured == 0
 
 
+def test_one_chance_agreement_is_none() -> None:
+    """The slope is 2, but for one step of the ladder, at which it seems to be 1."""
+    step = DOUBLES.steps[3]
+
+    def chance(x: float) -> float:
+        seems = abs(abs(x - 0.3) - step) < 1e-3 * step
+        return (x - 0.3) * (1 if seems else 2)
+
+    assert compared(chance, 2.0).agrees
+    assert not compared(chance, 1.0).agrees
+
+
 def test_rounding_shortens_the_ladder_and_not_the_trust() -> None:
     def coarse(x: float) -> float:
         return round(x * 2, 10)

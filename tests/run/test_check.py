@@ -239,6 +239,21 @@ def test_wrong_gradients_are_caught(name: str, precision: str) -> None:
     assert found.document()["ok"] is False
 
 
+def test_a_gradient_that_is_not_finite_is_no_kink() -> None:
+    """√|x − ½| at ½: beside it all is well, but NaN is what the user gets."""
+    module = Calls(lambda x: (x - 0.5).abs().sqrt())
+    found = checked(module, pixels=np.full_like(PIXELS, 0.5))
+    assert not any(test.ok for test in found.tests[:-1])
+
+
+def test_random_numbers_are_those_of_every_run() -> None:
+    expected = set()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        expected.add(checked(RIGHT["dropout that stays on"]()).tests[0].expected)
+    assert len(expected) == 1
+
+
 def test_a_straight_through_estimator_of_many_pixels_is_caught() -> None:
     """Over long steps its roundings even out, and the trend is the gradient."""
     pixels = np.random.default_rng(0).random((3, 64, 64)).astype(np.float32)
@@ -269,14 +284,16 @@ def test_a_wrong_gradient_of_one_seed_only() -> None:
 
 
 def test_seeds_that_depend_on_the_output_stay_as_they_are_at_the_image() -> None:
-    """Two channels that tie up to 1e-9: a step would change the winner, and so the seed."""
+    """Two channels that cross 1e-9 below the image: the seed must not follow the winner."""
+    at_the_image = torch.from_numpy(PIXELS).double().sum(0)
 
-    def nearly_tied(x: Tensor) -> Tensor:
+    def crossing(x: Tensor) -> Tensor:
         y = x.sum(1, keepdim=True)
-        return torch.cat([y, -y + 2 * y.detach().mean() * 0 + 1e-9, y * 1.0000001], 1)
+        return torch.cat([y, 2 * y - at_the_image + 1e-9], 1)
 
-    module = Calls(nearly_tied)
-    assert checked(module, "top", "predicted:2", "predicted:0").ok
+    found = checked(Calls(crossing), "top", "predicted:1")
+    assert found.ok and not any(test.kink for test in found.tests)
+    assert found.tests[3].expected == pytest.approx(2 * PIXELS.size)
 
 
 def test_the_default_seed_is_that_of_the_layout() -> None:
