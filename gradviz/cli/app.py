@@ -15,6 +15,7 @@ COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
     "inspect": "Tell what a model is, and how its gradient flows through its layers.",
+    "check": "Hold a gradient against finite differences of the model: is it right, how far?",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
 

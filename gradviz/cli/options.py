@@ -205,6 +205,38 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True)
+class PreciseOptions(DeviceOptions):
+    """Where a check runs; in numbers as precise as the model allows."""
+
+    precision: Annotated[
+        str,
+        _backward(
+            "--precision",
+            metavar="float32|float64|bfloat16|float16",
+            help="[default: float64, or float32 where the weights are constants]",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Which gradients are tested."""
+
+    seed: Annotated[
+        list[str] | None,
+        _backward(
+            "--seed",
+            metavar="SPEC",
+            help="What to differentiate, see below (repeatable). [default: ones, or top for class "
+            "scores]",
+        ),
+    ] = None
+    random_seed: Annotated[
+        int, _backward("--random-seed", help="Of the random directions. [default: 0]")
+    ] = 0
+
+
+@dataclass(frozen=True)
 class FieldOptions:
     """Which receptive fields are measured."""
 

@@ -1,0 +1,210 @@
+"""Slopes by finite differences: what a gradient is held against.
+
+Nothing here knows about autograd or models. A function of a tensor is called beside a point, and
+two numbers are compared: how much it rose, and how much somebody said that it would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Scalar = Callable[[Tensor], float]
+"""A function from a tensor to one number."""
+
+TREND = 0.1
+"""How far, relatively, a function may leave its tangent and still be said to follow it."""
+
+_PER_DECADE = 3
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The steps for one precision, all relative to the span of the input's values.
+
+    A step too long measures curvature and kinks, one too short measures rounding. For numbers of
+    relative rounding ε the best step of a central difference is ε^⅓ where the function is smooth
+    (Nocedal and Wright, Numerical Optimization, 2006, section 8.1), and shorter the more kinks
+    there are: the steps go from ε^¼ down to ε^⅝.
+    """
+
+    epsilon: float
+    """The relative rounding of the least precise numbers that the function computes with."""
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """From the shortest to the longest: in doubles 2e-10 to 1e-4, in floats 5e-5 to 2e-2."""
+        return tuple(self.epsilon ** (sixteenths / 16) for sixteenths in range(10, 3, -1))
+
+    @property
+    def trend(self) -> tuple[float, ...]:
+        """From the longest of `steps`, about, to the whole span."""
+        falling, factor = [1.0], 10 ** (-1 / _PER_DECADE)
+        while falling[-1] > self.steps[-1]:
+            falling.append(falling[-1] * factor)
+        return tuple(reversed(falling))
+
+    @property
+    def beside(self) -> float:
+        """How far to go from a kink so that the steps stay on one side: 1e-2, 1.4e-1."""
+        return float(self.epsilon**0.125)
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error that counts as agreement: in doubles 2.4e-4, in floats 3.7e-2."""
+        return float(2 * self.epsilon**0.25)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """What a function's slope in one direction was measured to be."""
+
+    measured: float
+    error: float
+    """Its distance from the expected slope, relative to the size of the two."""
+    step: float
+    """The step of the difference, in the units of the input."""
+    agrees: bool
+
+
+def noise_of(
+    function: Scalar, x: Tensor, direction: Tensor, step: float, last_digits: float
+) -> float:
+    """The rounding noise in the values of `function` near `x`, as a largest deviation.
+
+    Over steps of a few last digits a function is a line, or at a kink two; what is left of its
+    values without that line is rounding. (Moré and Wild, Estimating Computational Noise, 2011,
+    take higher differences of more values; the largest second difference is enough here.)
+
+    Args:
+        direction: of the shape of `x`, its largest entry 1 in size.
+        step: a few last digits of the entries of `x`.
+        last_digits: the rounding of the values alone, which is the least that is answered; steps
+            so short may not move a large value at all.
+    """
+    values = [function(x + k * step * direction) for k in range(-3, 4)]
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    return max(*bends, last_digits)
+
+
+def compare(
+    function: Scalar,
+    x: Tensor,
+    direction: Tensor,
+    expected: float,
+    *,
+    size: float,
+    span: float,
+    noise: float,
+    ladder: Ladder,
+) -> Slope:
+    """Whether `function` rises by `expected` per step of `direction` at `x`.
+
+    Central differences over a ladder of steps. They agree where two neighbouring steps do, among
+    those at which rounding is smaller than the tolerance: a kink spoils the longer steps, and a
+    chance agreement hardly comes twice. A slope that is too small to be measured at any step agrees
+    as long as nothing larger is measured.
+
+    Args:
+        direction: of the shape of `x`, its largest entry 1 in size.
+        expected: the slope to be proven, such as ⟨gradient, direction⟩.
+        size: what slopes are to be expected in such a direction; errors are relative to it, where
+            both slopes are smaller.
+        span: the largest minus the smallest value of the input, above 0.
+        noise: what `noise_of` says.
+    """
+    trials: list[_Trial] = []
+    for step in ladder.steps:
+        trials.append(_trial(function, x, direction, expected, size, step * span, noise))
+        pair = trials[-2:]
+        if len(pair) == 2 and all(trial.agrees(ladder.tolerance, sharp=True) for trial in pair):
+            return _slope(min(pair, key=lambda trial: trial.error), agrees=True)
+    sharpest = min(trials, key=lambda trial: trial.blur)
+    sharp = [trial for trial in trials if trial.blur <= ladder.tolerance]
+    if len(sharp) > 1:
+        return _slope(sharp[0], agrees=False)
+    return _slope(sharpest, agrees=sharpest.agrees(ladder.tolerance, sharp=False))
+
+
+def reach(
+    function: Scalar,
+    x: Tensor,
+    direction: Tensor,
+    expected: float,
+    *,
+    span: float,
+    noise: float,
+    ladder: Ladder,
+) -> Slope:
+    """The longest step up to which `function` follows its tangent, forwards and backwards.
+
+    Arguments are those of `compare`. The error of a step is how far the function is from
+    `expected` times the step, relative to that; up to `TREND` it follows.
+
+    Returns:
+        the slope measured over that step; `agrees` is False, and the step 0, where it does not
+        even follow at the shortest.
+    """
+    start = function(x)
+    found = None
+    for fraction in ladder.trend:
+        step = fraction * span
+        sides = [function(x + sign * step * direction) for sign in (1, -1)]
+        risen = (sides[0] - start, start - sides[1])
+        off = max(abs(rise - expected * step) for rise in risen)
+        slope = Slope(sum(risen) / (2 * step), _ratio(off, abs(expected) * step), step, True)
+        if not off <= TREND * abs(expected) * step + noise:
+            return found or Slope(slope.measured, slope.error, 0.0, False)
+        found = slope
+    assert found is not None, "a ladder has steps"
+    return found
+
+
+def random_signs(x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """Directions of +1 and −1, without end: ⟨g, d⟩ is ‖g‖ on average (root mean square)."""
+    while True:
+        signs = torch.randint(0, 2, x.shape, generator=generator) * 2 - 1
+        yield signs.to(x)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A central difference."""
+
+    measured: float
+    step: float
+    error: float
+    blur: float
+    """What rounding alone may contribute to the error."""
+
+    def agrees(self, tolerance: float, sharp: bool) -> bool:
+        """Whether the error is no more than allowed; `sharp`: and rounding is less than that."""
+        return self.error <= tolerance + self.blur and (self.blur <= tolerance or not sharp)
+
+
+def _trial(
+    function: Scalar,
+    x: Tensor,
+    direction: Tensor,
+    expected: float,
+    size: float,
+    step: float,
+    noise: float,
+) -> _Trial:
+    measured = (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+    scale = max(abs(expected), abs(measured), size)
+    error = _ratio(abs(measured - expected), scale)
+    return _Trial(measured, step, error, _ratio(noise / step, scale))
+
+
+def _slope(trial: _Trial, agrees: bool) -> Slope:
+    return Slope(trial.measured, trial.error, trial.step, agrees)
+
+
+def _ratio(part: float, whole: float) -> float:
+    if whole:
+        return part / whole
+    return float("inf") if part else 0.0

@@ -1,0 +1,129 @@
+"""`gradviz check`: is the gradient right, and how far does it reach?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradviz.backward.seeds import check_labels, parse_seed
+from gradviz.cli import resolve
+from gradviz.cli.console import reporting
+from gradviz.cli.options import (
+    CheckOptions,
+    InputOptions,
+    MessageOptions,
+    ModelOptions,
+    PreciseOptions,
+    flat,
+)
+from gradviz.cli.saliency import EPILOG as SEEDS
+from gradviz.errors import NOT_HELD, UsageError
+from gradviz.image.find import Source, find_images
+from gradviz.image.preprocess import Preprocess
+from gradviz.run.store import strict_json
+
+if TYPE_CHECKING:
+    from gradviz.run.check import Check, Finding
+
+EPILOG = SEEDS
+
+
+def check(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
+    ],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="One image file.")],
+    model_options: ModelOptions,
+    input_options: InputOptions,
+    options: CheckOptions,
+    place: PreciseOptions,
+    message_options: MessageOptions,
+) -> None:
+    """Check the command, load the model, test its gradient, and say what agrees."""
+    with reporting(message_options) as say:
+        seeds = [parse_seed(spec) for spec in dict.fromkeys(options.seed or ())]
+        recipe, flags = resolve.recipe_from(input_options)
+        source = _one_image(image)
+
+        automatic = place.precision == "auto"
+        if automatic:
+            place = replace(place, precision="float32")
+        loaded = resolve.load(model, model_options, place)
+        check_labels(seeds, loaded.labels)
+        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+
+        from gradviz.model.precise import in_doubles
+        from gradviz.run.check import check as run
+        from gradviz.run.images import load
+
+        if automatic:
+            loaded = in_doubles(loaded)
+        found = run(loaded, load(source, preprocess), seeds, options.random_seed)
+        if found.precision != "float64":
+            say.note(
+                f"computed in {found.precision}: longer steps are taken, and an error of "
+                f"{found.tolerance:.1%} passes"
+            )
+        if message_options.json:
+            say.results([strict_json(found.document(), indent=2)])
+        elif not message_options.quiet:
+            say.results(_table(found))
+        for test in found.tests:
+            if not test.ok:
+                say.error(_failure(test))
+        raise typer.Exit(0 if found.ok else NOT_HELD)
+
+
+command = flat(check)
+
+
+def _one_image(image: str) -> Source:
+    sources = find_images([image], None).sources
+    if len(sources) > 1:
+        raise UsageError(f"{image}: stands for {len(sources)} images; name one, {sources[0].path}")
+    return sources[0]
+
+
+COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")
+
+
+def _table(found: Check) -> Iterator[str]:
+    """The tests in columns of even width; programs read --json."""
+    rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _row(test: Finding, span: float) -> tuple[str, ...]:
+    return (
+        test.seed,
+        test.name,
+        f"{test.expected:.6g}",
+        f"{test.measured:.6g}",
+        f"{test.error:.1e}",
+        f"{test.step:.2g}",
+        _verdict(test, span),
+    )
+
+
+def _verdict(test: Finding, span: float) -> str:
+    if test.name == "trend":
+        if not test.step:
+            return "linear nowhere: a kink, or noise"
+        return f"linear over {test.step / span:.2g} of the input's span"
+    if not test.ok:
+        return "FAILED"
+    return "ok, beside a kink" if test.kink else "ok"
+
+
+def _failure(test: Finding) -> str:
+    return (
+        f"{test.seed}, {test.name}: the gradient predicts a slope of {test.expected:.6g}, the "
+        f"model has {test.measured:.6g} over steps of {test.step:.2g} (error {test.error:.2g}): "
+        "look for custom backward passes, detach() and no_grad() in the model"
+    )

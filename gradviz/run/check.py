@@ -1,0 +1,266 @@
+"""The gradient of a model at an image, held against finite differences of the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradviz.backward.differences import (
+    Ladder,
+    Slope,
+    compare,
+    noise_of,
+    random_signs,
+    reach,
+)
+from gradviz.backward.graph import nodes_of
+from gradviz.backward.seeds import Seed, Site, default_seed
+from gradviz.backward.vjp import vjp
+from gradviz.model.foreign import foreign_code
+from gradviz.model.model import Model
+from gradviz.run.images import Named
+
+RANDOM = 3
+"""Random directions per seed."""
+PIXELS = 3
+"""Single pixels per seed, the strongest first."""
+BESIDE = 5
+"""Points beside the image that are tried where the gradient does not hold at the image."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of the gradient with the model.
+
+    Slopes are rises of ⟨v, y⟩ per unit step; a step of 1 moves the input value that moves most
+    by 1, in the units of the tensor that enters the model.
+    """
+
+    name: str
+    """`random N`, `gradient`, `pixel X,Y` (in the input), or `trend`."""
+    seed: str
+    expected: float
+    """The slope that the gradient predicts. Of a pixel it is Σ|g|, as in the heatmap."""
+    measured: float
+    """The slope that the model has."""
+    error: float
+    """The distance of the two, relative to their size."""
+    step: float
+    """Over which it was measured; of the trend, the longest over which the prediction holds."""
+    ok: bool
+    """Whether they agree; a trend is told and not judged, so it is True."""
+    kink: bool = False
+    """Whether they agree beside the image only, as where a ReLU is exactly at zero. The numbers
+    are those beside it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """All tests of a model at an image."""
+
+    tests: tuple[Finding, ...]
+    precision: str
+    """Of the least precise numbers that the model computes with, which the steps are chosen for."""
+    tolerance: float
+    """The largest relative error that passes."""
+    span: float
+    """The largest minus the smallest value of the input."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every test passed."""
+        return all(test.ok for test in self.tests)
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "schema": 1,
+            "kind": "check",
+            "ok": self.ok,
+            "precision": self.precision,
+            "tolerance": self.tolerance,
+            "span": self.span,
+            "tests": [asdict(test) for test in self.tests],
+        }
+
+
+def check(model: Model, image: Named, seeds: Sequence[Seed], random_seed: int = 0) -> Check:
+    """Test the gradient of every seed at an image, along random directions, itself, and pixels.
+
+    Seeds that depend on the output, such as `top`, are settled at the image and then stay. Without
+    seeds, the default for the output's layout is taken.
+
+    Args:
+        random_seed: what the random directions are drawn from.
+
+    Raises:
+        SeedError: a seed does not fit the output.
+        ModelError: the model cannot be run or differentiated.
+    """
+    x = image.prepared.tensor[None].to(model.device, model.dtype)
+    y = _run(model, x.clone().requires_grad_())
+    output = y.detach()[0]
+    dtype = _least_precise(y, model.dtype)
+    span = float(x.max() - x.min()) or 1.0
+    ladder = Ladder(torch.finfo(dtype).eps)
+    tests: list[Finding] = []
+    for seed in seeds or (default_seed(output),):
+        v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
+        tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
+    return Check(tuple(tests), str(dtype).removeprefix("torch."), ladder.tolerance, span)
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    """⟨v, f(x)⟩ as a function of x."""
+
+    model: Model
+    v: Tensor
+    """Of the shape of one image's output."""
+
+    def __call__(self, x: Tensor) -> float:
+        return float(_inner(self.v, _run(self.model, x)[0]))
+
+    def size(self, x: Tensor) -> float:
+        """The root of the sum of squares of the terms that are added up: as rounding adds up."""
+        return float(_product(self.v, _run(self.model, x)[0]).norm())
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Jᵀ v, by the backward pass."""
+        x = x.detach().clone().requires_grad_()
+        y = _run(self.model, x)
+        with foreign_code(f"{self.model.name}: the backward pass failed"):
+            return vjp(y, x, self.v[None])
+
+
+@dataclass(frozen=True, eq=False)
+class _Checker:
+    """The tests of one seed."""
+
+    function: _Seeded
+    seed: str
+    x: Tensor
+    span: float
+    ladder: Ladder
+    random_seed: int
+
+    def tests(self) -> Iterator[Finding]:
+        g = self.function.gradient(self.x)
+        generator = torch.Generator().manual_seed(self.random_seed)
+        signs = random_signs(self.x, generator)
+        few_digits = 16 * self.ladder.epsilon * self.span
+        last_digits = self.ladder.epsilon * self.function.size(self.x)
+        noise = noise_of(self.function, self.x, next(signs), few_digits, last_digits)
+        beside = [self._beside(direction, generator) for direction in islice(signs, BESIDE)]
+        along = _unit(g)
+        directions = {f"random {n}": d for n, d in enumerate(islice(signs, RANDOM), 1)}
+        directions["gradient"] = along
+        directions |= _strongest_pixels(g)
+        for name, direction in directions.items():
+            yield self._test(name, direction, g, noise, beside)
+        expected = _along(g, along)
+        slope = reach(
+            self.function,
+            self.x,
+            along,
+            expected,
+            span=self.span,
+            noise=noise,
+            ladder=self.ladder,
+        )
+        yield self._result("trend", expected, slope, ok=True)
+
+    def _test(
+        self, name: str, direction: Tensor, g: Tensor, noise: float, beside: Sequence[Tensor]
+    ) -> Finding:
+        """At the image; where that fails, beside it, for a kink has no slope to agree with.
+
+        The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
+        with several kinks at once even outside. But a backward pass that is right is right almost
+        everywhere: so it is tried a little off the kink, with the gradient of that place.
+        """
+        expected = _along(g, direction)
+        slope = self._compare(self.x, direction, g, noise)
+        if not slope.agrees and g.isfinite().all():
+            for x in beside:
+                there = self.function.gradient(x)
+                found = self._compare(x, direction, there, noise)
+                if found.agrees:
+                    return self._result(name, _along(there, direction), found, True, kink=True)
+        return self._result(name, expected, slope, slope.agrees)
+
+    def _compare(self, x: Tensor, direction: Tensor, g: Tensor, noise: float) -> Slope:
+        # What ⟨g, d⟩ is for a random direction of this length.
+        size = float(g.norm() * direction.norm()) / g.numel() ** 0.5
+        return compare(
+            self.function,
+            x,
+            direction,
+            _along(g, direction),
+            size=size,
+            span=self.span,
+            noise=noise,
+            ladder=self.ladder,
+        )
+
+    def _beside(self, direction: Tensor, generator: torch.Generator) -> Tensor:
+        """A point so far off that the steps do not lead back to the kink."""
+        lengths = torch.rand(self.x.shape, generator=generator).to(self.x)
+        return self.x + self.ladder.beside * self.span * direction * (1 + lengths) / 2
+
+    def _result(
+        self, name: str, expected: float, slope: Slope, ok: bool, kink: bool = False
+    ) -> Finding:
+        return Finding(name, self.seed, expected, slope.measured, slope.error, slope.step, ok, kink)
+
+
+def _run(model: Model, x: Tensor) -> Tensor:
+    # What draws random numbers draws the same ones every time: it is one function then.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return model(x)
+
+
+def _least_precise(y: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The coarsest of the number types between the input and `y`: models may cast on their way."""
+    passed = {form.dtype for node in nodes_of(y) for form in node._input_metadata}
+    floating = {each for each in passed if each.is_floating_point}
+    return max(floating | {dtype}, key=lambda each: torch.finfo(each).eps)
+
+
+def _inner(v: Tensor, y: Tensor) -> Tensor:
+    """⟨v, y⟩ in float64."""
+    return _product(v, y).sum()
+
+
+def _product(v: Tensor, y: Tensor) -> Tensor:
+    """v · y in float64; an output that is not seeded may be Inf without spoiling it."""
+    product: Tensor = v.double() * y.double()
+    return product.masked_fill(v == 0, 0)
+
+
+def _along(g: Tensor, direction: Tensor) -> float:
+    return float(_inner(direction, g))
+
+
+def _unit(g: Tensor) -> Tensor:
+    """`g`, scaled so that its largest entry is 1 in size; zeros stay zeros."""
+    return g / (float(g.abs().max()) or 1.0)
+
+
+def _strongest_pixels(g: Tensor) -> dict[str, Tensor]:
+    """The directions that move one pixel alone, each channel as its gradient points."""
+    strength = g.abs().sum((0, 1))
+    width = strength.shape[1]
+    found = {}
+    for place in strength.flatten().argsort(descending=True, stable=True)[:PIXELS].tolist():
+        y, x = divmod(place, width)
+        direction = torch.zeros_like(g)
+        direction[..., y, x] = g[..., y, x].sign()
+        found[f"pixel {x},{y}"] = direction
+    return found

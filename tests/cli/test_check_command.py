@@ -1,0 +1,266 @@
+"""`gradviz check` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from typer.testing import Result
+
+Gradviz = Callable[..., Result]
+
+HALVED = """
+import torch
+from torch import nn
+
+
+class Half(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * (x > 0) / 2
+
+
+class Halved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x):
+        return Half.apply(self.convolution(x))
+"""
+
+
+class Net(nn.Module):
+    """[N, 3, H, W] -> [N, 2, H - 2, W - 2]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.convolution(x).relu()
+        return y
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+@pytest.fixture
+def photo() -> Path:
+    """An image in the folder where the test runs."""
+    np.save("x.npy", np.random.default_rng(0).random((3, 8, 8), np.float32))
+    return Path("x.npy")
+
+
+def halved(path: str = "wrong.py") -> str:
+    """The file of an architecture whose backward pass is wrong; its weights are in net.pt."""
+    Path(path).write_text(HALVED)
+    torch.save(net().state_dict(), "net.pt")
+    return f"{path}:Halved"
+
+
+def document(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.stdout, parse_constant=pytest.fail)
+    return found
+
+
+def test_the_document(gradviz: Gradviz, photo: Path) -> None:
+    torch.save(net(), "net.pt")
+    result = gradviz(
+        "check", "net.pt", photo, "--trust", "--json", "--seed", "ones", "--seed", "pixel:1,2"
+    )
+    found = document(result)
+    assert result.exit_code == 0, result.stderr
+    assert (found["schema"], found["kind"], found["ok"]) == (1, "check", True)
+    assert found["precision"] == "float64"
+    assert [test["seed"] for test in found["tests"]] == ["ones"] * 8 + ["pixel:1,2"] * 8
+    names = [test["name"] for test in found["tests"]][:4]
+    assert names == ["random 1", "random 2", "random 3", "gradient"]
+    for test in found["tests"]:
+        assert list(test) == [
+            "name", "seed", "expected", "measured", "error", "step", "ok", "kink",
+        ]  # fmt: skip
+        assert test["ok"] is True
+    weight = net().state_dict()["convolution.weight"]
+    x = torch.from_numpy(np.load(photo))
+    on = (net()(x[None])[0, :, 2, 1] > 0).float()
+    expected = torch.einsum("o,ocij->cij", on, weight).abs().sum(0).max()
+    pixel = found["tests"][12]
+    assert pixel["name"].startswith("pixel")
+    assert pixel["expected"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_table(gradviz: Gradviz, photo: Path) -> None:
+    torch.save(net(), "net.pt")
+    result = gradviz("check", "net.pt", photo, "--trust")
+    rows = [re.split(r" {2,}", line) for line in result.stdout.splitlines()]
+    assert rows[0] == ["seed", "test", "expected", "measured", "error", "step", "verdict"]
+    assert len(rows) == 9 and {len(row) for row in rows} == {7}
+    assert {row[-1] for row in rows[1:-1]} <= {"ok", "ok, beside a kink"}
+    assert rows[-1][-1].startswith("linear over ") and rows[-1][-1].endswith("input's span")
+    assert result.stderr == ""
+
+
+def test_a_wrong_backward_pass(gradviz: Gradviz, photo: Path) -> None:
+    result = gradviz("check", "net.pt", photo, "--arch", halved())
+    lines = result.stderr.splitlines()
+    failed = [line for line in result.stdout.splitlines() if line.endswith("FAILED")]
+    assert result.exit_code == 6
+    assert len(lines) == len(failed) == 7
+    for line, row in zip(lines, failed, strict=True):
+        seed, name, expected, measured, *_ = re.split(r" {2,}", row)
+        assert line.startswith(
+            f"error: {seed}, {name}: the gradient predicts a slope of {expected}"
+        )
+        assert f"the model has {measured}" in line
+
+
+def test_quiet_and_json_fail_too(gradviz: Gradviz, photo: Path) -> None:
+    arch = halved()
+    quiet = gradviz("check", "net.pt", photo, "--arch", arch, "-q")
+    assert quiet.exit_code == 6 and quiet.stdout == "" and quiet.stderr
+    found = document(said := gradviz("check", "net.pt", photo, "--arch", arch, "--json"))
+    assert said.exit_code == 6 and found["ok"] is False
+    assert [test["ok"] for test in found["tests"]] == [False] * 7 + [True]
+    gradient = found["tests"][3]
+    assert gradient["measured"] == pytest.approx(2 * gradient["expected"])
+
+
+ARGUMENTS = ("in_channels=3", "out_channels=2", "kernel_size=1", "bias=false")
+CONVOLUTION = ["--arch", "torch.nn:Conv2d"]
+CONVOLUTION += [word for argument in ARGUMENTS for word in ("--arch-arg", argument)]
+
+
+def saved(kind: str) -> list[str]:
+    """What names `net` in a format, on the command line."""
+    x = torch.rand(1, 3, 8, 8)
+    module = net()
+    scripted: Any = torch.jit.script(module)
+    traced: Any = torch.jit.trace(module, x)  # type: ignore[no-untyped-call]
+    match kind:
+        case "checkpoint":
+            torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, "net.pt")
+            return ["net.pt", *CONVOLUTION]
+        case "safetensors":
+            save_file({"weight": torch.ones(2, 3, 1, 1)}, "net.safetensors")
+            return ["net.safetensors", *CONVOLUTION]
+        case "pickled":
+            torch.save(module, "net.pt")
+            return ["net.pt", "--trust"]
+        case "scripted":
+            scripted.save("net.ts")
+        case "traced":
+            traced.save("net.ts")
+        case "frozen":
+            torch.jit.freeze(scripted).save("net.ts")
+        case "frozen trace":
+            torch.jit.freeze(traced).save("net.ts")
+        case "exported":
+            torch.export.save(torch.export.export(module, (x,)), "net.pt2")
+            return ["net.pt2", "--trust"]
+    return ["net.ts"]
+
+
+KINDS = {
+    "checkpoint": "float64",
+    "safetensors": "float64",
+    "pickled": "float64",
+    "scripted": "float64",
+    "traced": "float64",
+    "frozen": "float32",
+    "frozen trace": "float32",
+    "exported": "float64",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format(gradviz: Gradviz, photo: Path, kind: str) -> None:
+    result = gradviz("check", *saved(kind), photo, "--json", "--seed", "channel:1")
+    found = document(result)
+    assert result.exit_code == 0 and found["ok"] is True, found
+    assert found["precision"] == KINDS[kind]
+    told = "computed in float32: longer steps are taken, and an error of 3.7% passes"
+    assert (told in result.stderr) == (KINDS[kind] == "float32")
+
+
+def test_the_precision_asked_for(gradviz: Gradviz, photo: Path) -> None:
+    command = ("check", *saved("scripted"), photo, "--json")
+    assert document(gradviz(*command, "--precision", "float32"))["precision"] == "float32"
+    assert document(gradviz(*command, "--precision", "float64"))["precision"] == "float64"
+    refused = gradviz("check", *saved("frozen"), photo, "--precision", "float64")
+    assert refused.exit_code == 2 and "float32 constants" in refused.stderr
+
+
+def test_the_random_seed(gradviz: Gradviz, photo: Path) -> None:
+    command = ("check", *saved("scripted"), photo)
+    first, again, other = (
+        gradviz(*command, "--random-seed", number).stdout for number in ("1", "1", "2")
+    )
+    assert first == again != other
+
+
+def test_what_is_refused(gradviz: Gradviz, photo: Path) -> None:
+    model = saved("scripted")
+    np.save("y.npy", np.zeros((3, 8, 8), np.float32))
+    for arguments, code, said in (
+        ((photo, "--seed", "pixel:9,0"), 2, "0 to 5"),
+        ((photo, "--seed", "pixls"), 2, "no seed is called"),
+        (("none.png",), 2, "no such file"),
+        (("*.npy",), 2, "2 images; name one"),
+        ((photo, "--precision", "float8"), 2, "expected one of"),
+        ((photo, "--channels", "gray", "--resize", "2"), 3, "cannot run"),
+    ):
+        result = gradviz("check", *model, *arguments)
+        assert result.exit_code == code, result.stderr
+        assert said in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+SAMPLES = [
+    *(("depth.ts", f"room_0{n}.png", "24") for n in range(1, 7)),
+    *(("depth.ts", name, "24") for name in ("room_cutout.png", "room_phone.jpg")),
+    *(("depth.ts", name, "24") for name in ("room_gray16.png", "room_wide.png")),
+    *(("shapes.yaml", f"shapes_0{n}.png", "32") for n in range(1, 5)),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "size"), SAMPLES)
+def test_the_samples(
+    gradviz: Gradviz, models: Path, images: Path, model: str, name: str, size: str
+) -> None:
+    seeds = {"depth.ts": ("ones", "pixel:9,11"), "shapes.yaml": ("ones", "top", "class:circle")}
+    given = [word for seed in seeds[model] for word in ("--seed", seed)]
+    result = gradviz("check", models / model, images / name, *given, "--resize", size, "--json")
+    found = document(result)
+    assert result.exit_code == 0 and found["ok"] is True, result.stderr
+    assert len(found["tests"]) == 8 * len(seeds[model])
+    for test in found["tests"]:
+        assert test["name"] == "trend" or test["error"] < 1e-4
+
+
+@pytest.mark.parametrize(("model", "name", "size"), [SAMPLES[0], SAMPLES[4], SAMPLES[-1]])
+def test_the_samples_in_floats(
+    gradviz: Gradviz, models: Path, images: Path, model: str, name: str, size: str
+) -> None:
+    """As a frozen TorchScript has to be: hundreds of ReLUs change within the steps."""
+    for random_seed in range(3):
+        result = gradviz(
+            "check", models / model, images / name, "--seed", "ones", "--resize", size,
+            "--precision", "float32", "--random-seed", str(random_seed),
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
