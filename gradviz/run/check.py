@@ -261,6 +261,7 @@ def _strongest_pixels(g: Tensor) -> dict[str, Tensor]:
     for place in strength.flatten().argsort(descending=True, stable=True)[:PIXELS].tolist():
         y, x = divmod(place, width)
         direction = torch.zeros_like(g)
-        direction[..., y, x] = g[..., y, x].sign()
+        # torch calls the sign of NaN 0, and a direction that moves nothing would pass.
+        direction[..., y, x] = g[..., y, x].sign() + 0 * g[..., y, x]
         found[f"pixel {x},{y}"] = direction
     return found
