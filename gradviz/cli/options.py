@@ -42,6 +42,15 @@ _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 
 
+# Options of more than one command.
+Out = Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")]
+ColormapName = Annotated[
+    str | None,
+    _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
+]
+Overwrite = Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")]
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model, and how it is loaded."""
@@ -300,28 +309,19 @@ class InspectOptions:
 class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 
-    out: Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")] = Path(
-        "gradviz-out"
-    )
+    out: Out = Path("gradviz-out")
     log: Annotated[
         bool, _output("--log", help="Draw the effective field in logarithmic colours.")
     ] = False
-    colormap: Annotated[
-        str | None,
-        _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
-    ] = None
-    overwrite: Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")] = (
-        False
-    )
+    colormap: ColormapName = None
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True)
 class OutputOptions:
     """What is written, and where."""
 
-    out: Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")] = Path(
-        "gradviz-out"
-    )
+    out: Out = Path("gradviz-out")
     view: Annotated[
         list[ViewName] | None,
         _output("--view", help="A picture (repeatable). [default: heatmap, overlay]"),
@@ -329,10 +329,7 @@ class OutputOptions:
     array: Annotated[
         Literal["npy", "none"], _output("--array", help="Keep the numbers. [default: npy]")
     ] = "npy"
-    colormap: Annotated[
-        str | None,
-        _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
-    ] = None
+    colormap: ColormapName = None
     clip: Annotated[
         float,
         _output("--clip", metavar="PERCENT", help="What gets the strongest colour. [default: 99]"),
@@ -349,9 +346,7 @@ class OutputOptions:
         Literal["input", "image"],
         _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
     ] = "input"
-    overwrite: Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")] = (
-        False
-    )
+    overwrite: Overwrite = False
     resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
 
 
