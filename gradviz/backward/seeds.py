@@ -295,6 +295,7 @@ def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
 
 def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     # Compared without axes of length one in front, so that a saved [1, C, H, W] fits one image.
+    import numpy as np
     import torch
 
     given, wanted = values.shape, tuple(planes.shape)
@@ -302,7 +303,10 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
         wanted = wanted[:1]
     if _trimmed(given) != _trimmed(wanted):
         raise SeedError(f"the file's shape is {list(given)}, one image's output {list(wanted)}")
-    return torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
+    v = torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
+    if np.isfinite(values).all() and not v.isfinite().all():
+        raise SeedError(f"the file holds numbers that are too large for {planes.dtype}")
+    return v
 
 
 def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from gradviz.backward.baselines import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
-from gradviz.run.settings import Settings
+from gradviz.run.settings import SAMPLING, Settings
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,10 @@ def plan_of(settings: Settings) -> Plan:
     Raises:
         UsageError: the baseline cannot be read.
     """
-    points = POINTS[METHODS[settings.method].points]
-    given = replace(Sampling(points.samples), **_given(settings))
-    return Plan(METHODS[settings.method], settings.layer, given, settings.batch_size)
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """Those of the sampling's fields that the user chose."""
-    chosen = {name: getattr(settings, name) for name in ("samples", "noise", "random_seed")}
+    method = METHODS[settings.method]
+    chosen = {name: getattr(settings, name) for name in SAMPLING}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if settings.baseline is not None:
-        chosen["baseline"] = parse_baseline(settings.baseline)
-    return {name: value for name, value in chosen.items() if value is not None}
+        given["baseline"] = parse_baseline(settings.baseline)
+    sampling = replace(Sampling(POINTS[method.points].samples), **given)
+    return Plan(method, settings.layer, sampling, settings.batch_size)

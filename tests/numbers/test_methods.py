@@ -254,6 +254,79 @@ def test_an_image_like_its_baseline_has_no_share() -> None:
     assert not found.array.any() and found.samples == 64
 
 
+def test_a_baseline_where_the_model_has_no_value_is_told() -> None:
+    class Log(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.log().sum((2, 3))
+
+    found = attribute(Log(), torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
+    assert found.samples == 64  # no search for what cannot be met
+    assert any("NaN or Inf at the baseline" in warning for warning in found.warnings)
+
+
+def test_a_gap_of_rounding_is_not_warned_of() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for gray in (0.1, 0.3, 0.7):
+        image = torch.full((3, 9, 9), gray)
+        (found,) = package.saliency(
+            net, image, "class:1", method="integrated-gradients", baseline="mean"
+        )
+        assert not any("--samples" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("method", ["smoothgrad", "vargrad"])
+def test_an_image_of_one_value_has_no_noise(method: str, deep: Any, image: Tensor) -> None:
+    found = attribute(deep, torch.full((3, 12, 12), 0.3), method, samples=3)
+    assert any("has one value everywhere" in warning for warning in found.warnings)
+    assert not attribute(deep, image, method, samples=3).warnings
+
+
+BLANK = {
+    "gradient": "does not react to small changes",
+    "input-x-gradient": "only where its values are 0",
+    "vargrad": "the same at all noisy copies",
+    "integrated-gradients": "equals the baseline",
+    "guided": "no positive gradient",
+    "gradcam": "add up to more than 0",
+}
+
+
+@pytest.mark.parametrize("method", BLANK)
+def test_a_blank_map_has_its_methods_own_reason(method: str) -> None:
+    net = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)).double()
+    weights = list(net.parameters())
+    with torch.no_grad():
+        weights[0].fill_(1)
+        weights[2].fill_(0 if method == "gradient" else -1)
+    image = torch.ones(1, 4, 4) if method not in BLANK else torch.rand(1, 4, 4) + 1
+    if method in ("input-x-gradient", "integrated-gradients"):
+        image = image * 0
+    found = attribute(net, image, method, "ones")
+    assert any(BLANK[method] in warning for warning in found.warnings), found.warnings
+
+
+def test_what_does_not_fit_the_models_numbers_is_refused(
+    tmp_path: Path, image: Tensor, deep: Any
+) -> None:
+    np.save(tmp_path / "b.npy", np.full((3, 12, 12), 1e300))
+    np.save(tmp_path / "t.npy", np.full(4, 1e300))
+    net = Deep().eval()
+    for seed, options, message in (
+        (
+            "class:1",
+            {"method": "integrated-gradients", "baseline": f"{tmp_path}/b.npy"},
+            "too large",
+        ),
+        ("class:1", {"method": "smoothgrad", "noise": 1e300}, "--noise 1e\\+300: too large"),
+        ("class:1", {"method": "smoothgrad", "random_seed": 2**63}, "--random-seed 9.*give 0 to"),
+        (f"loss:mse={tmp_path}/t.npy", {}, "too large"),
+        (f"tensor:{tmp_path}/t.npy", {}, "too large"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            package.saliency(net, image.float(), seed, **options)
+
+
 def test_the_completeness_gap_is_warned_of(deep: Any, image: Tensor) -> None:
     class Step(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -312,6 +385,28 @@ def test_baselines(image: Tensor) -> None:
     place = torch.arange(41.0).double() - 20
     assert float((blurred.sum(0) * place**2).sum()) == pytest.approx(4.1**2, rel=0.03)
     assert torch.equal(blurred, blurred.T) and float(blurred.sum()) == pytest.approx(1)
+
+
+def test_the_blurred_baseline_is_a_convolution_of_the_image_with_its_border_repeated() -> None:
+    x = torch.rand(2, 13, 31, dtype=torch.float64)
+    place = torch.arange(-4.0, 5, dtype=torch.float64)  # 3 σ = 3.9
+    weights = torch.exp(-(place**2) / (2 * 1.3**2))
+    weights = torch.outer(weights, weights) / weights.sum() ** 2
+    padded = F.pad(x[:, None], [4] * 4, mode="replicate")
+    torch.testing.assert_close(Baseline("blur").at(x), F.conv2d(padded, weights[None, None])[:, 0])
+
+
+def test_a_baseline_is_computed_once(deep: Any, image: Tensor, monkeypatch: Any) -> None:
+    calls = []
+    at = Baseline.at
+
+    def counted(self: Baseline, x: Tensor) -> Tensor:
+        calls.append(self)
+        return at(self, x)
+
+    monkeypatch.setattr(Baseline, "at", counted)
+    attribute(deep, image, "integrated-gradients", baseline="blur")
+    assert len(calls) == 1
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
