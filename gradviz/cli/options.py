@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from gradviz.backward.methods import METHODS
 from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.run.metrics import METRICS
 
 
 def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
@@ -29,15 +30,18 @@ def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
 
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
+    MetricName: TypeAlias = str
     ViewName: TypeAlias = str
 else:  # Typer offers and checks the names; a type checker cannot compute them.
     MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+    MetricName = StrEnum("MetricName", {name: name for name in METRICS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
 
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
 _backward = partial(_option, "Backward pass")
 _field = partial(_option, "Fields")
+_comparison = partial(_option, "Comparison")
 _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 
@@ -303,6 +307,29 @@ class InspectOptions:
         _input("--input-size", metavar="WxH", help="Of random input. [default: one that works]"),
     ] = None
     random_seed: Annotated[int, _input("--random-seed", help="[default: 0]")] = 0
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How two runs are compared, and where the differences are drawn."""
+
+    metric: Annotated[
+        MetricName | None,
+        _comparison(
+            "--metric", help="What judges, see below. [default: relative; iou for receptive fields]"
+        ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        _comparison(
+            "--tolerance", metavar="N", help="The farthest value that passes. [default: see below]"
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        _output("-o", "--out", help="Folder for pictures of the differences, and compare.json."),
+    ] = None
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True)
