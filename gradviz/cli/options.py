@@ -373,6 +373,25 @@ class OutputOptions:
         Literal["input", "image"],
         _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
     ] = "input"
+    inside: Annotated[
+        Path | None,
+        _output(
+            "--inside",
+            metavar="MASK",
+            help="Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
+            "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
+            "images' names.",
+        ),
+    ] = None
+    expect: Annotated[
+        list[str] | None,
+        _output(
+            "--expect",
+            metavar="'QUANTITY OP N'",
+            help="Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
+            "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        ),
+    ] = None
     overwrite: Overwrite = False
     resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
 

@@ -88,8 +88,8 @@ def _cosine(a: Array, b: Array) -> float:
 
 def _iou(a: Array, b: Array) -> float:
     a, b = strongest(a), strongest(b)
-    either = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / either if either else 1.0
+    both, either = (int(np.count_nonzero(each)) for each in (a & b, a | b))
+    return both / either if either else 1.0
 
 
 def _doubles(a: Array) -> NDArray[np.float64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from gradviz.backward.seeds import Seed
 from gradviz.errors import ImageError
@@ -59,8 +60,12 @@ def run(
     store: Store,
     command: Sequence[str] = (),
     resume: bool = False,
+    masks: Mapping[str, Path] | None = None,
 ) -> Iterator[Line]:
     """Explain every image, keep what comes out, and yield each line of results.jsonl.
+
+    Args:
+        masks: those of `find_masks`; None measures nothing inside.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -72,6 +77,7 @@ def run(
         load_palette(settings.colormap),
         seed_folders([seed.spec for seed in seeds]),
         {source.name: source for source in sources},
+        masks or {},
     )
     batches = cut(sources, settings.batch_size)
     plan = plan_of(settings)
@@ -84,7 +90,10 @@ def run(
         settings,
         [*arrays, *(f"{view}.png" for view in settings.views)],
         command,
-        [file for file in (*(seed.file for seed in seeds), plan.file) if file is not None],
+        [
+            *(file for file in (*(seed.file for seed in seeds), plan.file) if file is not None),
+            *(masks or {}).values(),
+        ],
     )
     if resume:
         whole = store.resume(record, volatile=VOLATILE)

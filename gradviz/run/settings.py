@@ -34,6 +34,8 @@ class Settings:
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"
     """Whose pixels pictures are drawn in: the input tensor's or the image file's."""
+    inside: str | None = None
+    """The mask, or the folder of masks, whose share of the map's energy is measured."""
     batch_size: int = 8
     """Images, or samples of one image, per pass."""
     layer: str | None = None

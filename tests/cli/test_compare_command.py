@@ -206,7 +206,8 @@ def test_receptive_fields(gradviz: Gradviz, photos: Path) -> None:
         assert (
             gradviz("receptive-field", model, "photos", "-o", out, "--pixel", "0,0").exit_code == 0
         )
-    assert gradviz("compare", "f3", "f3").exit_code == 0
+    same = gradviz("compare", "f3", "f3", "--json")
+    assert (same.exit_code, json.loads(same.stdout)["ok"]) == (0, True)
     result = gradviz("compare", "f3", "f5", "--json", "-o", "out", "--tolerance", "0.1")
     assert result.exit_code == 6
     items = {item["image"]: item for item in json.loads(result.stdout)["items"]}

@@ -58,7 +58,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Shell]:
             check=False,
         )
 
-    (baseline,) = re.findall(r"^\$ (gradviz saliency .*)$", SECTION, re.MULTILINE)
+    (baseline,) = re.findall(r"^\$ (gradviz saliency .* -o baseline .*)$", SECTION, re.MULTILINE)
     done = shell(baseline)
     assert done.returncode == 0, done.stderr
     return folder, shell
