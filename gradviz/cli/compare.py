@@ -51,7 +51,7 @@ def compare_runs(
         elif not message_options.quiet:
             say.results(_table(found))
         if found.failed:
-            say.error(_failure(found))
+            say.error(_failure(found, options.out))
             raise typer.Exit(NOT_HELD)
 
 
@@ -87,11 +87,13 @@ def _verdict(item: Item, found: Comparison) -> str:
     return "ok" if item.ok(found.metric, found.tolerance) else "DIFFERS"
 
 
-def _failure(found: Comparison) -> str:
+def _failure(found: Comparison, out: Path | None) -> str:
     worst = found.failed[0]
+    a, b = (run.store.out for run in found.runs)
     return (
         f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}: "
-        f"{_why(worst, found)}; draw the differences with -o, or allow for them with --tolerance"
+        f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "
+        f"it is meant, keep {b} in place of {a}"
     )
 
 
@@ -102,4 +104,4 @@ def _why(item: Item, found: Comparison) -> str:
     assert worst is not None  # an item differs in a problem or in a value
     name, value = worst
     bound = "below" if found.metric.larger_is_nearer else "above"
-    return f"{found.metric.name} of {name} is {value:.3g}, {bound} {found.tolerance:g}"
+    return f"{found.metric.name} of {name} is {value:.3g}, {bound} --tolerance {found.tolerance:g}"

@@ -73,17 +73,15 @@ def _max(a: Array, b: Array) -> float:
 def _relative(a: Array, b: Array) -> float:
     a, b = _doubles(a), _doubles(b)
     size = max(largest(a), largest(b))
-    # Divided first: the difference of two large numbers may be none.
-    return largest(a / size - b / size) if size else 0.0
+    return largest(a - b) / size if size else 0.0
 
 
 def _cosine(a: Array, b: Array) -> float:
     a, b = _doubles(a), _doubles(b)
-    sizes = largest(a), largest(b)
-    if not all(sizes):
-        return float(not any(sizes))
-    a, b = a / sizes[0], b / sizes[1]  # or squares of small numbers are none
-    return float(min(1.0, (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())))
+    if not (a.any() and b.any()):
+        return float(not (a.any() or b.any()))
+    # Not Python's min, which would make 1 of NaN.
+    return float(np.minimum(1, (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())))
 
 
 def _iou(a: Array, b: Array) -> float:

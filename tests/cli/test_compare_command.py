@@ -87,8 +87,8 @@ def test_a_model_that_changed_fails(gradviz: Gradviz, photos: Path) -> None:
     assert warning.startswith("warning: the runs were made differently: model.sha256 was ")
     assert "settings.seeds was ['ones', 'pixel:1,2'], is ['ones']" in warning
     assert error == (
-        "error: 4 of 4 differ; the worst is p.png (pixel:1,2): only in A; draw the differences "
-        "with -o, or allow for them with --tolerance"
+        "error: 4 of 4 differ; the worst is p.png (pixel:1,2): only in A; draw where with -o, and "
+        "if it is meant, keep b in place of a"
     )
     rows = [line.split() for line in result.stdout.splitlines()[1:]]
     assert rows[0][:4] == ["DIFFERS", "p.png", "pixel:1,2", "-"]
@@ -100,9 +100,15 @@ def test_the_value_that_fails_is_said(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     explain(gradviz, 2.5, "b")
     for options, said in (
-        ((), "relative of gradient is 0.2, above 0.001"),
-        (("--metric", "max", "--tolerance", "0.4"), "max of gradient is 0.5, above 0.4"),
-        (("--metric", "cosine", "--tolerance", "2"), "cosine of gradient is 1, below 2"),
+        ((), "relative of gradient is 0.2, above --tolerance 0.001"),
+        (
+            ("--metric", "max", "--tolerance", "0.4"),
+            "max of gradient is 0.5, above --tolerance 0.4",
+        ),
+        (
+            ("--metric", "cosine", "--tolerance", "2"),
+            "cosine of gradient is 1, below --tolerance 2",
+        ),
     ):
         result = gradviz("compare", "a", "b", "-q", *options)
         assert (result.exit_code, result.stdout) == (6, "")
@@ -159,6 +165,7 @@ def test_pictures(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2.5, "b")
     result = gradviz("compare", "a", "b", "-o", "out")
     assert result.exit_code == 6
+    assert "; see out, and if it is meant, keep b in place of a" in result.stderr
     document = json.loads(Path("out/compare.json").read_text())
     for item in document["items"]:
         assert item["files"] == {"gradient": f"{item['image']}/ones/gradient.png"}

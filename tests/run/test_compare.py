@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.run.compare import Comparison, Item, compare
 from gradviz.run.compare_record import record
-from gradviz.run.store import Store
+from gradviz.run.store import Store, strict_json
 
 Key = tuple[str, str | None]
 
 G = np.array([[[4, -2], [0, 1]], [[0, 0], [2, 8]]], np.float32)
 """A gradient [2, 2, 2] whose largest value is 8."""
+PALETTE = load_palette()
 STATS = {"min": -2, "max": 8, "abs_mean": 2, "l2": 9, "nonfinite": 0, "zero_fraction": 0.25}
 
 
@@ -430,7 +436,7 @@ def test_pictures_of_a_seed_have_one_scale(tmp_path: Path) -> None:
     a = saliency(tmp_path / "a", dict.fromkeys(results, G))
     b = saliency(tmp_path / "b", dict(zip(results, (G + 1, G - 4, G + 0.5), strict=True)))
     store = Store(tmp_path / "out")
-    document = record(compare(a, b), store, load_palette(), ["gradviz"])
+    document = record(compare(a, b), store, PALETTE, ["gradviz"])
     scales = {(each["image"], each["seed"]): each["scales"] for each in document["items"]}
     assert scales == {
         ("x.png", "ones"): {"gradient": 4},
@@ -441,4 +447,44 @@ def test_pictures_of_a_seed_have_one_scale(tmp_path: Path) -> None:
         assert (store.out / each["files"]["gradient"]).is_file()
     assert json.loads((store.out / "compare.json").read_text()) == json.loads(json.dumps(document))
     with pytest.raises(UsageError, match="is one of the runs"):
-        record(compare(a, b), Store(a), load_palette(), ["gradviz"])
+        record(compare(a, b), Store(a), PALETTE, ["gradviz"])
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+
+
+def spoilt(value: Any, data: st.DataObject) -> Any:
+    """A JSON value in which something, at any depth, is another."""
+    if isinstance(value, (dict, list)) and value and data.draw(st.integers(0, 3)):
+        keys = [*value] if isinstance(value, dict) else range(len(value))
+        key: Any = data.draw(st.sampled_from(keys))
+        changed: Any = value.copy()
+        if data.draw(st.booleans()):
+            changed[key] = spoilt(value[key], data)
+        else:
+            del changed[key]
+        return changed
+    return data.draw(junk)
+
+
+@pytest.mark.parametrize("name", ["run.json", "results.jsonl", "field.json"])
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_no_record_is_a_bug(name: str, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        a = saliency(Path(folder, "a"), {("x.png", "ones"): G})
+        if name == "field.json" or data.draw(st.booleans()):
+            a = receptive_field(Path(folder, "f"), MASK, G[0])
+        b = Path(folder, "b")
+        shutil.copytree(a, b)
+        content = spoilt(json.loads((b / name).read_text()), data)
+        (b / name).write_text(json.dumps(content) + "\n")
+        with suppress(UsageError):
+            for pair in ((a, b), (b, a)):
+                found = compare(*pair, tolerance=0.1)
+                out = Store(Path(folder, "out"))
+                strict_json(record(found, out, PALETTE, []))

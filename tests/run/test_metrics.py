@@ -36,7 +36,7 @@ def of(metric: str, a: object, b: object) -> float:
         ("cosine", [3.0, 4.0], [6.0, 8.0], 1),
         ("cosine", [3.0, 4.0], [-3.0, -4.0], -1),
         ("cosine", [1.5, 0.0], [1.5, 1.5], math.sqrt(0.5)),
-        ("cosine", [1e-30, 0.0], [1e-30, 1e-30], math.sqrt(0.5)),  # squares are no float32
+        ("cosine", [1e-40, 0.0], [1e-40, 1e-40], math.sqrt(0.5)),  # squares are no float32
         ("cosine", [0.0, 0.0], [0.0, 0.0], 1),
         ("cosine", [0.0, 0.0], [0.0, 2.0], 0),
         ("iou", [[True, True, False, False]], [[False, True, True, True]], 1 / 4),
