@@ -395,10 +395,6 @@ DAMAGE: dict[str, tuple[str, bytes]] = {
         b'{"image": "x", "seed": "", "status": "ok", "files": {}, "score": "much", "stats": '
         b'{"min": 0, "max": 0, "abs_mean": 0, "l2": 0, "nonfinite": 0}}\n',
     ),
-    "leads outside": (
-        "results.jsonl",
-        b'{"image": "x", "seed": "", "status": "ok", "files": {"g": "../../secret.npy"}}\n',
-    ),
     "no array": ("x.png/ones/gradient.npy", b"not an array"),
     "cut short": ("x.png/ones/gradient.npy", b"\x93NUMPY\x01\x00v\x00"),
     "an archive": ("x.png/ones/gradient.npy", b"PK\x03\x04"),
@@ -413,6 +409,17 @@ def test_damage_is_an_error_of_the_folder(tmp_path: Path, name: str) -> None:
     (b / file).write_bytes(content)
     with pytest.raises(UsageError, match=f"^{re.escape(str(b))}.*; "):
         compare(a, b)
+
+
+def test_a_record_leads_nowhere_else(tmp_path: Path) -> None:
+    np.save(tmp_path / "secret.npy", G)
+    a = saliency(tmp_path / "a", {("x.png", "ones"): G})
+    results = a / "results.jsonl"
+    line = results.read_text()
+    for place in ("../secret.npy", str(tmp_path / "secret.npy")):
+        results.write_text(line.replace("x.png/ones/gradient.npy", place))
+        with pytest.raises(UsageError, match=r"secret\.npy is outside the folder"):
+            compare(a, a)
 
 
 def test_an_array_that_is_gone_or_of_words_or_lies_about_its_size(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def test_pixels_as_strong_as_the_last_count_too() -> None:
     assert METRICS["iou"].function(a, b) == pytest.approx(2 / 3)
 
 
+def test_zeros_are_never_among_the_strongest() -> None:
+    # 100 pixels make five strongest, where only one is not zero.
+    a, b = np.zeros((2, 10, 10), np.float32)
+    a[0, 0] = b[0, 1] = 1
+    assert METRICS["iou"].function(a, b) == 0
+
+
 @given(pairs)
 def test_against_plain_loops(pair: tuple[list[float], list[float]]) -> None:
     a, b = pair
