@@ -171,8 +171,8 @@ class BackwardOptions:
             "--samples",
             metavar="N",
             min=1,
-            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients "
-            "[default: 64].",
+            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
+            "until complete to 0.1 %].",
         ),
     ] = None
     noise: Annotated[

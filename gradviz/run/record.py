@@ -140,6 +140,7 @@ def _measured(outcome: Saliency) -> Line:
     return {
         "layer": outcome.layer,
         "gated": outcome.gated,
+        "samples": outcome.samples,
         "completeness": outcome.completeness,
     }
 
