@@ -46,6 +46,8 @@ class Saliency:
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
     notes: tuple[str, ...] = ()
     """What the method itself warns of."""
+    tiles: int | None = None
+    """How many parts of the image it was put together from; None where it was computed at once."""
 
     @cached_property
     def colour_array(self) -> Floats:
@@ -55,7 +57,7 @@ class Saliency:
         """
         if self.array.ndim != 3:
             return self.array.reshape(-1, 1, 1)
-        of_input = self.array.shape == tuple(self.prepared.tensor.shape)
+        of_input = self.array.shape == self.prepared.shape
         return self.array[::-1] if self.prepared.bgr and of_input else self.array
 
     @cached_property
