@@ -118,6 +118,7 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
         scale=resolve.scale_from(output.scale),
         frame=output.frame,
         batch_size=backward.batch_size or Settings.batch_size,
+        tile=resolve.tile_from(backward.tile),
         layer=backward.layer,
         samples=backward.samples,
         noise=backward.noise,

@@ -127,6 +127,7 @@ def _measured(outcome: Saliency) -> Line:
         "layer": outcome.layer,
         "gated": outcome.gated,
         "completeness": outcome.completeness,
+        "tiles": outcome.tiles,
     }
 
 

@@ -14,6 +14,7 @@ from gradviz.model.model import Model
 from gradviz.run.describe import VOLATILE, describe
 from gradviz.run.explain import explain
 from gradviz.run.images import load
+from gradviz.run.local import Local, Room, in_memory
 from gradviz.run.plan import Plan, plan_of
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
@@ -38,8 +39,10 @@ def outcomes(
     preprocess: Preprocess,
     seeds: Sequence[Seed],
     plan: Plan,
+    room: Room = in_memory,
 ) -> Iterator[Outcome]:
     """The gradients of all images under all seeds, batch by batch, failures among them."""
+    local = Local(model, plan, room)
     for batch in batches:
         ready = []
         for source in batch:
@@ -47,7 +50,7 @@ def outcomes(
                 ready.append(load(source, preprocess))
             except ImageError as error:
                 yield from failures(source.name, seeds, error)
-        yield from explain(model, ready, seeds, plan)
+        yield from explain(model, ready, seeds, plan, local)
 
 
 def run(
