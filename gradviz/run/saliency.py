@@ -96,7 +96,7 @@ def run(
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, plan):
+    for outcome in outcomes(model, batches, preprocess, seeds, plan, store.room):
         line = recorder.line(outcome)
         store.append(line)
         yield line
