@@ -17,8 +17,7 @@ from torch import Tensor
 
 from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
-from gradviz.field.geometry import Axis, Geometry
-from gradviz.field.structural import Probe
+from gradviz.field.geometry import Axis, Make, growing, measure
 from gradviz.field.tiles import Box, Canvas, Side
 from gradviz.model.model import Model
 from gradviz.model.precise import in_doubles
@@ -45,16 +44,10 @@ class Canvases:
     The field is measured once, and parts are tried once for all sizes that differ by whole periods.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        measure: Callable[[], Geometry],
-        noise: Callable[[int, int], Tensor],
-    ) -> None:
-        """`noise` makes a random input [C, h, w] of a width and a height."""
+    def __init__(self, model: Model, make: Make) -> None:
+        """`make` gives a probe of the model on random input of a width and a height."""
         self._model = model
-        self._measure = measure
-        self._noise = noise
+        self._make = make
         self._axes: tuple[Axis, Axis] | NotLocal | None = None
         self._tried: dict[tuple[int, ...], Canvas | NotLocal] = {}
 
@@ -78,7 +71,10 @@ class Canvases:
         return canvas.at(size)
 
     def _measured(self) -> tuple[Axis, Axis]:
-        geometry = self._measure()
+        shape = next(growing(self._make, 0, None)).shape
+        if len(shape) not in (3, 4):
+            raise NotLocal(f"its output {list(shape)} is no map")
+        (geometry,) = measure(self._make, [None])
         if geometry.x is None or geometry.y is None:
             through = geometry.through or "the largest input that was tried"
             raise NotLocal(f"an output pixel depends on the whole image, through {through}")
@@ -92,14 +88,13 @@ class Canvases:
         )
         if width * height > MOST_PIXELS:
             raise NotLocal(f"an output pixel's field is too large: {axes[0].size}x{axes[1].size}")
-        x = self._noise(width, height)
-        probe = Probe(self._model, x)
+        probe = self._make(width, height)
         columns, rows = probe.size
         field = probe.structural(columns // 2, rows // 2)
         if field.lost_at:
             raise NotLocal(f"what an output pixel depends on is uncertain, by {field.lost_at[0]}")
         canvas = Canvas(Side(axes[0], width, columns), Side(axes[1], height, rows))
-        _try(_precise(self._model), x, canvas)
+        _try(_precise(self._model), probe.x.detach(), canvas)
         return canvas
 
 
@@ -113,25 +108,27 @@ def _caught(find: Callable[[], Found]) -> Found | NotLocal:
     except NotLocal as error:
         return error
     except GradvizError as error:
-        return NotLocal(f"it does not run on parts of the image: {error}")
+        return NotLocal(f"it cannot be tried on parts of an image: {error}")
 
 
 def _precise(model: Model) -> Model:
     """A copy in doubles, where equality is plain to see, if the format allows."""
+    if model.input_shape is not None:
+        return model  # torch does not copy exported programs without complaint
     with torch.no_grad():  # TorchScript copies by operations that autograd would record
         module = copy.deepcopy(model.module)
     return in_doubles(replace(model, module=module))
 
 
 def _try(model: Model, x: Tensor, canvas: Canvas) -> None:
-    """Compare output and gradient of parts with those of the whole.
+    """Compare output and gradient of parts of x [1, C, h, w] with those of the whole.
 
     Raises:
         NotLocal: they differ.
     """
     generator = torch.Generator().manual_seed(0)
     output, gradient = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
-    whole = x[None].to(model.device, model.dtype).requires_grad_()
+    whole = x.to(model.dtype).requires_grad_()
     y = model(whole)
     reacts = False
     for outputs in _samples(canvas, generator):

@@ -130,18 +130,6 @@ class Fields:
                 f"{error}; or name an input size that it takes: --input-size WxH"
             ) from None
 
-    def of_map(self) -> Geometry:
-        """The unclipped field of the output, which must be a map.
-
-        Raises:
-            UsageError: it is none.
-            ModelError: the model runs on no size that was tried.
-        """
-        for probe in growing(self.random_probe, 0, self._fixed()):
-            _ = probe.size
-            break
-        return self.geometry([None])[0]
-
     def layers(self) -> list[Layer]:
         """The layers of the model, in the order in which they run."""
         for probe in growing(self.random_probe, 0, self._fixed()):

@@ -154,7 +154,5 @@ class Local:
     def _canvas(self, image: Named) -> Canvas:
         if self._canvases is None:
             fields = Fields(self._model, image.prepared.preprocess, FieldSettings())
-            self._canvases = Canvases(
-                self._model, fields.of_map, lambda width, height: fields.noise(width, height).tensor
-            )
+            self._canvases = Canvases(self._model, fields.random_probe)
         return self._canvases.of(image.prepared.frame.input)

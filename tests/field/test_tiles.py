@@ -146,7 +146,7 @@ SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"
 def canvases_of(net: nn.Module) -> tuple[Model, Canvases]:
     model = gradviz.wrap(net, precision="float64")
     fields = Fields(model, Preprocess(), FieldSettings())
-    return model, Canvases(model, fields.of_map, lambda w, h: fields.noise(w, h).tensor)
+    return model, Canvases(model, fields.random_probe)
 
 
 def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:
@@ -318,7 +318,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "data": (Chosen, "uncertain|whole image"),
     "scores": (
         lambda: nn.Sequential(conv(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        "no pixels",
+        "no map",
     ),
     "silent": (Silent, "zero"),
     "random": (lambda: nn.Sequential(conv(3, 2, 3), Noisy()), "random"),
