@@ -198,6 +198,15 @@ class BackwardOptions:
         int | None,
         _backward("--batch-size", min=1, help="Images or samples per pass. [default: 8]"),
     ] = None
+    tile: Annotated[
+        str,
+        _backward(
+            "--tile",
+            metavar="N|auto|off",
+            help="Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
+            "it pays. [default: auto]",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
         frame=output.frame,
         inside=None if output.inside is None else str(output.inside),
         batch_size=backward.batch_size or Settings.batch_size,
+        tile=resolve.tile_from(backward.tile),
         layer=backward.layer,
         samples=backward.samples,
         noise=backward.noise,

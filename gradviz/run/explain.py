@@ -15,27 +15,38 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.attribute import Forward, Found, at_images, at_points, inner
 from gradviz.run.images import Named
+from gradviz.run.local import Local
 from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency, failures
 
 
 def explain(
-    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan
+    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan, local: Local
 ) -> Iterator[Outcome]:
     """One outcome for every image and seed, each as soon as it is computed.
 
     Images of one size share a forward pass, and all seeds share it too. Without seeds, the default
     for the output's layout is taken. An image that a seed does not fit fails for that seed alone.
+    Where `local` says so, seeds are computed in parts of each image instead.
 
     Raises:
         UsageError: the model has several outputs, and none was named; or the layer that was named
             is not there, or does not do for the method.
     """
-    by_size: defaultdict[torch.Size, list[Named]] = defaultdict(list)
+    by_size: defaultdict[tuple[int, ...], list[Named]] = defaultdict(list)
     for image in images:
-        by_size[image.prepared.tensor.shape].append(image)
+        by_size[image.prepared.shape].append(image)
     for group in by_size.values():
-        yield from _together(model, group, seeds, plan)
+        try:
+            ways = list(local.split(group, seeds))
+        except UsageError as error:
+            yield from (failed for image in group for failed in failures(image.name, seeds, error))
+            continue
+        for apart, some in ways:
+            if apart:
+                yield from (local.outcome(image, seed) for seed in some for image in group)
+            else:
+                yield from _together(model, group, some, plan)
 
 
 def _together(

@@ -9,7 +9,7 @@ from typing import Any
 from gradviz.backward.baselines import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
-from gradviz.run.settings import Settings
+from gradviz.run.settings import Settings, Tile
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,24 @@ class Plan:
     """Which points, where the method takes several."""
     batch_size: int
     """Images, or samples of one image, per pass."""
+    tile: Tile = "auto"
+    """How images are computed in parts."""
 
     @property
     def points(self) -> Points:
         """The method's row of the table of points."""
         return POINTS[self.method.points]
+
+    @property
+    def gated(self) -> bool:
+        """Whether a rule holds at activations, so that the result is not linear in the seed."""
+        return any(each.rule != "plain" for each in self.method.passes)
+
+    @property
+    def apart(self) -> bool:
+        """Whether parts of an image can be computed apart: all is read at the image itself."""
+        passes = self.method.passes_at(self.layer)
+        return self.method.points == "image" and all(each.tap == "input" for each in passes)
 
     @property
     def arrays(self) -> list[str]:
@@ -49,7 +62,7 @@ def plan_of(settings: Settings) -> Plan:
     """
     points = POINTS[METHODS[settings.method].points]
     given = replace(Sampling(points.samples), **_given(settings))
-    return Plan(METHODS[settings.method], settings.layer, given, settings.batch_size)
+    return Plan(METHODS[settings.method], settings.layer, given, settings.batch_size, settings.tile)
 
 
 def _given(settings: Settings) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def _measured(outcome: Saliency) -> Line:
         "gated": outcome.gated,
         "samples": outcome.samples,
         "completeness": outcome.completeness,
+        "tiles": outcome.tiles,
     }
 
 

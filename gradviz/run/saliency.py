@@ -15,6 +15,7 @@ from gradviz.model.model import Model
 from gradviz.run.describe import VOLATILE, describe
 from gradviz.run.explain import explain
 from gradviz.run.images import load
+from gradviz.run.local import Local, Room, in_memory
 from gradviz.run.plan import Plan, plan_of
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
@@ -39,8 +40,10 @@ def outcomes(
     preprocess: Preprocess,
     seeds: Sequence[Seed],
     plan: Plan,
+    room: Room = in_memory,
 ) -> Iterator[Outcome]:
     """The gradients of all images under all seeds, batch by batch, failures among them."""
+    local = Local(model, plan, room)
     for batch in batches:
         ready = []
         for source in batch:
@@ -48,7 +51,7 @@ def outcomes(
                 ready.append(load(source, preprocess))
             except ImageError as error:
                 yield from failures(source.name, seeds, error)
-        yield from explain(model, ready, seeds, plan)
+        yield from explain(model, ready, seeds, plan, local)
 
 
 def run(
@@ -102,7 +105,7 @@ def run(
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, plan):
+    for outcome in outcomes(model, batches, preprocess, seeds, plan, store.room):
         line = recorder.line(outcome)
         store.append(line)
         yield line

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ RUN = "run.json"
 RESULTS = "results.jsonl"
 FIELDS = "field.json"
 BOXES = "boxes.npy"
+
+IN_MEMORY = 1 << 28
+"""Bytes of an array from which it is put together in a file."""
+CHUNK = 1 << 24
+"""Bytes that are written to it at a time."""
 
 Line = dict[str, Any]
 """One line of results.jsonl."""
@@ -189,6 +195,19 @@ class Store:
             except BaseException:
                 unfinished.unlink(missing_ok=True)
                 raise
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Zeros to put a result together in: where they are many, in a file of the folder that has
+        no name, and so is gone when nobody uses it any more."""
+        size = 4 * math.prod(shape)
+        if size < IN_MEMORY:
+            return np.zeros(shape, np.float32)
+        with _disk(self.out), tempfile.TemporaryFile(dir=self.out) as file:
+            # Filled now, since a disk that is full later kills whoever writes to mapped memory.
+            for start in range(0, size, CHUNK):
+                file.write(bytes(min(CHUNK, size - start)))
+            file.flush()
+            return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
 
     def array(self, name: str) -> NDArray[Any]:
         """Read an array of numbers or truth values back.
