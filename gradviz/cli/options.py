@@ -92,7 +92,10 @@ class ModelOptions:
     ] = False
     no_optimize: Annotated[
         bool,
-        _model("--no-optimize", help="Run the model exactly as loaded (always so, as yet)."),
+        _model(
+            "--no-optimize",
+            help="Run the model as it was loaded: batch norm is not folded into convolutions.",
+        ),
     ] = False
 
 

@@ -61,7 +61,7 @@ def saliency(
     with reporting(message_options) as say:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
-        settings = _settings(seeds, backward, output)
+        settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
         recipe, flags = resolve.recipe_from(input_options)
         store = Store(output.out)
@@ -116,7 +116,12 @@ def saliency(
 command = flat(saliency)
 
 
-def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOptions) -> Settings:
+def _settings(
+    seeds: Sequence[Seed],
+    model: ModelOptions,
+    backward: BackwardOptions,
+    output: OutputOptions,
+) -> Settings:
     """The run's settings, all that can be known without the model."""
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
@@ -132,6 +137,7 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
         inside=None if output.inside is None else str(output.inside),
         batch_size=backward.batch_size or Settings.batch_size,
         tile=resolve.tile_from(backward.tile),
+        optimize=not model.no_optimize,
         layer=backward.layer,
         samples=backward.samples,
         noise=backward.noise,

@@ -42,6 +42,8 @@ class Settings:
     tile: Tile = "auto"
     """How images are computed in parts: tiles of this many input pixels a side, halo apart; `auto`:
     where it pays; `off`: never."""
+    optimize: bool = True
+    """Whether many images may run on a faster form of the model."""
     layer: str | None = None
     """The layer whose activation and gradient are read; None for the input."""
     samples: int | None = None
