@@ -318,7 +318,7 @@ def test_the_files_of_tiles_are_those_of_the_whole(
     ("options", "says"),
     [
         (["--tile", "many"], "--tile many: give auto, off or a number of pixels"),
-        (["--tile", "0"], "--tile 0: give a number of pixels, at least 1"),
+        (["--tile", "0"], "--tile 0: give auto, off or a number of pixels above 0"),
         (["--tile", "64", "--method", "smoothgrad"], "only what is read at the image itself"),
         (["--tile", "64", "--method", "gradcam"], "only what is read at the image itself"),
         (["--tile", "64", "--layer", "down1"], "only what is read at the image itself"),
