@@ -335,7 +335,6 @@ def test_integrated_gradients_are_complete(
         images / image,
         seed,
         method="integrated-gradients",
-        samples=512,
         batch_size=16,
         preprocess=net.preprocess.model_copy(update={"resize": side}),
     )

@@ -1,8 +1,7 @@
 """At which inputs the gradient is taken, and how the results become one: the table of points.
 
-Every choice of points is two functions: the inputs, one after the other, and a sum that takes what
-came out at each of them. Nothing is kept but the sum, so that memory does not grow with the number
-of samples.
+Every choice of points is a walk: it tells the inputs, round by round, and takes what came out at
+each of them. Nothing is kept but the sum, so that memory does not grow with the number of samples.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gradviz.backward.baselines import Baseline
+from gradviz.backward.path import Path, Score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,8 @@ ZERO = Baseline("zero")
 class Sampling:
     """The numbers that choose the points."""
 
-    samples: int
-    """How many."""
+    samples: int | None
+    """How many; None for as many as it takes."""
     noise: float = 0.15
     """The standard deviation of noise, as a fraction of the input's own range."""
     baseline: Baseline = ZERO
@@ -34,14 +34,21 @@ class Sampling:
     """Of the noise: every image gets the same draws, whatever other images there are."""
 
 
-class Total(Protocol):
-    """What takes the results at the points, in their order."""
+class Walk(Protocol):
+    """The points of one image."""
 
-    def add(self, result: Tensor) -> None:
-        """Take the result at the next point."""
+    def rounds(self) -> Iterator[Iterator[Tensor]]:
+        """The inputs [C, h, w]. What came out at a round's is taken before the next is asked for:
+        it may depend on that."""
+
+    def take(self, result: Tensor) -> None:
+        """Take the result at the next point, in their order."""
 
     def result(self) -> Tensor:
         """What they make together, float64."""
+
+
+WalkOf = Callable[["Tensor", Sampling, Score], Walk]
 
 
 @dataclass(frozen=True)
@@ -52,27 +59,29 @@ class Points:
     meaning: str
     least: int
     """The least number of samples that makes sense."""
-    samples: int
-    """The number of samples where the user gives none."""
+    samples: int | None
+    """The number of samples where the user gives none; None for as many as it takes."""
     options: frozenset[str]
     """The fields of `Sampling` that it looks at."""
-    inputs: Callable[[Tensor, Sampling], Iterator[Tensor]]
-    """`(x [C, h, w], sampling) -> inputs [C, h, w]`."""
-    total: Callable[[Tensor, Sampling], Total]
-    """`(x, sampling) -> a fresh sum`."""
+    walk: WalkOf | None = None
+    """`(x [C, h, w], sampling, score) -> a fresh walk`; None where the image itself is enough."""
     path: bool = False
     """Whether the points lie on a path from a baseline, so that there is a gap to measure."""
 
 
-class _Moments:
+class _Noisy:
     """Mean and variance in one pass, by Welford's update: no difference of large numbers."""
 
-    def __init__(self, x: Tensor, sampling: Sampling) -> None:
+    def __init__(self, x: Tensor, sampling: Sampling, _score: Score) -> None:
+        self._x, self._sampling = x, sampling
         self._count = 0
-        self._mean = x.double() * 0
-        self._squares = x.double() * 0
+        self._mean = self._squares = x.double() * 0
 
-    def add(self, result: Tensor) -> None:
+    def rounds(self) -> Iterator[Iterator[Tensor]]:
+        """All in one."""
+        yield noisy(self._x, self._sampling)
+
+    def take(self, result: Tensor) -> None:
         """Take the result at the next point."""
         self._count += 1
         before = result.double() - self._mean
@@ -80,7 +89,7 @@ class _Moments:
         self._squares = self._squares + before * (result.double() - self._mean)
 
 
-class Mean(_Moments):
+class Mean(_Noisy):
     """SmoothGrad."""
 
     def result(self) -> Tensor:
@@ -88,7 +97,7 @@ class Mean(_Moments):
         return self._mean
 
 
-class Variance(_Moments):
+class Variance(_Noisy):
     """VarGrad."""
 
     def result(self) -> Tensor:
@@ -102,41 +111,12 @@ def noisy(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
 
     draws = torch.Generator().manual_seed(sampling.random_seed)
     sigma = sampling.noise * float(x.max() - x.min())
-    for _ in range(sampling.samples):
+    for _ in range(sampling.samples or 0):
         yield x + sigma * torch.randn(x.shape, generator=draws).to(x.device, x.dtype)
 
 
-def nodes(samples: int) -> list[tuple[float, float]]:
-    """Places and weights of Gauss–Legendre quadrature on [0, 1]."""
-    import numpy as np
-
-    places, weights = np.polynomial.legendre.leggauss(samples)
-    return [(float(1 + p) / 2, float(w) / 2) for p, w in zip(places, weights, strict=True)]
-
-
-def path(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
-    """Points on the straight line from the baseline to x."""
-    start = sampling.baseline.at(x)
-    for place, _ in nodes(sampling.samples):
-        yield start + place * (x - start)
-
-
-class Integral:
-    """The gradient integrated along the path, times the path."""
-
-    def __init__(self, x: Tensor, sampling: Sampling) -> None:
-        self._way = x.double() - sampling.baseline.at(x).double()
-        self._weights = iter(nodes(sampling.samples))
-        self._sum: Tensor = self._way * 0
-
-    def add(self, result: Tensor) -> None:
-        """Take the gradient at the next node."""
-        _, weight = next(self._weights)
-        self._sum = self._sum + weight * result.double()
-
-    def result(self) -> Tensor:
-        """The attribution of each input value."""
-        return self._way * self._sum
+def _path(x: Tensor, sampling: Sampling, score: Score) -> Path:
+    return Path(x, sampling.baseline.at(x), sampling.samples, score)
 
 
 _NOISE = frozenset({"samples", "noise", "random_seed"})
@@ -144,17 +124,16 @@ _NOISE = frozenset({"samples", "noise", "random_seed"})
 POINTS: dict[str, Points] = {
     points.name: points
     for points in (
-        Points("image", "the image itself", 1, 1, frozenset(), lambda x, _: iter([x]), Mean),
-        Points("noise", "the mean over noisy copies", 1, 32, _NOISE, noisy, Mean),
-        Points("spread", "the variance over noisy copies", 2, 32, _NOISE, noisy, Variance),
+        Points("image", "the image itself", 1, 1, frozenset()),
+        Points("noise", "the mean over noisy copies", 1, 32, _NOISE, Mean),
+        Points("spread", "the variance over noisy copies", 2, 32, _NOISE, Variance),
         Points(
             "path",
             "the integral along a line from a baseline",
             1,
-            64,
+            None,
             frozenset({"samples", "baseline"}),
-            path,
-            Integral,
+            _path,
             path=True,
         ),
     )

@@ -16,6 +16,7 @@ COMMANDS = {
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
     "inspect": "Tell what a model is, and how its gradient flows through its layers.",
     "check": "Hold a gradient against finite differences of the model: is it right, how far?",
+    "compare": "Compare two runs: did gradients or receptive fields change?",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
 

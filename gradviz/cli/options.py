@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from gradviz.backward.methods import METHODS
 from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.run.metrics import METRICS
 
 
 def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
@@ -29,15 +30,18 @@ def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
 
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
+    MetricName: TypeAlias = str
     ViewName: TypeAlias = str
 else:  # Typer offers and checks the names; a type checker cannot compute them.
     MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+    MetricName = StrEnum("MetricName", {name: name for name in METRICS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
 
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
 _backward = partial(_option, "Backward pass")
 _field = partial(_option, "Fields")
+_comparison = partial(_option, "Comparison")
 _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 
@@ -88,7 +92,10 @@ class ModelOptions:
     ] = False
     no_optimize: Annotated[
         bool,
-        _model("--no-optimize", help="Run the model exactly as loaded (always so, as yet)."),
+        _model(
+            "--no-optimize",
+            help="Run the model as it was loaded: batch norm is not folded into convolutions.",
+        ),
     ] = False
 
 
@@ -167,8 +174,8 @@ class BackwardOptions:
             "--samples",
             metavar="N",
             min=1,
-            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients "
-            "[default: 64].",
+            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
+            "until complete to 0.1 %].",
         ),
     ] = None
     noise: Annotated[
@@ -315,6 +322,29 @@ class InspectOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """How two runs are compared, and where the differences are drawn."""
+
+    metric: Annotated[
+        MetricName | None,
+        _comparison(
+            "--metric", help="What judges, see below. [default: relative; iou for receptive fields]"
+        ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        _comparison(
+            "--tolerance", metavar="N", help="The farthest value that passes. [default: see below]"
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        _output("-o", "--out", help="Folder for pictures of the differences, and compare.json."),
+    ] = None
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True)
 class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 
@@ -355,6 +385,25 @@ class OutputOptions:
         Literal["input", "image"],
         _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
     ] = "input"
+    inside: Annotated[
+        Path | None,
+        _output(
+            "--inside",
+            metavar="MASK",
+            help="Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
+            "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
+            "images' names.",
+        ),
+    ] = None
+    expect: Annotated[
+        list[str] | None,
+        _output(
+            "--expect",
+            metavar="'QUANTITY OP N'",
+            help="Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
+            "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        ),
+    ] = None
     overwrite: Overwrite = False
     resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
 

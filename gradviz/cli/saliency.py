@@ -24,10 +24,12 @@ from gradviz.cli.options import (
     OutputOptions,
     flat,
 )
-from gradviz.errors import UsageError, one_line
+from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError, one_line
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Found, find_images
 from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.run.expect import Expectation, parse_expectation
+from gradviz.run.inside import find_masks
 from gradviz.run.plan import plan_of
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store, strict_json
@@ -36,6 +38,9 @@ from gradviz.run.verdict import exit_code
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
     escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()
 )
+
+QUANTITIES = ("inside", "nonfinite", "zero_fraction", "abs_mean", "l2", "min", "max", "score")
+"""What can be expected."""
 
 
 def saliency(
@@ -56,10 +61,12 @@ def saliency(
     with reporting(message_options) as say:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
-        settings = _settings(seeds, backward, output)
+        settings = _settings(seeds, model_options, backward, output)
+        expected = _expected(output)
         recipe, flags = resolve.recipe_from(input_options)
         store = Store(output.out)
         found = find_images(image, output.out)
+        masks = None if output.inside is None else find_masks(output.inside, found.sources)
         store.check(overwrite=output.overwrite, resume=output.resume)
 
         loaded = resolve.load(model, model_options, place)
@@ -86,6 +93,7 @@ def saliency(
             store,
             command=sys.argv,
             resume=output.resume,
+            masks=masks,
         )
         lines = _tell(results, found, len(seeds) or 1, output.out, say)
         if message_options.json:
@@ -98,13 +106,22 @@ def saliency(
             say.results([strict_json(document, indent=2)])
         elif not message_options.quiet:
             say.results(_row(line, output.out) for line in store.lines() if line["status"] == "ok")
-        raise typer.Exit(exit_code(lines))
+        codes = {exit_code(lines)}
+        for complaint in _complaints(lines, expected):
+            say.error(complaint)
+            codes.add(NOT_HELD)
+        raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
 
 
 command = flat(saliency)
 
 
-def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOptions) -> Settings:
+def _settings(
+    seeds: Sequence[Seed],
+    model: ModelOptions,
+    backward: BackwardOptions,
+    output: OutputOptions,
+) -> Settings:
     """The run's settings, all that can be known without the model."""
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
@@ -117,8 +134,10 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
         clip=output.clip,
         scale=resolve.scale_from(output.scale),
         frame=output.frame,
+        inside=None if output.inside is None else str(output.inside),
         batch_size=backward.batch_size or Settings.batch_size,
         tile=resolve.tile_from(backward.tile),
+        optimize=not model.no_optimize,
         layer=backward.layer,
         samples=backward.samples,
         noise=backward.noise,
@@ -128,6 +147,26 @@ def _settings(seeds: Sequence[Seed], backward: BackwardOptions, output: OutputOp
     load_palette(settings.colormap)
     plan_of(settings)  # reads a baseline's file, if one is named
     return settings
+
+
+def _expected(output: OutputOptions) -> list[Expectation]:
+    expected = [parse_expectation(text, QUANTITIES) for text in output.expect or ()]
+    if output.inside is None and any(each.quantity == "inside" for each in expected):
+        raise UsageError("--expect inside: inside of what? name a mask with --inside")
+    return expected
+
+
+def _complaints(lines: Iterable[Line], expected: Sequence[Expectation]) -> Iterator[str]:
+    """What does not hold, result by result."""
+    for line in lines:
+        if line["status"] == "ok":
+            measured = {"score": line["score"], **line["stats"]}
+            for expectation in expected:
+                # A line that was read back says null for NaN.
+                value = measured[expectation.quantity]
+                failure = expectation.failure([float("nan") if value is None else value])
+                if failure is not None:
+                    yield f"--expect: {line['image']} ({line['seed']}): {failure}"
 
 
 def _tell(

@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,17 @@ _ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float3
 _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 """How Pillow stretches pixels of these raw modes, but not the colour that is transparent."""
 
-_pillow = threading.Lock()
+
+@dataclass
+class _Pillow:
+    """Who is using Pillow's settings."""
+
+    lock: threading.Lock
+    inside: int
+    settings: ExitStack
+
+
+_pillow = _Pillow(threading.Lock(), 0, ExitStack())
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +138,28 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
 def _quiet_pillow() -> Iterator[None]:
     """No size limit but ours, and no warnings or log lines of Pillow's on stderr.
 
-    All three are settings of the whole process, hence the lock.
+    All three are settings of the whole process: the first thread that comes in makes them, and the
+    last one that goes out takes them back.
     """
+    with _pillow.lock:
+        if not _pillow.inside:
+            _pillow.settings.enter_context(_without_its_own())
+        _pillow.inside += 1
+    try:
+        yield
+    finally:
+        with _pillow.lock:
+            _pillow.inside -= 1
+            if not _pillow.inside:
+                _pillow.settings.close()
+
+
+@contextmanager
+def _without_its_own() -> Iterator[None]:
     log, silence = logging.getLogger("PIL"), logging.NullHandler()
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        # Other threads' warnings are not ours to silence.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         log.addHandler(silence)
         try:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradviz.backward.gates import Gated, gating
 from gradviz.backward.methods import Pass, Read
+from gradviz.backward.points import WalkOf
 from gradviz.backward.taps import Layer
 from gradviz.backward.vjp import vjp
 from gradviz.errors import ModelError
@@ -46,6 +47,8 @@ class Found:
     """Of a layer that the user named: `activation` and `gradient`."""
     gated: int | None = None
     """How many activations the rule held at, where there was one."""
+    samples: int | None = None
+    """At how many points, where they are not the image itself."""
     completeness: float | None = None
     """⟨v, f(x) − f(baseline)⟩ − Σ array, where there is a baseline."""
     notes: tuple[str, ...] = ()
@@ -107,7 +110,7 @@ def _read(forward: Forward, v: Tensor, each: Pass, keep: bool) -> tuple[Read, Ga
     return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), gated
 
 
-def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan) -> Found:
+def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan, walk_of: WalkOf) -> Found:
     """The method at points around one image, in batches; other images in the run change nothing.
 
     Args:
@@ -115,6 +118,7 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan) -> Foun
         y: the model's output there, without the batch axis.
         v: the cotangent, fixed at the image itself: a class that ranks first there may not do so
             elsewhere, and a sum of gradients of different outputs would be the gradient of none.
+        walk_of: how the points are chosen, a row of `points.POINTS`.
 
     Raises:
         ModelError: the model fails at one of the points.
@@ -122,28 +126,33 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan) -> Foun
     """
     torch.manual_seed(0)  # what draws random numbers draws the same for every image and seed
     (each,) = plan.method.passes
-    total = plan.points.total(x, plan.sampling)
-    inputs = plan.points.inputs(x, plan.sampling)
-    while some := list(islice(inputs, plan.batch_size)):
-        batch = torch.stack(some).requires_grad_()
-        there = model(batch)
-        read, _ = _read(Forward(batch, there), v.expand_as(there), each, keep=False)
-        for result in plan.method.finish(read):
-            total.add(result)
-    array = total.result()
+
+    def score(point: Tensor) -> float:
+        return inner(v, model(point[None])[0])
+
+    walk = walk_of(x, plan.sampling, score)
+    samples = 0
+    for inputs in walk.rounds():
+        while some := list(islice(inputs, plan.batch_size)):
+            batch = torch.stack(some).requires_grad_()
+            there = model(batch)
+            read, _ = _read(Forward(batch, there), v.expand_as(there), each, keep=False)
+            for result in plan.method.finish(read):
+                walk.take(result)
+            samples += len(some)
+    array = walk.result()
     if not plan.points.path:
-        return Found(_numbers(array))
-    start = model(plan.sampling.baseline.at(x)[None])[0]
-    change = inner(v, y) - inner(v, start)
+        return Found(_numbers(array), samples=samples)
+    change = inner(v, y) - score(plan.sampling.baseline.at(x))
     gap = change - float(array.sum())
     notes: tuple[str, ...] = ()
     if abs(gap) > GAP * abs(change):
         notes = (
             f"the attribution adds up to {change - gap:.4g}, not to the output's change "
-            f"{change:.4g} since the baseline: give more --samples than {plan.sampling.samples}, "
-            "or another --baseline",
+            f"{change:.4g} since the baseline: give more --samples than {samples}, or "
+            "another --baseline",
         )
-    return Found(_numbers(array), completeness=gap, notes=notes)
+    return Found(_numbers(array), samples=samples, completeness=gap, notes=notes)
 
 
 def inner(v: Tensor, y: Tensor) -> float:

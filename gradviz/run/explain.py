@@ -72,7 +72,7 @@ def _together(
 
 
 def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
-    if plan.method.points != "image":  # then gradients are taken elsewhere
+    if plan.points.walk is not None:  # then gradients are taken elsewhere
         return Forward(x, model(x))
     x.requires_grad_()
     if all(each.tap == "input" for each in plan.method.passes_at(plan.layer)):
@@ -130,6 +130,7 @@ def _under_seeds(
                     layer=None if forward.layer is None else forward.layer.name,
                     beside=found[n].beside,
                     gated=found[n].gated,
+                    samples=found[n].samples,
                     completeness=found[n].completeness,
                     notes=found[n].notes,
                 )
@@ -138,9 +139,9 @@ def _under_seeds(
 def _found(model: Model, forward: Forward, v: Tensor, plan: Plan, keep: bool) -> Sequence[Found]:
     """What the method finds for each image, at the image itself or at points around it."""
     with foreign_code(f"{model.name}: the backward pass failed"):
-        if plan.method.points == "image":
+        if plan.points.walk is None:
             return at_images(forward, v, plan, keep)
         return [
-            at_points(model, x, y, each, plan)
+            at_points(model, x, y, each, plan, plan.points.walk)
             for x, y, each in zip(forward.x, forward.y, v, strict=True)
         ]

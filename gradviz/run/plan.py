@@ -11,6 +11,9 @@ from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
 from gradviz.run.settings import Settings, Tile
 
+MANY = 8
+"""Passes for one image each, from which on a faster form of the model pays."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -25,6 +28,8 @@ class Plan:
     """Images, or samples of one image, per pass."""
     tile: Tile = "auto"
     """How images are computed in parts."""
+    optimize: bool = True
+    """Whether the model may take a faster form."""
 
     @property
     def points(self) -> Points:
@@ -39,8 +44,18 @@ class Plan:
     @property
     def apart(self) -> bool:
         """Whether parts of an image can be computed apart: all is read at the image itself."""
-        passes = self.method.passes_at(self.layer)
-        return self.method.points == "image" and all(each.tap == "input" for each in passes)
+        return self.method.points == "image" and self.at_input
+
+    def fast(self, images: int) -> bool:
+        """Whether a faster form of the model is right for the method, and pays for so many images:
+        rules and taps need the layers as they are, and making it costs as much as a few passes."""
+        passes = images * (self.sampling.samples or MANY)
+        return self.optimize and passes >= MANY and not self.gated and self.at_input
+
+    @property
+    def at_input(self) -> bool:
+        """Whether all is read at the input."""
+        return all(each.tap == "input" for each in self.method.passes_at(self.layer))
 
     @property
     def arrays(self) -> list[str]:
@@ -62,7 +77,14 @@ def plan_of(settings: Settings) -> Plan:
     """
     points = POINTS[METHODS[settings.method].points]
     given = replace(Sampling(points.samples), **_given(settings))
-    return Plan(METHODS[settings.method], settings.layer, given, settings.batch_size, settings.tile)
+    return Plan(
+        METHODS[settings.method],
+        settings.layer,
+        given,
+        settings.batch_size,
+        settings.tile,
+        settings.optimize,
+    )
 
 
 def _given(settings: Settings) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Saliency:
     """What else is written, by name, float32: a layer's `activation` and `gradient`."""
     gated: int | None = None
     """How many activations a rule held at; None where there was no rule."""
+    samples: int | None = None
+    """At how many points the gradient was taken, where they are not the image itself."""
     completeness: float | None = None
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
     notes: tuple[str, ...] = ()

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 from gradviz.backward.seeds import Seed
 from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
+from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.run.describe import VOLATILE, describe
 from gradviz.run.explain import explain
-from gradviz.run.images import load
+from gradviz.run.images import Named, load
 from gradviz.run.local import Local, Room, in_memory
 from gradviz.run.plan import Plan, plan_of
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
+from gradviz.run.workers import THREADS, in_order
 
 Batch = Sequence[Source]
 
@@ -35,22 +40,38 @@ def cut(sources: Sequence[Source], size: int) -> list[Batch]:
 
 def outcomes(
     model: Model,
-    batches: Iterable[Batch],
+    batches: Sequence[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
     plan: Plan,
     room: Room = in_memory,
 ) -> Iterator[Outcome]:
-    """The gradients of all images under all seeds, batch by batch, failures among them."""
+    """The gradients of all images under all seeds, batch by batch, failures among them.
+
+    The images of the next batch are read while one is computed.
+    """
     local = Local(model, plan, room)
-    for batch in batches:
-        ready = []
-        for source in batch:
-            try:
-                ready.append(load(source, preprocess))
-            except ImageError as error:
-                yield from failures(source.name, seeds, error)
-        yield from explain(model, ready, seeds, plan, local)
+    read = in_order(
+        partial(_read, preprocess),
+        (source for batch in batches for source in batch),
+        ahead=plan.batch_size,
+    )
+    with closing(read):
+        for batch in batches:
+            ready = []
+            for source, image in zip(batch, read, strict=False):
+                if isinstance(image, ImageError):
+                    yield from failures(source.name, seeds, image)
+                else:
+                    ready.append(image)
+            yield from explain(model, ready, seeds, plan, local)
+
+
+def _read(preprocess: Preprocess, source: Source) -> Named | ImageError:
+    try:
+        return load(source, preprocess)
+    except ImageError as error:
+        return error
 
 
 def run(
@@ -62,8 +83,12 @@ def run(
     store: Store,
     command: Sequence[str] = (),
     resume: bool = False,
+    masks: Mapping[str, Path] | None = None,
 ) -> Iterator[Line]:
     """Explain every image, keep what comes out, and yield each line of results.jsonl.
+
+    Args:
+        masks: those of `find_masks`; None measures nothing inside.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -75,6 +100,7 @@ def run(
         load_palette(settings.colormap),
         seed_folders([seed.spec for seed in seeds]),
         {source.name: source for source in sources},
+        masks or {},
     )
     batches = cut(sources, settings.batch_size)
     plan = plan_of(settings)
@@ -87,7 +113,10 @@ def run(
         settings,
         [*arrays, *(f"{view}.png" for view in settings.views)],
         command,
-        [file for file in (*(seed.file for seed in seeds), plan.file) if file is not None],
+        [
+            *(file for file in (*(seed.file for seed in seeds), plan.file) if file is not None),
+            *(masks or {}).values(),
+        ],
     )
     if resume:
         whole = store.resume(record, volatile=VOLATILE)
@@ -96,10 +125,13 @@ def run(
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, plan, store.room):
-        line = recorder.line(outcome)
-        store.append(line)
-        yield line
+    faster = fast(model) if plan.fast(len(sources)) else model
+    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
+    # A few results are drawn and written while the next ones are computed.
+    with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
+        for line in lines:
+            store.append(line)
+            yield line
     if resume:
         # As an undisturbed run writes them: batch by batch, seed by seed.
         place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}

@@ -35,11 +35,15 @@ class Settings:
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"
     """Whose pixels pictures are drawn in: the input tensor's or the image file's."""
+    inside: str | None = None
+    """The mask, or the folder of masks, whose share of the map's energy is measured."""
     batch_size: int = 8
     """Images, or samples of one image, per pass."""
     tile: Tile = "auto"
     """How images are computed in parts: tiles of this many input pixels a side, halo apart; `auto`:
     where it pays; `off`: never."""
+    optimize: bool = True
+    """Whether many images may run on a faster form of the model."""
     layer: str | None = None
     """The layer whose activation and gradient are read; None for the input."""
     samples: int | None = None

@@ -22,6 +22,8 @@ from gradviz.errors import UsageError
 
 RUN = "run.json"
 RESULTS = "results.jsonl"
+FIELDS = "field.json"
+BOXES = "boxes.npy"
 
 IN_MEMORY = 1 << 28
 """Bytes of an array from which it is put together in a file."""
@@ -131,7 +133,7 @@ class Store:
             self.begin(run)
             return []
         before, now = self.run(), json.loads(strict_json(run))
-        if different := list(_differences(*(_settled(each, volatile) for each in (before, now)))):
+        if different := list(differences(*(_settled(each, volatile) for each in (before, now)))):
             raise UsageError(
                 f"{self.out}: holds another run ({'; '.join(different[:3])}); "
                 "repeat its command to resume it, or choose another -o"
@@ -151,19 +153,29 @@ class Store:
 
     def run(self) -> dict[str, Any]:
         """The content of run.json."""
-        with _disk(self.out / RUN):
-            text = (self.out / RUN).read_text(encoding="utf-8")
         try:
-            content = json.loads(text)
+            content: dict[str, Any] = self.document(RUN)
             whole = all(isinstance(image["name"], str) for image in content["images"])
-        except (json.JSONDecodeError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError):
             whole = False
         if not whole:
             raise UsageError(
                 f"{self.out / RUN}: not a run's record; give --overwrite or choose another -o"
             )
-        record: dict[str, Any] = content
-        return record
+        return content
+
+    def document(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            ValueError: it is none.
+        """
+        with _disk(self.out / name):
+            text = (self.out / name).read_bytes()
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError(f"{name} is nested too deeply") from error
 
     def save(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Write one file, whole or not at all.
@@ -197,11 +209,20 @@ class Store:
             file.flush()
             return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
 
-    def array(self, name: str) -> NDArray[np.float32]:
-        """Read an array back."""
-        with _disk(self.out / name):
-            content: NDArray[np.float32] = np.load(self.out / name, allow_pickle=False)
-            return content
+    def array(self, name: str) -> NDArray[Any]:
+        """Read an array of numbers or truth values back.
+
+        Raises:
+            UsageError: the file is none, or the disk refuses.
+        """
+        try:
+            with _disk(self.out / name), (self.out / name).open("rb") as file:
+                content: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, MemoryError) as error:
+            raise UsageError(f"{self.out / name}: damaged ({error}); run it again") from error
+        if content.dtype.kind not in "biuf":
+            raise UsageError(f"{self.out / name}: not an array of numbers; run it again")
+        return content
 
     def append(self, line: Line) -> None:
         """Add one result to results.jsonl."""
@@ -252,12 +273,13 @@ def _settled(run: Mapping[str, Any], volatile: Collection[str]) -> dict[str, Any
     return {**fixed, "images": [image["name"] for image in run["images"]]}
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Which keys of two records differ, by their dotted names, and how."""
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from (f"{key}.{rest}" for rest in _differences(old, new))
-        elif isinstance(old, list) and isinstance(new, list) and old != new:
+            yield from (f"{key}.{rest}" for rest in differences(old, new))
+        elif isinstance(old, list) and isinstance(new, list) and old != new and len(old + new) > 6:
             added, gone = (
                 set(map(str, new)) - set(map(str, old)),
                 set(map(str, old)) - set(map(str, new)),

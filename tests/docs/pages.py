@@ -116,6 +116,34 @@ RECEPTIVE_FIELDS = Page(
         "fields_small_effective.png": "out/small/room_01.png/pixel-16-16/effective.png",
     },
 )
+METHODS = Page(
+    "methods.md",
+    {
+        f"methods_{name}.png": f"out/{source}.png"
+        for name, source in {
+            "gradient_star": "gradient/shapes_04.png/class-star/overlay",
+            "gradient_circle": "gradient/shapes_04.png/class-circle/overlay",
+            "product_star": "product/shapes_04.png/class-star/signed",
+            "product_circle": "product/shapes_04.png/class-circle/signed",
+            "pixel": "pixel/room_02.png/at-96-150/overlay",
+            "smoothgrad": "smooth/room_02.png/at-96-150/overlay",
+            "vargrad_star": "spread/shapes_04.png/class-star/heatmap",
+            "vargrad_circle": "spread/shapes_04.png/class-circle/heatmap",
+            "integrated_star": "integrated/shapes_04.png/class-star/signed",
+            "integrated_circle": "integrated/shapes_04.png/class-circle/signed",
+            "guided_star": "guided/shapes_04.png/class-star/rgb",
+            "guided_circle": "guided/shapes_04.png/class-circle/rgb",
+            "deconvnet_star": "deconvnet/shapes_04.png/class-star/overlay",
+            "deconvnet_circle": "deconvnet/shapes_04.png/class-circle/overlay",
+            "gradcam_star": "cam/shapes_04.png/class-star/overlay",
+            "gradcam_circle": "cam/shapes_04.png/class-circle/overlay",
+            "seg_wall": "seg/room_02.png/at-64-64/overlay",
+            "seg_floor": "seg/room_02.png/at-96-150/overlay",
+            "both_star": "both/shapes_04.png/class-star/rgb",
+            "both_circle": "both/shapes_04.png/class-circle/rgb",
+        }.items()
+    },
+)
 
 
 def run_page(text: str, folder: Path, name: str = "page") -> list[str]:
@@ -212,5 +240,5 @@ def unlike(drawn: Path, shown: Path) -> float:
 
 
 if __name__ == "__main__":
-    for page in (GRADIENTS, RECEPTIVE_FIELDS):
+    for page in (GRADIENTS, METHODS, RECEPTIVE_FIELDS):
         page.draw()

@@ -207,6 +207,53 @@ def test_integrated_gradients_of_a_known_function(tmp_path: Path) -> None:
     assert abs(result.completeness) < 1e-9
 
 
+class Kinks(nn.Module):
+    """Σ aₖ·relu(s − tₖ) of s, the sum of the image: every point but the kinks has a slope."""
+
+    def __init__(self, slopes: list[float], kinks: list[float]) -> None:
+        super().__init__()
+        self.slopes, self.kinks = torch.tensor(slopes), torch.tensor(kinks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        total = image.sum((1, 2, 3))[:, None]
+        return ((total - self.kinks).clamp(min=0) * self.slopes).sum(1, keepdim=True)
+
+
+def test_points_are_spent_until_the_attribution_is_complete() -> None:
+    """The slopes of both signs make the gap of any fixed quadrature large beside the change."""
+    net = Kinks([1, 3, -6, 3.2, -1.5], [0, 0.1312, 0.4417, 0.7923, 0.9])
+    image = torch.tensor([0.75, 0.25]).reshape(1, 1, 2)
+    found = attribute(net, image, "integrated-gradients", "class:0")
+    change = float(net(image[None]))
+    assert abs(found.completeness) <= 1e-3 * abs(change)
+    # One number moves the output, so each value's share is its share of the sum.
+    np.testing.assert_allclose(found.array.ravel(), [0.75 * change, 0.25 * change], rtol=1e-3)
+    fixed = attribute(net, image, "integrated-gradients", "class:0", samples=found.samples)
+    assert abs(fixed.completeness) > 5e-3 * abs(change)
+
+
+def test_a_smooth_path_takes_the_first_panels_alone() -> None:
+    image = torch.tensor([1.0, 2, 3]).reshape(1, 1, 3)
+    found = attribute(Analytic(), image, "integrated-gradients", "class:0")
+    assert found.samples == 64
+    np.testing.assert_allclose(found.array.ravel(), [5, 4, np.sin(3)], rtol=1e-6)
+
+
+def test_a_leap_ends_the_search() -> None:
+    class Leap(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.mean((2, 3)) > 0.3).to(x.dtype) + x.mean((2, 3))
+
+    found = attribute(Leap(), torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
+    assert found.completeness == pytest.approx(1)
+    assert any("--samples" in warning for warning in found.warnings)
+
+
+def test_an_image_like_its_baseline_has_no_share() -> None:
+    found = attribute(Analytic(), torch.zeros(1, 1, 3), "integrated-gradients", "class:0")
+    assert not found.array.any() and found.samples == 64
+
+
 def test_the_completeness_gap_is_warned_of(deep: Any, image: Tensor) -> None:
     class Step(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -246,11 +293,11 @@ def test_the_variance_is_stable() -> None:
     """Numbers far from 0: the mean of squares less the square of the mean would give noise."""
     x = torch.zeros(1, dtype=torch.float64)
     values = 1e9 + torch.tensor([4.0, 7, 13, 16], dtype=torch.float64)
-    totals = [kind(x, Sampling(4)) for kind in (Mean, Variance)]
+    walks = [kind(x, Sampling(4), lambda _: 0.0) for kind in (Mean, Variance)]
     for value in values:
-        for total in totals:
-            total.add(value[None])
-    assert [float(total.result()) for total in totals] == [1e9 + 10, 22.5]
+        for walk in walks:
+            walk.take(value[None])
+    assert [float(walk.result()) for walk in walks] == [1e9 + 10, 22.5]
 
 
 def test_baselines(image: Tensor) -> None:
