@@ -46,9 +46,13 @@ def in_memory(shape: tuple[int, ...]) -> Floats:
 class Local:
     """A model's images in parts, as far as the model and the method allow it."""
 
-    def __init__(self, model: Model, plan: Plan, room: Room = in_memory) -> None:
-        """`room` is where gradients of whole images are put together."""
-        self._model = model
+    def __init__(
+        self, model: Model, plan: Plan, room: Room = in_memory, faster: Model | None = None
+    ) -> None:
+        """The model as it was loaded is what parts are tried on, `faster` what computes them.
+        `room` is where gradients of whole images are put together."""
+        self._loaded = model
+        self._model = faster or model
         self._plan = plan
         self._room = room
         self._canvases: Canvases | None = None
@@ -154,7 +158,7 @@ class Local:
 
     def _canvas(self, image: Named) -> Canvas:
         if self._canvases is None:
-            self._canvases = Canvases(self._model, partial(_noise_probe, self._model, image))
+            self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, image))
         return self._canvases.of(image.prepared.frame.input)
 
 
