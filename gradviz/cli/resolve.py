@@ -40,7 +40,7 @@ def tile_from(text: str) -> Tile:
     try:
         return named.get(text) or int(text)
     except ValueError:
-        raise UsageError(f"--tile {text}: give auto, off or a number of pixels") from None
+        raise UsageError(f"--tile {text}: give auto, off or a number of pixels above 0") from None
 
 
 def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, object]]:

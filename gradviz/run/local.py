@@ -7,6 +7,7 @@ a model's answer moves with the image, each of them needs no more of it than the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -16,12 +17,12 @@ import torch
 from gradviz.backward.seeds import Part, Seed, Site, parse_seed
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.equivariance import Canvases, NotLocal
+from gradviz.field.structural import Probe
 from gradviz.field.tiles import Canvas, Tile, area
 from gradviz.heatmap.views import Floats
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.attribute import Forward, at_images, inner
-from gradviz.run.field import Fields, FieldSettings
 from gradviz.run.images import Named
 from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency
@@ -31,7 +32,7 @@ Room = Callable[[tuple[int, ...]], Floats]
 
 LEAST = 1 << 20
 """Pixels of an image below which finding out about the model costs more than it saves."""
-MANY = 1 << 22
+MANY = 1 << 21
 """Pixels of an image from which it is cut into tiles, for its memory."""
 SIDE = 512
 """Pixels of a tile's side, halo apart; more where the field is large, since every tile has one."""
@@ -45,9 +46,13 @@ def in_memory(shape: tuple[int, ...]) -> Floats:
 class Local:
     """A model's images in parts, as far as the model and the method allow it."""
 
-    def __init__(self, model: Model, plan: Plan, room: Room = in_memory) -> None:
-        """`room` is where gradients of whole images are put together."""
-        self._model = model
+    def __init__(
+        self, model: Model, plan: Plan, room: Room = in_memory, faster: Model | None = None
+    ) -> None:
+        """The model as it was loaded is what parts are tried on, `faster` what computes them.
+        `room` is where gradients of whole images are put together."""
+        self._loaded = model
+        self._model = faster or model
         self._plan = plan
         self._room = room
         self._canvases: Canvases | None = None
@@ -153,6 +158,13 @@ class Local:
 
     def _canvas(self, image: Named) -> Canvas:
         if self._canvases is None:
-            fields = Fields(self._model, image.prepared.preprocess, FieldSettings())
-            self._canvases = Canvases(self._model, fields.random_probe)
+            self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, image))
         return self._canvases.of(image.prepared.frame.input)
+
+
+def _noise_probe(model: Model, image: Named, width: int, height: int) -> Probe:
+    """On random pixels, preprocessed as those of the image are."""
+    channels = image.prepared.shape[0]
+    pixels = np.random.default_rng(0).random((channels, height, width), np.float32)
+    noise = replace(image.prepared, levels=pixels, white=1)
+    return Probe(model, noise.part((0, 0, width, height)))

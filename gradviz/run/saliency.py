@@ -45,12 +45,17 @@ def outcomes(
     seeds: Sequence[Seed],
     plan: Plan,
     room: Room = in_memory,
+    faster: Model | None = None,
 ) -> Iterator[Outcome]:
     """The gradients of all images under all seeds, batch by batch, failures among them.
 
     The images of the next batch are read while one is computed.
+
+    Args:
+        room: where gradients of large images are put together.
+        faster: a form of the model that computes the same in less time.
     """
-    local = Local(model, plan, room)
+    local = Local(model, plan, room, faster)
     read = in_order(
         partial(_read, preprocess),
         (source for batch in batches for source in batch),
@@ -64,7 +69,7 @@ def outcomes(
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
-            yield from explain(model, ready, seeds, plan, local)
+            yield from explain(faster or model, ready, seeds, plan, local)
 
 
 def _read(preprocess: Preprocess, source: Source) -> Named | ImageError:
@@ -125,8 +130,8 @@ def run(
         yield from kept
     else:
         store.begin(record)
-    faster = fast(model) if plan.fast(len(sources)) else model
-    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
+    faster = fast(model) if plan.fast(len(sources)) else None
+    found = outcomes(model, batches, preprocess, seeds, plan, store.room, faster)
     # A few results are drawn and written while the next ones are computed.
     with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
         for line in lines:

@@ -66,10 +66,10 @@ class Settings:
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
 
     def _check_tile(self) -> None:
-        if not isinstance(self.tile, int):
+        if self.tile in ("auto", "off"):
             return
-        if self.tile < 1:
-            raise UsageError(f"--tile {self.tile}: give a number of pixels, at least 1")
+        if not isinstance(self.tile, int) or self.tile < 1:
+            raise UsageError(f"--tile {self.tile}: give auto, off or a number of pixels above 0")
         method = METHODS[self.method]
         if method.points != "image" or self.layer is not None or method.needs_layer:
             raise UsageError(

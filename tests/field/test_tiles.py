@@ -39,6 +39,10 @@ DOUBLED = Axis((-1, 0), (0, 1), 1)
         (Side(DOUBLED, 5, 10), (4, 5), (1, 3), (2, 3)),
         (Side(DOUBLED, 5, 10), (5, 6), (2, 4), (1, 2)),
         (Side(DOUBLED, 5, 10), (4, 6), (1, 4), (2, 4)),
+        # Of neighbours, either may reach farther on either side: 5 to 10 and 1 to 10, 0 to 9 and
+        # 0 to 3.
+        (Side(Axis((0, -4, -4), (5, 5, 9), 5), 50, 30), (3, 5), (0, 15), (3, 5)),
+        (Side(Axis((0, 0), (9, 3), 5), 50, 20), (0, 2), (0, 10), (0, 2)),
     ],
 )
 def test_what_a_range_of_the_output_needs(

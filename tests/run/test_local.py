@@ -179,6 +179,14 @@ def test_input_times_gradient_adds_up(image: np.ndarray) -> None:
     check_alike(apart, one(model, image, "ones", "off", "input-x-gradient"))
 
 
+def test_arrays_of_other_channels_are_cut_as_well() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(5, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 3, padding=1))
+    model = gradviz.wrap(net)
+    image = np.random.default_rng(0).random((5, 24, 24), np.float32)
+    check_alike(one(model, image, "ones", 8), one(model, image, "ones", "off"))
+
+
 def test_a_seed_that_does_not_fit_says_so_in_parts_too(image: np.ndarray) -> None:
     model = gradviz.wrap(made(Dense))
     for seed in ("pixel:52,0", "channel:3", "class:ball", "region:0,0,9,99"):
@@ -318,7 +326,7 @@ def test_the_files_of_tiles_are_those_of_the_whole(
     ("options", "says"),
     [
         (["--tile", "many"], "--tile many: give auto, off or a number of pixels"),
-        (["--tile", "0"], "--tile 0: give a number of pixels, at least 1"),
+        (["--tile", "0"], "--tile 0: give auto, off or a number of pixels above 0"),
         (["--tile", "64", "--method", "smoothgrad"], "only what is read at the image itself"),
         (["--tile", "64", "--method", "gradcam"], "only what is read at the image itself"),
         (["--tile", "64", "--layer", "down1"], "only what is read at the image itself"),
