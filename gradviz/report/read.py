@@ -1,0 +1,170 @@
+"""Runs and documents, read back: what a report tells of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+from gradviz.image.files import reading
+from gradviz.image.find import Source
+from gradviz.run.store import RUN, Line, Store
+
+FIELD = "field.json"
+BOXES = "boxes.npy"
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a `saliency` run, or of another."""
+
+    name: str
+    """The folder, as it was named."""
+    store: Store
+    record: Mapping[str, Any]
+    """The content of run.json."""
+    lines: tuple[Line, ...]
+    """The results that are there, in the order of the images."""
+    failures: tuple[Line, ...]
+    """The lines of those that failed."""
+
+    def array(self, file: str) -> NDArray[Any]:
+        """Read one of the run's arrays.
+
+        Raises:
+            UsageError: it is not there, or damaged.
+        """
+        path = self.store.out / file
+        if not path.resolve().is_relative_to(self.store.out.resolve()):
+            raise UsageError(f"{path}: lies outside the run's folder; it is left out")
+        with reading(path):
+            content: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return content
+
+    def source(self, image: str) -> Source | None:
+        """The image's file; None for what never was one.
+
+        Raises:
+            UsageError: it is gone, or another than it was.
+        """
+        entry = next((each for each in self.record["images"] if each["name"] == image), None)
+        if entry is None or "bytes" not in entry:
+            return None
+        path = Path(entry["path"])
+        with reading(path):
+            status = path.stat()
+        if (status.st_size, status.st_mtime_ns) != (entry["bytes"], entry["modified"]):
+            raise UsageError(f"{path}: has changed since the run; its map is shown alone")
+        return Source(path, image)
+
+
+@dataclass(frozen=True)
+class FieldRun(Run):
+    """The folder of a `receptive-field` run."""
+
+    document: Mapping[str, Any]
+    """The content of field.json."""
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the box of every output pixel was written."""
+        return (self.store.out / BOXES).exists()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What `inspect --json` printed."""
+
+    name: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare --json` printed, and the two runs."""
+
+    name: str
+    document: Mapping[str, Any]
+    runs: tuple[Run, Run]
+
+
+Told = Run | FieldRun | Flow | Comparison
+"""What a report can tell of."""
+
+
+def read(argument: str) -> Told:
+    """Read a run's folder, or a JSON document of `gradviz inspect` or `gradviz compare`.
+
+    Raises:
+        UsageError: it is neither, or damaged.
+    """
+    path = Path(argument)
+    if path.is_dir():
+        return _run(path)
+    document = _json(path)
+    match document.get("kind"):
+        case "inspect":
+            _need(path, document, "model", "inputs", "outputs", "seed", "layers", "warnings")
+            return Flow(argument, document)
+        case "compare":
+            _need(path, document, "ok", "items", "runs", "warnings", "metric", "tolerance")
+            if len(document["runs"]) != 2:
+                raise UsageError(f"{path}: does not name two runs; write it again with --json")
+            first, second = (_run(Path(run["path"])) for run in document["runs"])
+            return Comparison(argument, document, (first, second))
+        case "saliency" | "receptive-field":
+            raise UsageError(
+                f"{argument}: has the numbers only; name the folder that the run wrote"
+            )
+        case _:
+            raise UsageError(
+                f"{argument}: not of gradviz; name a run's folder, or what inspect --json or "
+                "compare --json printed"
+            )
+
+
+def _run(path: Path) -> Run:
+    if not (path / RUN).is_file():
+        raise UsageError(f"{path}: has no {RUN}; name the folder that a run's -o named")
+    store = Store(path)
+    record, lines = store.run(), store.lines()
+    _need(path / RUN, record, "kind", "command", "versions", "model", "preprocess", "settings")
+    done = tuple(line for line in lines if line["status"] == "ok")
+    failed = tuple(line for line in lines if line["status"] == "error")
+    name = str(path)
+    if record["kind"] == "saliency":
+        return Run(name, store, record, done, failed)
+    if record["kind"] != "receptive-field":
+        raise UsageError(f"{path}: a run of {record['kind']}, which no report tells of")
+    if not (path / FIELD).exists():
+        raise UsageError(f"{path}: has no {FIELD}: the run was broken off; run it again")
+    document = _json(path / FIELD)
+    _need(path / FIELD, document, "fields", "geometry", "layers")
+    return FieldRun(name, store, record, done, failed, document)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{path}: neither a run's folder nor JSON ({error}); name the folder that a run wrote"
+        ) from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: not a document of gradviz; write it again with --json")
+    return document
+
+
+def _need(path: Path, document: Mapping[str, Any], *keys: str) -> None:
+    if missing := [key for key in keys if key not in document]:
+        raise UsageError(f"{path}: has no {', '.join(missing)}; write it again with --json")
