@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,25 @@ from numpy.typing import NDArray
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
 from gradviz.report.maps import Page
-from gradviz.report.pack import block_for, compressed, in_cells, pack, packed_mask
+from gradviz.report.pack import Size, block_for, compressed, in_cells, pack, packed_mask
 from gradviz.report.read import BOXES, FieldRun
 
 SHARES = (20, 50, 99)
 """Contours are drawn around this much of the energy, in percent."""
 
+SIDE = 512
+"""How many cells the longer side of a field has at most: contours are drawn edge by edge."""
+
 MOST_BOXES = 2**22
 """Of how many output pixels the boxes are kept."""
+
+
+def field_sizes(run: FieldRun) -> Iterator[Size]:
+    """The shapes of the arrays of a run, and the heights and widths of their pictures."""
+    for line in run.lines:
+        with suppress(UsageError):  # it is told when the field is drawn
+            height, width = run.array(line["files"]["effective.npy"]).shape
+            yield (1, height, width), (height, width)
 
 
 def explorer_of(page: Page, run: FieldRun) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] |
         return None
     picture = page.picture(run, field["image"])
     height, width = energy.shape
-    block = block_for((height, width), page.side)
+    block = block_for((height, width), min(page.side, SIDE))
     cells = in_cells(energy, block)
     packed = pack(cells[None])
     return {

@@ -248,7 +248,7 @@ class Large {
       ...map.warnings.map((warning) => make("li", {}, warning)));
     const [width, height] = canvasSize(map);
     this.canvas.style.aspectRatio = `${width} / ${height}`;
-    this.canvas.parentElement.style.setProperty("--ratio", width / height);
+    dialog.querySelector(".left").style.setProperty("--ratio", width / height);
     show(map, state, this.canvas, this.bar);
   }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,12 +98,10 @@ def sizes_of(run: Run) -> Iterator[Size]:
     """The shapes of a run's arrays [C, h, w], and the height and width of what entered."""
     for line in run.lines:
         file = array_of(line)
-        try:
+        with suppress(UsageError):  # it is told when the array is drawn
             shape = (1, *UNKNOWN) if file is None else as_map(run.array(file)).shape
-        except UsageError:  # it is told when the array is drawn
-            continue
-        channels, height, width = shape
-        yield (channels, height, width), UNKNOWN if "layer" in line else (height, width)
+            channels, height, width = shape
+            yield (channels, height, width), UNKNOWN if "layer" in line else (height, width)
 
 
 def as_map(array: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import VIEWS, Bytes, scale_of
+from gradviz.heatmap.views import VIEWS, Bytes, View, scale_of
 
 Doubles = NDArray[np.float64]
 
@@ -31,6 +31,9 @@ SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32)
 
 LEVELS = 32767
 """How many steps lie between zero and the largest magnitude of an array."""
+
+STRIP = 64
+"""How many rows of cells are computed at once."""
 
 BROKEN = -32768
 """What stands for NaN and Inf."""
@@ -105,11 +108,11 @@ def kept_whole(channels: int, block: int) -> bool:
     return block == 1 and channels in (1, 3)
 
 
-def planes_of(g: NDArray[np.floating], block: int) -> Doubles:
+def planes_of(g: NDArray[np.float32], block: int) -> Doubles:
     """What is kept of a gradient [C, h, w]: its channels, or Σ|g| and Σg in cells."""
     if kept_whole(len(g), block):
         return g.astype(np.float64)
-    return in_cells(np.stack([VIEWS[view].quantity(g) for view in ("heatmap", "signed")]), block)
+    return np.stack([quantity_in_cells(VIEWS[view], g, block) for view in ("heatmap", "signed")])
 
 
 def in_cells(planes: NDArray[np.floating] | NDArray[np.bool_], block: int) -> Doubles:
@@ -126,9 +129,19 @@ def in_cells(planes: NDArray[np.floating] | NDArray[np.bool_], block: int) -> Do
     return means
 
 
+def quantity_in_cells(view: View, g: NDArray[np.float32], block: int) -> Doubles:
+    """What a view draws of a gradient [C, h, w], as means over cells.
+
+    A huge gradient is read in strips.
+    """
+    strips = range(0, g.shape[1], STRIP * block)
+    parts = [in_cells(view.quantity(g[:, top : top + STRIP * block]), block) for top in strips]
+    return np.concatenate(parts, axis=-2)
+
+
 def scales_of(g: NDArray[np.float32], block: int, clip: float) -> dict[str, float]:
     """For each view the `clip` percentile of what it draws, in cells."""
-    return {name: scale_of(in_cells(view.quantity(g), block), clip) for name, view in VIEWS.items()}
+    return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
 
 
 def pack(planes: NDArray[np.floating]) -> Packed:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.report.chart import HEIGHT, WIDTH, chart_of
-from gradviz.report.fields import explorer_of
+from gradviz.report.fields import explorer_of, field_sizes
 from gradviz.report.maps import Page, map_of, sizes_of
 from gradviz.report.pack import LEVELS, side_for
 from gradviz.report.pairs import pair_sizes, pairs_of
@@ -66,6 +66,7 @@ def report(told: Sequence[Told]) -> Report:
         side_for(
             [
                 *(size for run in saliency for size in sizes_of(run)),
+                *(size for run in fields for size in field_sizes(run)),
                 *(size for comparison in comparisons for size in pair_sizes(comparison)),
             ]
         )

@@ -1,18 +1,33 @@
 "use strict";
 /* Numbers become colours, as gradviz draws them. */
 
-/* What each view draws, and how. The names, and which of them have a sign, are in DATA.views. */
-const magnitude = (channels) => channels.reduce((sum, g) => sum + Math.abs(g), 0);
-const total = (channels) => channels.reduce((sum, g) => sum + g, 0);
+/* What each view draws of Σ|g|, Σg or the channels, and how. Names and signs are in DATA.views. */
 const VIEWS = {
   heatmap: { quantity: magnitude, paint: sequential },
   signed: { quantity: total, paint: diverging },
-  rgb: { quantity: null, paint: gray },
-  positive: { quantity: (channels) => Math.max(total(channels), 0), paint: sequential },
-  negative: { quantity: (channels) => Math.max(-total(channels), 0), paint: sequential },
+  rgb: { quantity: (map, planes) => planes, paint: gray },
+  positive: { quantity: (...of) => [total(...of)[0].map((sum) => Math.max(sum, 0))], paint: sequential },
+  negative: { quantity: (...of) => [total(...of)[0].map((sum) => Math.max(-sum, 0))], paint: sequential },
   gray: { quantity: magnitude, paint: gray },
   overlay: { quantity: magnitude, paint: overlay },
 };
+
+/* A map keeps its channels, or Σ|g| and Σg. */
+function magnitude(map, planes) {
+  return [map.whole ? summed(planes, Math.abs) : planes[0]];
+}
+
+function total(map, planes) {
+  return [map.whole ? summed(planes, (g) => g) : planes[1]];
+}
+
+function summed(planes, term) {
+  const sum = new Float64Array(planes[0].length);
+  for (const plane of planes) {
+    for (let i = 0; i < sum.length; i++) sum[i] += term(plane[i]);
+  }
+  return sum;
+}
 
 /* A palette's tables, from hexadecimal text to [r, g, b] of 255 colours. */
 function tableOf(hex) {
@@ -51,16 +66,6 @@ function drawable(map, view) {
   return view !== "rgb" || map.whole;
 }
 
-/* The number that a view draws at a cell: of a map that keeps its channels, or Σ|g| and Σg. */
-function numberAt(map, planes, view, cell) {
-  const { quantity } = VIEWS[view];
-  if (map.whole) {
-    const channels = planes.map((plane) => plane[cell]);
-    return quantity ? quantity(channels) : channels;
-  }
-  return quantity([quantity === magnitude ? planes[0][cell] : planes[1][cell]]);
-}
-
 /* The size of a map's canvas. */
 function canvasSize(map) {
   return map.size.map((length) => Math.ceil(length / map.grain));
@@ -91,22 +96,16 @@ function enlarged(values, [w, h], [W, H]) {
 function painted(map, planes, view, scale, palette, backdrop) {
   const [W, H] = canvasSize(map);
   const [, h, w] = map.cells;
-  const clipped = (number) => {
-    if (!(scale > 0) || Number.isNaN(number)) return 0;
-    return Math.min(1, Math.max(-1, number / scale));
-  };
-  const cells = Array.from({ length: w * h }, (_, cell) => numberAt(map, planes, view, cell));
-  const coloured = view === "rgb";
-  const channels = coloured ? cells[0].map((_, c) => cells.map((all) => all[c])) : [cells];
-  const t = channels.map((each) => enlarged(each.map(clipped), [w, h], [W, H]));
+  const { quantity, paint } = VIEWS[view];
+  const clipped = (number) =>
+    scale > 0 && !Number.isNaN(number) ? Math.min(1, Math.max(-1, number / scale)) : 0;
+  const t = quantity(map, planes).map((each) => enlarged(each.map(clipped), [w, h], [W, H]));
   const found = new ImageData(W, H);
-  const { paint } = VIEWS[view];
   for (let i = 0; i < W * H; i++) {
-    const cell =
-      Math.floor((((i / W) | 0) * h) / H) * w + Math.floor(((i % W) * w) / W);
+    const { cell } = placeAt(map, i % W, Math.floor(i / W));
     let colour;
     if (planes.some((plane) => Number.isNaN(plane[cell]))) colour = DATA.nonfinite;
-    else if (coloured) colour = [0, 1, 2].map((c) => 255 * (0.5 + 0.5 * (t[c] ?? t[0])[i]));
+    else if (view === "rgb") colour = [0, 1, 2].map((c) => 255 * (0.5 + 0.5 * (t[c] ?? t[0])[i]));
     else colour = paint(t[0][i], palette, backdrop ? backdrop.subarray(4 * i, 4 * i + 3) : [0, 0, 0]);
     found.data.set(colour, 4 * i);
     found.data[4 * i + 3] = 255;
@@ -117,24 +116,32 @@ function painted(map, planes, view, scale, palette, backdrop) {
 /* Draw a map on its canvas; fade is 0 for the input, 1 for the map. */
 async function drawMap(canvas, map, { view, scale, fade, palette }) {
   const turn = (canvas.turn = (canvas.turn ?? 0) + 1); // a later call overtakes this one
-  const [W, H] = canvasSize(map);
-  const picture = await pictureOf(map.drawn ? map.drawn[view] : map.picture);
-  const planes = map.drawn ? null : await planesOf(map);
-  if (turn !== canvas.turn) return;
-  const sheet = new OffscreenCanvas(W, H);
-  const context = sheet.getContext("2d", { willReadFrequently: true });
-  if (picture) context.drawImage(picture, 0, 0, W, H);
-  if (canvas.width !== W || canvas.height !== H) [canvas.width, canvas.height] = [W, H];
-  const shown = canvas.getContext("2d");
-  shown.drawImage(sheet, 0, 0);
-  if (planes) {
-    const backdrop = picture ? context.getImageData(0, 0, W, H).data : null;
-    context.putImageData(painted(map, planes, view, scale, palette, backdrop), 0, 0);
-    shown.globalAlpha = picture ? fade : 1;
-    shown.drawImage(sheet, 0, 0);
-    shown.globalAlpha = 1;
+  // The canvas keeps its layers: fading is quick.
+  if (canvas.layers?.map !== map || canvas.layers.view !== view || canvas.layers.scale !== scale) {
+    const layers = await layersOf(map, view, scale, palette);
+    if (turn !== canvas.turn) return;
+    canvas.layers = layers;
   }
+  const { input, drawn } = canvas.layers;
+  [canvas.width, canvas.height] = canvasSize(map);
+  const context = canvas.getContext("2d");
+  if (input) context.drawImage(input, 0, 0);
+  context.globalAlpha = input ? fade : 1;
+  context.drawImage(drawn, 0, 0);
   canvas.dataset.drawn = `${view} ${scale} ${fade}`;
+}
+
+/* The input (if it is there) and the map, each as a picture of the canvas's size. */
+async function layersOf(map, view, scale, palette) {
+  const [W, H] = canvasSize(map);
+  const sheet = () => new OffscreenCanvas(W, H).getContext("2d", { willReadFrequently: true });
+  const picture = await pictureOf(map.drawn ? map.drawn[view] : map.picture);
+  const [input, drawn] = [sheet(), sheet()];
+  if (picture) input.drawImage(picture, 0, 0, W, H);
+  if (map.drawn) return { map, view, scale, input: null, drawn: input.canvas };
+  const backdrop = picture && input.getImageData(0, 0, W, H).data;
+  drawn.putImageData(painted(map, await planesOf(map), view, scale, palette, backdrop), 0, 0);
+  return { map, view, scale, input: picture && input.canvas, drawn: drawn.canvas };
 }
 
 /* A scale bar: a view's colours between the numbers that they stand for. */
@@ -192,9 +199,7 @@ function told(map, planes, view, { first, last, cell }) {
     first[axis] === last[axis] ? `${first[axis]}` : `${first[axis]}–${last[axis]}`;
   const where = `x ${range(0)}, y ${range(1)}`;
   if (!planes) return where;
-  const number = numberAt(map, planes, view, cell);
-  const value = Array.isArray(number)
-    ? number.map((each) => short(each, 6)).join(", ")
-    : short(number, 6);
-  return `${where}: ${value}`;
+  const here = planes.map((plane) => plane.subarray(cell, cell + 1));
+  const values = VIEWS[view].quantity(map, here).map(([number]) => short(number, 6));
+  return `${where}: ${values.join(", ")}`;
 }

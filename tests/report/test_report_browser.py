@@ -263,6 +263,7 @@ def test_a_shared_scale_draws_again_and_says_its_number(run: Path, open_page: Op
     assert np.abs(pixels(canvas) - table[np.round(254 * t).astype(int)]).max() <= 6
     assert not np.array_equal(own, pixels(canvas))
     page.select_option("form [name=view]", "signed")
+    drawn(canvas, "signed")
     assert ends.first.inner_text().startswith("-")
 
 
