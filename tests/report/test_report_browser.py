@@ -306,7 +306,9 @@ def test_the_keyboard_does_it_all(run: Path, open_page: Open) -> None:
     canvas.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowUp")
-    page.wait_for_function("document.querySelector('dialog output.value').value.includes('y 2')")
+    page.wait_for_function(
+        "() => document.querySelector('dialog output.value').value.includes('y 2')"
+    )
     said = page.locator("dialog output.value").evaluate("output => output.value")
     assert said.startswith("x 5, y 2: ")
     assert float(said.partition(": ")[2]) == pytest.approx(10 * G[:, 2, 5].sum(), abs=1e-2)
