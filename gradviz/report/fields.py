@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
-from gradviz.report.maps import Page
+from gradviz.report.gather import Page
 from gradviz.report.pack import Size, block_for, compressed, in_cells, pack, packed_mask
 from gradviz.report.read import BOXES, FieldRun
 
@@ -66,7 +66,7 @@ def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] |
         "local_area": field["local"]["area"],
         "extent": [width, height],
         "grain": block,
-        "picture": None if picture is None else picture[0],
+        "picture": picture and picture.blob,
         "structural": page.keep(packed_mask(structural, block)),
         "local": page.keep(packed_mask(local, block)),
         "cells": packed.shape,

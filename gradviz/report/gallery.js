@@ -311,7 +311,7 @@ function facts(map) {
   ];
   if (map.drawn) rows.push(["numbers", "not kept by the run: pictures as it drew them"]);
   else {
-    rows.push(["error of the page's numbers", `at most ${short(map.error, 2)}`]);
+    rows.push(["array", map.array], ["error of the page's numbers", `at most ${short(map.error, 2)}`]);
     if (!map.picture) rows.push(["input picture", "not there any more, see the notes"]);
   }
   return rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.report.chart import HEIGHT, WIDTH, chart_of
+from gradviz.report.chart import HEIGHT, WIDTH, Chart, chart_of
 from gradviz.report.fields import explorer_of, field_sizes
-from gradviz.report.maps import Page, map_of, sizes_of
+from gradviz.report.gather import Page
+from gradviz.report.maps import map_of, sizes_of
 from gradviz.report.pack import LEVELS, side_for
 from gradviz.report.pairs import pair_sizes, pairs_of
 from gradviz.report.read import Comparison, FieldRun, Flow, Run, Told
@@ -115,7 +116,7 @@ def report(told: Sequence[Told]) -> Report:
     return Report(html, tuple(page.notes))
 
 
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("gradviz.report", ""),
         autoescape=True,  # file names are whatever somebody called a file
@@ -139,7 +140,7 @@ def _palette(name: str | None) -> dict[str, str]:
     }
 
 
-def _growth(layers: Sequence[Mapping[str, Any]]) -> Any:
+def _growth(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
     """How the field grows from layer to layer."""
     along = {
         f"size along {axis}": [layer["size"] and layer["size"][n] for layer in layers]
@@ -149,7 +150,7 @@ def _growth(layers: Sequence[Mapping[str, Any]]) -> Any:
     return chart_of([layer["name"] for layer in layers], {"size": x} if x == y else along)
 
 
-def _flow(layers: Sequence[Mapping[str, Any]]) -> Any:
+def _flow(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
     """How the gradient and the activation change from layer to layer."""
     kinds = {kind: [layer[kind] for layer in layers] for kind in ("gradient", "activation")}
     return chart_of([layer["name"] for layer in layers], kinds, log=True)

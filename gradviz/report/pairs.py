@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
-from gradviz.report.maps import UNKNOWN, Page, array_map, array_of, as_map, file_stem
+from gradviz.report.gather import Page
+from gradviz.report.maps import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.report.pack import Size
 from gradviz.report.read import Comparison, Run
 from gradviz.run.store import Line
@@ -61,7 +62,7 @@ def _rows(
     if not all(files):
         yield {**told, "value": item["value"], "maps": []}
     for pair in zip(*files, strict=False):
-        name = file_stem(pair[0])
+        name = file_name(pair[0])
         measured = item["measured"].get(name, {})
         yield {
             **told,

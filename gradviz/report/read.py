@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
@@ -18,8 +19,6 @@ from gradviz.run.store import RUN, Line, Store
 
 FIELD = "field.json"
 BOXES = "boxes.npy"
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,26 @@ class Run:
         Raises:
             UsageError: it is not there, or damaged.
         """
-        path = self.store.out / file
-        if not path.resolve().is_relative_to(self.store.out.resolve()):
-            raise UsageError(f"{path}: lies outside the run's folder; it is left out")
+        path = self._inside(file)
         with reading(path):
             content: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
             return content
+
+    def pixels(self, file: str) -> NDArray[np.uint8]:
+        """Read one of the run's pictures, RGB [h, w, 3].
+
+        Raises:
+            UsageError: it is not there, or damaged.
+        """
+        path = self._inside(file)
+        with reading(path), Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    def _inside(self, file: str) -> Path:
+        path = self.store.out / file
+        if not path.resolve().is_relative_to(self.store.out.resolve()):
+            raise UsageError(f"{path}: lies outside the run's folder; it is left out")
+        return path
 
     def source(self, image: str) -> Source | None:
         """The image's file; None for what never was one.
@@ -156,7 +169,7 @@ def _json(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UsageError(
             f"{path}: neither a run's folder nor JSON ({error}); name the folder that a run wrote"
         ) from error

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from gradviz.cli.app import make_app
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.report.page import report
@@ -77,6 +79,12 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
         page.close()
     assert said == []
     assert {url for url in asked if not url.startswith(("data:", "blob:"))} <= {file.as_uri()}
+
+
+def call(*words: object) -> None:
+    """Run a command of gradviz."""
+    result = CliRunner().invoke(make_app(), [str(word) for word in words])
+    assert result.exit_code == 0, result.output
 
 
 def pixels(canvas: Any) -> np.ndarray:
@@ -148,34 +156,35 @@ def test_every_result_is_shown_and_has_a_name(run: Path, open_page: Open) -> Non
         assert re.fullmatch(r"heatmap of [ab]\d*.png, seed (ones|top), scale [\d.]+", label)
 
 
+@pytest.fixture(scope="module")
+def views(models: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("views") / "out"
+    named = [word for view in VIEWS for word in ("--view", view)]
+    call("saliency", models / "shapes.yaml", images / "shapes_01.png", "--resize", 32, *named,
+         "-o", out)  # fmt: skip
+    return out
+
+
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_is_drawn_as_the_run_draws_it(
-    gradviz: Any, models: Path, images: Path, open_page: Open, view: str
-) -> None:
-    done = gradviz(
-        "saliency", models / "shapes.yaml", images / "shapes_01.png", "--resize", "32",
-        "--view", view, "-o", "out",
-    )  # fmt: skip
-    assert done.exit_code == 0, done.stderr
-    page = open_page(Path("out"))
+def test_a_view_is_drawn_as_the_run_draws_it(views: Path, open_page: Open, view: str) -> None:
+    page = open_page(views)
     page.select_option("form [name=view]", view)
     found = pixels(drawn(page.locator(".cards figure > button > canvas"), view)).astype(float)
-    written = np.asarray(Image.open(f"out/shapes_01.png/top/{view}.png"), float)
+    written = np.asarray(Image.open(views / f"shapes_01.png/top/{view}.png"), float)
     # The 16-bit steps may tip a value into the neighbouring colour; under an overlay is a JPEG.
     assert np.abs(found - written).max() <= (24 if view == "overlay" else 6)
     assert np.abs(found - written).mean() < (2 if view == "overlay" else 0.05)
 
 
 def test_a_layers_map_is_enlarged_as_the_run_does(
-    gradviz: Any, models: Path, images: Path, open_page: Open
+    models: Path, images: Path, tmp_path: Path, open_page: Open
 ) -> None:
-    gradviz(
-        "saliency", models / "shapes.yaml", images / "shapes_01.png", "--method", "gradcam",
-        "-o", "out",
-    )  # fmt: skip
-    page = open_page(Path("out"))
+    out = tmp_path / "out"
+    call("saliency", models / "shapes.yaml", images / "shapes_01.png", "--method", "gradcam",
+         "-o", out)  # fmt: skip
+    page = open_page(out)
     found = pixels(drawn(page.locator(".cards figure > button > canvas"))).astype(float)
-    written = np.asarray(Image.open("out/shapes_01.png/top/heatmap.png"), float)
+    written = np.asarray(Image.open(out / "shapes_01.png/top/heatmap.png"), float)
     assert found.shape == written.shape
     assert np.abs(found - written).max() <= 6
 
@@ -372,17 +381,9 @@ def test_a_phone_shows_it_without_sideways_scrolling(
 
 @pytest.fixture(scope="module")
 def fields(models: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from typer.testing import CliRunner
-
-    from gradviz.cli.app import make_app
-
     out = tmp_path_factory.mktemp("fields") / "out"
-    command = [
-        "receptive-field", str(models / "depth.ts"), str(images / "room_01.png"), "--resize", "64",
-        "--pixel", "30,20", "--pixel", "3,60", "--layers", "--map", "-o", str(out),
-    ]  # fmt: skip
-    result = CliRunner().invoke(make_app(), command)
-    assert result.exit_code == 0, result.output
+    call("receptive-field", models / "depth.ts", images / "room_01.png", "--resize", 64,
+         "--pixel", "30,20", "--pixel", "3,60", "--layers", "--map", "-o", out)  # fmt: skip
     return out
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,87 @@ def test_no_file_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
     made = report([read(str(run))])
     assert "outside the run's folder" in made.notes[0]
     assert len(data_of(Page(made.html))["maps"]) == 1
+
+
+def test_no_picture_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
+    lines = (run / "results.jsonl").read_text()
+    named = '"files": {"heatmap": "../a.png"}'
+    (run / "results.jsonl").write_text(
+        lines.replace('"files": {"gradient": "r0/s/gradient.npy"}', named)
+    )
+    assert "a.png: lies outside the run's folder" in report([read(str(run))]).notes[0]
+
+
+def test_channels_are_put_into_the_pictures_order(tmp_path: Path) -> None:
+    run = runs.saliency_run(tmp_path / "run", {("a.png", "s"): G, ("b.png", "s"): G[:2]})
+    (rgb, _) = data_of(page_of(run))["maps"]
+    record = json.loads((run / "run.json").read_text())
+    record["preprocess"]["channels"] = "bgr"
+    (run / "run.json").write_text(json.dumps(record))
+    page = page_of(run)
+    (bgr, two) = data_of(page)["maps"]
+    assert rgb["whole"] and bgr["whole"] and not two["whole"]
+
+    def planes(drawn: dict[str, Any], texts: dict[str | None, str]) -> Any:
+        data = np.frombuffer(zlib.decompress(base64.b64decode(texts[drawn["data"]])), np.uint8)
+        upper, lower = data.reshape(2, -1).astype(int)
+        return ((upper << 8 | lower) ^ 0x8000) - 0x8000
+
+    assert np.abs(planes(bgr, page.scripts) * bgr["step"] - G[::-1].ravel()).max() < 1e-4
+
+
+def test_the_scale_of_the_run_is_chosen(run: Path) -> None:
+    def chosen() -> list[str | None]:
+        return [
+            attributes["value"]
+            for tag, attributes in page_of(run).elements
+            if tag == "option" and "selected" in attributes
+        ]
+
+    assert chosen() == []
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["scale"] = "shared"
+    (run / "run.json").write_text(json.dumps(record))
+    assert chosen() == ["shared"]
+
+
+def test_boxes_of_too_many_pixels_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "fields"
+    run.mkdir()
+    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": [], "area": 4,
+             "local": {"area": 4}, "files": {}}  # fmt: skip
+    for name, array in {"structural": G[0] > 0, "local": G[0] > 0, "effective": G[0]}.items():
+        np.save(run / f"{name}.npy", array)
+        field["files"][f"{name}.npy"] = f"{name}.npy"  # type: ignore[index]
+    np.save(run / "boxes.npy", np.zeros((4, 5, 4), np.int32))
+    geometry = {"size": None, "global_through": "mean"}
+    document = {"fields": [field], "geometry": geometry, "layers": []}
+    (run / "field.json").write_text(json.dumps(document))
+    (run / "run.json").write_text(json.dumps(runs.record("receptive-field", [])))
+    page = page_of(run)
+    assert data_of(page)["explorers"][0]["boxes"]["size"] == [5, 4]
+    assert "Global, through mean." in page.text
+    monkeypatch.setattr("gradviz.report.fields.MOST_BOXES", 19)
+    page = page_of(run)
+    assert data_of(page)["explorers"][0]["boxes"] is None
+    assert "the boxes of 5x4 output pixels are too many" in page.text
+
+
+def test_the_arrays_of_all_parts_count(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = {"image": "a.png", "seed": "ones", "ok": True, "value": 0, "problems": [],
+            "measured": {}, "facts": {}}  # fmt: skip
+    document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
+    for each in (run, document):
+        told = [read(str(each))]
+        assert report(told).html
+        with monkeypatch.context() as patch:
+            patch.setattr("gradviz.report.pack.BUDGET", 10)
+            with pytest.raises(UsageError, match="report fewer runs"):
+                report(told)
 
 
 def test_a_picture_that_has_changed_is_not_shown(tmp_path: Path, run: Path) -> None:
