@@ -69,6 +69,11 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/* Which way an arrow key goes, along x and y. */
+const ARROWS = {
+  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+};
+
 /* A number as people read it, with so many digits. */
 function short(number, digits = 4) {
   if (number === null || number === undefined) return "none";

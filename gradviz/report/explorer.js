@@ -4,7 +4,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PLAIN = 160; // the gray level where there is no picture
 
-function shape(tag, properties) {
+function drawing(tag, properties) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
   return element;
@@ -12,7 +12,7 @@ function shape(tag, properties) {
 
 /* A rectangle around a box, whose right and bottom pixels belong to it. */
 function frame([x0, y0, x1, y1], name) {
-  return shape("rect", { x: x0, y: y0, width: x1 - x0 + 1, height: y1 - y0 + 1, class: name });
+  return drawing("rect", { x: x0, y: y0, width: x1 - x0 + 1, height: y1 - y0 + 1, class: name });
 }
 
 /* The edges between cells inside and outside, as one path in input pixels. */
@@ -51,10 +51,10 @@ class Explorer {
     this.canvas.addEventListener("pointermove", (event) => this.point(this.pixelUnder(event)));
     this.canvas.addEventListener("pointerdown", (event) => this.point(this.pixelUnder(event)));
     this.canvas.addEventListener("keydown", (event) => {
-      const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-      if (!arrows[event.key]) return;
+      const step = ARROWS[event.key];
+      if (!step) return;
       event.preventDefault();
-      this.point([0, 1].map((axis) => this.at[axis] + arrows[event.key][axis]));
+      this.point([0, 1].map((axis) => this.at[axis] + step[axis]));
     });
     this.refresh();
   }
@@ -127,7 +127,7 @@ class Explorer {
     this.marks.querySelectorAll(".seen, .asked").forEach((mark) => mark.remove());
     const { extent } = this.field;
     const [width, height] = extent.map((length, axis) => length / size[axis]);
-    this.marks.append(shape("rect", {
+    this.marks.append(drawing("rect", {
       x: at[0] * width, y: at[1] * height, width, height, class: "asked",
     }));
     if (box) this.marks.append(frame(box, "seen"));
@@ -149,7 +149,7 @@ class Explorer {
     ]);
     if (turn !== this.turn) return;
     [canvas.width, canvas.height] = [w, h];
-    canvas.style.aspectRatio = `${w} / ${h}`;
+    shape(canvas, [w, h], canvas.parentElement);
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.fillStyle = `rgb(${PLAIN} ${PLAIN} ${PLAIN})`;
     context.fillRect(0, 0, w, h);
@@ -177,7 +177,7 @@ class Explorer {
     if (controls.elements.contours.checked) {
       Object.entries(field.contours).forEach(([share, least]) => {
         const inside = Array.from(energy, (each) => each >= least - field.error);
-        this.marks.append(shape("path", {
+        this.marks.append(drawing("path", {
           d: outline(inside, [w, h], field.grain, field.extent), class: `contour c${share}`,
         }));
       });
@@ -195,11 +195,13 @@ function fieldFacts(field) {
   const sides = ["left", "top", "right", "bottom"];
   const { squares, sigma, area_4_55: area } = field.effective;
   const rows = [
-    ["status", field.status + (field.lost_at.length ? `: more may matter, because of ${field.lost_at.join(", ")}` : "")],
+    ["status", field.status],
+    ...(field.lost_at.length ? [["more may matter, because of", field.lost_at.join(", ")]] : []),
     ["box", field.box ? `[${field.box.join(", ")}]` : "nothing matters"],
     ["size", field.size ? field.size.join("×") : "none"],
-    ["area", `${field.area} pixels` + (field.fill === null ? "" : `, ${(100 * field.fill).toFixed(1)} % of the box`)],
-    ["cut off by the border", field.clipped ? sides.filter((_, n) => field.clipped[n]).join(", ") || "nowhere" : "none"],
+    ["area", `${field.area} pixels`],
+    ["of the box", field.fill === null ? "none" : `${(100 * field.fill).toFixed(1)} %`],
+    ["cut off by the border", sides.filter((_, n) => field.clipped?.[n]).join(", ") || "nowhere"],
     ["global", field.global ? `yes, through ${field.global_through}` : "no"],
     ["local area", `${field.local_area} pixels`],
     ["squares of 20, 50, 99 %", ["20", "50", "99"].map((share) => squares[share]).join(", ")],

@@ -45,8 +45,8 @@ function chosen(maps, state) {
     map.image.toLowerCase().includes(words) &&
     (state.seed === "" || map.seed === state.seed) &&
     (state.run === "" || map.run === state.run) &&
-    (state.from === "" || map.score >= Number(state.from)) &&
-    (state.to === "" || map.score <= Number(state.to)) &&
+    (state.from === "" || (map.score ?? NaN) >= Number(state.from)) &&
+    (state.to === "" || (map.score ?? NaN) <= Number(state.to)) &&
     (state.warned === "" || map.warnings.length > 0 === (state.warned === "with"));
   const key = ORDERS[state.sort];
   const sign = state.falling ? -1 : 1;
@@ -59,7 +59,8 @@ function chosen(maps, state) {
 
 /* Draw a map and its scale bar as the state says. */
 async function show(map, state, canvas, bar) {
-  const view = drawable(map, state.view) ? state.view : map.drawn ? Object.keys(map.drawn)[0] : "signed";
+  const other = map.drawn ? Object.keys(map.drawn)[0] : "signed";
+  const view = drawable(map, state.view) ? state.view : other;
   const scale = scaleOf(map, { ...state, view });
   const palette = PALETTES[map.palette];
   canvas.setAttribute(
@@ -80,7 +81,10 @@ class Gallery {
     this.controls = section.querySelector("form");
     this.large = new Large(section.querySelector("dialog"), this);
     this.seen = new IntersectionObserver((entries) => this.draw(entries), { rootMargin: "200px" });
-    this.controls.addEventListener("input", () => this.refresh());
+    this.controls.addEventListener("input", ({ target }) => {
+      // Another look at the same results stays on their page.
+      this.refresh(["view", "scale", "fade"].includes(target.name) ? this.page : 0);
+    });
     this.controls.addEventListener("submit", (event) => event.preventDefault());
     section.querySelector(".pager").addEventListener("click", (event) => {
       const step = event.target.dataset.step;
@@ -129,7 +133,8 @@ class Gallery {
     before.disabled = this.page === 0;
     after.disabled = this.page === pages - 1;
     this.section.querySelector(".pager").hidden = pages === 1;
-    this.controls.elements.fade.nextElementSibling.textContent = `${Math.round(100 * state.fade)} %`;
+    const percent = `${Math.round(100 * state.fade)} %`;
+    this.controls.elements.fade.nextElementSibling.textContent = percent;
     this.large.refresh();
   }
 
@@ -143,9 +148,8 @@ class Gallery {
   }
 
   card(map) {
-    const canvas = make("canvas", { role: "img", width: 1, height: 1 });
-    const [width, height] = canvasSize(map);
-    canvas.style.aspectRatio = `${width} / ${height}`;
+    const canvas = make("canvas", { role: "img", className: "map", width: 1, height: 1 });
+    shape(canvas, canvasSize(map));
     const open = make("button", { type: "button", title: "Open large" }, canvas);
     open.addEventListener("click", () => this.large.open(map, open));
     const lines = [
@@ -234,7 +238,9 @@ class Large {
       button.setAttribute("aria-pressed", String(button.dataset.view === state.view));
       button.disabled = !drawable(map, button.dataset.view);
     }
-    for (const name of ["fade", "scale"]) dialog.querySelector(`[name=${name}]`).value = state[name];
+    for (const name of ["fade", "scale"]) {
+      dialog.querySelector(`[name=${name}]`).value = state[name];
+    }
     dialog.querySelector("[name=fade]").disabled = !map.picture;
     const at = this.gallery.shown.indexOf(map);
     const [before, after] = dialog.querySelectorAll("[data-step]");
@@ -246,19 +252,16 @@ class Large {
     dialog.querySelector("dl").replaceChildren(...facts(map));
     dialog.querySelector(".warnings").replaceChildren(
       ...map.warnings.map((warning) => make("li", {}, warning)));
-    const [width, height] = canvasSize(map);
-    this.canvas.style.aspectRatio = `${width} / ${height}`;
-    dialog.querySelector(".left").style.setProperty("--ratio", width / height);
+    shape(this.canvas, canvasSize(map), dialog.querySelector(".left"));
     show(map, state, this.canvas, this.bar);
   }
 
   key(event) {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const views = Object.keys(DATA.views);
     const on = event.target;
-    if (on === this.canvas && arrows[event.key]) {
-      this.move(arrows[event.key]);
+    if (on === this.canvas && ARROWS[event.key]) {
+      this.move(ARROWS[event.key]);
     } else if (on.matches("input, select")) {
       return; // they know what arrows and letters mean
     } else if (event.key === "ArrowLeft") this.step(-1);
@@ -311,7 +314,10 @@ function facts(map) {
   ];
   if (map.drawn) rows.push(["numbers", "not kept by the run: pictures as it drew them"]);
   else {
-    rows.push(["array", map.array], ["error of the page's numbers", `at most ${short(map.error, 2)}`]);
+    rows.push(
+      ["array", map.array],
+      ["error of the page's numbers", `at most ${short(map.error, 2)}`],
+    );
     if (!map.picture) rows.push(["input picture", "not there any more, see the notes"]);
   }
   return rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);

@@ -1,13 +1,13 @@
 "use strict";
 /* Numbers become colours, as gradviz draws them. */
 
-/* What each view draws of Σ|g|, Σg or the channels, and how. Names and signs are in DATA.views. */
+/* What each view draws of a map, and how. Their names and signs are in DATA.views. */
 const VIEWS = {
   heatmap: { quantity: magnitude, paint: sequential },
   signed: { quantity: total, paint: diverging },
   rgb: { quantity: (map, planes) => planes, paint: gray },
-  positive: { quantity: (...of) => [total(...of)[0].map((sum) => Math.max(sum, 0))], paint: sequential },
-  negative: { quantity: (...of) => [total(...of)[0].map((sum) => Math.max(-sum, 0))], paint: sequential },
+  positive: { quantity: (...of) => risen(1, ...of), paint: sequential },
+  negative: { quantity: (...of) => risen(-1, ...of), paint: sequential },
   gray: { quantity: magnitude, paint: gray },
   overlay: { quantity: magnitude, paint: overlay },
 };
@@ -19,6 +19,10 @@ function magnitude(map, planes) {
 
 function total(map, planes) {
   return [map.whole ? summed(planes, (g) => g) : planes[1]];
+}
+
+function risen(sign, map, planes) {
+  return [total(map, planes)[0].map((sum) => Math.max(sign * sum, 0))];
 }
 
 function summed(planes, term) {
@@ -71,6 +75,12 @@ function canvasSize(map) {
   return map.size.map((length) => Math.ceil(length / map.grain));
 }
 
+/* Give a canvas its sides before it is drawn, and its ratio to the style of what holds it. */
+function shape(canvas, [width, height], holder = canvas) {
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  holder.style.setProperty("--ratio", width / height);
+}
+
 /* Planes of a map's size or of a layer's smaller one at the canvas's: bilinear between centres. */
 function enlarged(values, [w, h], [W, H]) {
   if (w === W && h === H) return values;
@@ -106,7 +116,7 @@ function painted(map, planes, view, scale, palette, backdrop) {
     let colour;
     if (planes.some((plane) => Number.isNaN(plane[cell]))) colour = DATA.nonfinite;
     else if (view === "rgb") colour = [0, 1, 2].map((c) => 255 * (0.5 + 0.5 * (t[c] ?? t[0])[i]));
-    else colour = paint(t[0][i], palette, backdrop ? backdrop.subarray(4 * i, 4 * i + 3) : [0, 0, 0]);
+    else colour = paint(t[0][i], palette, backdrop?.subarray(4 * i, 4 * i + 3) ?? [0, 0, 0]);
     found.data.set(colour, 4 * i);
     found.data[4 * i + 3] = 255;
   }

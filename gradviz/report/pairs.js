@@ -46,12 +46,12 @@ class Pairs {
       row.array ? ` ${row.array}` : "", row.value === null ? "" : `, ${short(row.value)}`);
     const problems = row.problems.map((problem) => make("li", {}, problem));
     const pictures = row.maps.map((map, n) => {
-      const canvas = make("canvas", { role: "img", width: 1, height: 1 });
-      const [width, height] = canvasSize(map);
-      canvas.style.aspectRatio = `${width} / ${height}`;
+      const canvas = make("canvas", { role: "img", className: "map", width: 1, height: 1 });
+      shape(canvas, canvasSize(map));
       const readout = make("output", {});
       canvas.addEventListener("pointermove", async (event) => {
-        readout.value = told(map, await planesOf(map), this.viewOf(map), placeOf(canvas, map, event));
+        const place = placeOf(canvas, map, event);
+        readout.value = told(map, await planesOf(map), this.viewOf(map), place);
       });
       canvas.addEventListener("pointerleave", () => (readout.value = ""));
       return make("figure", {}, canvas, makeBar(),

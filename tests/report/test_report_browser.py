@@ -23,7 +23,13 @@ from gradviz.report.read import read
 
 runs: Any = importlib.import_module("runs")
 
-ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+)
 
 PIXELS = """canvas => {
   const { width, height } = canvas;
@@ -134,8 +140,8 @@ def run(tmp_path: Path) -> Path:
         {
             ("a.png", "ones"): G,
             ("a.png", "top"): 10 * G,
-            ("b10.png", "ones"): 3 * G,
-            ("b9.png", "ones"): 4 * G,
+            ("b10.png", "ones"): 4 * G,
+            ("b9.png", "ones"): 3 * G,
         },
         pictures={"a.png": runs.picture(tmp_path / "a.png", 8, 6)},
         lines={("b9.png", "ones"): {"warnings": ["dim"]}},
@@ -228,6 +234,19 @@ def test_the_value_under_the_pointer_is_the_arrays(run: Path, open_page: Open) -
     assert values == pytest.approx(G[:, 1, 4].tolist(), abs=steps)
 
 
+def test_a_tall_map_is_hit_where_it_is_drawn(tmp_path: Path, open_page: Open) -> None:
+    tall = RANDOM.normal(size=(1, 90, 3)).astype(np.float32)
+    page = open_page(runs.saliency_run(tmp_path / "run", {("a.png", "s"): tall}))
+    canvas, output = page.locator(".cards canvas").first, page.locator(".cards output")
+    drawn(canvas)
+    hover(canvas, 2, 80, (3, 90))
+    said = read_out(page, output)
+    assert said.startswith("x 2, y 80: ")
+    assert float(said.partition(": ")[2]) == pytest.approx(abs(tall[0, 80, 2]), abs=1e-3)
+    box = canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(3 / 90, rel=0.1)
+
+
 def test_maps_in_cells_tell_the_means(
     tmp_path: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +284,7 @@ def test_a_shared_scale_draws_again_and_says_its_number(run: Path, open_page: Op
     assert float(ends.last.inner_text()) == pytest.approx(percentile, rel=1e-3)
     page.select_option("form [name=scale]", "shared")
     drawn(canvas, f"heatmap {4 * percentile:.3f}"[:-1])
-    # b9.png has four times the gradient of a.png, under the same seed.
+    # b10.png has four times the gradient of a.png, under the same seed.
     assert float(ends.last.inner_text()) == pytest.approx(4 * percentile, rel=1e-3)
     table = load_palette().sequential_table
     t = np.clip(np.abs(G).sum(0) / (4 * percentile), 0, 1)
@@ -332,6 +351,8 @@ def test_a_thousand_results_open(tmp_path: Path, open_page: Open) -> None:
     assert len(cards(page)) == 48
     assert page.locator(".gallery .count").inner_text() == "1000 of 1000 results, page 1 of 21"
     page.get_by_role("button", name="next page").click()
+    assert cards(page)[0] == "0048.png"
+    page.select_option("form [name=view]", "signed")
     assert cards(page)[0] == "0048.png"
     drawn(page.locator(".cards canvas").first)
     page.locator("[name=image]").first.fill("0999")
