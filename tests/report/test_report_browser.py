@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from gradviz.cli.app import make_app
@@ -71,7 +73,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
         file.write_text(report([read(str(each)) for each in told]).html, encoding="utf-8")
         scheme = "dark" if dark else "light"
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # a busy machine is no failure
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: said.append(dialog.message))
@@ -401,11 +403,17 @@ def test_a_phone_shows_it_without_sideways_scrolling(
 
 
 @pytest.fixture(scope="module")
-def fields(models: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("fields") / "out"
-    call("receptive-field", models / "depth.ts", images / "room_01.png", "--resize", 64,
-         "--pixel", "30,20", "--pixel", "3,60", "--layers", "--map", "-o", out)  # fmt: skip
-    return out
+def fields(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fields of a network of stride 2, at 48 by 48 pixels."""
+    folder = tmp_path_factory.mktemp("fields")
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 5, padding=2), nn.Tanh(), nn.Conv2d(4, 1, 5, stride=2, padding=2)
+    )
+    torch.jit.script(net).save(folder / "net.ts")  # type: ignore[no-untyped-call]
+    call("receptive-field", folder / "net.ts", images / "room_01.png", "--resize", 48, "--layers",
+         "--map", "--pixel", "15,10", "--pixel", "0,23", "-o", folder / "out")  # fmt: skip
+    return folder / "out"
 
 
 def shown_box(text: str) -> list[int]:
@@ -437,14 +445,14 @@ def test_the_box_under_the_pointer_is_that_of_the_map(fields: Path, open_page: O
     drawn(canvas)
     said = read_out(page, output)
     boxes = np.load(fields / "boxes.npy")
-    for x, y in ((0, 0), (63, 63), (17, 40)):
-        hover(canvas, x, y, (64, 64))
+    for x, y in ((0, 0), (23, 23), (17, 8)):
+        hover(canvas, x, y, (24, 24))
         said = read_out(page, output, said)
         assert said.startswith(f"output pixel {x},{y} sees the box")
         assert shown_box(said) == boxes[y, x].tolist()
     page.locator(".explorer [name=x]").fill("5")
     said = read_out(page, output, said)
-    assert shown_box(said) == boxes[40, 5].tolist()
+    assert shown_box(said) == boxes[8, 5].tolist()
 
 
 def test_without_a_map_the_geometry_tells_the_box(
@@ -456,13 +464,12 @@ def test_without_a_map_the_geometry_tells_the_box(
     canvas, output = page.locator(".explorer canvas"), page.locator(".explorer output")
     drawn(canvas)
     said = read_out(page, output)
-    hover(canvas, 17, 40, (64, 64))
-    said = read_out(page, output, said)
-    assert "by the geometry, at most" in said
-    x0, y0, x1, y1 = shown_box(said)
-    measured = np.load(fields / "boxes.npy")[40, 17]
-    # The largest field of a period, centred: off by less than a period of 8.
-    assert np.abs(measured - (x0, y0, x1, y1)).max() <= 8
+    measured = np.load(fields / "boxes.npy")
+    for x, y in ((17, 8), (1, 23)):
+        hover(canvas, x, y, (24, 24))
+        said = read_out(page, output, said)
+        assert said.endswith("by the geometry")
+        assert shown_box(said) == measured[y, x].tolist()
 
 
 def test_the_masks_and_the_contours_are_drawn(fields: Path, open_page: Open) -> None:
@@ -473,14 +480,14 @@ def test_the_masks_and_the_contours_are_drawn(fields: Path, open_page: Open) -> 
         page.select_option(".explorer [name=show]", kind)
         plain[kind] = pixels(drawn(canvas, f"0 {kind}"))
     for kind in ("structural", "local"):
-        mask = np.load(fields / f"room_01.png/pixel-30-20/{kind}.npy")
+        mask = np.load(fields / f"room_01.png/pixel-15-10/{kind}.npy")
         same = (plain[kind] == plain["input"]).all(-1)
         assert same[mask].all()
         assert np.abs(plain[kind][~mask] - 0.3 * plain["input"][~mask]).max(initial=0) <= 1
-    energy = np.load(fields / "room_01.png/pixel-30-20/effective.npy")
+    energy = np.load(fields / "room_01.png/pixel-15-10/effective.npy")
     held = page.locator(".marks .contour.c50").get_attribute("d")
     edges = re.findall(r"M(\d+) (\d+)([VH])", held)
-    inside = np.zeros((66, 66), bool)
+    inside = np.zeros((50, 50), bool)
     least = np.sort(energy.ravel())[::-1]
     threshold = least[np.searchsorted(np.cumsum(least), energy.sum() / 2)]
     inside[1:-1, 1:-1] = energy >= threshold
