@@ -200,7 +200,7 @@ function fieldFacts(field) {
     ["box", field.box ? `[${field.box.join(", ")}]` : "nothing matters"],
     ["size", field.size ? field.size.join("×") : "none"],
     ["area", `${field.area} pixels`],
-    ["of the box", field.fill === null ? "none" : `${(100 * field.fill).toFixed(1)} %`],
+    ["fill of the box", field.fill === null ? "none" : `${(100 * field.fill).toFixed(1)} %`],
     ["cut off by the border", sides.filter((_, n) => field.clipped?.[n]).join(", ") || "nowhere"],
     ["global", field.global ? `yes, through ${field.global_through}` : "no"],
     ["local area", `${field.local_area} pixels`],

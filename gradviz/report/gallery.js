@@ -151,7 +151,7 @@ class Gallery {
     const canvas = make("canvas", { role: "img", className: "map", width: 1, height: 1 });
     shape(canvas, canvasSize(map));
     const open = make("button", { type: "button", title: "Open large" }, canvas);
-    open.addEventListener("click", () => this.large.open(map, open));
+    open.addEventListener("click", () => this.large.open(map));
     const lines = [
       make("bdi", { className: "image", title: map.image }, map.image),
       make("span", { className: "seed" }, make("bdi", {}, map.seed)),
@@ -205,16 +205,12 @@ class Large {
       if (event.target.name) gallery.set(event.target.name, event.target.value);
     });
     dialog.addEventListener("keydown", (event) => this.key(event));
-    dialog.addEventListener("close", () => {
-      this.map = null;
-      this.opener?.focus();
-    });
+    dialog.addEventListener("close", () => (this.map = null));
     this.canvas.addEventListener("blur", () => this.point(null));
   }
 
-  open(map, opener) {
+  open(map) {
     this.map = map;
-    this.opener = opener;
     this.dialog.showModal();
     this.refresh();
   }

@@ -15,10 +15,23 @@ from PIL import Image
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 from gradviz.image.find import Source
-from gradviz.run.store import RUN, Line, Store
+from gradviz.run.store import RESULTS, RUN, Line, Store
 
 FIELD = "field.json"
 BOXES = "boxes.npy"
+
+KEYS = {
+    "document of inspect": ("model", "inputs", "outputs", "seed", "layers", "warnings"),
+    "layer": ("name", "shape", "stride", "activation", "gradient", "dead"),
+    "document of compare": ("ok", "items", "runs", "warnings", "metric", "tolerance"),
+    "item": ("image", "seed", "ok", "value", "problems", "measured"),
+    "record": ("kind", "command", "folder", "versions", "model", "preprocess", "settings"),
+    "result": ("files", "output_shape", "score", "stats", "warnings"),
+    "document of fields": ("fields", "geometry", "layers"),
+    "field": ("image", "pixel", "status", "lost_at", "box", "area", "local", "effective", "files"),
+    "layer of fields": ("name", "channels", "size", "stride", "padding", "halo"),
+}
+"""What the page tells of, by part: what lacks it is refused before anything is drawn."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +138,14 @@ def read(argument: str) -> Told:
     document = _json(path)
     match document.get("kind"):
         case "inspect":
-            _need(path, document, "model", "inputs", "outputs", "seed", "layers", "warnings")
+            _need(path, "document of inspect", document)
+            _need(path, "layer", *document["layers"])
             return Flow(argument, document)
         case "compare":
-            _need(path, document, "ok", "items", "runs", "warnings", "metric", "tolerance")
+            _need(path, "document of compare", document)
+            _need(path, "item", *document["items"])
             if len(document["runs"]) != 2:
-                raise UsageError(f"{path}: does not name two runs; write it again with --json")
+                raise UsageError(f"{path}: does not name two runs; write it again")
             first, second = (_run(Path(run["path"])) for run in document["runs"])
             return Comparison(argument, document, (first, second))
         case "saliency" | "receptive-field":
@@ -149,18 +164,21 @@ def _run(path: Path) -> Run:
         raise UsageError(f"{path}: has no {RUN}; name the folder that a run's -o named")
     store = Store(path)
     record, lines = store.run(), store.lines()
-    _need(path / RUN, record, "kind", "command", "versions", "model", "preprocess", "settings")
+    _need(path / RUN, "record", record)
     done = tuple(line for line in lines if line["status"] == "ok")
     failed = tuple(line for line in lines if line["status"] == "error")
     name = str(path)
     if record["kind"] == "saliency":
+        _need(path / RESULTS, "result", *done)
         return Run(name, store, record, done, failed)
     if record["kind"] != "receptive-field":
         raise UsageError(f"{path}: a run of {record['kind']}, which no report tells of")
     if not (path / FIELD).exists():
         raise UsageError(f"{path}: has no {FIELD}: the run was broken off; run it again")
     document = _json(path / FIELD)
-    _need(path / FIELD, document, "fields", "geometry", "layers")
+    _need(path / FIELD, "document of fields", document)
+    _need(path / FIELD, "field", *document["fields"])
+    _need(path / FIELD, "layer of fields", *document["layers"])
     return FieldRun(name, store, record, done, failed, document)
 
 
@@ -174,10 +192,14 @@ def _json(path: Path) -> dict[str, Any]:
             f"{path}: neither a run's folder nor JSON ({error}); name the folder that a run wrote"
         ) from error
     if not isinstance(document, dict):
-        raise UsageError(f"{path}: not a document of gradviz; write it again with --json")
+        raise UsageError(f"{path}: not a document of gradviz; write it again")
     return document
 
 
-def _need(path: Path, document: Mapping[str, Any], *keys: str) -> None:
-    if missing := [key for key in keys if key not in document]:
-        raise UsageError(f"{path}: has no {', '.join(missing)}; write it again with --json")
+def _need(path: Path, part: str, *whole: object) -> None:
+    """See that what is told of is there."""
+    for document in whole:
+        if not isinstance(document, Mapping):
+            raise UsageError(f"{path}: a {part} is damaged; write it again")
+        if missing := [key for key in KEYS[part] if key not in document]:
+            raise UsageError(f"{path}: a {part} has no {', '.join(missing)}; write it again")

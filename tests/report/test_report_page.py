@@ -23,6 +23,7 @@ from gradviz.heatmap.views import VIEWS
 from gradviz.report.fields import contours_of
 from gradviz.report.page import report
 from gradviz.report.read import Comparison, FieldRun, Flow, Run, read
+from gradviz.run.store import Store
 
 runs: Any = importlib.import_module("runs")
 
@@ -134,8 +135,13 @@ def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -
         ("{}", "not of gradviz; name a run's folder"),
         ('{"kind": "check"}', "not of gradviz; name a run's folder"),
         ('{"kind": "saliency"}', "has the numbers only; name the folder"),
-        ('{"kind": "inspect", "layers": []}', "has no model, inputs, outputs, seed, warnings"),
-        ('{"kind": "compare", "ok": true}', "has no items, runs, warnings, metric, tolerance"),
+        ('{"kind": "inspect", "layers": []}', "inspect has no model, inputs, outputs, seed, warn"),
+        (json.dumps({**FLOW, "layers": [{"name": "a"}]}), "a layer has no shape, stride"),
+        (json.dumps({**FLOW, "layers": [1]}), "a layer is damaged"),
+        (
+            '{"kind": "compare", "ok": true}',
+            "compare has no items, runs, warnings, metric",
+        ),
     ],
 )
 def test_what_is_no_document(tmp_path: Path, content: str | None, says: str) -> None:
@@ -152,6 +158,13 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(runs.record("receptive-field", [])))
     with pytest.raises(UsageError, match=r"has no field\.json: .*run it again"):
         read(str(tmp_path))
+
+
+def test_a_damaged_result_is_named(run: Path) -> None:
+    lines = (run / "results.jsonl").read_text()
+    (run / "results.jsonl").write_text(lines.replace('"score"', '"store"'))
+    with pytest.raises(UsageError, match=r"results\.jsonl: a result has no score; write it again"):
+        read(str(run))
 
 
 def test_an_array_that_is_gone_or_damaged_is_told_and_the_rest_is_shown(run: Path) -> None:
@@ -213,43 +226,55 @@ def test_the_scale_of_the_run_is_chosen(run: Path) -> None:
     assert chosen() == ["shared"]
 
 
-def test_boxes_of_too_many_pixels_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def field_run(tmp_path: Path) -> Path:
+    """One field of 5 by 4 pixels, in a network where it is global."""
     run = tmp_path / "fields"
-    run.mkdir()
-    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": [], "area": 4,
-             "local": {"area": 4}, "files": {}}  # fmt: skip
-    for name, array in {"structural": G[0] > 0, "local": G[0] > 0, "effective": G[0]}.items():
-        np.save(run / f"{name}.npy", array)
-        field["files"][f"{name}.npy"] = f"{name}.npy"  # type: ignore[index]
+    files = {f"{name}.npy": f"{name}.npy" for name in ("structural", "local", "effective")}
+    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": ["Where"],
+             "area": 4, "local": {"area": 0}, "status": "partial", "effective": {},
+             "files": files}  # fmt: skip
+    store = Store(run)
+    store.begin(runs.record("receptive-field", []))
+    line = {"image": "noise", "seed": "pixel:1,1", "status": "ok", "files": files}
+    store.append(line)
+    for name, array in zip(files, (G[0] > 0, G[0] > 0, np.abs(G[0])), strict=True):
+        np.save(run / name, array)
     np.save(run / "boxes.npy", np.zeros((4, 5, 4), np.int32))
     geometry = {"size": None, "global_through": "mean"}
     document = {"fields": [field], "geometry": geometry, "layers": []}
     (run / "field.json").write_text(json.dumps(document))
-    (run / "run.json").write_text(json.dumps(runs.record("receptive-field", [])))
-    page = page_of(run)
-    assert data_of(page)["explorers"][0]["boxes"]["size"] == [5, 4]
+    return run
+
+
+def test_a_field_is_told_with_its_warnings(field_run: Path) -> None:
+    page = page_of(field_run)
     assert "Global, through mean." in page.text
+    assert "more may matter than is shown, because of Where" in page.text
+    assert "the gradient is zero, though pixels can matter" in page.text
+    (explorer,) = data_of(page)["explorers"]
+    assert explorer["boxes"]["size"] == [5, 4] and explorer["fields"][0]["extent"] == [5, 4]
+
+
+def test_boxes_of_too_many_pixels_are_left_out(
+    field_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gradviz.report.fields.MOST_BOXES", 19)
-    page = page_of(run)
+    page = page_of(field_run)
     assert data_of(page)["explorers"][0]["boxes"] is None
     assert "the boxes of 5x4 output pixels are too many" in page.text
 
 
 def test_the_arrays_of_all_parts_count(
-    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: Path, field_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = {"image": "a.png", "seed": "ones", "ok": True, "value": 0, "problems": [],
             "measured": {}, "facts": {}}  # fmt: skip
     document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
-    for each in (run, document):
-        told = [read(str(each))]
-        assert report(told).html
-        with monkeypatch.context() as patch:
-            patch.setattr("gradviz.report.pack.BUDGET", 10)
-            with pytest.raises(UsageError, match="report fewer runs"):
-                report(told)
+    monkeypatch.setattr("gradviz.report.pack.BUDGET", 10)
+    for each in (run, field_run, document):
+        with pytest.raises(UsageError, match="report fewer runs"):
+            report([read(str(each))])
 
 
 def test_a_picture_that_has_changed_is_not_shown(tmp_path: Path, run: Path) -> None:
