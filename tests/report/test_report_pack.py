@@ -18,6 +18,7 @@ from PIL import Image
 from gradviz.errors import UsageError
 from gradviz.report.pack import (
     BUDGET,
+    STRIP,
     Packed,
     Size,
     block_for,
@@ -103,6 +104,15 @@ def test_scales_are_those_of_the_views() -> None:
     scales = scales_of(g, 1, clip=100)
     assert (scales["heatmap"], scales["signed"]) == (4, 2)
     assert (scales["positive"], scales["negative"], scales["rgb"]) == (0, 2, 3)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_a_huge_gradient_in_strips_is_the_same(block: int) -> None:
+    g = np.random.default_rng(0).normal(size=(2, 301, 4)).astype(np.float32)
+    assert g.shape[1] > STRIP * block
+    whole = in_cells(np.abs(g).sum(0), block)
+    assert planes_of(g, block)[0] == pytest.approx(whole, rel=1e-6)
+    assert scales_of(g, block, 100)["heatmap"] == pytest.approx(whole.max(), rel=1e-6)
 
 
 def test_a_mask_is_read_bit_by_bit() -> None:
