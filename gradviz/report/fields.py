@@ -13,7 +13,8 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
 from gradviz.report.gather import Page
 from gradviz.report.pack import Size, block_for, compressed, in_cells, pack, packed_mask
-from gradviz.report.read import BOXES, FieldRun
+from gradviz.report.read import FieldRun
+from gradviz.run.store import BOXES
 
 SHARES = (20, 50, 99)
 """Contours are drawn around this much of the energy, in percent."""

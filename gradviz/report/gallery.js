@@ -307,6 +307,7 @@ function facts(map) {
     ["mean |g|", short(map.stats.abs_mean)],
     ["zeros", `${(100 * map.stats.zero_fraction).toFixed(1)} %`],
     ["nonfinite", String(map.stats.nonfinite)],
+    ...("inside" in map.stats ? [["inside the mask", short(map.stats.inside)]] : []),
   ];
   if (map.drawn) rows.push(["numbers", "not kept by the run: pictures as it drew them"]);
   else {

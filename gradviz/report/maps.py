@@ -24,6 +24,9 @@ from gradviz.report.pack import (
 from gradviz.report.read import Run
 from gradviz.run.store import Line
 
+MORE = ("layer", "gated", "samples", "completeness", "tiles")
+"""What only some results have, as results.jsonl names it."""
+
 UNKNOWN = (SIDES[0], SIDES[0])
 """The size that an input is taken to have where a layer's array does not tell it."""
 
@@ -64,7 +67,7 @@ def map_of(page: Page, run: Run, line: Line) -> dict[str, Any] | None:
         "stats": line["stats"],
         "warnings": line["warnings"],
         "output": line["output_shape"],
-        "more": {name: line[name] for name in ("layer", "gated", "completeness") if name in line},
+        "more": {name: line[name] for name in MORE if name in line},
         **drawn,
     }
 

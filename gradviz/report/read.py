@@ -15,19 +15,16 @@ from PIL import Image
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 from gradviz.image.find import Source
-from gradviz.run.store import RESULTS, RUN, Line, Store
-
-FIELD = "field.json"
-BOXES = "boxes.npy"
+from gradviz.run.read import read_run
+from gradviz.run.store import BOXES, FIELDS, RESULTS, RUN, Line, Store
 
 KEYS = {
     "document of inspect": ("model", "inputs", "outputs", "seed", "layers", "warnings"),
     "layer": ("name", "shape", "stride", "activation", "gradient", "dead"),
     "document of compare": ("ok", "items", "runs", "warnings", "metric", "tolerance"),
     "item": ("image", "seed", "ok", "value", "problems", "measured"),
-    "record": ("kind", "command", "folder", "versions", "model", "preprocess", "settings"),
+    "record": ("command", "folder", "versions", "model", "preprocess", "settings"),
     "result": ("files", "output_shape", "score", "stats", "warnings"),
-    "document of fields": ("fields", "geometry", "layers"),
     "field": ("image", "pixel", "status", "lost_at", "box", "area", "local", "effective", "files"),
     "layer of fields": ("name", "channels", "size", "stride", "padding", "halo"),
 }
@@ -57,7 +54,9 @@ class Run:
         path = self._inside(file)
         with reading(path):
             content: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-            return content
+        if content.dtype.kind not in "biuf":
+            raise UsageError(f"{path}: not an array of numbers; run it again")
+        return content
 
     def pixels(self, file: str) -> NDArray[np.uint8]:
         """Read one of the run's pictures, RGB [h, w, 3].
@@ -160,26 +159,19 @@ def read(argument: str) -> Told:
 
 
 def _run(path: Path) -> Run:
-    if not (path / RUN).is_file():
-        raise UsageError(f"{path}: has no {RUN}; name the folder that a run's -o named")
-    store = Store(path)
-    record, lines = store.run(), store.lines()
+    found = read_run(path)
+    store, record = found.store, found.record
     _need(path / RUN, "record", record)
+    lines = store.lines()
     done = tuple(line for line in lines if line["status"] == "ok")
     failed = tuple(line for line in lines if line["status"] == "error")
-    name = str(path)
-    if record["kind"] == "saliency":
+    if found.kind == "saliency":
         _need(path / RESULTS, "result", *done)
-        return Run(name, store, record, done, failed)
-    if record["kind"] != "receptive-field":
-        raise UsageError(f"{path}: a run of {record['kind']}, which no report tells of")
-    if not (path / FIELD).exists():
-        raise UsageError(f"{path}: has no {FIELD}: the run was broken off; run it again")
-    document = _json(path / FIELD)
-    _need(path / FIELD, "document of fields", document)
-    _need(path / FIELD, "field", *document["fields"])
-    _need(path / FIELD, "layer of fields", *document["layers"])
-    return FieldRun(name, store, record, done, failed, document)
+        return Run(str(path), store, record, done, failed)
+    document = store.document(FIELDS)
+    _need(path / FIELDS, "field", *document["fields"])
+    _need(path / FIELDS, "layer of fields", *document["layers"])
+    return FieldRun(str(path), store, record, done, failed, document)
 
 
 def _json(path: Path) -> dict[str, Any]:

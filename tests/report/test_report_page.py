@@ -104,22 +104,43 @@ def flow(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def field_run(tmp_path: Path) -> Path:
+    """One field of 5 by 4 pixels, in a network where it is global."""
+    run = tmp_path / "fields"
+    files = {f"{name}.npy": f"{name}.npy" for name in ("structural", "local", "effective")}
+    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": ["Where"],
+             "area": 4, "local": {"area": 0}, "status": "partial", "effective": {}, "global": True,
+             "files": files}  # fmt: skip
+    store = Store(run)
+    store.begin(runs.record("receptive-field", []))
+    line = {"image": "noise", "seed": "pixel:1,1", "status": "ok", "files": files}
+    store.append(line)
+    for name, array in zip(files, (G[0] > 0, G[0] > 0, np.abs(G[0])), strict=True):
+        np.save(run / name, array)
+    np.save(run / "boxes.npy", np.zeros((4, 5, 4), np.int32))
+    geometry = {"size": None, "global_through": "mean"}
+    document = {"fields": [field], "geometry": geometry, "layers": []}
+    (run / "field.json").write_text(json.dumps(document))
+    return run
+
+
 # Reading
 
 
-def test_arguments_are_recognised_by_content(tmp_path: Path, run: Path, flow: Path) -> None:
+def test_arguments_are_recognised_by_content(
+    tmp_path: Path, run: Path, field_run: Path, flow: Path
+) -> None:
     assert type(read(str(run))) is Run
     assert type(read(str(flow))) is Flow
     document = runs.compare_document(tmp_path / "odd name", (run, run), [])
     assert type(read(str(document))) is Comparison
-    (run / "run.json").write_text(json.dumps(runs.record("receptive-field", [])))
-    (run / "field.json").write_text(json.dumps({"fields": [], "geometry": {}, "layers": []}))
-    assert type(read(str(run))) is FieldRun
+    assert type(read(str(field_run))) is FieldRun
 
 
 def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -> None:
     document = runs.compare_document(tmp_path / "c.json", (run, tmp_path / "gone"), [])
-    with pytest.raises(UsageError, match=r"gone: has no run\.json"):
+    with pytest.raises(UsageError, match=r"gone: holds no run\.json"):
         read(str(document))
     document = runs.compare_document(tmp_path / "c.json", (run,), [])
     with pytest.raises(UsageError, match="does not name two runs"):
@@ -153,17 +174,14 @@ def test_what_is_no_document(tmp_path: Path, content: str | None, says: str) -> 
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no run\.json; name the folder"):
-        read(str(tmp_path))
-    (tmp_path / "run.json").write_text(json.dumps(runs.record("receptive-field", [])))
-    with pytest.raises(UsageError, match=r"has no field\.json: .*run it again"):
+    with pytest.raises(UsageError, match=r"holds no run\.json.*name the folder"):
         read(str(tmp_path))
 
 
 def test_a_damaged_result_is_named(run: Path) -> None:
     lines = (run / "results.jsonl").read_text()
-    (run / "results.jsonl").write_text(lines.replace('"score"', '"store"'))
-    with pytest.raises(UsageError, match=r"results\.jsonl: a result has no score; write it again"):
+    (run / "results.jsonl").write_text(lines.replace('"warnings"', '"earnings"'))
+    with pytest.raises(UsageError, match=r"results\.jsonl: a result has no warnings; write it"):
         read(str(run))
 
 
@@ -177,11 +195,15 @@ def test_an_array_that_is_gone_or_damaged_is_told_and_the_rest_is_shown(run: Pat
 
 def test_no_file_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
     np.save(tmp_path / "secret.npy", G)
-    lines = (run / "results.jsonl").read_text()
-    (run / "results.jsonl").write_text(lines.replace("r0/s/gradient.npy", "../secret.npy"))
+    (run / "r0/s/gradient.npy").unlink()
+    (run / "r0/s/gradient.npy").symlink_to(tmp_path / "secret.npy")
     made = report([read(str(run))])
     assert "outside the run's folder" in made.notes[0]
     assert len(data_of(Page(made.html))["maps"]) == 1
+    lines = (run / "results.jsonl").read_text()
+    (run / "results.jsonl").write_text(lines.replace("r0/s/gradient.npy", "../secret.npy"))
+    with pytest.raises(UsageError, match="is outside the folder"):
+        read(str(run))
 
 
 def test_no_picture_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
@@ -224,27 +246,6 @@ def test_the_scale_of_the_run_is_chosen(run: Path) -> None:
     record["settings"]["scale"] = "shared"
     (run / "run.json").write_text(json.dumps(record))
     assert chosen() == ["shared"]
-
-
-@pytest.fixture
-def field_run(tmp_path: Path) -> Path:
-    """One field of 5 by 4 pixels, in a network where it is global."""
-    run = tmp_path / "fields"
-    files = {f"{name}.npy": f"{name}.npy" for name in ("structural", "local", "effective")}
-    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": ["Where"],
-             "area": 4, "local": {"area": 0}, "status": "partial", "effective": {},
-             "files": files}  # fmt: skip
-    store = Store(run)
-    store.begin(runs.record("receptive-field", []))
-    line = {"image": "noise", "seed": "pixel:1,1", "status": "ok", "files": files}
-    store.append(line)
-    for name, array in zip(files, (G[0] > 0, G[0] > 0, np.abs(G[0])), strict=True):
-        np.save(run / name, array)
-    np.save(run / "boxes.npy", np.zeros((4, 5, 4), np.int32))
-    geometry = {"size": None, "global_through": "mean"}
-    document = {"fields": [field], "geometry": geometry, "layers": []}
-    (run / "field.json").write_text(json.dumps(document))
-    return run
 
 
 def test_a_field_is_told_with_its_warnings(field_run: Path) -> None:
