@@ -15,6 +15,7 @@ from PIL import Image
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 from gradviz.image.find import Source
+from gradviz.run.compare_record import DOCUMENT as COMPARED
 from gradviz.run.read import read_run
 from gradviz.run.store import BOXES, FIELDS, RESULTS, RUN, Line, Store
 
@@ -126,12 +127,14 @@ Told = Run | FieldRun | Flow | Comparison
 
 
 def read(argument: str) -> Told:
-    """Read a run's folder, or a JSON document of `gradviz inspect` or `gradviz compare`.
+    """Read the folder of a run or a comparison, or what `inspect --json` or `compare --json` said.
 
     Raises:
         UsageError: it is neither, or damaged.
     """
     path = Path(argument)
+    if (path / COMPARED).is_file():
+        path = path / COMPARED
     if path.is_dir():
         return _run(path)
     document = _json(path)

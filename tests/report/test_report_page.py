@@ -135,6 +135,8 @@ def test_arguments_are_recognised_by_content(
     assert type(read(str(flow))) is Flow
     document = runs.compare_document(tmp_path / "odd name", (run, run), [])
     assert type(read(str(document))) is Comparison
+    runs.compare_document(tmp_path / "compare.json", (run, run), [])
+    assert type(read(str(tmp_path))) is Comparison
     assert type(read(str(field_run))) is FieldRun
 
 
