@@ -195,6 +195,7 @@ function fieldFacts(field) {
   const sides = ["left", "top", "right", "bottom"];
   const { squares, sigma, area_4_55: area } = field.effective;
   const rows = [
+    ...(field.grain > 1 ? [["drawn in cells of", `${field.grain}×${field.grain} pixels`]] : []),
     ["status", field.status],
     ...(field.lost_at.length ? [["more may matter, because of", field.lost_at.join(", ")]] : []),
     ["box", field.box ? `[${field.box.join(", ")}]` : "nothing matters"],
