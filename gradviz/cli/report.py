@@ -38,7 +38,8 @@ def report(
         from gradviz.report.page import report as make
         from gradviz.report.read import read
 
-        page = make([read(argument) for argument in dict.fromkeys(run)])
+        told = [read(argument) for argument in dict.fromkeys(run)]
+        page = make(told, lambda results: say.progress(results, len(results), "report"))
         # A file name may hold what is no text.
         content = page.html.encode("utf-8", "backslashreplace")
         Store(out.parent).save(out.name, lambda file: file.write(content))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -52,8 +52,17 @@ class Report:
     """What could not be shown, and why."""
 
 
-def report(told: Sequence[Told]) -> Report:
+Results = Sequence[tuple[Run, Line]]
+"""Results, each with the run that it is of."""
+
+
+def report(
+    told: Sequence[Told], watch: Callable[[Results], Iterable[tuple[Run, Line]]] = iter
+) -> Report:
     """The page of runs and documents.
+
+    Args:
+        watch: passes the results of saliency runs on, one by one, as they are drawn.
 
     Raises:
         UsageError: they are more than a page can hold.
@@ -74,8 +83,7 @@ def report(told: Sequence[Told]) -> Report:
     )
     maps = [
         found
-        for run in saliency
-        for line in run.lines
+        for run, line in watch([(run, line) for run in saliency for line in run.lines])
         if (found := map_of(page, run, line)) is not None
     ]
     data = {
