@@ -72,6 +72,7 @@ def report(
     fields = [run for run in runs if isinstance(run, FieldRun)]
     flows = [each for each in told if isinstance(each, Flow)]
     comparisons = [each for each in told if isinstance(each, Comparison)]
+    compared = [run for comparison in comparisons for run in comparison.runs]
     page = Page(
         side_for(
             [
@@ -108,9 +109,11 @@ def report(
         fields=[(run, _growth(run.document["layers"])) for run in fields],
         flows=[(flow, _flow(flow.document["layers"])) for flow in flows],
         comparisons=comparisons,
-        runs=[(run, _facts(run)) for run in runs],
+        runs=[
+            (run, _facts(run)) for run in {each.name: each for each in (*runs, *compared)}.values()
+        ],
         seeds=list(dict.fromkeys(found["seed"] for found in maps)),
-        shared=any(run.record["settings"]["scale"] == "shared" for run in saliency),
+        shared=all(run.record["settings"]["scale"] == "shared" for run in saliency),
         failures=[
             (_where(line), line["error"]["message"]) for run in runs for line in run.failures
         ],

@@ -144,6 +144,8 @@ def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -
     document = runs.compare_document(tmp_path / "c.json", (run, tmp_path / "gone"), [])
     with pytest.raises(UsageError, match=r"gone: holds no run\.json"):
         read(str(document))
+    told = page_of(runs.compare_document(tmp_path / "c.json", (run, run), [])).text
+    assert told.count("gradviz saliency net.ts 'a photo.png'") == 1
     document = runs.compare_document(tmp_path / "c.json", (run,), [])
     with pytest.raises(UsageError, match="does not name two runs"):
         read(str(document))
