@@ -423,6 +423,14 @@ class OutputOptions:
     ] = None
     overwrite: Overwrite = False
     resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
+    shard: Annotated[
+        str | None,
+        _output(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

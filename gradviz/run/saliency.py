@@ -15,7 +15,7 @@ from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.describe import VOLATILE, describe
+from gradviz.run.describe import describe
 from gradviz.run.explain import explain
 from gradviz.run.images import Named, load
 from gradviz.run.local import Local, Room, in_memory
@@ -107,7 +107,7 @@ def run(
         {source.name: source for source in sources},
         masks or {},
     )
-    batches = cut(sources, settings.batch_size)
+    batches = shared_out(sources, settings, store)
     plan = plan_of(settings)
     arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
     record = describe(
@@ -124,14 +124,14 @@ def run(
         ],
     )
     if resume:
-        whole = store.resume(record, volatile=VOLATILE)
+        whole = store.resume(record)
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
         store.replace(kept)
         yield from kept
     else:
         store.begin(record)
-    faster = fast(model) if plan.fast(len(sources)) else None
-    found = outcomes(model, batches, preprocess, seeds, plan, store.room, faster)
+    faster = fast(model) if plan.fast(len(sources)) else model
+    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
     # A few results are drawn and written while the next ones are computed.
     with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
         for line in lines:
@@ -142,13 +142,21 @@ def run(
         place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}
         turn = {seed.spec: n for n, seed in enumerate(seeds)}
         store.replace(
-            sorted(
-                store.lines(),
-                key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)),
-            )
+            sorted(store.own(), key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
         )
     if settings.scale == "shared":
-        store.replace(_share_scales(store.lines(), recorder))
+        with store.alone():
+            # Whoever is the last of several shards draws for all of them.
+            if {line["image"] for line in store.lines()} == {source.name for source in sources}:
+                largest = _largest_scales(store.lines())
+                for part in store.parts():
+                    part.replace(_share_scales(part.own(), largest, recorder))
+
+
+def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:
+    """The batches of a run that are to be done here."""
+    batches = cut(sources, settings.batch_size)
+    return batches if store.shard is None else store.shard.of(batches)
 
 
 def _unfinished(
@@ -168,16 +176,24 @@ def _unfinished(
     return left, kept
 
 
-def _share_scales(lines: Sequence[Line], recorder: Recorder) -> Iterator[Line]:
-    """Draw every result of a seed on one scale: the largest of its images' own."""
+Scales = Mapping[tuple[str, str], float]
+"""Of each seed and view."""
+
+
+def _largest_scales(lines: Iterable[Line]) -> Scales:
+    """One scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         for view, scale in line.get("scales", {}).items():
             key = line["seed"], view
             largest[key] = max(largest[key], scale)
+    return largest
+
+
+def _share_scales(lines: Iterable[Line], scales: Scales, recorder: Recorder) -> Iterator[Line]:
     for line in lines:
         if line["status"] == "ok":
-            shared = {view: largest[line["seed"], view] for view in line["scales"]}
+            shared = {view: scales[line["seed"], view] for view in line["scales"]}
             yield recorder.redrawn({**line, "scales": shared})
         else:
             yield line
