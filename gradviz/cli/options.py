@@ -357,6 +357,15 @@ class FieldOutputOptions:
 
 
 @dataclass(frozen=True)
+class ReportOptions:
+    """Where the page is written."""
+
+    out: Annotated[
+        Path, _output("-o", "--out", help="HTML file. [default: gradviz-report.html]")
+    ] = Path("gradviz-report.html")
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """What is written, and where."""
 
@@ -402,6 +411,14 @@ class OutputOptions:
             metavar="'QUANTITY OP N'",
             help="Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
             "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        ),
+    ] = None
+    figure: Annotated[
+        Path | None,
+        _output(
+            "--figure",
+            metavar="FILE.png|pdf|svg",
+            help="Also one figure for print: input, map, overlay and scale of every result.",
         ),
     ] = None
     overwrite: Overwrite = False

@@ -29,6 +29,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Found, find_images
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.run.expect import Expectation, parse_expectation
+from gradviz.run.figure import check_figure, write_figure
 from gradviz.run.inside import find_masks
 from gradviz.run.plan import plan_of
 from gradviz.run.settings import Settings
@@ -68,6 +69,10 @@ def saliency(
         found = find_images(image, output.out)
         masks = None if output.inside is None else find_masks(output.inside, found.sources)
         store.check(overwrite=output.overwrite, resume=output.resume)
+        if output.figure is not None:
+            rows = len(found.sources) * (len(seeds) or 1)
+            images = [source.path for source in found.sources]
+            check_figure(output.figure, rows, settings.array, images)
 
         loaded = resolve.load(model, model_options, place)
         check_labels(seeds, loaded.labels)
@@ -96,6 +101,9 @@ def saliency(
             masks=masks,
         )
         lines = _tell(results, found, len(seeds) or 1, output.out, say)
+        if output.figure is not None:
+            title = f"{settings.method} of {Path(loaded.name).name}"
+            write_figure(output.figure, store, found.sources, preprocess, settings, title)
         if message_options.json:
             document = {
                 "schema": 1,

@@ -88,9 +88,13 @@ class Recorder:
 
     def redrawn(self, line: Line) -> Line:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
+        return self._with_pictures(self.result(line), line)
+
+    def result(self, line: Line) -> Saliency:
+        """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
         image = load(self.sources[line["image"]], self.preprocess)
-        result = Saliency(
+        return Saliency(
             image=line["image"],
             seed=line["seed"],
             method=method,
@@ -99,7 +103,6 @@ class Recorder:
             score=line["score"],
             prepared=image.prepared,
         )
-        return self._with_pictures(result, line)
 
     def _with_pictures(self, result: Saliency, line: Line) -> Line:
         in_image = self.settings.frame == "image"

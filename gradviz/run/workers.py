@@ -29,7 +29,7 @@ def in_order(
         whatever `work` raises, at the place of its item; what has not begun then never does.
     """
     under_way: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix=work.__name__)
+    pool = ThreadPoolExecutor(THREADS)
     try:
         for item in items:
             under_way.append(pool.submit(work, item))

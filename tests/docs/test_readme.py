@@ -319,8 +319,9 @@ VALUES = {"errors", "version", "strict_yaml"}
 MAY_USE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {"api", "model"},
-    "cli": {"run", "model", "image", "backward", "heatmap"},
+    "cli": {"run", "model", "image", "backward", "heatmap", "report"},
     "api": {"run", "model", "image", "backward", "heatmap", "field"},
+    "report": {"run", "image", "heatmap"},
     "run": {"model", "image", "backward", "heatmap", "field"},
     "field": {"backward", "model", "image", "heatmap.colours", "heatmap.views"},
     "heatmap": {"image"},
