@@ -72,8 +72,14 @@ def check(
         elif not message_options.quiet:
             say.results(_table(found))
         for test in found.tests:
-            if not test.ok:
+            if test.ok is False:
                 say.error(_failure(test))
+        for seed in dict.fromkeys(test.seed for test in found.tests):
+            judged = [test for test in found.tests if test.seed == seed and test.judged]
+            if hidden := sum(test.ok is None for test in judged):
+                # A gradient of which nothing was measured is not proven: exit 6, not 0.
+                tell = say.error if hidden == len(judged) else say.warning
+                tell(_hidden(seed, hidden, len(judged), found.precision))
         raise typer.Exit(0 if found.ok else NOT_HELD)
 
 
@@ -112,10 +118,12 @@ def _row(test: Finding, span: float) -> tuple[str, ...]:
 
 
 def _verdict(test: Finding, span: float) -> str:
-    if test.name == "trend":
+    if not test.judged:
         if not test.step:
             return "linear nowhere: a kink, or noise"
         return f"linear over {test.step / span:.2g} of the input's span"
+    if test.ok is None:
+        return "too noisy to tell"
     if not test.ok:
         return "FAILED"
     return "ok, beside a kink" if test.kink else "ok"
@@ -126,4 +134,11 @@ def _failure(test: Finding) -> str:
         f"{test.seed}, {test.name}: the gradient predicts a slope of {test.expected:.6g}, the "
         f"model has {test.measured:.6g} over steps of {test.step:.2g} (error {test.error:.2g}): "
         "look for custom backward passes, detach() and no_grad() in the model"
+    )
+
+
+def _hidden(seed: str, count: int, of: int, precision: str) -> str:
+    return (
+        f"{seed}: {count} of {of} slopes are too small beside the rounding of {precision} to tell: "
+        "use --precision float64, or a --seed whose output is not so large"
     )

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from gradviz.backward.activations import Measured
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
 from gradviz.backward.rules import VIEWS
+from gradviz.errors import listed
 
 VANISHING = 1e4
 """The drop of the gradient's norm, from a layer to an earlier one, above which it is told."""
@@ -52,18 +52,23 @@ class Flow:
     layer or the activation behind it; None where its output is no map."""
 
 
-def advice(measured: Measured, layers: Sequence[Flow], random: Sequence[str]) -> list[str]:
+def advice(
+    y: Tensor, layers: Sequence[Flow], idle: Sequence[str], random: Sequence[str]
+) -> list[str]:
     """One line for each thing that may mislead.
 
     Args:
+        y: the output [1, ...], with its graph.
+        idle: the layers that did not run.
         random: the operators that drew random numbers.
     """
-    nodes = nodes_of(measured.y)
+    nodes = nodes_of(y)
     return [
-        *_probabilities(measured.y),
+        *_probabilities(y),
         *_batch_statistics(nodes),
         *_dropout(random),
-        *_unreached(layers, measured.apart),
+        *_unreached(layers),
+        *_idle(idle),
         *_vanishing(layers),
         *_nonfinite(layers),
         *_dead(layers),
@@ -104,10 +109,15 @@ def _dropout(random: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _unreached(layers: Sequence[Flow], apart: Sequence[str]) -> Iterator[str]:
+def _unreached(layers: Sequence[Flow]) -> Iterator[str]:
     names = [layer.name for layer in layers if not layer.gradient]  # None, or exactly 0
-    if names or apart:
-        yield f"no gradient reaches {_listed([*names, *apart])}"
+    if names:
+        yield f"no gradient reaches {listed(names, NAMED)}"
+
+
+def _idle(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"did not run for this input: {listed(names, NAMED)}"
 
 
 def _vanishing(layers: Sequence[Flow]) -> Iterator[str]:
@@ -132,16 +142,11 @@ def _nonfinite(layers: Sequence[Flow]) -> Iterator[str]:
         values = ((layer.name, getattr(layer, what)) for layer in layers)
         names = [name for name, value in values if value is not None and not isfinite(value)]
         if names:
-            yield f"the {what} is NaN or Inf at {_listed(names)}"
+            yield f"the {what} is NaN or Inf at {listed(names, NAMED)}"
 
 
 def _dead(layers: Sequence[Flow]) -> Iterator[str]:
     found = [layer for layer in layers if (layer.dead or 0) > DEAD]
     if found:
         told = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
-        yield f"more than half of the units are dead for this input at {_listed(told)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+        yield f"more than half of the units are dead for this input at {listed(told, NAMED)}"

@@ -77,12 +77,7 @@ def at_images(forward: Forward, v: Tensor, plan: Plan, keep: bool) -> list[Found
         arrays = {"activation": reads[-1].value, "gradient": reads[-1].gradient, **arrays}
     found = {name: _numbers(array) for name, array in arrays.items()}
     main = found.pop(plan.method.writes)
-    notes = tuple(
-        f"{gated.hidden} writes into parts of a tensor hide what wrote them: an activation among "
-        "them is not gated; let the model write to tensors of their own"
-        for gated in gates
-        if gated.hidden
-    )
+    notes = tuple(note for gated in gates for note in gated.notes)
     if forward.layer is not None and main[0].ndim != 3:
         notes += (
             f"the layer {forward.layer.name} has no spatial extent: its picture has one colour",

@@ -315,12 +315,16 @@ def test_baselines(image: Tensor) -> None:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu, "relu6": F.relu6, "hardtanh": F.hardtanh, "leaky": F.leaky_relu,
+    "relu": F.relu, "relu6": F.relu6, "leaky": F.leaky_relu,
     "elu": F.elu, "celu": F.celu, "selu": F.selu, "gelu": F.gelu, "silu": F.silu,
     "mish": F.mish, "softplus": F.softplus, "hardswish": F.hardswish,
     "threshold": lambda x: F.threshold(x, 0.1, 0.0),
     "prelu": lambda x: F.prelu(x, torch.tensor([0.2], dtype=x.dtype)),
     "rrelu": lambda x: F.rrelu(x),
+    "clamp": lambda x: x.clamp(min=0), "clamp_min": lambda x: x.clamp_min(0),
+    "clamp to zeros": lambda x: x.clamp(min=torch.zeros((), dtype=x.dtype)),
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "maximum, turned": lambda x: torch.max(torch.zeros((), dtype=x.dtype), x),
 }  # fmt: skip
 
 
