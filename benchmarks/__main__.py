@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import field, startup
+from benchmarks import field, startup, tiles
 
 startup.main()
 field.main()
+tiles.main()

@@ -23,10 +23,11 @@ from gradviz.model.model import Model
 from gradviz.run.explain import explain
 from gradviz.run.field import Field, Fields, FieldSettings
 from gradviz.run.images import Named, load
+from gradviz.run.local import Local
 from gradviz.run.plan import plan_of
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.saliency import cut, outcomes
-from gradviz.run.settings import Settings
+from gradviz.run.settings import Settings, Tile
 
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
 
@@ -44,6 +45,7 @@ def saliency(
     random_seed: int | None = None,
     preprocess: Preprocess | None = None,
     batch_size: int | None = None,
+    tile: Tile = "auto",
 ) -> list[Saliency]:
     """What `gradviz saliency` writes, as values.
 
@@ -61,6 +63,7 @@ def saliency(
         random_seed: of the noise; None for 0.
         preprocess: None for that of the model's card, or none.
         batch_size: images or samples per pass; None for 8, or what an exported model demands.
+        tile: pixels of a tile's side, where images are computed in parts; `auto`: where it pays.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -83,6 +86,7 @@ def saliency(
             baseline=baseline,
             random_seed=random_seed,
             batch_size=batch_size or model.batch or Settings.batch_size,
+            tile=tile,
         )
     )
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
@@ -92,7 +96,8 @@ def saliency(
         if preprocess is not None:
             raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         names = {"tensor": 0}
-        found = explain(model, [Named("tensor", _as_it_is(images))], seeds, plan)
+        one = [Named("tensor", _as_it_is(images))]
+        found = explain(model, one, seeds, plan, Local(model, plan))
     else:
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}

@@ -40,6 +40,10 @@ class ModelError(GradvizError):
     exit_code = 3
 
 
+class MemoryShort(ModelError):
+    """The device has too little memory for the images that were given to it at once."""
+
+
 class TrustError(GradvizError):
     """Loading would run code, and `--trust` was not given."""
 

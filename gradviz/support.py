@@ -34,6 +34,7 @@ class Capability(Enum):
     FLOAT64 = "float64"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    FAST = "optimisation"
     FIELD = "receptive field"
     RULES = "guided and deconvnet"
     TAPS = "activation and gradient of layers"
@@ -54,6 +55,8 @@ class Support:
 _CONSTANTS = "its weights are float32 constants: save the model before torch.jit.freeze"
 _FIXED = "its shapes are those of the export, but for axes that dynamic_shapes left open"
 
+_WRITTEN_OUT = "its operations are written out for one layout in memory, with no layers to fold"
+
 _BLOCKS = "a layer is known by its weight, and a block has none of its own"
 
 _REFUSED: dict[tuple[Format, Capability], str] = {
@@ -66,6 +69,7 @@ _REFUSED: dict[tuple[Format, Capability], str] = {
     (Format.SCRIPT, Capability.BLOCKS): _BLOCKS,
     (Format.FROZEN, Capability.BLOCKS): _BLOCKS,
     (Format.EXPORTED, Capability.BLOCKS): _BLOCKS,
+    (Format.EXPORTED, Capability.FAST): _WRITTEN_OUT,
     (Format.EXPORTED, Capability.ANY_BATCH): _FIXED,
     (Format.EXPORTED, Capability.ANY_SIZE): _FIXED,
 }

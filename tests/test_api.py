@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import UsageError
+from gradviz.heatmap import strips
 from gradviz.image.preprocess import Preprocess
 
 
@@ -132,3 +133,24 @@ def test_a_bgr_models_gradient_is_in_its_own_order_and_its_picture_in_true_colou
     picture = np.asarray(result.picture("rgb", scale=8))
     # Red is the third channel: 255 · (0.5 + 0.5 · 4 / 8), and so on.
     assert picture[0, 0].tolist() == [191, 159, 143]
+
+
+def test_statistics_in_strips_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.array([[[3, -4, np.nan, 0, 12, 0]]], np.float32)
+    monkeypatch.setattr(strips, "STRIP", 2)
+    (result,) = gradviz.saliency(HalfSquare(), image, "ones")
+    assert {name: result.stats[name] for name in result.stats if name != "scale"} == {
+        "min": -4,
+        "max": 12,
+        "abs_mean": 19 / 5,
+        "l2": 13,
+        "zero_fraction": 2 / 5,
+        "nonfinite": 1,
+    }
+
+
+def test_statistics_of_nothing_finite_are_nan() -> None:
+    (result,) = gradviz.saliency(HalfSquare(), np.full((1, 2, 2), np.nan, np.float32), "ones")
+    assert result.stats.pop("nonfinite") == 4
+    assert result.stats.pop("scale") == 0
+    assert all(np.isnan(number) for number in result.stats.values())

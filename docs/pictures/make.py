@@ -7,7 +7,7 @@ Every block of the README is a step, in the order of the page:
 
     console    `$ …` is a command, `$ echo $?` tells its exit code, the rest is what it prints
     python     is run, or saved where the first line is a comment with a file name
-    yaml       is saved under the file name in its first line
+    yaml, bash is saved under the file name in its first line
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Code:
-    """A block of Python or YAML."""
+    """A block of Python, YAML or Bash."""
 
     language: str
     text: str
@@ -84,7 +84,7 @@ class Code:
     @property
     def file(self) -> str | None:
         """Where it is saved, if its first line says so."""
-        named = re.match(r"# ([\w./]+\.(?:py|yaml))\n", self.text)
+        named = re.match(r"# ([\w./]+\.(?:py|yaml|sh))\n", self.text)
         return named[1] if named else None
 
 
@@ -94,7 +94,7 @@ def steps(page: str) -> Iterator[Command | Code]:
         language, text = block.groups()
         if language == "console":
             yield from commands(text.replace("\\\n", " "))
-        elif language in ("python", "yaml"):
+        elif language in ("python", "yaml", "bash"):
             yield Code(language, text)
 
 
@@ -189,6 +189,7 @@ def run_readme(folder: Path) -> list[Command]:
             run(step)
             done.append(step)
         elif step.file:
+            Path(step.file).parent.mkdir(parents=True, exist_ok=True)
             Path(step.file).write_text(step.text, encoding="utf-8")
         else:
             exec(compile(step.text, README.name, "exec"), {"__name__": "__readme__"})

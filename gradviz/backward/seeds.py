@@ -9,7 +9,8 @@ the documentation read the table.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of an output map, right and bottom exclusive."""
+
+Size = tuple[int, int]
+"""Width and height."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window of an output map, where only that is at hand."""
+
+    box: Box
+    """Where it lies in the whole map."""
+    of: Size
+    """The size of the whole map."""
+
+
 @dataclass(frozen=True)
 class Site:
     """What a seed may need to know besides the output."""
@@ -32,6 +50,8 @@ class Site:
     """Where the image file's pixels lie in the input; None for a bare tensor."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in the order of the channels."""
+    part: Part | None = None
+    """Which part of the output map is looked at; None for all of it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,9 @@ class Kind:
     """From the text after the colon to the values; raises ValueError where it does not fit."""
     build: Callable[..., Tensor]
     """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError."""
+    box: Callable[..., Box] | None = None
+    """`(size of the map, site, *values) -> the box that v is zero outside of`, where the size tells
+    it; raises SeedError. None for the whole map."""
 
     @property
     def form(self) -> str:
@@ -102,8 +125,24 @@ class Seed:
                 f"seed {self.spec}: needs {fitting}, but one image's output has the shape "
                 f"{list(y.shape)}; use {_alternatives(layout)}"
             )
-        try:
+        with self._named():
             return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+
+    def box(self, size: Size, site: Site) -> Box:
+        """The box that `cotangent` is zero outside of, as far as the size of a dense map tells it.
+
+        Raises:
+            SeedError: the box does not fit in the map; the message tells the valid range.
+        """
+        if self.kind.box is None:
+            return (0, 0, *size)
+        with self._named():
+            return self.kind.box(size, site, *self.values)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except SeedError as error:
             raise SeedError(f"seed {self.spec}: {error}") from None
 
@@ -244,36 +283,54 @@ def _predicted(planes: Tensor, site: Site, channel: int) -> Tensor:
     return _channel(planes, site, channel) * _top(planes, site)
 
 
-def _pixel(planes: Tensor, site: Site, x: int, y: int, channel: int | None = None) -> Tensor:
-    height, width = planes.shape[1:]
-    _check("x", x, width)
-    _check("y", y, height)
-    return _region(planes, site, x, y, x + 1, y + 1, channel)
+def _pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
+    _check("x", x, size[0])
+    _check("y", y, size[1])
+    return x, y, x + 1, y + 1
 
 
-def _at(planes: Tensor, site: Site, x: int, y: int, channel: int | None = None) -> Tensor:
+def _at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
     if site.frame is None:
         raise SeedError("a bare tensor has no image file; use pixel:X,Y")
     u, v = site.frame.to_input(x, y)
-    height, width = planes.shape[1:]
     # The output map covers the input evenly, whatever its resolution.
-    column, row = int(u * width / site.frame.input[0]), int(v * height / site.frame.input[1])
-    return _pixel(planes, site, column, row, channel)
+    column, row = (
+        int(place * outputs / inputs)
+        for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
+    )
+    return _pixel_box(size, site, column, row)
 
 
-def _region(
-    planes: Tensor, site: Site, x0: int, y0: int, x1: int, y1: int, channel: int | None = None
-) -> Tensor:
-    height, width = planes.shape[1:]
-    for axis, low, high, size in (("x", x0, x1, width), ("y", y0, y1, height)):
-        if not 0 <= low < high <= size:
+def _region_box(
+    size: Size, site: Site, x0: int, y0: int, x1: int, y1: int, channel: int | None = None
+) -> Box:
+    for axis, low, high, end in (("x", x0, x1, size[0]), ("y", y0, y1, size[1])):
+        if not 0 <= low < high <= end:
             raise SeedError(
-                f"{axis} from {low} to {high} is not a range within 0 to {size} "
-                f"(right and bottom exclusive; the output map is {width}x{height})"
+                f"{axis} from {low} to {high} is not a range within 0 to {end} "
+                f"(right and bottom exclusive; the output map is {size[0]}x{size[1]})"
             )
-    window = planes.new_zeros(planes.shape)
-    window[:, y0:y1, x0:x1] = 1.0
-    return window if channel is None else window * _channel(planes, site, channel)
+    return x0, y0, x1, y1
+
+
+def _within(box: Callable[..., Box], numbers: int) -> Callable[..., Tensor]:
+    """1 in the box that `numbers` numbers describe, on the channel that may follow them."""
+
+    def build(planes: Tensor, site: Site, *values: int) -> Tensor:
+        part = _part(planes, site)
+        x0, y0, x1, y1 = box(part.of, site, *values)
+        left, top, _, _ = part.box
+        window = planes.new_zeros(planes.shape)
+        window[:, max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)] = 1.0
+        return window * _channel(planes, site, *values[numbers:]) if values[numbers:] else window
+
+    return build
+
+
+def _part(planes: Tensor, site: Site) -> Part:
+    """The window that the planes are, be it the whole map."""
+    height, width = planes.shape[1:]
+    return site.part or Part((0, 0, width, height), (width, height))
 
 
 def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
@@ -284,13 +341,20 @@ def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
 
 
 def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
+    import numpy as np
     import torch
 
-    height, width = planes.shape[1:]
-    weights = torch.as_tensor(mask, dtype=planes.dtype, device=planes.device)[None, None]
-    return torch.nn.functional.interpolate(weights, (height, width), mode="nearest-exact")[
-        0
-    ].expand_as(planes)
+    part = _part(planes, site)
+    x0, y0, x1, y1 = part.box
+    # The nearest pixel is the one that holds the centre; in integers, so that parts fit together.
+    columns, rows = (
+        (2 * np.arange(start, stop) + 1) * length // (2 * size)
+        for start, stop, length, size in zip(
+            (x0, y0), (x1, y1), reversed(mask.shape), part.of, strict=True
+        )
+    )
+    weights = mask[rows[:, None], columns]
+    return torch.as_tensor(weights, dtype=planes.dtype, device=planes.device).expand_as(planes)
 
 
 def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
@@ -298,11 +362,18 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     import numpy as np
     import torch
 
-    given, wanted = values.shape, tuple(planes.shape)
+    whole = tuple(planes.shape)
+    if site.part is not None:
+        whole = (whole[0], *reversed(site.part.of))
+    given, wanted = values.shape, whole
     if wanted[1:] == (1, 1) and len(given) < 3:  # class scores
         wanted = wanted[:1]
     if _trimmed(given) != _trimmed(wanted):
         raise SeedError(f"the file's shape is {list(given)}, one image's output {list(wanted)}")
+    values = values.reshape(whole)
+    if site.part is not None:
+        x0, y0, x1, y1 = site.part.box
+        values = values[:, y0:y1, x0:x1]
     v = torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
     if np.isfinite(values).all() and not v.isfinite().all():
         raise SeedError(f"the file holds numbers that are too large for {planes.dtype}")
@@ -313,11 +384,16 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray)
     if isinstance(target, int | str):
         if len(planes) < 2:
             raise SeedError(f"{name} needs class scores, but the output has one channel")
-        return LOSSES[name].slope(planes, _one_class(planes, site, target))
-    wanted = _tensor(planes, site, target).reshape(planes.shape)
-    if not wanted.isfinite().all():
-        raise SeedError("the target holds NaN or Inf; fill them with what the model should say")
-    return LOSSES[name].slope(planes, wanted)
+        wanted = _one_class(planes, site, target)
+    else:
+        wanted = _tensor(planes, site, target)
+        if not wanted.isfinite().all():
+            raise SeedError("the target holds NaN or Inf; fill them with what the model should say")
+    slope = LOSSES[name].slope(planes, wanted)
+    # The mean is over the whole map.
+    width, height = _part(planes, site).of
+    pixels = planes[0].numel()
+    return slope if pixels == width * height else slope * (pixels / (width * height))
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -375,7 +451,8 @@ KINDS: dict[str, Kind] = {
             "1 at that output pixel, on channel C or on all",
             _DENSE,
             _whole_numbers(2, 3),
-            _pixel,
+            _within(_pixel_box, 2),
+            _pixel_box,
         ),
         Kind(
             "at",
@@ -383,7 +460,8 @@ KINDS: dict[str, Kind] = {
             "1 at the output pixel that covers this pixel of the image file",
             _DENSE,
             _whole_numbers(2, 3),
-            _at,
+            _within(_at_box, 2),
+            _at_box,
         ),
         Kind(
             "region",
@@ -391,7 +469,8 @@ KINDS: dict[str, Kind] = {
             "1 in the box, right and bottom exclusive",
             _DENSE,
             _whole_numbers(4, 5),
-            _region,
+            _within(_region_box, 4),
+            _region_box,
         ),
         Kind(
             "channel", "C", "1 on that channel everywhere", _PLANES, _whole_numbers(1, 1), _channel

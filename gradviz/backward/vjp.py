@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from gradviz.backward.graph import End
 from gradviz.errors import ModelError
+
+LARGEST, LEAST = 2.0**15, 2.0**-20
+"""To what a float16 cotangent is scaled, below the largest float16; and where that is given up."""
+STEP = 2.0**-5
+"""By what the scale shrinks where a gradient overflows."""
 
 
 def vjp(y: Tensor, x: End, v: Tensor, keep: bool = False) -> Tensor:
@@ -19,11 +26,26 @@ def vjp(y: Tensor, x: End, v: Tensor, keep: bool = False) -> Tensor:
         keep: whether another cotangent is going to be pulled back through the same pass.
 
     Returns:
-        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`.
+        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`; float32 where the pass is
+        in float16, which holds no number below 6e-8: there the cotangent is scaled by a power of
+        two on the way, as large as the gradients allow (Micikevicius et al. 2018).
 
     Raises:
         ModelError: no path leads from `y` back to `x`.
     """
+    if v.dtype != torch.float16:
+        return _pulled(y, x, v, keep)
+    largest = float(v.abs().max())
+    scale = 2.0 ** math.floor(math.log2(LARGEST / largest)) if 0 < largest < math.inf else 1.0
+    while scale > LEAST:
+        gradient = _pulled(y, x, v * scale, keep=True).float() / scale
+        if gradient.isfinite().all():
+            return gradient
+        scale *= STEP
+    return _pulled(y, x, v, keep).float()
+
+
+def _pulled(y: Tensor, x: End, v: Tensor, keep: bool) -> Tensor:
     (gradient,) = torch.autograd.grad(y, x, grad_outputs=v, retain_graph=keep, allow_unused=True)
     if gradient is None:
         place = "image" if isinstance(x, Tensor) else "layer"

@@ -20,6 +20,7 @@ from rich.markup import escape
 from gradviz.backward.methods import METHODS
 from gradviz.backward.points import RANDOM_SEEDS
 from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.run.metrics import METRICS
 
 
 def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
@@ -30,15 +31,18 @@ def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
 
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
+    MetricName: TypeAlias = str
     ViewName: TypeAlias = str
 else:  # Typer offers and checks the names; a type checker cannot compute them.
     MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+    MetricName = StrEnum("MetricName", {name: name for name in METRICS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
 
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
 _backward = partial(_option, "Backward pass")
 _field = partial(_option, "Fields")
+_comparison = partial(_option, "Comparison")
 _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 _SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "metavar": "N"}
@@ -90,7 +94,10 @@ class ModelOptions:
     ] = False
     no_optimize: Annotated[
         bool,
-        _model("--no-optimize", help="Run the model exactly as loaded (always so, as yet)."),
+        _model(
+            "--no-optimize",
+            help="Run the model as it was loaded: batch norm is not folded into convolutions.",
+        ),
     ] = False
 
 
@@ -197,6 +204,15 @@ class BackwardOptions:
         int | None,
         _backward("--batch-size", min=1, help="Images or samples per pass. [default: 8]"),
     ] = None
+    tile: Annotated[
+        str,
+        _backward(
+            "--tile",
+            metavar="N|auto|off",
+            help="Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
+            "it pays. [default: auto]",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)
@@ -310,6 +326,29 @@ class InspectOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """How two runs are compared, and where the differences are drawn."""
+
+    metric: Annotated[
+        MetricName | None,
+        _comparison(
+            "--metric", help="What judges, see below. [default: relative; iou for receptive fields]"
+        ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        _comparison(
+            "--tolerance", metavar="N", help="The farthest value that passes. [default: see below]"
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        _output("-o", "--out", help="Folder for pictures of the differences, and compare.json."),
+    ] = None
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True)
 class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 
@@ -319,6 +358,15 @@ class FieldOutputOptions:
     ] = False
     colormap: ColormapName = None
     overwrite: Overwrite = False
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where the page is written."""
+
+    out: Annotated[
+        Path, _output("-o", "--out", help="HTML file. [default: gradviz-report.html]")
+    ] = Path("gradviz-report.html")
 
 
 @dataclass(frozen=True)
@@ -350,8 +398,43 @@ class OutputOptions:
         Literal["input", "image"],
         _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
     ] = "input"
+    inside: Annotated[
+        Path | None,
+        _output(
+            "--inside",
+            metavar="MASK",
+            help="Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
+            "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
+            "images' names.",
+        ),
+    ] = None
+    expect: Annotated[
+        list[str] | None,
+        _output(
+            "--expect",
+            metavar="'QUANTITY OP N'",
+            help="Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
+            "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        ),
+    ] = None
+    figure: Annotated[
+        Path | None,
+        _output(
+            "--figure",
+            metavar="FILE.png|pdf|svg",
+            help="Also one figure for print: input, map, overlay and scale of every result.",
+        ),
+    ] = None
     overwrite: Overwrite = False
     resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
+    shard: Annotated[
+        str | None,
+        _output(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
 from gradviz.model.card import read_preprocess
-from gradviz.run.settings import Scale
+from gradviz.run.settings import Scale, Tile
 from gradviz.strict_yaml import parse_scalar
 
 if TYPE_CHECKING:
@@ -29,6 +29,19 @@ def scale_from(text: str) -> Scale:
         return named.get(text) or float(text)
     except ValueError:
         raise UsageError(f"--scale {text}: give image, shared or a number above 0") from None
+
+
+def tile_from(text: str) -> Tile:
+    """`auto`, `off` or a number of pixels.
+
+    Raises:
+        UsageError: none of these.
+    """
+    named: dict[str, Tile] = {"auto": "auto", "off": "off"}
+    try:
+        return named.get(text) or int(text)
+    except ValueError:
+        raise UsageError(f"--tile {text}: give auto, off or a number of pixels above 0") from None
 
 
 def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, object]]:

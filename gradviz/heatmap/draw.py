@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from gradviz.heatmap.colours import NONFINITE, Palette
+from gradviz.heatmap.strips import strips
 from gradviz.heatmap.views import Bytes, Floats, View
 from gradviz.image.frame import Frame
 
@@ -32,6 +33,25 @@ def draw(
     Returns:
         an RGB picture of w×h, or W×H with a frame. NaN and Inf are painted in `NONFINITE`.
     """
+    if frame is not None and frame.image == frame.resized == frame.input:
+        frame = None  # the input's pixels are the file's own
+    height, width, _ = backdrop.shape
+    if frame is not None or g.shape[1:] != (height, width):
+        return Image.fromarray(_pixels(g, view, scale, palette, backdrop, frame))
+    pixels = np.empty_like(backdrop)
+    for rows in strips(height, width):
+        pixels[rows] = _pixels(g[:, rows], view, scale, palette, backdrop[rows])
+    return Image.fromarray(pixels)
+
+
+def _pixels(
+    g: Floats,
+    view: View,
+    scale: float,
+    palette: Palette,
+    backdrop: Bytes,
+    frame: Frame | None = None,
+) -> Bytes:
     quantity = view.quantity(g)
     broken = np.asarray(~np.isfinite(g).all(axis=0))
     t = np.zeros_like(quantity)
@@ -44,7 +64,7 @@ def draw(
         t, broken = frame.in_image(t, 0.0), frame.in_image(broken, False)
     pixels = view.paint(t, palette, backdrop)
     pixels[broken] = NONFINITE
-    return Image.fromarray(pixels)
+    return pixels
 
 
 def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,13 +6,14 @@ colour. To add one, write a row of `VIEWS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.heatmap.colours import Palette
+from gradviz.heatmap.strips import strips
 from gradviz.image.read import luma
 
 Floats = NDArray[np.float32]
@@ -33,6 +34,8 @@ class View:
     """From the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
     paint: Callable[[Doubles, Palette, Bytes], Bytes]
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
+    signed: bool = False
+    """Whether the quantity can be negative."""
 
 
 def scale_of(quantity: NDArray[np.floating], clip: float) -> float:
@@ -41,8 +44,25 @@ def scale_of(quantity: NDArray[np.floating], clip: float) -> float:
     Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
     must not be. The scale of a map without such values is 0.
     """
-    size = np.abs(quantity[np.isfinite(quantity) & (quantity != 0)], dtype=np.float64)
-    return float(np.percentile(size, clip)) if size.size else 0.0
+    return _percentile([quantity], quantity.size, clip)
+
+
+def scale_in(g: Floats, view: View, clip: float) -> float:
+    """`scale_of` what a view draws of a gradient [C, H, W], with little memory beside it."""
+    parts = (view.quantity(g[:, rows]) for rows in strips(*g.shape[1:]))
+    return _percentile(parts, g.size, clip)
+
+
+def _percentile(parts: Iterable[NDArray[np.floating]], most: int, clip: float) -> float:
+    """Of at most so many values."""
+    sizes, count = np.empty(most), 0
+    for part in parts:
+        found = np.abs(part[np.isfinite(part) & (part != 0)], dtype=np.float64)
+        sizes[count : count + len(found)] = found
+        count += len(found)
+    if not count:
+        return 0.0
+    return float(np.percentile(sizes[:count], clip, overwrite_input=True))
 
 
 def _magnitude(g: Floats) -> Doubles:
@@ -91,12 +111,19 @@ VIEWS: dict[str, View] = {
     view.name: view
     for view in (
         View("heatmap", "Σ|g| over the channels, sequential colours", _magnitude, _sequential),
-        View("signed", "Σg over the channels, diverging colours, zero neutral", _sum, _diverging),
+        View(
+            "signed",
+            "Σg over the channels, diverging colours, zero neutral",
+            _sum,
+            _diverging,
+            True,
+        ),
         View(
             "rgb",
             "each channel of g around mid-gray (the mean, unless there are three)",
             lambda g: g.astype(np.float64),
             _rgb,
+            signed=True,
         ),
         View(
             "positive",

@@ -69,6 +69,19 @@ class Frame:
         drawn[..., y[:, None], x] = array[..., rows[y][:, None], columns[x]]
         return drawn
 
+    def in_input(self, array: Array) -> Array:
+        """`array` [..., H, W] of the file's pixels, at the pixels of the input tensor [..., h, w].
+
+        Each input pixel takes the value of the file pixel that holds its centre.
+        """
+        columns, rows = (
+            (2 * (np.arange(size) + origin) + 1) * image // (2 * resized)
+            for size, origin, image, resized in zip(
+                self.input, self.origin, self.image, self.resized, strict=True
+            )
+        )
+        return array[..., rows[:, None], columns]
+
     def _axis_lookup(self, axis: int) -> Indices:
         """In integers, so that a centre on the edge between two input pixels is in the second."""
         image, resized = self.image[axis], self.resized[axis]

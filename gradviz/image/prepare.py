@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from gradviz.errors import ImageError, UsageError
+from gradviz.image.array import Array
 from gradviz.image.frame import Frame
 from gradviz.image.preprocess import Preprocess
-from gradviz.image.read import Floats, Picture, luma
+from gradviz.image.read import Bytes, Floats, Picture, in_unit, luma
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One image, ready for the model."""
+    """One image, ready for the model; compact as long as its tensor is not asked for."""
 
-    tensor: torch.Tensor
-    """float32 [C,h,w] on the CPU, normalised."""
+    levels: Floats | Bytes
+    """[C,h,w], channels in the picture's order."""
+    white: int
+    """The level that stands for 1."""
+    preprocess: Preprocess
+    """What is still to be done to the levels: channels' order, range, mean and std."""
     frame: Frame
     """Where its pixels lie in the image file."""
-    shown: NDArray[np.uint8]
-    """uint8 [h,w,3]: the RGB picture that the model saw, before range, mean and std."""
-    bgr: bool = False
-    """Whether the tensor's channels are in the order blue, green, red."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """That of the tensor, [C,h,w]."""
+        channels, height, width = self.levels.shape
+        return channels, height, width
+
+    @property
+    def bgr(self) -> bool:
+        """Whether the tensor's channels are in the order blue, green, red."""
+        return self.preprocess.channels == "bgr"
+
+    @cached_property
+    def tensor(self) -> torch.Tensor:
+        """float32 [C,h,w] on the CPU, normalised."""
+        width, height = self.frame.input
+        return self.part((0, 0, width, height))
+
+    def part(self, box: tuple[int, int, int, int]) -> torch.Tensor:
+        """The tensor's pixels in the box x0, y0, x1, y1, right and bottom exclusive."""
+        x0, y0, x1, y1 = box
+        pixels = in_unit(self.levels[:, y0:y1, x0:x1], self.white)
+        return torch.from_numpy(_normalised(pixels, self.preprocess))
+
+    @cached_property
+    def shown(self) -> Bytes:
+        """uint8 [h,w,3]: the RGB picture that the model saw, before range, mean and std."""
+        return as_shown(self.levels, self.white)
 
 
 def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
@@ -40,34 +69,39 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
     `std` or `channels` do not fit its channels.
     """
     where = f"{picture.path}: " if picture.path else ""
-    height, width = picture.pixels.shape[1:]
+    channels, height, width = picture.levels.shape
     try:
         frame = frame_of((width, height), preprocess)
-        pixels = picture.pixels
+        levels: Array = picture.levels
+        white = picture.white
+        if frame.resized != frame.image or (preprocess.channels == "gray" and channels > 1):
+            levels, white = picture.pixels, 1  # what mixes levels needs more than bytes
         # An array says itself how many channels the model takes.
         if picture.kind == "picture" or preprocess.channels != "rgb":
-            pixels = _channels(pixels, preprocess.channels)
-        pixels = _crop(_resize(pixels, frame), frame)
-        tensor = torch.from_numpy(_normalised(pixels, preprocess))
+            levels = _channels(levels, preprocess.channels)
+        levels = _crop(_resize(levels, frame), frame)
+        _check_numbers(preprocess, len(levels))
     except UsageError as error:
         # An array's number of channels is its own affair, a picture's that of the recipe.
         kind = ImageError if picture.kind == "array" else type(error)
         raise kind(f"{where}{error}") from error
-    return Prepared(tensor, frame, as_shown(pixels), preprocess.channels == "bgr")
+    return Prepared(levels, white, preprocess, frame)
 
 
-def as_shown(pixels: Floats) -> NDArray[np.uint8]:
-    """Pixels [C,h,w] as an RGB picture [h,w,3], clipped to [0, 1].
+def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
+    """Levels [C,h,w] as an RGB picture [h,w,3], clipped to [0, `white`].
 
     One channel is shown gray; of other counts than 1 and 3, the mean over the channels is shown,
     stretched from black to white.
     """
-    if len(pixels) not in (1, 3):
-        pixels = pixels.mean(axis=0, keepdims=True)
-        pixels = pixels - pixels.min()
-        pixels = pixels / (pixels.max() or 1)
-    levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
-    height, width = pixels.shape[1:]
+    height, width = levels.shape[1:]
+    if levels.dtype != np.uint8:
+        pixels = in_unit(levels, white)
+        if len(pixels) not in (1, 3):
+            pixels = pixels.mean(axis=0, keepdims=True)
+            pixels = pixels - pixels.min()
+            pixels = pixels / (pixels.max() or 1)
+        levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
 
 
@@ -116,7 +150,7 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _channels(pixels: Floats, channels: str) -> Floats:
+def _channels(pixels: Array, channels: str) -> Array:
     """[C,H,W] as RGB or, for `gray`, luma; of other than 1 or 3 channels, as they are."""
     count, height, width = pixels.shape
     if count not in (1, 3):
@@ -131,7 +165,7 @@ def _channels(pixels: Floats, channels: str) -> Floats:
     return pixels if count == 1 else luma(pixels)[None]
 
 
-def _resize(pixels: Floats, frame: Frame) -> Floats:
+def _resize(pixels: Array, frame: Frame) -> Array:
     if frame.resized == frame.image:
         return pixels
     # Pillow weighs in double precision; torch's float32 is off by up to 1/2500 at 4000 pixels.
@@ -141,9 +175,12 @@ def _resize(pixels: Floats, frame: Frame) -> Floats:
     )
 
 
-def _crop(pixels: Floats, frame: Frame) -> Floats:
+def _crop(pixels: Array, frame: Frame) -> Array:
+    if frame.input == frame.resized:
+        return pixels
     (left, top), (width, height) = frame.origin, frame.input
-    return pixels[:, top : top + height, left : left + width]
+    # A copy, so that the rest need not be kept.
+    return pixels[:, top : top + height, left : left + width].copy()
 
 
 def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
@@ -151,17 +188,18 @@ def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
         pixels = pixels[::-1]
     low, high = preprocess.range
     pixels = low + pixels * (high - low)
-    if preprocess.mean is not None:
-        pixels = pixels - _per_channel("mean", preprocess.mean, len(pixels))
-    if preprocess.std is not None:
-        pixels = pixels / _per_channel("std", preprocess.std, len(pixels))
+    for name, apply in (("mean", np.subtract), ("std", np.divide)):
+        numbers = getattr(preprocess, name)
+        if numbers is not None:
+            pixels = apply(pixels, np.array(numbers, np.float32).reshape(-1, 1, 1))
     return np.ascontiguousarray(pixels)
 
 
-def _per_channel(name: str, numbers: tuple[float, ...], channels: int) -> Floats:
-    if len(numbers) != channels:
-        raise UsageError(
-            f"{name} has length {len(numbers)}, expected {channels}, one number per channel of "
-            f"the tensor; change --{name} or --channels"
-        )
-    return np.array(numbers, np.float32).reshape(-1, 1, 1)
+def _check_numbers(preprocess: Preprocess, channels: int) -> None:
+    for name in ("mean", "std"):
+        numbers = getattr(preprocess, name)
+        if numbers is not None and len(numbers) != channels:
+            raise UsageError(
+                f"{name} has length {len(numbers)}, expected {channels}, one number per channel of "
+                f"the tensor; change --{name} or --channels"
+            )

@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from gradviz.image.array import Array, array_format, read_array
 from gradviz.image.files import reading
 
 Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 WHITE = (255, 255, 255)
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -30,20 +31,42 @@ _ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float3
 _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 """How Pillow stretches pixels of these raw modes, but not the colour that is transparent."""
 
-_pillow = threading.Lock()
+
+@dataclass
+class _Pillow:
+    """Who is using Pillow's settings."""
+
+    lock: threading.Lock
+    inside: int
+    settings: ExitStack
+
+
+_pillow = _Pillow(threading.Lock(), 0, ExitStack())
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
     """The pixels of one image, upright, before any preprocessing."""
 
-    pixels: Floats
-    """[C,H,W]. Pictures: in [0, 1], C = 1 for gray and 3 (RGB) for colour. Arrays: any finite
-    values, any C."""
+    levels: Floats | Bytes
+    """[C,H,W], C = 1 for gray and 3 (RGB) for colour in pictures, any in arrays. Pictures of 8 bits
+    stay bytes, which take a quarter of the memory."""
     kind: Literal["picture", "array"]
     """Whether a picture format was read, or an array as it is."""
     path: Path | None = None
     """The file, named in messages; None for pixels that come from no file."""
+    white: int = 1
+    """The level that stands for 1."""
+
+    @property
+    def pixels(self) -> Floats:
+        """[C,H,W] in [0, 1] for pictures, any finite values for arrays."""
+        return in_unit(self.levels, self.white)
+
+
+def in_unit(levels: Floats | Bytes, white: int) -> Floats:
+    """Levels as float32, so that `white` is 1."""
+    return levels.astype(np.float32, copy=False) / np.float32(white)
 
 
 def luma(rgb: Floats) -> Floats:
@@ -70,7 +93,7 @@ def read_image(
     """
     try:
         if array_format(path) is None:
-            return Picture(_read_picture(path, background, max_pixels), "picture", path)
+            return _read_picture(path, background, max_pixels)
         return Picture(_scaled(read_array(path), path, max_pixels), "array", path)
     except ImageError:
         raise
@@ -78,7 +101,7 @@ def read_image(
         raise ImageError(str(error)) from error
 
 
-def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Floats:
+def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Picture:
     # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
     # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
     with reading(path, ImageError), _quiet_pillow(), path.open("rb") as file:
@@ -92,24 +115,51 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
         with image:
             _check_size(path, image.size, max_pixels)
             key = _transparent_key(image)
-            values, alpha = _values(path, ImageOps.exif_transpose(image), key)
-    if alpha is None:
-        return values
+            ImageOps.exif_transpose(image, in_place=True)
+            has_alpha = image.has_transparency_data and key is None
+            levels, white = _levels(path, image, has_alpha)
+    planes = np.moveaxis(np.atleast_3d(levels), -1, 0)
+    if key is None and not has_alpha:
+        kept = planes if planes.dtype == np.uint8 else planes.astype(np.float32)
+        return Picture(kept, "picture", path, white)
+    planes = np.ascontiguousarray(planes, np.float32)
+    values = in_unit(planes, white)
+    if key is None:
+        values, alpha = values[:-1], values[-1:]
+    else:
+        alpha = (planes != key.reshape(-1, 1, 1)).any(axis=0, keepdims=True).astype(np.float32)
     on = np.asarray(background, np.float32).reshape(3, 1, 1) / np.float32(255)
     if len(set(background)) == 1:
         on = on[:1]
-    return values * alpha + on * (1 - alpha)
+    return Picture(values * alpha + on * (1 - alpha), "picture", path)
 
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
     """No size limit but ours, and no warnings or log lines of Pillow's on stderr.
 
-    All three are settings of the whole process, hence the lock.
+    All three are settings of the whole process: the first thread that comes in makes them, and the
+    last one that goes out takes them back.
     """
+    with _pillow.lock:
+        if not _pillow.inside:
+            _pillow.settings.enter_context(_without_its_own())
+        _pillow.inside += 1
+    try:
+        yield
+    finally:
+        with _pillow.lock:
+            _pillow.inside -= 1
+            if not _pillow.inside:
+                _pillow.settings.close()
+
+
+@contextmanager
+def _without_its_own() -> Iterator[None]:
     log, silence = logging.getLogger("PIL"), logging.NullHandler()
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        # Other threads' warnings are not ours to silence.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         log.addHandler(silence)
         try:
@@ -129,22 +179,9 @@ def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
     return np.floor(np.atleast_1d(key) * scale)
 
 
-def _values(path: Path, image: Image.Image, key: Array | None) -> tuple[Floats, Floats | None]:
-    """Straight colours [C,H,W] in [0, 1] of an upright picture, and alpha [1,H,W] in [0, 1]."""
-    has_alpha = image.has_transparency_data and key is None
-    levels, white = _levels(path, image, has_alpha)
-    planes = np.ascontiguousarray(np.moveaxis(np.atleast_3d(levels), -1, 0), np.float32)
-    values = planes / np.float32(white)
-    if has_alpha:
-        return values[:-1], values[-1:]
-    if key is None:
-        return values, None
-    opaque = (planes != key.reshape(-1, 1, 1)).any(axis=0, keepdims=True)
-    return values, opaque.astype(np.float32)
-
-
 def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int]:
-    """A picture's levels [H,W] or [H,W,C], gray or RGB, alpha last, and the level of white."""
+    """An upright picture's levels [H,W] or [H,W,C], gray or RGB, alpha last, and the level of
+    white."""
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
@@ -162,7 +199,8 @@ def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int
             )
         return levels, 1
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    return np.asarray(image.convert(mode + "A" if has_alpha else mode)), 255
+    mode += "A" if has_alpha else ""
+    return np.asarray(image if image.mode == mode else image.convert(mode)), 255
 
 
 def _scaled(array: Array, path: Path, max_pixels: int) -> Floats:

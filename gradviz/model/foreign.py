@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradviz.errors import GradvizError, ModelError, one_line
+import torch
+
+from gradviz.errors import GradvizError, MemoryShort, ModelError, one_line
 
 
 @contextmanager
@@ -17,15 +19,21 @@ def foreign_code(doing: str) -> Iterator[None]:
         doing: what fails if it does, such as "net.ts: cannot be loaded".
 
     Raises:
-        ModelError: the block raised; gradviz's own errors pass unchanged.
+        MemoryShort: the device has too little memory.
+        ModelError: the block raised anything else; gradviz's own errors pass unchanged.
     """
     try:
         yield
     except GradvizError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{doing}: {explain(error)}") from error
+        short = isinstance(error, torch.OutOfMemoryError) or re.search(SHORT, str(error))
+        kind = MemoryShort if short else ModelError
+        raise kind(f"{doing}: {explain(error)}") from error
 
+
+SHORT = r"out of memory|can't allocate memory|not enough memory"
+"""What messages of too little memory say; TorchScript wraps them in errors of its own."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 
@@ -38,8 +46,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the image's size does not fit: use --resize, or --multiple with the model's stride",
     ),
     (
-        r"out of memory|can't allocate memory|not enough memory",
-        "use a smaller --batch-size or --resize",
+        SHORT,
+        "use --tile, --precision bfloat16, --resize or a smaller --batch-size",
     ),
     (
         r"should be the same|expected scalar type|must have the same dtype|same data type",

@@ -50,3 +50,20 @@ def script_format(module: nn.Module) -> Format:
     constants = graph.findAllNodes("prim::Constant")
     tensors = any(node.output().type().kind() == "TensorType" for node in constants)
     return Format.FROZEN if tensors else Format.SCRIPT
+
+
+def folded_script(module: nn.Module) -> nn.Module:
+    """A TorchScript module frozen, which folds its batch norms into its convolutions.
+
+    One that is frozen already, or that cannot be, as it is.
+    """
+    if script_format(module) is Format.FROZEN:
+        return module
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.freeze` is deprecated", DeprecationWarning)
+        try:
+            # By the executor that optimises: the other one does not see through calls of methods.
+            frozen: nn.Module = torch.jit.freeze(module)
+        except RuntimeError:
+            return module
+    return frozen

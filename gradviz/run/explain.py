@@ -12,54 +12,107 @@ from gradviz.backward.keep import Keeper
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.taps import find_layer, last_map, run_with_layers
 from gradviz.backward.vjp import inner
-from gradviz.errors import LayerError, ModelError, SeedError, UsageError, listed
+from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError, listed
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.attribute import Forward, Found, at_images, at_points
 from gradviz.run.images import Named
+from gradviz.run.local import Local
 from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency, failures
 
 
 def explain(
-    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan
+    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan, local: Local
 ) -> Iterator[Outcome]:
     """One outcome for every image and seed, each as soon as it is computed.
 
     Images of one size share a forward pass, and all seeds share it too. Without seeds, the default
     for the output's layout is taken. An image that a seed does not fit fails for that seed alone.
+    Where `local` says so, seeds are computed in parts of each image instead.
 
     Raises:
         UsageError: the model has several outputs, and none was named; or the layer that was named
             is not there.
     """
-    by_size: defaultdict[torch.Size, list[Named]] = defaultdict(list)
+    by_size: defaultdict[tuple[int, ...], list[Named]] = defaultdict(list)
     for image in images:
-        by_size[image.prepared.tensor.shape].append(image)
+        by_size[image.prepared.shape].append(image)
     for group in by_size.values():
-        yield from _together(model, group, seeds, plan)
+        try:
+            ways = list(local.split(group, seeds))
+        except UsageError as error:
+            yield from (failed for image in group for failed in failures(image.name, seeds, error))
+            continue
+        for apart, some in ways:
+            if apart:
+                yield from (local.outcome(image, seed) for seed in some for image in group)
+            else:
+                yield from _together(model, group, some, plan)
 
 
 def _together(
-    model: Model, group: Sequence[Named], seeds: Sequence[Seed], plan: Plan
+    model: Model,
+    group: Sequence[Named],
+    seeds: Sequence[Seed],
+    plan: Plan,
+    notes: tuple[str, ...] = (),
 ) -> Iterator[Outcome]:
-    """The outcomes of images of one size, in one pass, or one by one where the model fails."""
+    """The outcomes of images of one size, in one pass; in smaller groups where that fails.
+
+    Where memory is short the group is halved, and where the model fails each image is tried alone.
+    """
+    done: list[Seed] = []
+    try:
+        yield from _at_once(model, group, seeds, plan, notes, done)
+        return
+    except (ModelError, LayerError) as error:
+        left = seeds[len(done) :]
+        if len(group) == 1:
+            yield from failures(group[0].name, left, error)
+            return
+        size = 1
+        if isinstance(error, MemoryShort):
+            size = (len(group) + 1) // 2
+            notes = (
+                f"memory was short for {len(group)} images at once: computed by {size}, which "
+                "rounds differently",
+            )
+    # Not before the error is gone, which holds on to the memory of the pass.
+    for start in range(0, len(group), size):
+        yield from _together(model, group[start : start + size], left, plan, notes)
+
+
+def _at_once(
+    model: Model,
+    group: Sequence[Named],
+    seeds: Sequence[Seed],
+    plan: Plan,
+    notes: tuple[str, ...],
+    done: list[Seed],
+) -> Iterator[Outcome]:
+    """The outcomes of images of one size, in one pass.
+
+    Args:
+        notes: what a reader of all the results must know.
+        done: takes each seed when all of its outcomes are there.
+
+    Raises:
+        ModelError: the model fails, or memory is short in the backward pass of a seed.
+    """
     x = torch.stack([image.prepared.tensor for image in group])
-    x = x.to(model.device, model.dtype)
+    if model.device.type == "cuda":  # copied while the device still works on what was before
+        x = x.pin_memory()
+    x = x.to(model.device, model.dtype, non_blocking=True)
     # What draws random numbers draws the same ones for this batch in every run.
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        try:
-            forward = _forward(model, x, plan)
-        except (ModelError, LayerError) as error:
-            if len(group) == 1:
-                yield from failures(group[0].name, seeds, error)
-                return
-        else:
-            yield from _under_seeds(model, group, forward, seeds, plan)
-            return
-    for image in group:
-        yield from _together(model, [image], seeds, plan)
+        forward = _forward(model, x, plan)
+        seeds = seeds or (default_seed(forward.y.detach()[0]),)
+        for seed in seeds:
+            keep = seed is not seeds[-1]
+            yield from _under_seed(model, group, forward, seed, plan, notes, keep)
+            done.append(seed)
 
 
 def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
@@ -87,47 +140,53 @@ def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
     return Forward(x, y, layer)
 
 
-def _under_seeds(
-    model: Model, group: Sequence[Named], forward: Forward, seeds: Sequence[Seed], plan: Plan
+def _under_seed(
+    model: Model,
+    group: Sequence[Named],
+    forward: Forward,
+    seed: Seed,
+    plan: Plan,
+    notes: tuple[str, ...],
+    keep: bool,
 ) -> Iterator[Outcome]:
     output = forward.y.detach()
-    seeds = seeds or (default_seed(output[0]),)
-    for left, seed in zip(range(len(seeds) - 1, -1, -1), seeds, strict=True):
-        v = torch.zeros_like(output)
-        misfits: dict[int, SeedError] = {}
-        for n, image in enumerate(group):
-            try:
-                v[n] = seed.cotangent(output[n], Site(image.prepared.frame, model.labels))
-            except SeedError as error:
-                misfits[n] = error
+    v = torch.zeros_like(output)
+    misfits: dict[int, SeedError] = {}
+    for n, image in enumerate(group):
         try:
-            found = _found(model, forward, v, plan, keep=left > 0)
-        except (ModelError, UsageError) as error:
-            if len(group) == 1:
-                yield Failure(group[0].name, seed.spec, error)
-            else:
-                for image in group:
-                    yield from _together(model, [image], [seed], plan)
-            continue
-        for n, image in enumerate(group):
-            if n in misfits:
-                yield Failure(image.name, seed.spec, misfits[n])
-            else:
-                yield Saliency(
-                    image=image.name,
-                    seed=seed.spec,
-                    method=plan.method,
-                    array=found[n].array,
-                    output_shape=tuple(output[n].shape),
-                    score=inner(v[n], output[n]),
-                    prepared=image.prepared,
-                    layer=None if forward.layer is None else forward.layer.name,
-                    beside=found[n].beside,
-                    gated=found[n].gated,
-                    samples=found[n].samples,
-                    completeness=found[n].completeness,
-                    notes=found[n].notes,
-                )
+            v[n] = seed.cotangent(output[n], Site(image.prepared.frame, model.labels))
+        except SeedError as error:
+            misfits[n] = error
+    try:
+        found = _found(model, forward, v, plan, keep)
+    except MemoryShort:
+        raise
+    except (ModelError, UsageError) as error:
+        if len(group) == 1:
+            yield Failure(group[0].name, seed.spec, error)
+        else:
+            for image in group:
+                yield from _together(model, [image], [seed], plan, notes)
+        return
+    for n, image in enumerate(group):
+        if n in misfits:
+            yield Failure(image.name, seed.spec, misfits[n])
+        else:
+            yield Saliency(
+                image=image.name,
+                seed=seed.spec,
+                method=plan.method,
+                array=found[n].array,
+                output_shape=tuple(output[n].shape),
+                score=inner(v[n], output[n]),
+                prepared=image.prepared,
+                layer=None if forward.layer is None else forward.layer.name,
+                beside=found[n].beside,
+                gated=found[n].gated,
+                samples=found[n].samples,
+                completeness=found[n].completeness,
+                notes=found[n].notes + notes,
+            )
 
 
 def _found(model: Model, forward: Forward, v: Tensor, plan: Plan, keep: bool) -> Sequence[Found]:

@@ -12,10 +12,8 @@ from gradviz.field.geometry import Geometry
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
 from gradviz.heatmap.colours import Palette
 from gradviz.run.field import Field, as_dict
-from gradviz.run.store import Store, strict_json
+from gradviz.run.store import FIELDS, Store, strict_json
 
-DOCUMENT = "field.json"
-BOXES = "boxes.npy"
 WRITES = (
     "structural.npy",
     "structural.png",
@@ -60,4 +58,4 @@ def record(
 def write_document(store: Store, document: Mapping[str, Any]) -> None:
     """Write field.json."""
     text = strict_json(document, indent=2) + "\n"
-    store.save(DOCUMENT, lambda file: file.write(text.encode()))
+    store.save(FIELDS, lambda file: file.write(text.encode()))

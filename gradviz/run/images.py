@@ -28,7 +28,8 @@ def load(source: Source, preprocess: Preprocess) -> Named:
 @lru_cache(maxsize=1)  # the seeds of an image come one after the other
 def photo(source: Source, preprocess: Preprocess) -> Bytes:
     """The whole image file, upright, uint8 RGB [H, W, 3]."""
-    return as_shown(_read(source, preprocess).pixels)
+    picture = _read(source, preprocess)
+    return as_shown(picture.levels, picture.white)
 
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:

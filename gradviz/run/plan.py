@@ -9,7 +9,10 @@ from typing import Any
 from gradviz.backward.baselines import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
-from gradviz.run.settings import SAMPLING, Settings
+from gradviz.run.settings import SAMPLING, Settings, Tile
+
+MANY = 8
+"""Passes for one image each, from which on a faster form of the model pays."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,36 @@ class Plan:
     """Which points, where the method takes several."""
     batch_size: int
     """Images, or samples of one image, per pass."""
+    tile: Tile = "auto"
+    """How images are computed in parts."""
+    optimize: bool = True
+    """Whether the model may take a faster form."""
 
     @property
     def points(self) -> Points:
         """The method's row of the table of points."""
         return POINTS[self.method.points]
+
+    @property
+    def gated(self) -> bool:
+        """Whether a rule holds at activations, so that the result is not linear in the seed."""
+        return any(each.rule != "plain" for each in self.method.passes)
+
+    @property
+    def apart(self) -> bool:
+        """Whether parts of an image can be computed apart: all is read at the image itself."""
+        return self.method.points == "image" and self.at_input
+
+    def fast(self, images: int) -> bool:
+        """Whether a faster form of the model is right for the method, and pays for so many images:
+        rules and taps need the layers as they are, and making it costs as much as a few passes."""
+        passes = images * (self.sampling.samples or MANY)
+        return self.optimize and passes >= MANY and not self.gated and self.at_input
+
+    @property
+    def at_input(self) -> bool:
+        """Whether all is read at the input."""
+        return all(each.tap == "input" for each in self.method.passes_at(self.layer))
 
     @property
     def arrays(self) -> list[str]:
@@ -52,5 +80,11 @@ def plan_of(settings: Settings) -> Plan:
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if settings.baseline is not None:
         given["baseline"] = parse_baseline(settings.baseline)
-    sampling = replace(Sampling(POINTS[method.points].samples), **given)
-    return Plan(method, settings.layer, sampling, settings.batch_size)
+    return Plan(
+        method,
+        settings.layer,
+        replace(Sampling(POINTS[method.points].samples), **given),
+        settings.batch_size,
+        settings.tile,
+        settings.optimize,
+    )

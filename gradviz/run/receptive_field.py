@@ -19,11 +19,11 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
 from gradviz.run.field import MEAN, NOISE, Field, Fields, FieldSettings, Mean
-from gradviz.run.field_record import BOXES, DOCUMENT, WRITES, record, write_document
+from gradviz.run.field_record import WRITES, record, write_document
 from gradviz.run.images import load
 from gradviz.run.record import failure_line
 from gradviz.run.result import Failure
-from gradviz.run.store import Line, Store
+from gradviz.run.store import BOXES, FIELDS, Line, Store
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def run(
     if not sources:
         # A pixel outside the map is noticed before an earlier run is taken away.
         outcomes = iter(list(outcomes))
-    store.begin(description, documents=(DOCUMENT, BOXES))
+    store.begin(description, documents=(FIELDS, BOXES))
     objects: list[dict[str, Any]] = []
     lines: list[Line] = []
     shape = None

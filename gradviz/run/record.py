@@ -6,22 +6,27 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from gradviz.backward.methods import METHODS
-from gradviz.errors import one_line
+from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.images import load, photo
+from gradviz.run.inside import energy_inside
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
+
+FASTEST = 1
+"""Of zlib's levels: the default takes two to five times as long, for a fifth less."""
 
 
 def seed_folders(specs: Sequence[str]) -> dict[str, str]:
@@ -48,11 +53,17 @@ class Recorder:
     """The folder of each seed; that of a default seed is found when it comes."""
     sources: Mapping[str, Source]
     """The images by name."""
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    """The mask of each image by its name, where the energy inside is measured."""
 
     def line(self, outcome: Outcome) -> Line:
         """Write the outcome's files; pictures wait where their scale is shared."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
+        try:
+            inside = self._inside(outcome)
+        except UsageError as error:
+            return failure_line(Failure(outcome.image, outcome.seed, error))
         files = {}
         if self.settings.array == "npy":
             for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
@@ -66,7 +77,7 @@ class Recorder:
             "output_shape": outcome.output_shape,
             "score": outcome.score,
             **{name: value for name, value in _measured(outcome).items() if value is not None},
-            "stats": outcome.stats,
+            "stats": {**outcome.stats, **inside},
             "scales": {
                 view: self._scale(outcome, view)
                 for view in dict.fromkeys(("heatmap", *self.settings.views))
@@ -77,9 +88,13 @@ class Recorder:
 
     def redrawn(self, line: Line) -> Line:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
+        return self._with_pictures(self.result(line), line)
+
+    def result(self, line: Line) -> Saliency:
+        """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
         image = load(self.sources[line["image"]], self.preprocess)
-        result = Saliency(
+        return Saliency(
             image=line["image"],
             seed=line["seed"],
             method=method,
@@ -88,7 +103,6 @@ class Recorder:
             score=line["score"],
             prepared=image.prepared,
         )
-        return self._with_pictures(result, line)
 
     def _with_pictures(self, result: Saliency, line: Line) -> Line:
         in_image = self.settings.frame == "image"
@@ -105,12 +119,20 @@ class Recorder:
                 result.prepared.frame if in_image else None,
             )
             files[view] = self._place(result, f"{view}.png")
-            self.store.save(files[view], partial(picture.save, format="PNG"))
+            self.store.save(
+                files[view], partial(picture.save, format="PNG", compress_level=FASTEST)
+            )
         return {
             **line,
             "files": {**line["files"], **files},
             "stats": {**line["stats"], "scale": line["scales"]["heatmap"]},
         }
+
+    def _inside(self, outcome: Saliency) -> dict[str, float]:
+        if outcome.image not in self.masks:
+            return {}
+        mask = self.masks[outcome.image]
+        return {"inside": energy_inside(outcome.array, outcome.prepared.frame, mask)}
 
     def _scale(self, result: Saliency, view: str) -> float:
         scale = self.settings.scale
@@ -128,6 +150,7 @@ def _measured(outcome: Saliency) -> Line:
         "gated": outcome.gated,
         "samples": outcome.samples,
         "completeness": outcome.completeness,
+        "tiles": outcome.tiles,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,8 @@ from gradviz.backward.seeds import Seed
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import CLIP, VIEWS, Floats, View, scale_of
+from gradviz.heatmap.strips import strips
+from gradviz.heatmap.views import CLIP, VIEWS, Floats, View, scale_in
 from gradviz.image.prepare import Prepared
 
 
@@ -48,6 +50,8 @@ class Saliency:
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
     notes: tuple[str, ...] = ()
     """What the method itself warns of."""
+    tiles: int | None = None
+    """How many parts of the image it was put together from; None where it was computed at once."""
 
     @cached_property
     def colour_array(self) -> Floats:
@@ -57,23 +61,31 @@ class Saliency:
         """
         if self.array.ndim != 3:
             return self.array.reshape(-1, 1, 1)
-        of_input = self.array.shape == tuple(self.prepared.tensor.shape)
+        of_input = self.array.shape == self.prepared.shape
         return self.array[::-1] if self.prepared.bgr and of_input else self.array
 
     @cached_property
     def stats(self) -> dict[str, float]:
         """`min`, `max`, `abs_mean`, `l2`, `zero_fraction` of the finite values; `nonfinite` counts
         the others; `scale` is the heatmap's."""
-        finite = self.array[np.isfinite(self.array)].astype(np.float64)
-        if not finite.size:
-            finite = np.full(1, np.nan)
+        low, high, total, squares, zeros, count = math.inf, -math.inf, 0.0, 0.0, 0, 0
+        values = self.array.reshape(-1)
+        for part in strips(values.size, 1):
+            finite = values[part][np.isfinite(values[part])].astype(np.float64)
+            low = float(finite.min(initial=low))
+            high = float(finite.max(initial=high))
+            total += float(np.abs(finite).sum())
+            squares += float(finite @ finite)
+            zeros += int((finite == 0).sum())
+            count += finite.size
+        some = count or math.nan  # of no values, every number is NaN
         return {
-            "min": float(finite.min()),
-            "max": float(finite.max()),
-            "abs_mean": float(np.abs(finite).mean()),
-            "l2": float(np.linalg.norm(finite)),
-            "zero_fraction": float((finite == 0).mean()),
-            "nonfinite": int(self.array.size - np.isfinite(self.array).sum()),
+            "min": low if count else math.nan,
+            "max": high if count else math.nan,
+            "abs_mean": total / some,
+            "l2": math.sqrt(squares) if count else math.nan,
+            "zero_fraction": zeros / some,
+            "nonfinite": values.size - count,
             "scale": self.scale(),
         }
 
@@ -99,7 +111,7 @@ class Saliency:
         Raises:
             UsageError: no view has that name.
         """
-        return scale_of(_view(view).quantity(self.colour_array), clip)
+        return scale_in(self.colour_array, _view(view), clip)
 
     def picture(
         self, view: str = "heatmap", scale: float | None = None, palette: Palette | None = None

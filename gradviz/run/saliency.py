@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 from gradviz.backward.seeds import Seed
 from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
+from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.describe import VOLATILE, describe
+from gradviz.run.describe import describe
 from gradviz.run.explain import explain
-from gradviz.run.images import load
+from gradviz.run.images import Named, load
+from gradviz.run.local import Local, Room, in_memory
 from gradviz.run.plan import Plan, plan_of
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
+from gradviz.run.workers import THREADS, in_order
 
 Batch = Sequence[Source]
 
@@ -34,20 +40,43 @@ def cut(sources: Sequence[Source], size: int) -> list[Batch]:
 
 def outcomes(
     model: Model,
-    batches: Iterable[Batch],
+    batches: Sequence[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
     plan: Plan,
+    room: Room = in_memory,
+    faster: Model | None = None,
 ) -> Iterator[Outcome]:
-    """The gradients of all images under all seeds, batch by batch, failures among them."""
-    for batch in batches:
-        ready = []
-        for source in batch:
-            try:
-                ready.append(load(source, preprocess))
-            except ImageError as error:
-                yield from failures(source.name, seeds, error)
-        yield from explain(model, ready, seeds, plan)
+    """The gradients of all images under all seeds, batch by batch, failures among them.
+
+    The images of the next batch are read while one is computed.
+
+    Args:
+        room: where gradients of large images are put together.
+        faster: a form of the model that computes the same in less time.
+    """
+    local = Local(model, plan, room, faster)
+    read = in_order(
+        partial(_read, preprocess),
+        (source for batch in batches for source in batch),
+        ahead=plan.batch_size,
+    )
+    with closing(read):
+        for batch in batches:
+            ready = []
+            for source, image in zip(batch, read, strict=False):
+                if isinstance(image, ImageError):
+                    yield from failures(source.name, seeds, image)
+                else:
+                    ready.append(image)
+            yield from explain(faster or model, ready, seeds, plan, local)
+
+
+def _read(preprocess: Preprocess, source: Source) -> Named | ImageError:
+    try:
+        return load(source, preprocess)
+    except ImageError as error:
+        return error
 
 
 def run(
@@ -59,8 +88,12 @@ def run(
     store: Store,
     command: Sequence[str] = (),
     resume: bool = False,
+    masks: Mapping[str, Path] | None = None,
 ) -> Iterator[Line]:
     """Explain every image, keep what comes out, and yield each line of results.jsonl.
+
+    Args:
+        masks: those of `find_masks`; None measures nothing inside.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -72,8 +105,9 @@ def run(
         load_palette(settings.colormap),
         seed_folders([seed.spec for seed in seeds]),
         {source.name: source for source in sources},
+        masks or {},
     )
-    batches = cut(sources, settings.batch_size)
+    batches = shared_out(sources, settings, store)
     plan = plan_of(settings)
     arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
     record = describe(
@@ -84,31 +118,45 @@ def run(
         settings,
         [*arrays, *(f"{view}.png" for view in settings.views)],
         command,
-        [file for file in (*(seed.file for seed in seeds), plan.file) if file is not None],
+        [
+            *(file for file in (*(seed.file for seed in seeds), plan.file) if file is not None),
+            *(masks or {}).values(),
+        ],
     )
     if resume:
-        whole = store.resume(record, volatile=VOLATILE)
+        whole = store.resume(record)
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
         store.replace(kept)
         yield from kept
     else:
         store.begin(record)
-    for outcome in outcomes(model, batches, preprocess, seeds, plan):
-        line = recorder.line(outcome)
-        store.append(line)
-        yield line
+    faster = fast(model) if plan.fast(len(sources)) else model
+    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
+    # A few results are drawn and written while the next ones are computed.
+    with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
+        for line in lines:
+            store.append(line)
+            yield line
     if resume:
         # As an undisturbed run writes them: batch by batch, seed by seed.
         place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}
         turn = {seed.spec: n for n, seed in enumerate(seeds)}
         store.replace(
-            sorted(
-                store.lines(),
-                key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)),
-            )
+            sorted(store.own(), key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
         )
     if settings.scale == "shared":
-        store.replace(_share_scales(store.lines(), recorder))
+        with store.alone():
+            # Whoever is the last of several shards draws for all of them.
+            if {line["image"] for line in store.lines()} == {source.name for source in sources}:
+                largest = _largest_scales(store.lines())
+                for part in store.parts():
+                    part.replace(_share_scales(part.own(), largest, recorder))
+
+
+def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:
+    """The batches of a run that are to be done here."""
+    batches = cut(sources, settings.batch_size)
+    return batches if store.shard is None else store.shard.of(batches)
 
 
 def _unfinished(
@@ -128,16 +176,24 @@ def _unfinished(
     return left, kept
 
 
-def _share_scales(lines: Sequence[Line], recorder: Recorder) -> Iterator[Line]:
-    """Draw every result of a seed on one scale: the largest of its images' own."""
+Scales = Mapping[tuple[str, str], float]
+"""Of each seed and view."""
+
+
+def _largest_scales(lines: Iterable[Line]) -> Scales:
+    """One scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         for view, scale in line.get("scales", {}).items():
             key = line["seed"], view
             largest[key] = max(largest[key], scale)
+    return largest
+
+
+def _share_scales(lines: Iterable[Line], scales: Scales, recorder: Recorder) -> Iterator[Line]:
     for line in lines:
         if line["status"] == "ok":
-            shared = {view: largest[line["seed"], view] for view in line["scales"]}
+            shared = {view: scales[line["seed"], view] for view in line["scales"]}
             yield recorder.redrawn({**line, "scales": shared})
         else:
             yield line

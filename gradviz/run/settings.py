@@ -11,6 +11,7 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 
 Scale = Literal["image", "shared"] | float
+Tile = Literal["auto", "off"] | int
 
 SAMPLING = tuple(each.name for each in fields(Sampling))
 """The settings that choose the points, for the methods that take several."""
@@ -37,8 +38,15 @@ class Settings:
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"
     """Whose pixels pictures are drawn in: the input tensor's or the image file's."""
+    inside: str | None = None
+    """The mask, or the folder of masks, whose share of the map's energy is measured."""
     batch_size: int = 8
     """Images, or samples of one image, per pass."""
+    tile: Tile = "auto"
+    """How images are computed in parts: tiles of this many input pixels a side, halo apart; `auto`:
+    where it pays; `off`: never."""
+    optimize: bool = True
+    """Whether many images may run on a faster form of the model."""
     layer: str | None = None
     """The layer whose activation and gradient are read; None for the input."""
     samples: int | None = None
@@ -52,12 +60,30 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_points()
+        self._check_tile()
         if not 0 < self.clip <= 100:
             raise UsageError(f"--clip {self.clip:g}: a percentile is above 0 and at most 100")
         if isinstance(self.scale, float) and not 0 < self.scale < float("inf"):
             raise UsageError(f"--scale {self.scale:g}: give image, shared or a number above 0")
         if self.scale == "shared" and self.array == "none":
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
+
+    def _check_tile(self) -> None:
+        if self.tile in ("auto", "off"):
+            return
+        if not isinstance(self.tile, int) or self.tile < 1:
+            raise UsageError(f"--tile {self.tile}: give auto, off or a number of pixels above 0")
+        method = METHODS[self.method]
+        if method.points != "image" or self.layer is not None or method.needs_layer:
+            raise UsageError(
+                f"--tile {self.tile}: only what is read at the image itself is put together from "
+                "tiles; leave out --tile, or use --method gradient without --layer"
+            )
+        if any(each.rule != "plain" for each in method.passes):
+            raise UsageError(
+                f"--tile {self.tile}: what {self.method} finds in tiles does not add up, for it is "
+                "not linear in the seed; leave out --tile, or use --method gradient"
+            )
 
     def _check_points(self) -> None:
         points = POINTS[METHODS[self.method].points]

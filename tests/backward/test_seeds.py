@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from gradviz.backward.seeds import KINDS, Site, check_labels, default_seed, parse_seed
+from gradviz.backward.seeds import KINDS, Part, Site, check_labels, default_seed, parse_seed
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
 
@@ -216,3 +216,51 @@ def test_forms_read_as_the_contract_writes_them() -> None:
         "tensor:FILE",
         "loss:NAME=TARGET",
     ]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(
+            "ones",
+            "class:1",
+            "top",
+            "top:2",
+            "predicted:0",
+            "channel:1",
+            "pixel:4,3",
+            "pixel:2,1,1",
+        ),
+        *("at:5,4", "region:1,0,5,4", "region:2,2,6,3,1", "mask:mask.npy", "tensor:v.npy"),
+        *("loss:ce=1", "loss:mse=v.npy", "loss:l1=v.npy"),
+    ],
+)
+def test_the_cotangent_of_a_part_is_that_part_of_the_cotangent(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    np.save("v.npy", random.standard_normal((2, 5, 7)))
+    np.save("mask.npy", random.random((3, 4)))
+    y = torch.from_numpy(random.standard_normal((2, 5, 7)))
+    frame = Frame((7, 5), (7, 5), (0, 0), (7, 5))
+    seed = parse_seed(spec)
+    whole = seed.cotangent(y, Site(frame))
+    left, top, right, bottom = seed.box((7, 5), Site(frame))
+    outside = whole.clone()
+    outside[:, top:bottom, left:right] = 0
+    assert not outside.any()
+    for box in [(0, 0, 7, 5), (0, 0, 3, 2), (3, 1, 7, 5), (4, 3, 5, 4), (0, 4, 7, 5)]:
+        x0, y0, x1, y1 = box
+        part = seed.cotangent(y[:, y0:y1, x0:x1], Site(frame, part=Part(box, (7, 5))))
+        torch.testing.assert_close(part, whole[:, y0:y1, x0:x1], rtol=1e-15, atol=0)
+
+
+def test_a_box_is_as_small_as_the_seed_tells() -> None:
+    assert parse_seed("pixel:4,3,1").box((7, 5), Site()) == (4, 3, 5, 4)
+    assert parse_seed("region:1,0,5,4").box((7, 5), Site()) == (1, 0, 5, 4)
+    assert parse_seed("top").box((7, 5), Site()) == (0, 0, 7, 5)
+    frame = Frame((14, 10), (14, 10), (0, 0), (14, 10))
+    assert parse_seed("at:13,0").box((7, 5), Site(frame)) == (6, 0, 7, 1)
+    with pytest.raises(SeedError, match="seed pixel:7,0: x 7 is outside the output: 0 to 6"):
+        parse_seed("pixel:7,0").box((7, 5), Site())

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradviz.errors import UsageError
+from gradviz.heatmap import strips
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS, Floats, scale_of
+from gradviz.heatmap.views import VIEWS, Floats, scale_in, scale_of
 from gradviz.image.frame import Frame
 
 G: Floats = np.array([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]], np.float32)
@@ -143,3 +144,15 @@ def test_an_unknown_map_is_refused(name: str, hint: str) -> None:
     with pytest.raises(UsageError) as error:
         load_palette(name)
     assert hint in str(error.value)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_strips_make_the_same_picture_and_scale(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = np.random.default_rng(0).standard_normal((3, 11, 5)).astype(np.float32)
+    g[0, 7, 2] = np.nan
+    backdrop = np.random.default_rng(1).integers(0, 256, (11, 5, 3), dtype=np.uint8)
+    whole = scale_in(g, VIEWS[view], 90), pixels(view, 2, g, backdrop).tolist()
+    assert whole[0] == scale_of(VIEWS[view].quantity(g), 90)
+    monkeypatch.setattr(strips, "STRIP", 10)
+    assert [rows.stop - rows.start for rows in strips.strips(11, 5)] == [2, 2, 2, 2, 2, 1]
+    assert whole == (scale_in(g, VIEWS[view], 90), pixels(view, 2, g, backdrop).tolist())

@@ -102,7 +102,10 @@ class Raises(nn.Module):
         (KeyError("depth"), "KeyError: 'depth'"),
         (AssertionError(), "AssertionError"),
         (RuntimeError("CUDA error: an assert\nCompile with that"), "RuntimeError: CUDA error: an"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried 1 GiB"), "--batch-size or --resize"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried 1 GiB"),
+            "--resize or a smaller --batch-size",
+        ),
         (SystemExit("no licence"), "SystemExit: no licence"),
     ],
 )

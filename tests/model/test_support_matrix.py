@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from gradviz import saliency
+from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.structural import Probe
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
+from gradviz.model.fast import fast
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.run.images import Named
@@ -66,6 +68,11 @@ def seeds_share_a_pass(module: Any, net: nn.Module) -> bool:
 
 def layers_of(model: Model) -> set[str]:
     return set(Probe(model, torch.rand(3, 8, 8)).layers)
+
+
+def runs_without_batch_norm(model: Model) -> bool:
+    y = fast(model)(torch.rand(2, 3, 8, 8).requires_grad_())
+    return not any(kind_of(node) == "NativeBatchNorm" for node in nodes_of(y))
 
 
 def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
@@ -143,6 +150,8 @@ def test_the_matrix_says_what_is(
             works = all(runs(module, (2, 3, h, w)) for h, w in ((8, 8), (9, 12), (2, 30)))
         case Capability.FLOAT64 | Capability.BFLOAT16 | Capability.FLOAT16:
             works = runs(module, shape, getattr(torch, capability.value))
+        case Capability.FAST:
+            works = runs_without_batch_norm(load(KIND[format]))
         case Capability.FIELD:
             works = field_of_the_first_layer(load(KIND[format])) == (3, 3)
         case Capability.RULES:

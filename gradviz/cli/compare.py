@@ -1,0 +1,109 @@
+"""`gradviz compare`: what changed between two runs, and does it matter?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from gradviz.cli.console import reporting
+from gradviz.cli.options import CompareOptions, MessageOptions, flat
+from gradviz.errors import NOT_HELD, UsageError, one_line
+from gradviz.heatmap.colours import load_palette
+from gradviz.run.compare import Comparison, Item, compare
+from gradviz.run.compare_record import check, record
+from gradviz.run.metrics import METRICS
+from gradviz.run.store import Store, strict_json
+
+EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
+    escape(f"{each.name} ({'>=' if each.larger_is_nearer else '<='} {each.tolerance:g}): ")
+    + escape(f"{each.meaning}.")
+    for each in METRICS.values()
+)
+
+
+def compare_runs(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The folder of a run: what was.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="That of another: what is.")],
+    options: CompareOptions,
+    message_options: MessageOptions,
+) -> None:
+    """Check the command, compare, and say what differs."""
+    with reporting(message_options) as say, ExitStack() as until_done:
+        if options.tolerance is not None and not options.tolerance >= 0:
+            raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
+        palette = load_palette()
+        store = None if options.out is None else Store(options.out)
+        if store is not None:
+            check(store, options.overwrite)
+            until_done.enter_context(store.held(overwrite=options.overwrite, resume=False))
+
+        metric = None if options.metric is None else str(options.metric)
+        found = compare(run_a, run_b, metric, options.tolerance)
+        for warning in found.warnings:
+            say.warning(warning)
+        document = found.document() if store is None else record(found, store, palette, sys.argv)
+        if message_options.json:
+            say.results([strict_json(document, indent=2)])
+        elif not message_options.quiet:
+            say.results(_table(found))
+        if found.failed:
+            say.error(_failure(found, options.out))
+            raise typer.Exit(NOT_HELD)
+
+
+command = flat(compare_runs)
+
+
+def _table(found: Comparison) -> Iterator[str]:
+    """The items in columns of even width, the worst first; programs read --json."""
+    metrics = [found.metric, *(each for each in METRICS.values() if each is not found.metric)]
+    rows = [("verdict", "image", "seed", "array", *(each.name for each in metrics), "")]
+    for item in found.items:
+        worst = item.worst(found.metric)
+        values = {} if worst is None else item.measured[worst[0]]
+        rows.append(
+            (
+                _verdict(item, found),
+                one_line(item.image or "(network)"),
+                one_line(item.seed or "-"),
+                "-" if worst is None else one_line(worst[0]),
+                *(f"{values[m.name]:.3g}" if m.name in values else "-" for m in metrics),
+                one_line("; ".join(item.problems)),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _verdict(item: Item, found: Comparison) -> str:
+    if not item.compared:
+        return "-"
+    return "ok" if item.ok(found.metric, found.tolerance) else "DIFFERS"
+
+
+def _failure(found: Comparison, out: Path | None) -> str:
+    worst = found.failed[0]
+    a, b = (run.store.out for run in found.runs)
+    return (
+        f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}: "
+        f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "
+        f"it is meant, keep {b} in place of {a}"
+    )
+
+
+def _why(item: Item, found: Comparison) -> str:
+    if item.problems:
+        return item.problems[0]
+    worst = item.worst(found.metric)
+    assert worst is not None  # an item differs in a problem or in a value
+    name, value = worst
+    bound = "below" if found.metric.larger_is_nearer else "above"
+    return f"{found.metric.name} of {name} is {value:.3g}, {bound} --tolerance {found.tolerance:g}"

@@ -1,0 +1,209 @@
+"""Whether a model's answer moves with the image, so that a part of the image gives a part of it.
+
+A bounded field is not enough: `align_corners=True`, coordinate channels and position embeddings
+make the answer depend on where a pixel is, or on the size of the image.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradviz.backward.vjp import vjp
+from gradviz.errors import GradvizError, ModelError
+from gradviz.field.geometry import Axis, Make, growing, measure
+from gradviz.field.tiles import Box, Canvas, Side
+from gradviz.model.model import Model
+from gradviz.model.precise import in_doubles
+
+TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
+"""How far output and gradient of a crop may be from those of the whole, relative to their norm. In
+float32 rounding flips a unit now and then, which shows in the gradient alone."""
+
+ROOM = 3
+"""How many periods more than the field the input has on which a model is tried."""
+
+LITTLE = 1 << 18
+"""Pixels on which a model is tried whatever the image is; on more, if they are less than half of
+the image, so that trying takes no more memory than the image would."""
+
+
+STRIP = 64
+"""Pixels across a strip of input, about."""
+
+
+class NotLocal(ModelError):
+    """A model's answer to a part of the image is not a part of its answer."""
+
+
+class Canvases:
+    """The output maps of a model by the size of its input, where parts of the input give parts of
+    them.
+
+    The field is measured once, parts are tried once for all sizes that differ by whole periods, and
+    strips are looked at where an image is larger than those before.
+    """
+
+    def __init__(self, model: Model, make: Make) -> None:
+        """`make` gives a probe of the model on random input of a width and a height."""
+        self._model = model
+        self._make = make
+        self._axes: tuple[Axis, Axis] | NotLocal | None = None
+        self._tried: dict[tuple[int, int], Canvas | NotLocal] = {}
+        self._seen = (0, 0)
+
+    def of(self, size: tuple[int, int]) -> Canvas:
+        """That of an input of this width and height.
+
+        Raises:
+            NotLocal: parts do not agree with the whole, or cannot; the message is the reason alone.
+        """
+        if self._axes is None:
+            self._axes = _caught(self._measured)
+        if isinstance(self._axes, NotLocal):
+            raise self._axes
+        axes = self._axes
+        width, height = (
+            length % axis.shift + (axis.size // axis.shift + ROOM) * axis.shift
+            for length, axis in zip(size, axes, strict=True)
+        )
+        if width * height > max(LITTLE, size[0] * size[1] // 2):
+            raise NotLocal(f"an output pixel's field is too large: {axes[0].size}x{axes[1].size}")
+        if (width, height) not in self._tried:
+            self._tried[width, height] = _caught(partial(self._small, axes, width, height))
+        canvas = self._tried[width, height]
+        if isinstance(canvas, NotLocal):
+            raise canvas
+        canvas = canvas.at(size)
+        if self._seen[0] < size[0] or self._seen[1] < size[1]:
+            beyond = _caught(partial(self._look_far, canvas))
+            if isinstance(beyond, NotLocal):
+                self._axes = beyond
+                raise beyond
+            self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
+        return canvas
+
+    def _look_far(self, canvas: Canvas) -> None:
+        """Whether anything farther away matters that a small input does not show, as where
+        dilation sets a window's elements far apart: on strips as long as the image, by the first
+        and the last output pixel, which together see as far as there is to see.
+
+        Raises:
+            NotLocal: something does.
+        """
+        for axis, (side, other) in enumerate(((canvas.x, canvas.y), (canvas.y, canvas.x))):
+            step = other.axis.shift
+            across = other.inputs % step + ceil(STRIP / step) * step
+            size = (side.inputs, across) if axis == 0 else (across, side.inputs)
+            ends = (0, side.outputs - 1)
+            seen = np.asarray(self._make(*size).lines(ends, axis).any(axis=axis))
+            # At the border, interpolation may take its second element from farther inside.
+            near = side.axis.extent(ends[0])[1] + 1 + 2 * side.axis.shift
+            far = side.axis.extent(ends[1])[0] - 2 * side.axis.shift
+            if seen[near : max(near, far)].any():
+                raise NotLocal("an output pixel's field is larger than could be measured")
+
+    def _measured(self) -> tuple[Axis, Axis]:
+        shape = next(growing(self._make, 0, None)).shape
+        if len(shape) not in (3, 4):
+            raise NotLocal(f"its output {list(shape)} is no map")
+        (geometry,) = measure(self._make, [None])
+        if geometry.x is None or geometry.y is None:
+            through = geometry.through or "the largest input that was tried"
+            raise NotLocal(f"an output pixel depends on the whole image, through {through}")
+        return geometry.x, geometry.y
+
+    def _small(self, axes: tuple[Axis, Axis], width: int, height: int) -> Canvas:
+        """The map of a small input, on which parts were tried."""
+        probe = self._make(width, height)
+        columns, rows = probe.size
+        field = probe.structural(columns // 2, rows // 2)
+        if field.lost_at:
+            raise NotLocal(f"what an output pixel depends on is uncertain, by {field.lost_at[0]}")
+        canvas = Canvas(Side(axes[0], width, columns), Side(axes[1], height, rows))
+        _try(_precise(self._model), probe.x.detach(), canvas)
+        return canvas
+
+
+Found = TypeVar("Found")
+
+
+def _caught(find: Callable[[], Found]) -> Found | NotLocal:
+    """What is found, or why there is nothing."""
+    try:
+        return find()
+    except NotLocal as error:
+        return error
+    except GradvizError as error:
+        return NotLocal(f"it cannot be tried on parts of an image: {error}")
+
+
+def _precise(model: Model) -> Model:
+    """A copy in doubles, where equality is plain to see, if the format allows."""
+    if model.input_shape is not None:
+        return model  # torch does not copy exported programs without complaint
+    with torch.no_grad():  # TorchScript copies by operations that autograd would record
+        module = copy.deepcopy(model.module)
+    return in_doubles(replace(model, module=module))
+
+
+def _try(model: Model, x: Tensor, canvas: Canvas) -> None:
+    """Compare output and gradient of parts of x [1, C, h, w] with those of the whole.
+
+    Raises:
+        NotLocal: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    output, gradient = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
+    whole = x.to(model.dtype).requires_grad_()
+    y = model(whole)
+    reacts = False
+    for outputs in _samples(canvas, generator):
+        tile = canvas.tile(outputs)
+        part = _cut(whole.detach(), tile.inputs).requires_grad_()
+        y_part = model(part)
+        expected, got = _cut(y, tile.outputs), _cut(y_part, tile.inner)
+        if got.shape != expected.shape or not _close(got, expected, output):
+            raise NotLocal("its output depends on where in the image a pixel is")
+        v = torch.randn(got.shape, generator=generator).to(got)
+        there = torch.zeros_like(whole)
+        _cut(there, tile.inputs).copy_(vjp(got, part, v))
+        full = vjp(expected, whole, v, keep=True)
+        if not _close(there, full, gradient):
+            raise NotLocal("its gradient depends on where in the image a pixel is")
+        reacts = reacts or bool(full.any())
+    if not reacts:
+        raise NotLocal("its gradient at random input is zero, which says nothing of parts")
+
+
+def _samples(canvas: Canvas, generator: torch.Generator) -> Iterator[Box]:
+    """Boxes of the output: one period at every border and in the middle, and single pixels."""
+    sides = canvas.x, canvas.y
+    periods = [min(len(side.axis.first), side.outputs) for side in sides]
+    for share in (0, 0.5, 1):
+        x, y = (
+            int(share * (side.outputs - period))
+            for side, period in zip(sides, periods, strict=True)
+        )
+        yield x, y, x + periods[0], y + periods[1]
+    for _ in range(2):
+        x, y = (int(torch.randint(side.outputs, (), generator=generator)) for side in sides)
+        yield x, y, x + 1, y + 1
+
+
+def _cut(tensor: Tensor, box: Box) -> Tensor:
+    x0, y0, x1, y1 = box
+    return tensor[..., y0:y1, x0:x1]
+
+
+def _close(got: Tensor, expected: Tensor, tolerance: float) -> bool:
+    # Not finite is not close.
+    return bool((got - expected).norm() <= tolerance * expected.norm())

@@ -1,0 +1,285 @@
+"""Two runs beside each other: which results differ, by how much, and whether that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradviz.errors import UsageError
+from gradviz.run.metrics import METRICS, Array, Metric
+from gradviz.run.read import Result, Run, read_run
+from gradviz.run.store import BOXES, differences
+
+DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
+"""The metric that judges a run of this kind unless another is named."""
+
+Values = Mapping[str, float]
+"""Metric → value."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and seed in both runs, or the network itself."""
+
+    image: str | None
+    """None for the network: the unclipped sizes of its fields."""
+    seed: str | None
+    """None also where the image failed under every seed."""
+    problems: tuple[str, ...] = ()
+    """Differences that no tolerance excuses, such as a result that one run lacks."""
+    measured: Mapping[str, Values] = field(default_factory=dict)
+    """Array → metric → value. Without arrays, of `score`, `range`, `abs_mean`, `l2` and
+    `nonfinite`, and by the metrics of numbers."""
+    paths: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Array → its path in either run's folder, where it was measured."""
+    facts: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Of a receptive field, `status`, `box` and `global` in either run."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        if self.image is None:
+            return "the network"
+        return self.image if self.seed is None else f"{self.image} ({self.seed})"
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was anything to compare: not where an image failed in both runs."""
+        return bool(self.image is None or self.measured or self.problems)
+
+    def worst(self, metric: Metric) -> tuple[str, float] | None:
+        """The array that differs most and its value; None where nothing was measured."""
+        values = [(name, of[metric.name]) for name, of in self.measured.items()]
+        return max(values, key=lambda pair: metric.distance(pair[1]), default=None)
+
+    def ok(self, metric: Metric, tolerance: float) -> bool:
+        """Whether it passes."""
+        worst = self.worst(metric)
+        return not self.problems and (worst is None or metric.holds(worst[1], tolerance))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, compared."""
+
+    runs: tuple[Run, Run]
+    """A and B."""
+    metric: Metric
+    tolerance: float
+    items: tuple[Item, ...]
+    """The worst first."""
+    warnings: tuple[str, ...]
+    """What a reader of the verdict must know."""
+
+    @property
+    def failed(self) -> list[Item]:
+        """The items that do not pass, the worst first."""
+        return [item for item in self.items if not item.ok(self.metric, self.tolerance)]
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints; an infinite value is left to `strict_json`."""
+        return {
+            "schema": 1,
+            "kind": "compare",
+            "ok": not self.failed,
+            "metric": self.metric.name,
+            "tolerance": self.tolerance,
+            "runs": [
+                {"path": str(run.store.out), "kind": run.kind, **run.setup} for run in self.runs
+            ],
+            "warnings": self.warnings,
+            "items": [self._as_dict(item) for item in self.items],
+        }
+
+    def _as_dict(self, item: Item) -> dict[str, Any]:
+        worst = item.worst(self.metric)
+        return {
+            "image": item.image,
+            "seed": item.seed,
+            "ok": item.ok(self.metric, self.tolerance),
+            "value": None if worst is None else worst[1],
+            "problems": item.problems,
+            "measured": item.measured,
+            "facts": item.facts,
+        }
+
+
+def compare(
+    first: Path, second: Path, metric: str | None = None, tolerance: float | None = None
+) -> Comparison:
+    """Compare the runs in two folders: A, what was, and B, what is.
+
+    Args:
+        metric: a name of `METRICS`; None for the `DEFAULT` of the runs' kind.
+        tolerance: the farthest value that passes; None for the metric's own.
+
+    Raises:
+        UsageError: one of the folders holds no finished run; the runs are of different kinds;
+            there is nothing to compare, or nothing that the metric can be taken of.
+    """
+    a, b = read_run(first), read_run(second)
+    if a.kind != b.kind:
+        raise UsageError(
+            f"{first} is a run of {a.kind}, {second} of {b.kind}; name two runs of one kind"
+        )
+    judge = METRICS[metric or DEFAULT[a.kind]]
+    items = [*_results(a, b), *_network(a, b)]
+    if not any(item.compared for item in items):
+        raise UsageError(f"{first} and {second}: no result in either to compare; run them again")
+    for item in items:
+        if any(judge.name not in values for values in item.measured.values()):
+            able = " or ".join(each.name for each in METRICS.values() if each.of_numbers)
+            raise UsageError(
+                f"--metric {judge.name}: compares arrays, and {item.name} has none in both runs "
+                f"(--array none); use {able}"
+            )
+
+    def badness(item: Item) -> tuple[bool, float]:
+        worst = item.worst(judge)
+        return bool(item.problems), 0.0 if worst is None else judge.distance(worst[1])
+
+    return Comparison(
+        (a, b),
+        judge,
+        judge.tolerance if tolerance is None else tolerance,
+        tuple(sorted(items, key=badness, reverse=True)),
+        tuple(_warnings(a, b, items)),
+    )
+
+
+def _results(a: Run, b: Run) -> Iterator[Item]:
+    """What either run has a result of, or should have, in the order of the images."""
+    keys = a.results.keys() | b.results.keys()
+    seeded = {image for image, seed in keys if seed is not None}
+    for image, seed in sorted(keys, key=str):
+        if seed is not None or image not in seeded:
+            yield _pair(a, b, image, seed)
+    if a.kind == "saliency":  # a receptive-field run that was cut short is not read at all
+        images = {image["name"] for run in (a, b) for image in run.record["images"]}
+        for image in sorted(images - {image for image, _ in keys}):
+            yield Item(image, None, ("no result in either run: both were cut short",))
+
+
+def _pair(a: Run, b: Run, image: str, seed: str | None) -> Item:
+    one, other = a.find(image, seed), b.find(image, seed)
+    if one is None or other is None:
+        return Item(image, seed, (f"only in {'B' if one is None else 'A'}",))
+    if one.error is None and other.error is None:
+        return _both(a, b, one, other)
+    if one.error is not None and other.error is not None:
+        return Item(image, seed)
+    failed, error = ("B", other.error) if one.error is None else ("A", one.error)
+    return Item(image, seed, (f"failed in {failed}: {error}",))
+
+
+def _both(a: Run, b: Run, one: Result, other: Result) -> Item:
+    """Two results of one image and seed."""
+    facts = {key: (value, other.facts[key]) for key, value in one.facts.items()}
+    problems = [*_changes(one.facts, other.facts)]
+    paths = {
+        name: (path, other.arrays[name])
+        for name, path in one.arrays.items()
+        if name in other.arrays
+    }
+    metrics = [*METRICS.values()]
+    if one.arrays and other.arrays:
+        for name in sorted(one.arrays.keys() ^ other.arrays.keys()):
+            problems.append(f"{name} only in {'A' if name in one.arrays else 'B'}")
+        pairs = _arrays(a, b, paths)
+    else:
+        metrics = [metric for metric in metrics if metric.of_numbers]
+        pairs = _numbers(one, other)
+    measured: dict[str, Values] = {}
+    for name, x, y in pairs:
+        if x.shape != y.shape:
+            problems.append(f"{name} was {list(x.shape)}, is {list(y.shape)}")
+            continue
+        x, y, broken = _finite(x, y)
+        if broken:
+            problems.append(f"{name}: {broken} values are NaN or Inf in one run and not the other")
+        measured[name] = {metric.name: metric.function(x, y) for metric in metrics}
+    if not measured and not problems:
+        problems = ["the records hold nothing that can be compared"]
+    paths = {name: pair for name, pair in paths.items() if name in measured}
+    return Item(one.image, one.seed, tuple(problems), measured, paths, facts)
+
+
+def _arrays(
+    a: Run, b: Run, paths: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[str, Array, Array]]:
+    """The arrays of both runs, one pair at a time in memory."""
+    for name, (one, other) in paths.items():
+        yield name, a.store.array(one), b.store.array(other)
+
+
+def _numbers(one: Result, other: Result) -> Iterator[tuple[str, Array, Array]]:
+    """What the records themselves say, NaN where they say null."""
+    for name, values in one.numbers.items():
+        yield name, np.array(values, float), np.array(other.numbers[name], float)
+
+
+def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
+    """Both arrays with zeros where either is NaN or Inf; at how many places they differ in that."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    if finite.all():
+        return x, y, 0
+    same = (x == y) | (np.isnan(x) & np.isnan(y))
+    broken = int(np.count_nonzero(~finite & ~same))
+    return np.where(finite, x, 0), np.where(finite, y, 0), broken
+
+
+def _network(a: Run, b: Run) -> Iterator[Item]:
+    """The unclipped sizes, of which every one is exact."""
+    if not a.network:
+        return
+    problems = [*_changes(a.network["output"], b.network["output"])]
+    layers = a.network["layers"], b.network["layers"]
+    if all(layers):
+        was, now = layers
+        for name in {**was, **now}:
+            problems += _changes(was.get(name, {}), now.get(name, {}), f"{name}: ")
+    if a.has_boxes and b.has_boxes:
+        problems += _boxes(a.store.array(BOXES), b.store.array(BOXES))
+    yield Item(None, None, tuple(problems))
+
+
+def _boxes(x: Array, y: Array) -> Iterator[str]:
+    if x.shape != y.shape:
+        yield f"{BOXES} was {list(x.shape)}, is {list(y.shape)}"
+    elif changed := np.count_nonzero(x != y):
+        yield f"{BOXES}: {changed} of {x.size} sides of boxes are elsewhere"
+
+
+def _changes(was: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    for key in {**was, **now}:
+        if was.get(key) != now.get(key):
+            yield f"{of}{key} was {was.get(key)}, is {now.get(key)}"
+
+
+def _warnings(a: Run, b: Run, items: Sequence[Item]) -> Iterator[str]:
+    sizes = [
+        {image["name"]: image.get("bytes") for image in run.record["images"]} for run in (a, b)
+    ]
+    shared = sizes[0].keys() & sizes[1]
+    was, now = (
+        {**run.setup, "images": {name: {"bytes": size[name]} for name in sorted(shared)}}
+        for run, size in zip((a, b), sizes, strict=True)
+    )
+    if changed := [*differences(was, now)]:
+        yield f"the runs were made differently: {'; '.join(changed)}"
+    if bare := [item.name for item in items if item.measured and not item.paths]:
+        yield (
+            f"{_some(bare)}: without arrays in both runs (--array none), only the score and the "
+            "statistics are compared"
+        )
+    if failed := [item.name for item in items if not item.compared]:
+        yield f"{_some(failed)}: failed in both runs, and not compared"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

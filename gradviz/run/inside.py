@@ -1,0 +1,113 @@
+"""How much of a map's energy lies inside a mask: does the model look at the object?"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradviz.errors import ImageError, UsageError
+from gradviz.heatmap.views import Floats
+from gradviz.image.find import Source
+from gradviz.image.frame import Frame
+from gradviz.image.mask import read_mask
+
+
+def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:
+    """The mask of each image, by the image's name.
+
+    Args:
+        path: one file for all images; or a folder, in which a mask has the path and stem of its
+            image's name and the suffix of any picture: `deep/a.png` for `deep/a.jpg`.
+        sources: the images.
+
+    Raises:
+        UsageError: there is none or more than one for an image, or it cannot be read.
+    """
+    if path.is_dir():
+        found = _by_stem(path)
+        masks = {source.name: _only(path, source, found) for source in sources}
+    else:
+        masks = dict.fromkeys((source.name for source in sources), path)
+    for mask in set(masks.values()):
+        if not os.access(mask, os.R_OK):
+            raise UsageError(f"--inside {mask}: no such file or folder, or not readable")
+    return masks
+
+
+def _by_stem(folder: Path) -> dict[PurePosixPath, list[Path]]:
+    suffixes = Image.registered_extensions()
+    found = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes:
+            found[PurePosixPath(path.relative_to(folder).with_suffix(""))].append(path)
+    return found
+
+
+def _only(folder: Path, source: Source, found: dict[PurePosixPath, list[Path]]) -> Path:
+    stem = PurePosixPath(source.name).with_suffix("")
+    masks = found.get(stem, [])
+    if not masks:
+        raise UsageError(
+            f"--inside {folder}: no mask for {source.name}; expected {stem} with the suffix of a "
+            "picture, such as .png"
+        )
+    if len(masks) > 1:
+        raise UsageError(
+            f"--inside {folder}: {' and '.join(mask.name for mask in masks)} could each be the "
+            f"mask of {source.name}; keep one"
+        )
+    return masks[0]
+
+
+def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
+    """Σ m² inside the mask / Σ m², where m = Σ_c |g_c|; NaN of a map that is zero.
+
+    NaN and Inf count nothing. A pixel is inside where its centre lies on a pixel of the mask that
+    is not black, or not 0 in an array.
+
+    Args:
+        array: g [C, h, w], of the input's size or of a layer's.
+        frame: of the input.
+        path: the mask, of the image file's size [H, W], upright.
+
+    Raises:
+        ImageError: the mask cannot be read, or has another size.
+        UsageError: the array has no places.
+    """
+    if array.ndim != 3:
+        raise UsageError(
+            f"--inside: a map of shape {list(array.shape)} has no places; name another --layer"
+        )
+    energy = np.abs(np.where(np.isfinite(array), array, 0).astype(np.float64)).sum(axis=0) ** 2
+    inside = _sampled(frame.in_input(_read(path, frame)), energy.shape)
+    total = float(energy.sum())
+    return float(energy[inside].sum()) / total if total else float("nan")
+
+
+def _read(path: Path, frame: Frame) -> NDArray[np.bool_]:
+    try:
+        weights = read_mask(path)
+    except UsageError as error:
+        raise ImageError(str(error)) from error
+    if weights.shape[::-1] != frame.image:
+        width, height = frame.image
+        raise ImageError(
+            f"{path}: a mask of {weights.shape[1]}x{weights.shape[0]} pixels, expected {width}x"
+            f"{height} as in the image; resize it to the image's size"
+        )
+    return np.asarray(weights != 0)
+
+
+def _sampled(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask [h, w] at the centres of a grid of this shape that covers it."""
+    rows, columns = (
+        (2 * np.arange(count) + 1) * size // (2 * count)
+        for count, size in zip(shape, mask.shape, strict=True)
+    )
+    return np.asarray(mask[rows[:, None], columns])

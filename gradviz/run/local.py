@@ -1,0 +1,171 @@
+"""Images in parts: seeds that need a part of the image only, and images cut into tiles.
+
+The gradient is linear in the seed, so it is the sum of the gradients of the seed's parts; and where
+a model's answer moves with the image, each of them needs no more of it than the field of its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from gradviz.backward.seeds import Part, Seed, Site, parse_seed
+from gradviz.backward.vjp import inner
+from gradviz.errors import GradvizError, SeedError, UsageError
+from gradviz.field.equivariance import Canvases, NotLocal
+from gradviz.field.structural import Probe
+from gradviz.field.tiles import Canvas, Tile, area
+from gradviz.heatmap.views import Floats
+from gradviz.model.foreign import foreign_code
+from gradviz.model.model import Model
+from gradviz.run.attribute import Forward, at_images
+from gradviz.run.images import Named
+from gradviz.run.plan import Plan
+from gradviz.run.result import Failure, Outcome, Saliency
+
+Room = Callable[[tuple[int, ...]], Floats]
+"""Makes an array of zeros, float32, of a shape."""
+
+LEAST = 1 << 20
+"""Pixels of an image below which finding out about the model costs more than it saves."""
+MANY = 1 << 21
+"""Pixels of an image from which it is cut into tiles, for its memory."""
+SIDE = 512
+"""Pixels of a tile's side, halo apart; more where the field is large, since every tile has one."""
+
+
+def in_memory(shape: tuple[int, ...]) -> Floats:
+    """An array of zeros."""
+    return np.zeros(shape, np.float32)
+
+
+class Local:
+    """A model's images in parts, as far as the model and the method allow it."""
+
+    def __init__(
+        self, model: Model, plan: Plan, room: Room = in_memory, faster: Model | None = None
+    ) -> None:
+        """The model as it was loaded is what parts are tried on, `faster` what computes them.
+        `room` is where gradients of whole images are put together."""
+        self._loaded = model
+        self._model = faster or model
+        self._plan = plan
+        self._room = room
+        self._canvases: Canvases | None = None
+
+    def split(
+        self, group: Sequence[Named], seeds: Sequence[Seed]
+    ) -> Iterator[tuple[bool, Sequence[Seed]]]:
+        """Seeds that follow each other and are computed alike: in parts (True), or at once.
+
+        Args:
+            group: images of one size.
+            seeds: empty for the default of the model's output.
+
+        Raises:
+            UsageError: tiles were asked for, and cannot be had.
+        """
+        *_, height, width = group[0].prepared.shape
+        if not self._may_pay(width * height, seeds):
+            yield False, seeds
+            return
+        try:
+            canvas = self._canvas(group[0])
+        except NotLocal as error:
+            if self._plan.tile != "auto":
+                raise UsageError(f"--tile {self._plan.tile}: {error}; leave out --tile") from None
+            yield False, seeds
+            return
+        # The default of a dense output, and no other has a canvas.
+        some = seeds or (parse_seed("ones"),)
+        for apart, alike in groupby(some, key=partial(self._pays, group, canvas)):
+            yield apart, list(alike)
+
+    def outcome(self, image: Named, seed: Seed) -> Outcome:
+        """The outcome of one image and seed, computed in parts."""
+        try:
+            return self._saliency(image, seed)
+        except GradvizError as error:
+            return Failure(image.name, seed.spec, error)
+
+    def _saliency(self, image: Named, seed: Seed) -> Saliency:
+        canvas = self._canvas(image)
+        model, prepared = self._model, image.prepared
+        array = self._room(prepared.shape)
+        score, notes = 0.0, dict[str, None]()
+        tiles = self._tiles(canvas, image, seed)
+        for tile in tiles:
+            x = prepared.part(tile.inputs)[None].to(model.device, model.dtype).requires_grad_()
+            y = model(x)
+            output, v = y.detach(), torch.zeros_like(y)
+            x0, y0, x1, y1 = tile.inner
+            part = Part(tile.outputs, canvas.size)
+            v[0, ..., y0:y1, x0:x1] = seed.cotangent(
+                output[0, ..., y0:y1, x0:x1], Site(prepared.frame, model.labels, part)
+            )
+            with foreign_code(f"{model.name}: the backward pass failed"):
+                (found,) = at_images(Forward(x, y), v, self._plan, keep=False)
+            x0, y0, x1, y1 = tile.inputs
+            array[:, y0:y1, x0:x1] += found.array
+            score += inner(v, output)
+            notes.update(dict.fromkeys(found.notes))
+        return Saliency(
+            image=image.name,
+            seed=seed.spec,
+            method=self._plan.method,
+            array=array,
+            output_shape=(*output.shape[1:-2], canvas.y.outputs, canvas.x.outputs),
+            score=score,
+            prepared=prepared,
+            gated=found.gated,
+            notes=tuple(notes),
+            tiles=len(tiles),
+        )
+
+    def _may_pay(self, pixels: int, seeds: Sequence[Seed]) -> bool:
+        """Whether it is worth finding out about the model."""
+        if self._plan.tile != "auto":
+            return self._plan.tile != "off"
+        if not self._plan.apart or pixels < LEAST:
+            return False
+        return pixels >= MANY or any(seed.kind.box is not None for seed in seeds)
+
+    def _pays(self, group: Sequence[Named], canvas: Canvas, seed: Seed) -> bool:
+        """Whether the seed is to be computed in parts."""
+        if self._plan.tile != "auto":
+            return True
+        for image in group:
+            try:
+                tiles = self._tiles(canvas, image, seed)
+            except SeedError:
+                continue  # and it will say so
+            *_, height, width = image.prepared.shape
+            if area(tiles) > width * height / 2 and (len(tiles) == 1 or width * height < MANY):
+                return False
+        return True
+
+    def _tiles(self, canvas: Canvas, image: Named, seed: Seed) -> list[Tile]:
+        box = seed.box(canvas.size, Site(image.prepared.frame, self._model.labels))
+        if self._plan.gated:  # what a rule makes of parts does not add up
+            return [canvas.tile(box)]
+        asked = self._plan.tile
+        large = max(SIDE, 4 * canvas.x.axis.size, 4 * canvas.y.axis.size)
+        return canvas.tiles(box, asked if isinstance(asked, int) else large)
+
+    def _canvas(self, image: Named) -> Canvas:
+        if self._canvases is None:
+            self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, image))
+        return self._canvases.of(image.prepared.frame.input)
+
+
+def _noise_probe(model: Model, image: Named, width: int, height: int) -> Probe:
+    """On random pixels, preprocessed as those of the image are."""
+    channels = image.prepared.shape[0]
+    pixels = np.random.default_rng(0).random((channels, height, width), np.float32)
+    noise = replace(image.prepared, levels=pixels, white=1)
+    return Probe(model, noise.part((0, 0, width, height)))

@@ -1,0 +1,373 @@
+"""Tiles: boxes of the input that hold the fields of boxes of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import gradviz
+from gradviz.field.equivariance import Canvases, NotLocal
+from gradviz.field.geometry import Axis
+from gradviz.field.tiles import Box, Canvas, Side, Tile, area
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.model import Model
+from gradviz.run.field import Fields, FieldSettings
+
+PLAIN = Axis((-1,), (1,), 1)
+"""One 3×3 convolution."""
+HALVED = Axis((-2,), (3,), 2)
+"""4×4 windows with stride 2 and a 3×3 convolution after, or the like."""
+DOUBLED = Axis((-1, 0), (0, 1), 1)
+"""Twice as many output pixels as input pixels."""
+
+
+@pytest.mark.parametrize(
+    ("side", "outputs", "inputs", "within"),
+    [
+        (Side(PLAIN, 10, 10), (4, 6), (3, 7), (1, 3)),
+        (Side(PLAIN, 10, 10), (0, 1), (0, 2), (0, 1)),
+        (Side(PLAIN, 10, 10), (9, 10), (8, 10), (1, 2)),
+        (Side(HALVED, 13, 6), (2, 3), (2, 8), (1, 2)),  # 2 to 7
+        (Side(HALVED, 13, 6), (5, 6), (8, 13), (1, 2)),  # 8 to 13, ends with the image
+        (Side(HALVED, 13, 6), (3, 5), (4, 12), (1, 3)),  # 4 to 9 and 6 to 11
+        (Side(DOUBLED, 5, 10), (4, 5), (1, 3), (2, 3)),
+        (Side(DOUBLED, 5, 10), (5, 6), (2, 4), (1, 2)),
+        (Side(DOUBLED, 5, 10), (4, 6), (1, 4), (2, 4)),
+        # Of neighbours, either may reach farther on either side: 5 to 10 and 1 to 10, 0 to 9 and
+        # 0 to 3.
+        (Side(Axis((0, -4, -4), (5, 5, 9), 5), 50, 30), (3, 5), (0, 15), (3, 5)),
+        (Side(Axis((0, 0), (9, 3), 5), 50, 20), (0, 2), (0, 10), (0, 2)),
+    ],
+)
+def test_what_a_range_of_the_output_needs(
+    side: Side, outputs: tuple[int, int], inputs: tuple[int, int], within: tuple[int, int]
+) -> None:
+    assert side.needed(outputs) == inputs
+    assert side.within(outputs, inputs) == within
+
+
+@pytest.mark.parametrize("axis", [PLAIN, HALVED, DOUBLED, Axis((0, -4, -4), (5, 5, 9), 5)])
+@pytest.mark.parametrize("length", [1, 3, 7, 100])
+@pytest.mark.parametrize("outputs", [(0, 30), (7, 8), (3, 23)])
+def test_parts_cover_a_range_once(axis: Axis, length: int, outputs: tuple[int, int]) -> None:
+    side = Side(axis, 200, 30)
+    parts = side.cut(outputs, length)
+    assert parts[0][0] == outputs[0]
+    assert parts[-1][1] == outputs[1]
+    assert all(before[1] == after[0] for before, after in pairwise(parts))
+    period = len(axis.first)
+    assert all(0 < stop - start <= max(1, length // axis.shift) * period for start, stop in parts)
+
+
+def test_another_size_differs_by_whole_periods() -> None:
+    assert Side(HALVED, 13, 6).at(9).outputs == 4
+    assert Side(DOUBLED, 5, 10).at(8).outputs == 16
+    with pytest.raises(ValueError, match="13 plus a multiple of 2"):
+        Side(HALVED, 13, 6).at(12)
+
+
+def test_the_area_counts_halos() -> None:
+    canvas = Canvas(Side(PLAIN, 10, 10), Side(PLAIN, 10, 10))
+    assert area([canvas.tile((0, 0, 10, 10))]) == 100
+    assert area(canvas.tiles((0, 0, 10, 10), 5)) == 4 * 6 * 6
+
+
+# Networks: the sum over tiles is the gradient of the whole ------------------------------------
+
+
+class Skips(nn.Module):
+    """Down by two kinds of pooling, up by interpolation, with a skip."""
+
+    def __init__(self, **up: Any) -> None:
+        super().__init__()
+        self.up = up
+        self.a = nn.Conv2d(3, 3, 3, padding=1)
+        self.b = nn.Conv2d(3, 3, 3, padding=1)
+        self.c = nn.Conv2d(6, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        full = torch.relu(self.a(x))
+        low = torch.tanh(self.b(F.max_pool2d(full, 2)))
+        up = F.interpolate(low, **{"scale_factor": 2.0, **self.up})
+        y: Tensor = self.c(torch.cat([up, full], 1))
+        return y
+
+
+def conv(given: int, made: int, kernel: int, **how: object) -> nn.Sequential:
+    layer = nn.Conv2d(given, made, kernel, **how)  # type: ignore[arg-type]
+    return nn.Sequential(layer, nn.ELU())
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "padded": lambda: nn.Sequential(conv(3, 3, 3, padding=1), conv(3, 2, 5, padding=2)),
+    "valid": lambda: nn.Sequential(conv(3, 3, 3), conv(3, 2, 4)),
+    "strides": lambda: nn.Sequential(
+        conv(3, 3, 3, stride=2, padding=1), conv(3, 3, 3, stride=3, padding=1), conv(3, 2, 1)
+    ),
+    "dilated": lambda: nn.Sequential(
+        conv(3, 3, 3, padding=2, dilation=2), conv(3, 2, 3, stride=2, padding=3, dilation=3)
+    ),
+    "groups": lambda: nn.Sequential(conv(3, 6, 3, padding=1, groups=3), nn.PixelUnshuffle(2)),
+    "transposed": lambda: nn.Sequential(
+        conv(3, 3, 3, stride=2, padding=1),
+        nn.ConvTranspose2d(3, 3, 4, stride=2, padding=1),
+        nn.ELU(),
+        conv(3, 2, 3, padding=1),
+    ),
+    "shuffled": lambda: nn.Sequential(conv(3, 8, 3, padding=1), nn.PixelShuffle(2)),
+    "pooled": lambda: nn.Sequential(
+        conv(3, 3, 3, padding=1), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), conv(3, 2, 3, padding=1)
+    ),
+    "ceiling": lambda: nn.Sequential(
+        conv(3, 3, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), conv(3, 2, 3, padding=1)
+    ),
+    "average over what is there": lambda: nn.Sequential(
+        conv(3, 3, 3, padding=1), nn.AvgPool2d(3, 2, 1, count_include_pad=False), conv(3, 2, 3)
+    ),
+    "nearest": lambda: nn.Sequential(
+        nn.MaxPool2d(2), conv(3, 3, 3, padding=1), nn.Upsample(None, 4)
+    ),
+    "reflected": lambda: nn.Sequential(
+        conv(3, 3, 5, padding=2, padding_mode="reflect"),
+        conv(3, 2, 3, stride=2, padding=1, padding_mode="reflect"),
+    ),
+    "replicated": lambda: conv(3, 2, 5, padding=2, padding_mode="replicate"),
+    "skips": Skips,
+    "skips, bilinear": lambda: Skips(mode="bilinear", align_corners=False),
+    "skips, bicubic": lambda: Skips(mode="bicubic", align_corners=False),
+    "norm": lambda: nn.Sequential(conv(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.PReLU(3)),
+}
+SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"))}
+"""Widths and heights, where halves must be whole."""
+
+
+def canvases_of(net: nn.Module) -> tuple[Model, Canvases]:
+    model = gradviz.wrap(net, precision="float64")
+    fields = Fields(model, Preprocess(), FieldSettings())
+    return model, Canvases(model, fields.random_probe)
+
+
+def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:
+    """Of ⟨v, y⟩ with respect to x, where v is that of a box of the output."""
+    x = x.clone().requires_grad_()
+    x0, y0, x1, y1 = box
+    (found,) = torch.autograd.grad(model(x)[..., y0:y1, x0:x1], x, v)
+    return found
+
+
+def put_together(model: Model, x: Tensor, v: Tensor, box: Box, tiles: list[Tile]) -> Tensor:
+    found = torch.zeros_like(x)
+    left, top, _, _ = box
+    for tile in tiles:
+        x0, y0, x1, y1 = tile.outputs
+        part = v[..., y0 - top : y1 - top, x0 - left : x1 - left]
+        x0, y0, x1, y1 = tile.inputs
+        found[..., y0:y1, x0:x1] += gradient(model, x[..., y0:y1, x0:x1], part, tile.inner)
+    return found
+
+
+def boxes(width: int, height: int) -> list[Box]:
+    """Everything, the corners, pixels at the edges and inside, and a region."""
+    x, y = width // 2, height // 3
+    pixels = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
+    pixels += [(x, 0), (x, height - 1), (0, y), (width - 1, y), (x, y), (x + 1, y + 1)]
+    region = (width // 4, height // 4, width // 4 + 5, height // 4 + 3)
+    return [(0, 0, width, height), region, *((x, y, x + 1, y + 1) for x, y in pixels)]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    model, canvases = canvases_of(NETS[name]())
+    for size in SIZES.get(name, [(59, 47), (60, 46)]):
+        width, height = size
+        x = torch.rand(1, 3, height, width, dtype=torch.float64)
+        canvas = canvases.of(size)
+        y = model(x)
+        assert canvas.size == (y.shape[-1], y.shape[-2])
+        for box in boxes(*canvas.size):
+            x0, y0, x1, y1 = box
+            v = torch.randn_like(y[..., y0:y1, x0:x1])
+            expected = gradient(model, x, v, box)
+            tiles = canvas.tiles(box, 13)
+            assert len(tiles) == 1 or area(tiles) < len(tiles) * width * height
+            got = put_together(model, x, v, box, tiles)
+            assert (got - expected).norm() <= 1e-12 * expected.norm(), (size, box)
+
+
+@pytest.mark.parametrize("name", ["padded", "dilated", "transposed", "reflected"])
+def test_a_smaller_part_would_be_wrong(name: str) -> None:
+    torch.manual_seed(0)
+    model, canvases = canvases_of(NETS[name]())
+    canvas = canvases.of((96, 96))
+    x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
+    place = canvas.size[0] // 2
+    box = (place, place, place + 1, place + 1)
+    tile = canvas.tile(box)
+    v = torch.ones_like(model(x)[..., :1, :1])
+    expected = gradient(model, x, v, box)
+    step = canvas.x.axis.shift
+    x0, y0, x1, y1 = tile.inputs
+    shift = len(canvas.x.axis.first)
+    a, b, c, d = tile.inner
+    smaller = [
+        ((x0 + step, y0, x1, y1), (a - shift, b, c - shift, d)),
+        ((x0, y0 + step, x1, y1), (a, b - shift, c, d - shift)),
+        ((x0, y0, x1 - step, y1), tile.inner),
+        ((x0, y0, x1, y1 - step), tile.inner),
+    ]
+    for inputs, inner in smaller:
+        got = put_together(model, x, v, box, [Tile(box, inputs, inner)])
+        assert (got - expected).norm() > 1e-4 * expected.norm(), inputs
+
+
+# Models whose answer to a part is another -----------------------------------------------------
+
+
+class Coordinates(nn.Module):
+    """CoordConv: where a pixel is, from 0 to 1, as a channel; weakly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        across = torch.linspace(0, 1, x.shape[-1], dtype=x.dtype).expand_as(x[:, :1])
+        y: Tensor = torch.tanh(self.conv(torch.cat([x, 1e-3 * across], 1)))
+        return y
+
+
+class Embedded(nn.Module):
+    """A learned map of positions, stretched over the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(3, 2, 3, padding=1)
+        self.position = nn.Parameter(torch.randn(1, 3, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x + F.interpolate(self.position, x.shape[-2:]))
+        return y
+
+
+class Excited(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(3, 4, 3, padding=1)
+        self.gate = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        gate = torch.sigmoid(self.gate(y.mean((2, 3))))
+        return y * gate[..., None, None]
+
+
+class Chosen(nn.Module):
+    """A threshold of its values' own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > x.mean(), x * x, x)
+
+
+class Fitted(nn.Module):
+    """Back to the size of the image, whatever it is: at odd sizes not by two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(3, 2, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.conv(x), x.shape[-2:], mode="bilinear")
+
+
+class Wrapped(nn.Module):
+    """One row beyond the lower edge is the upper one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(3, 2, 3, padding=1, padding_mode="circular")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+class Silent(nn.Module):
+    """A dead unit behind a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x) - 100)
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "align_corners": (lambda: Skips(mode="bilinear", align_corners=True), "where in the image"),
+    "coordinates": (Coordinates, "where in the image"),
+    "embedding": (Embedded, "where in the image"),
+    "odd sizes": (Fitted, "where in the image"),
+    "circular": (Wrapped, "where in the image"),
+    "squeeze and excitation": (Excited, "the whole image"),
+    "instance norm": (lambda: nn.Sequential(conv(3, 2, 3), nn.InstanceNorm2d(2)), "whole image"),
+    "data": (Chosen, "uncertain|whole image"),
+    "scores": (
+        lambda: nn.Sequential(conv(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "no map",
+    ),
+    "silent": (Silent, "zero"),
+    "random": (lambda: nn.Sequential(conv(3, 2, 3), Noisy()), "random"),
+}
+
+
+class Noisy(nn.Module):
+    """Draws in every call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
+    torch.manual_seed(0)
+    make, reason = REFUSED[name]
+    _, canvases = canvases_of(make())
+    for _ in range(2):  # the reason is kept
+        with pytest.raises(NotLocal, match=reason):
+            canvases.of((81, 81) if name == "odd sizes" else (80, 80))
+
+
+def test_a_field_about_as_large_as_the_image_is_not_tried() -> None:
+    halves = (conv(3, 3, 3, stride=2, padding=1) for _ in range(8))
+    _, canvases = canvases_of(nn.Sequential(*halves))
+    with pytest.raises(NotLocal, match="too large: 511x511"):
+        canvases.of((1024, 1024))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_matters_from_afar_is_found_on_a_larger_image(axis: int) -> None:
+    far = [1, 1]
+    far[1 - axis] = 150
+    net = conv(3, 2, 3, padding=tuple(far), dilation=tuple(far))
+    _, canvases = canvases_of(net)
+    size = [140, 140]
+    assert canvases.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
+    size[axis] = 160
+    with pytest.raises(NotLocal, match="larger than could be measured"):
+        canvases.of((size[0], size[1]))
+
+
+def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
+    _, canvases = canvases_of(Fitted())
+    assert canvases.of((80, 64)).size == (80, 64)
+    with pytest.raises(NotLocal, match="where in the image"):
+        canvases.of((81, 64))

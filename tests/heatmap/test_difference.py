@@ -1,0 +1,48 @@
+"""Pictures of differences, pixel by pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradviz.heatmap.colours import NONFINITE, load_palette
+from gradviz.heatmap.difference import BOTH, ONLY_A, ONLY_B, difference_picture
+
+PALETTE = load_palette()
+NEUTRAL = tuple(PALETTE.diverging_table[127])
+
+
+def pixels(a: np.ndarray, b: np.ndarray, scale: float = 1) -> list[list[tuple[int, ...]]]:
+    picture = np.asarray(difference_picture(a, b, scale, PALETTE))
+    return [[tuple(map(int, pixel)) for pixel in row] for row in picture]
+
+
+def test_masks_show_whose_each_pixel_is() -> None:
+    a = np.array([[True, True], [False, False]])
+    b = np.array([[True, False], [True, False]])
+    assert pixels(a, b) == [[BOTH, ONLY_A], [ONLY_B, (0, 0, 0)]]
+
+
+def test_what_grew_is_blue_and_what_shrank_is_red() -> None:
+    ((more, same, less, beyond),) = pixels(np.array([[1.0, 5, 0, 9]]), np.array([[0.0, 5, 1, 0]]))
+    assert more == tuple(PALETTE.diverging_table[-1])
+    assert more[0] > more[2]
+    assert less == tuple(PALETTE.diverging_table[0])
+    assert less[2] > less[0]
+    assert same == NEUTRAL
+    assert beyond == more  # clipped
+
+
+def test_the_scale_is_the_value_of_the_strongest_colour() -> None:
+    ((little,),) = pixels(np.array([[1.0]]), np.array([[0.0]]), scale=127)
+    assert little == tuple(PALETTE.diverging_table[127 + 1])
+
+
+def test_channels_do_not_hide_each_other() -> None:
+    a = np.array([1.0, -0.75]).reshape(2, 1, 1)
+    b = np.array([0.5, 0.25]).reshape(2, 1, 1)  # differences 0.5 and -1
+    assert pixels(a, b) == [[tuple(PALETTE.diverging_table[0])]]
+
+
+def test_nan_is_green_and_equal_arrays_are_blank() -> None:
+    a = np.array([[np.nan, np.inf, 3]], np.float32)
+    assert pixels(a, a, scale=0) == [[NONFINITE, NONFINITE, NEUTRAL]]
