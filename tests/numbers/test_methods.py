@@ -151,13 +151,16 @@ def test_captum_agrees_on_rules_and_grad_cam(deep: Any, image: Tensor) -> None:
     x = captum_input(image)
     close(attribute(deep, image, "guided").array, GuidedBackprop(deep).attribute(x, target=2)[0])
     close(attribute(deep, image, "deconvnet").array, Deconvolution(deep).attribute(x, target=2)[0])
-    for layer in ("second", "third"):
+    for layer, target in (("second", 2), ("third", 1)):
+        seed = f"class:{target}"
         cam = LayerGradCam(deep, getattr(deep, layer))
-        expected = cam.attribute(x, target=2, relu_attributions=True)
-        close(attribute(deep, image, "gradcam", layer=layer).array, expected[0])
+        expected = cam.attribute(x, target=target, relu_attributions=True)
+        assert expected.any()
+        close(attribute(deep, image, "gradcam", seed, layer=layer).array, expected[0])
         both = GuidedGradCam(deep, getattr(deep, layer))
-        expected = both.attribute(x, target=2, interpolate_mode="bilinear")
-        close(attribute(deep, image, "guided-gradcam", layer=layer).array, expected[0])
+        expected = both.attribute(x, target=target, interpolate_mode="bilinear")
+        assert expected.any()
+        close(attribute(deep, image, "guided-gradcam", seed, layer=layer).array, expected[0])
     assert attribute(deep, image, "gradcam").layer == "third"
 
 
@@ -354,6 +357,55 @@ def test_samples_do_not_depend_on_the_batch_or_on_other_images(
         assert np.abs(other.array - alone.array).max() > 0.01 * np.abs(alone.array).max()
 
 
+def test_noise_is_relative_to_the_range_and_has_a_default(deep: Any, image: Tensor) -> None:
+    """σ = 0.15 · (max − min), so a model that undoes a scale of the image sees the same noise."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = deep
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x / 16)
+            return y
+
+    asked = attribute(deep, image, "smoothgrad", samples=4, noise=0.15)
+    default = attribute(deep, image, "smoothgrad", samples=4)
+    assert np.array_equal(asked.array, default.array)
+    scaled = attribute(Scaled(), image * 16, "smoothgrad", samples=4)
+    np.testing.assert_allclose(16 * scaled.array, default.array, rtol=1e-5, atol=1e-9)
+
+
+def test_random_draws_of_the_model_are_the_same_for_every_seed_and_image(tmp_path: Path) -> None:
+    class Drops(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x, 0.5, training=True)
+
+    np.save(tmp_path / "a.npy", np.full((1, 4, 4), 0.2, np.float32))
+    np.save(tmp_path / "b.npy", np.eye(4, dtype=np.float32)[None])
+    files = [tmp_path / f"{name}.npy" for name in "ab"]
+    found = package.saliency(
+        Drops(), files, ["ones", "channel:0"], method="smoothgrad", samples=3, noise=0.1
+    )
+    assert len(found) == 4 and found[0].array.mean() > 0 and found[0].array.std() > 0
+    for other in found[1:]:
+        assert np.array_equal(found[0].array, other.array)
+
+
+@pytest.mark.parametrize("share, told", [(0.04, False), (0.06, True), (0.2, True)])
+def test_the_bound_of_the_gap(share: float, told: bool) -> None:
+    """A leap of a share of the whole change, which no gradient accounts for."""
+
+    class Leaps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.mean((2, 3))
+            return (1 - share) * y + share * (y > 0.5).to(y.dtype)
+
+    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    assert found.completeness == pytest.approx(share)
+    assert any("--samples" in warning for warning in found.warnings) == told
+
+
 def test_the_class_ranked_first_is_that_of_the_image_itself(deep: Any, image: Tensor) -> None:
     model = package.wrap(deep, precision="float64")
     (top,) = package.saliency(model, image.float(), "top", method="smoothgrad", noise=3)
@@ -511,6 +563,38 @@ def test_the_gradient_at_the_first_layer_maps_to_the_inputs_by_its_transpose(
     close(at_layer.beside["activation"], deep.first(image.float().double()[None])[0])
 
 
+def test_the_gradient_of_the_input_is_that_at_the_first_layers_input(
+    deep: Any, image: Tensor
+) -> None:
+    """A layer in front that changes nothing puts out what the first layer takes in."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), deep).double()
+    with torch.no_grad():
+        next(net.parameters()).copy_(torch.eye(3)[:, :, None, None])
+    tapped = attribute(net, image, "gradient", layer="0")
+    assert np.array_equal(tapped.beside["activation"], image.float().numpy())
+    assert np.array_equal(tapped.array, attribute(deep, image, "gradient").array)
+    assert np.array_equal(tapped.array, attribute(net, image, "gradient").array)
+
+
+@pytest.mark.parametrize("method", ["guided-gradcam", "gradcam", "guided", "gradient"])
+def test_what_fills_up_a_programs_batch_is_left_out(
+    method: str, deep: Any, image: Tensor, tmp_path: Path
+) -> None:
+    net = Deep().eval()
+    net.load_state_dict(deep.state_dict())
+    net.requires_grad_(False)
+    program = torch.export.export(net, (torch.rand(4, 3, 12, 12),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = package.load_model(tmp_path / "net.pt2", trust=True)
+    layer = None if method == "guided" else "second"
+    found = package.saliency(model, image.float(), "class:2", method=method, layer=layer)
+    alone = package.saliency(net, image.float(), "class:2", method=method, layer=layer)
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0].array, alone[0].array, rtol=1e-4, atol=1e-6)
+    for name, array in alone[0].beside.items():
+        np.testing.assert_allclose(found[0].beside[name], array, rtol=1e-4, atol=1e-6)
+
+
 class ResNet(nn.Module):
     """Shaped like ResNet-18, two channels wide: in-place ReLUs, blocks, strides."""
 
@@ -619,6 +703,8 @@ class TestLosses:
         }.items():
             with pytest.raises(SeedError, match=message):
                 attribute(deep, image, "gradient", spec)
+        with pytest.raises(SeedError, match="one channel"):
+            attribute(nn.Conv2d(3, 1, 1).double(), image, "gradient", "loss:ce=0")
 
 
 @pytest.mark.parametrize(
