@@ -178,6 +178,17 @@ def test_two_kinks_that_make_a_line_have_a_slope() -> None:
     assert not any(test.kink for test in found.tests)
 
 
+def test_where_kinks_cancel_in_one_direction_the_others_tell_of_them() -> None:
+    """At 0 relu(x) − relu(−x) has a slope that is not its gradient, and |x| none."""
+
+    def both(x: Tensor) -> Tensor:
+        a, b = x[:, :1], x[:, 1:2]
+        return torch.cat([a.relu() - (-a).relu() + 0.5 * a, b.abs(), 0 * a], 1)
+
+    found = checked(Calls(both), "ones", pixels=np.zeros_like(PIXELS))
+    assert found.ok and any(test.kink for test in found.tests)
+
+
 # What rounding hides -----------------------------------------------------------------------------
 
 
