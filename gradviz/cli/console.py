@@ -18,6 +18,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -41,6 +42,7 @@ class Messages:
         self.options = options
         self._stdout = stdout
         self._stderr = Console(stderr=True)
+        self._bar: tuple[Progress, TaskID, str] | None = None
 
     def results(self, lines: Iterable[str]) -> None:
         """Write to stdout; a reader that has gone away, such as `head`, has read enough."""
@@ -88,7 +90,16 @@ class Messages:
         with Progress(
             *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
         ) as bar:
-            yield from bar.track(items, total=total, description=what)
+            task = bar.add_task(what, total=total)
+            self._bar = bar, task, what
+            yield from bar.track(items, task_id=task)
+        self._bar = None
+
+    def points(self, done: int) -> None:
+        """Show beside the bar how many points of the image in hand are done."""
+        if self._bar is not None:
+            bar, task, what = self._bar
+            bar.update(task, description=f"{what}, {done} points")
 
     def _say(self, kind: str, style: str, text: str) -> None:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)

@@ -19,7 +19,7 @@ from gradviz.run.describe import describe
 from gradviz.run.explain import explain
 from gradviz.run.images import Named, load
 from gradviz.run.local import Local, Room, in_memory
-from gradviz.run.plan import Plan, plan_of
+from gradviz.run.plan import Plan, Tick, plan_of, silent
 from gradviz.run.record import Recorder, seed_folders
 from gradviz.run.result import Outcome, failures
 from gradviz.run.settings import Settings
@@ -89,11 +89,13 @@ def run(
     command: Sequence[str] = (),
     resume: bool = False,
     masks: Mapping[str, Path] | None = None,
+    tick: Tick = silent,
 ) -> Iterator[Line]:
     """Explain every image, keep what comes out, and yield each line of results.jsonl.
 
     Args:
         masks: those of `find_masks`; None measures nothing inside.
+        tick: is told how many points of an image are done, where a method takes several.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -108,7 +110,7 @@ def run(
         masks or {},
     )
     batches = shared_out(sources, settings, store)
-    plan = plan_of(settings)
+    plan = plan_of(settings, tick)
     arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
     record = describe(
         "saliency",
