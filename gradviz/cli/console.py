@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO, TypeVar
 
@@ -28,6 +28,14 @@ from gradviz.cli.options import MessageOptions
 from gradviz.errors import INTERRUPTED, GradvizError, UsageError, one_line
 
 Item = TypeVar("Item")
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with columns of even width, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 class _Rate(ProgressColumn):

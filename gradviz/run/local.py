@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gradviz.backward.seeds import Part, Seed, Site, parse_seed
+from gradviz.backward.vjp import inner
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.structural import Probe
@@ -23,7 +24,7 @@ from gradviz.heatmap.views import Floats
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, at_images, inner
+from gradviz.run.attribute import Forward, at_images
 from gradviz.run.images import Named
 from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency

@@ -335,6 +335,31 @@ def test_a_smooth_function_is_not_excused_by_the_gradient_beside_the_image(preci
     assert gradient.measured == pytest.approx(2 * gradient.expected, rel=1e-3)
 
 
+class _OneSided(torch.autograd.Function):
+    """|x|, whose gradient is right where the first value is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.abs()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        right: Tensor = gradients[0] * x.sign()
+        return right if float(x.flatten()[0]) > 0 else 3 * right
+
+
+def test_several_places_beside_a_kink_are_tried() -> None:
+    """Half of them lie where the gradient is wrong."""
+    for random_seed in range(6):
+        found = checked(
+            Calls(lambda x: applied(_OneSided, x)), "ones",
+            pixels=np.zeros_like(PIXELS), random_seed=random_seed,
+        )  # fmt: skip
+        assert found.ok, random_seed
+
+
 def test_doubles_notice_a_twentieth_of_a_percent() -> None:
     wrong = Calls(lambda x: applied(_Slightly, x))
     assert not checked(wrong, "ones").ok

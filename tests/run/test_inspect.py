@@ -362,6 +362,22 @@ class Slices(nn.Module):
         return y
 
 
+class Written(nn.Module):
+    """A softmax written out, and something behind it."""
+
+    def __init__(self, pooled: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.conv(x).exp()
+        if self.pooled:
+            e = e.mean((2, 3))
+        y: Tensor = 1.0 * e / e.sum(1, keepdim=True)
+        return y
+
+
 def blind() -> nn.Module:
     module = conv(nn.Conv2d(4, 1, 1))
     with torch.no_grad():
@@ -374,6 +390,18 @@ WARNINGS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
     "sigmoid": (lambda: conv(nn.Sigmoid()), FORMATS, "gone through a sigmoid"),
     "views": (Slices, FORMATS, "gone through a softmax"),
     "batch": (lambda: normed(nn.BatchNorm2d(4)), ("traced.ts", "program.pt2"), "batch norms (1)"),
+    "batch without memory": (
+        lambda: normed(nn.BatchNorm2d(4, track_running_stats=False)),
+        ("eager", "scripted.ts", "traced.ts", "frozen.ts"),
+        "batch norms (1)",
+    ),
+    "batch without weights": (
+        lambda: normed(nn.BatchNorm2d(4, affine=False, track_running_stats=False)),
+        ("eager", "scripted.ts"),
+        "batch norms (1)",
+    ),
+    "probabilities": (Written, FORMATS, "made of probabilities"),
+    "probabilities of classes": (lambda: Written(pooled=True), FORMATS, "made of probabilities"),
     "dropout": (lambda: conv(nn.Dropout()), ("traced.ts", "program.pt2"), "draws random numbers"),
     "forgotten": (Splits, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches forgotten"),
     "blind": (blind, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches 0"),
@@ -412,6 +440,7 @@ FINE: dict[str, Callable[[], nn.Module]] = {
     "instance affine": lambda: normed(nn.InstanceNorm2d(4, affine=True)),
     "sigmoid inside": lambda: conv(nn.Sigmoid(), nn.Conv2d(4, 2, 1)),
     "log": lambda: conv(nn.LogSoftmax(1)),
+    "positive": lambda: conv(nn.ReLU(), nn.Hardtanh(0.0, 0.25)),
     "small steps": lambda: scaled(0.02),
 }
 
