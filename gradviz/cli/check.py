@@ -120,7 +120,8 @@ def _failure(test: Finding) -> str:
 
 
 def _hidden(seed: str, count: int, of: int, precision: str) -> str:
+    proven = "" if count < of else ", so the gradient is not proven"
     return (
-        f"{seed}: {count} of {of} slopes are too small beside the rounding of {precision} to tell: "
-        "use --precision float64, or a --seed whose output is not so large"
+        f"{seed}: {count} of {of} slopes are too small beside the rounding of {precision} to tell"
+        f"{proven}: use --precision float64, or a --seed whose output is not so large"
     )

@@ -173,8 +173,10 @@ class _Checker:
         directions = {f"random {n}": d for n, d in enumerate(islice(signs, RANDOM), 1)}
         directions["gradient"] = along
         directions |= _strongest_pixels(image.g)
+        slopes = {name: image.compare(direction) for name, direction in directions.items()}
+        kink = any(slope.corner for slope in slopes.values())
         for name, direction in directions.items():
-            yield self._test(name, direction, image, beside)
+            yield self._test(name, direction, image, slopes[name], beside, kink)
         expected = inner(along, image.g)
         slope = reach(
             self.function,
@@ -188,24 +190,31 @@ class _Checker:
         yield self._result(TREND, expected, slope, ok=True)
 
     def _test(
-        self, name: str, direction: Tensor, image: _Place, beside: Sequence[_Place]
+        self,
+        name: str,
+        direction: Tensor,
+        image: _Place,
+        slope: Slope,
+        beside: Sequence[_Place],
+        kink: bool,
     ) -> Finding:
         """At the image; beside it, where a kink has no slope to agree with or a leap hides it.
 
         The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
-        with several kinks at once even outside. But a backward pass that is right is right almost
-        everywhere: so it is tried a little off the kink, with the gradient of that place. Where the
-        function has a slope at the image, and the gradient is another one, it is wrong there.
+        with several kinks at once even outside, also in directions in which they cancel. But a
+        backward pass that is right is right almost everywhere: so it is tried a little off the
+        kink, with the gradient of that place. Where the function has no kink at the image, and a
+        slope that is not the gradient's, the gradient is wrong there.
         """
-        slope = image.compare(direction)
         expected = inner(direction, image.g)
         if slope.agrees or not image.g.isfinite().all():
             return self._result(name, expected, slope, slope.agrees)
-        if slope.corner or slope.agrees is None:
+        if kink or slope.agrees is None:
             for place in beside:
                 found = place.compare(direction)
                 if found.agrees:
-                    return self._result(name, inner(direction, place.g), found, True, kink=True)
+                    there = inner(direction, place.g)
+                    return self._result(name, there, found, True, kink=True)
                 if found.agrees is False and slope.agrees is None:
                     slope, expected = found, inner(direction, place.g)
         return self._result(name, expected, slope, slope.agrees)
