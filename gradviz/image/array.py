@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradviz.archive import members
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 
@@ -84,6 +85,7 @@ def _numpy(path: Path) -> Array:
 def _torch(path: Path) -> Array:
     import torch
 
+    members(path, str(path), UsageError)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:

@@ -24,7 +24,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
-from gradviz.model.trust import load_saved, refuse_exported
+from gradviz.model.trust import check_inside, load_saved, refuse_exported
 from gradviz.support import Format, refuse
 
 
@@ -201,6 +201,7 @@ def _open_exported(path: Path, request: _Request) -> _Opened:
     _refuse_weights_options(path, request, Format.EXPORTED)
     if not request.trust:
         refuse_exported(path)
+    check_inside(path)
     module, input_shape = load_exported(path, request.device)
     return _Opened(module, Format.EXPORTED, input_shape=input_shape)
 

@@ -27,6 +27,7 @@ from gradviz.model.model import Model
 from gradviz.run.attribute import Forward, at_images
 from gradviz.run.images import Named
 from gradviz.run.plan import Plan
+from gradviz.run.repeats import Repeats
 from gradviz.run.result import Failure, Outcome, Saliency
 
 Room = Callable[[tuple[int, ...]], Floats]
@@ -58,6 +59,8 @@ class Local:
         self._plan = plan
         self._room = room
         self._canvases: Canvases | None = None
+        self.repeats = Repeats()
+        """What the run knows of the model when it computes images at once."""
 
     def split(
         self, group: Sequence[Named], seeds: Sequence[Seed]
