@@ -46,6 +46,9 @@ _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 
 
+RANDOM_SEEDS = {"min": 0, "max": 2**63 - 1}
+"""What every generator of random numbers takes."""
+
 # Options of more than one command.
 Out = Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")]
 ColormapName = Annotated[
@@ -195,7 +198,8 @@ class BackwardOptions:
         ),
     ] = None
     random_seed: Annotated[
-        int | None, _backward("--random-seed", metavar="N", help="Of the noise. [default: 0]")
+        int | None,
+        _backward("--random-seed", metavar="N", **RANDOM_SEEDS, help="Of the noise. [default: 0]"),
     ] = None
     batch_size: Annotated[
         int | None,
@@ -257,7 +261,8 @@ class CheckOptions:
         ),
     ] = None
     random_seed: Annotated[
-        int, _backward("--random-seed", help="Of the random directions. [default: 0]")
+        int,
+        _backward("--random-seed", **RANDOM_SEEDS, help="Of the random directions. [default: 0]"),
     ] = 0
 
 
@@ -290,7 +295,7 @@ class FieldOptions:
         int,
         _field("--samples", min=1, help="Random inputs to average over. [default: 8]"),
     ] = 8
-    random_seed: Annotated[int, _field("--random-seed", help="[default: 0]")] = 0
+    random_seed: Annotated[int, _field("--random-seed", **RANDOM_SEEDS, help="[default: 0]")] = 0
     expect: Annotated[
         list[str] | None,
         _field(
@@ -318,7 +323,7 @@ class InspectOptions:
         str | None,
         _input("--input-size", metavar="WxH", help="Of random input. [default: one that works]"),
     ] = None
-    random_seed: Annotated[int, _input("--random-seed", help="[default: 0]")] = 0
+    random_seed: Annotated[int, _input("--random-seed", **RANDOM_SEEDS, help="[default: 0]")] = 0
 
 
 @dataclass(frozen=True)
