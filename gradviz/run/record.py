@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from gradviz.backward.methods import METHODS
 from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import Palette
@@ -21,6 +19,7 @@ from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.images import load, photo
 from gradviz.run.inside import energy_inside
+from gradviz.run.npy import write_npy
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
@@ -69,7 +68,7 @@ class Recorder:
         if self.settings.array == "npy":
             for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
                 files[name] = self._place(outcome, f"{name}.npy")
-                self.store.save(files[name], partial(np.save, arr=array))
+                self.store.save(files[name], partial(write_npy, array))
         line = {
             "image": outcome.image,
             "seed": outcome.seed,
