@@ -6,6 +6,7 @@ code; any other exception is a bug in gradviz (exit code 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -23,6 +24,10 @@ class UsageError(GradvizError):
 
 class SeedError(UsageError):
     """A seed cannot be read, or does not fit the output that it is meant for."""
+
+
+class LayerError(UsageError):
+    """A layer does not do, at an image, for what is to be read there."""
 
 
 class ImageError(UsageError):
@@ -63,3 +68,9 @@ def one_line(message: object) -> str:
     """
     text = " ".join(str(message).split())
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

@@ -16,6 +16,7 @@ COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
     "inspect": "Tell what a model is, and how its gradient flows through its layers.",
+    "report": "Write one HTML page of finished runs, to look at them in a browser.",
     "check": "Hold a gradient against finite differences of the model: is it right, how far?",
     "compare": "Compare two runs: did gradients or receptive fields change?",
 }

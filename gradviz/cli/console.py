@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO, TypeVar
 
@@ -17,6 +17,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -27,6 +28,14 @@ from gradviz.cli.process import interruptible, results_stream
 from gradviz.errors import INTERRUPTED, GradvizError, one_line
 
 Item = TypeVar("Item")
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with columns of even width, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 class _Rate(ProgressColumn):
@@ -41,6 +50,7 @@ class Messages:
         self.options = options
         self._stdout = stdout
         self._stderr = Console(stderr=True)
+        self._bar: tuple[Progress, TaskID, str] | None = None
 
     def results(self, lines: Iterable[str]) -> None:
         """Write to stdout."""
@@ -81,7 +91,16 @@ class Messages:
         with Progress(
             *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
         ) as bar:
-            yield from bar.track(items, total=total, description=what)
+            task = bar.add_task(what, total=total)
+            self._bar = bar, task, what
+            yield from bar.track(items, task_id=task)
+        self._bar = None
+
+    def points(self, done: int) -> None:
+        """Show beside the bar how many points of the image in hand are done."""
+        if self._bar is not None:
+            bar, task, what = self._bar
+            bar.update(task, description=f"{what}, {done} points")
 
     def _say(self, kind: str, style: str, text: str) -> None:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)

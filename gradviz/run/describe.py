@@ -20,9 +20,6 @@ from gradviz.version import VERSION
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-VOLATILE = frozenset({"command", "folder"})
-"""The keys that may differ where a run is resumed."""
-
 
 def describe(
     kind: str,

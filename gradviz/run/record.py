@@ -88,9 +88,14 @@ class Recorder:
 
     def redrawn(self, line: Line) -> Line:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
+        result = self.result(line)
+        return self._with_pictures(result, line, self._backdrop(result))
+
+    def result(self, line: Line) -> Saliency:
+        """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
         image = load(self.sources[line["image"]], self.preprocess)
-        result = Saliency(
+        return Saliency(
             image=line["image"],
             seed=line["seed"],
             method=method,
@@ -99,7 +104,6 @@ class Recorder:
             score=line["score"],
             prepared=image.prepared,
         )
-        return self._with_pictures(result, line, self._backdrop(result))
 
     def _backdrop(self, result: Saliency) -> Bytes:
         if self.settings.frame == "image":
