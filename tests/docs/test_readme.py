@@ -408,7 +408,7 @@ def test_contributing_names_paths_that_exist() -> None:
 
 def test_contributing_names_targets_and_tables_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make (test|lint|bench|demo)\b", CONTRIBUTING + README):
+    for target in re.findall(r"make (test|fuzz|lint|bench|demo)\b", CONTRIBUTING + README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     rows = table("what", CONTRIBUTING)
     tables = [(name, where) for row in rows for name in code(row[1]) for where in code(row[1])]
