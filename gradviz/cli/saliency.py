@@ -107,6 +107,7 @@ def saliency(
             command=sys.argv,
             resume=output.resume,
             masks=masks,
+            tick=say.points,
         )
         here = sum(map(len, shared_out(found.sources, settings, store)))
         lines = _tell(results, here * (len(seeds) or 1), found.ignored, output.out, say)

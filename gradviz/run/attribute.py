@@ -137,6 +137,7 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan, walk_of
             for result in plan.method.finish(read):
                 walk.take(result)
             samples += len(some)
+            plan.tick(samples)
     array = walk.result()
     if not isinstance(walk, Path):
         return Found(_numbers(array), samples=samples, notes=tuple(_unshaken(x, plan)))

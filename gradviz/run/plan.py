@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from gradviz.run.settings import SAMPLING, Settings, Tile
 
 MANY = 8
 """Passes for one image each, from which on a faster form of the model pays."""
+
+
+Tick = Callable[[int], object]
+
+
+def silent(points: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Plan:
     """How images are computed in parts."""
     optimize: bool = True
     """Whether the model may take a faster form."""
+    tick: Tick = silent
+    """Is told how many points of an image are done, where a method takes several."""
 
     @property
     def points(self) -> Points:
@@ -69,7 +79,7 @@ class Plan:
         return self.sampling.baseline.file
 
 
-def plan_of(settings: Settings) -> Plan:
+def plan_of(settings: Settings, tick: Tick = silent) -> Plan:
     """What the settings ask for.
 
     Raises:
@@ -87,4 +97,5 @@ def plan_of(settings: Settings) -> Plan:
         settings.batch_size,
         settings.tile,
         settings.optimize,
+        tick,
     )

@@ -26,6 +26,14 @@ import gradviz as package
 from gradviz.backward.baselines import Baseline
 from gradviz.backward.points import Mean, Sampling, Variance, noisy
 from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.image.prepare import prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture
+from gradviz.run.explain import explain
+from gradviz.run.images import Named
+from gradviz.run.local import Local
+from gradviz.run.plan import plan_of
+from gradviz.run.settings import Settings
 
 nets: Any = importlib.import_module("dense_nets")
 formats: Any = importlib.import_module("test_numbers")
@@ -356,6 +364,16 @@ def test_samples_do_not_depend_on_the_batch_or_on_other_images(
     if method != "integrated-gradients":
         other = attribute(deep, image, method, samples=5, random_seed=1)
         assert np.abs(other.array - alone.array).max() > 0.01 * np.abs(alone.array).max()
+
+
+def test_the_points_of_one_image_are_told_as_they_are_done(deep: Any, image: Tensor) -> None:
+    told: list[int] = []
+    settings = Settings(method="smoothgrad", samples=10, batch_size=4)
+    plan = plan_of(settings, told.append)
+    model = package.wrap(deep, precision="float64")
+    one = Named("x", prepare(Picture(image.float().numpy(), "array"), Preprocess()))
+    list(explain(model, [one], [], plan, Local(model, plan)))
+    assert told == [4, 8, 10]
 
 
 def test_noise_is_relative_to_the_range_and_has_a_default(deep: Any, image: Tensor) -> None:
