@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := gradviz-out/demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test fuzz lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +17,14 @@ demo: $(READY)
 	    --seed ones --seed pixel:64,48 -o $(DEMO)/depth --overwrite
 	$(BIN)/gradviz saliency sample_models/shapes.yaml 'sample_images/shapes_*' \
 	    --seed top --seed class:triangle --view overlay --view signed -o $(DEMO)/shapes --overwrite
-	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes"
+	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes -o $(DEMO)/report.html
+	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes; $(DEMO)/report.html shows them all"
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+fuzz: $(READY)
+	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .

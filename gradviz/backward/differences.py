@@ -67,7 +67,10 @@ class Slope:
     """Its distance from the expected slope, relative to the size of the two."""
     step: float
     """The step of the difference, in the units of the input."""
-    agrees: bool
+    agrees: bool | None
+    """Whether it is the expected slope; None where rounding leaves that open."""
+    corner: bool = False
+    """Whether it disagrees where the slopes forwards and backwards differ: at a kink or a leap."""
 
 
 def noise_of(
@@ -103,10 +106,10 @@ def compare(
 ) -> Slope:
     """Whether `function` rises by `expected` per step of `direction` at `x`.
 
-    Central differences over a ladder of steps. They agree where two neighbouring steps do, among
-    those at which rounding is smaller than the tolerance: a kink spoils the longer steps, and a
-    chance agreement hardly comes twice. A slope that is too small to be measured at any step agrees
-    as long as nothing larger is measured.
+    Central differences over a ladder of steps. They agree where two neighbouring steps do, and at
+    the longer one rounding is smaller than the tolerance: a kink spoils the longer steps, and a
+    chance agreement hardly comes twice. Where rounding is larger at every step, only a slope that
+    is too large for it is known to be wrong.
 
     Args:
         direction: of the shape of `x`, its largest entry 1 in size.
@@ -120,13 +123,18 @@ def compare(
     for step in ladder.steps:
         trials.append(_trial(function, x, direction, expected, size, step * span, noise))
         pair = trials[-2:]
-        if len(pair) == 2 and all(trial.agrees(ladder.tolerance, sharp=True) for trial in pair):
+        if len(pair) == 2 and pair[1].sharp(ladder) and all(t.agrees(ladder) for t in pair):
             return _slope(min(pair, key=lambda trial: trial.error), agrees=True)
+    sharp = [trial for trial in trials if trial.sharp(ladder)]
+    wrong = [trial for trial in sharp if not trial.agrees(ladder)]
+    if sharp and not wrong:
+        return _slope(sharp[0], agrees=True)
     sharpest = min(trials, key=lambda trial: trial.blur)
-    sharp = [trial for trial in trials if trial.blur <= ladder.tolerance]
-    if len(sharp) > 1:
-        return _slope(sharp[0], agrees=False)
-    return _slope(sharpest, agrees=sharpest.agrees(ladder.tolerance, sharp=False))
+    if not sharp and sharpest.agrees(ladder):
+        return _slope(sharpest, agrees=None)
+    start = function(x)
+    corner = any(trial.bend(start) > ladder.tolerance for trial in sharp[:2] or [sharpest])
+    return _slope((wrong or [sharpest])[0], agrees=False, corner=corner)
 
 
 def reach(
@@ -145,8 +153,8 @@ def reach(
     `expected` times the step, relative to that; up to `TREND` it follows.
 
     Returns:
-        the slope measured over that step; `agrees` is False, and the step 0, where it does not
-        even follow at the shortest.
+        the slope measured over that step; the step is 0 where it does not even follow at the
+        shortest (`agrees` is False), or where rounding hides it at all of them (None).
     """
     start = function(x)
     found = None
@@ -156,11 +164,12 @@ def reach(
         risen = (sides[0] - start, start - sides[1])
         off = max(abs(rise - expected * step) for rise in risen)
         slope = Slope(sum(risen) / (2 * step), _ratio(off, abs(expected) * step), step, True)
-        if not off <= TREND * abs(expected) * step + noise:
+        allowed = TREND * abs(expected) * step
+        if not off <= allowed + noise:
             return found or Slope(slope.measured, slope.error, 0.0, False)
-        found = slope
-    assert found is not None, "a ladder has steps"
-    return found
+        if noise <= allowed or not expected:
+            found = slope
+    return found or Slope(slope.measured, slope.error, 0.0, None)
 
 
 def random_signs(x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
@@ -174,15 +183,31 @@ def random_signs(x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
 class _Trial:
     """A central difference."""
 
-    measured: float
+    sides: tuple[float, float]
+    """The values ahead and behind."""
     step: float
     error: float
     blur: float
     """What rounding alone may contribute to the error."""
+    scale: float
+    """The slope that errors are relative to."""
 
-    def agrees(self, tolerance: float, sharp: bool) -> bool:
-        """Whether the error is no more than allowed; `sharp`: and rounding is less than that."""
-        return self.error <= tolerance + self.blur and (self.blur <= tolerance or not sharp)
+    @property
+    def measured(self) -> float:
+        return (self.sides[0] - self.sides[1]) / (2 * self.step)
+
+    def agrees(self, ladder: Ladder) -> bool:
+        """Whether the error is no more than allowed."""
+        return self.error <= ladder.tolerance + self.blur
+
+    def sharp(self, ladder: Ladder) -> bool:
+        """Whether rounding is less than what is allowed."""
+        return self.blur <= ladder.tolerance
+
+    def bend(self, start: float) -> float:
+        """How much the slopes ahead and behind differ, beyond what rounding may contribute."""
+        change = abs(self.sides[0] - 2 * start + self.sides[1]) / self.step
+        return _ratio(change, self.scale) - 4 * self.blur
 
 
 def _trial(
@@ -194,14 +219,17 @@ def _trial(
     step: float,
     noise: float,
 ) -> _Trial:
-    measured = (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+    sides = function(x + step * direction), function(x - step * direction)
+    measured = (sides[0] - sides[1]) / (2 * step)
     scale = max(abs(expected), abs(measured), size)
     error = _ratio(abs(measured - expected), scale)
-    return _Trial(measured, step, error, _ratio(noise / step, scale))
+    # Where nothing is expected and nothing moves, rounding has no part in it.
+    blur = _ratio(noise / step, scale) if scale else 0.0
+    return _Trial(sides, step, error, blur, scale)
 
 
-def _slope(trial: _Trial, agrees: bool) -> Slope:
-    return Slope(trial.measured, trial.error, trial.step, agrees)
+def _slope(trial: _Trial, agrees: bool | None, corner: bool = False) -> Slope:
+    return Slope(trial.measured, trial.error, trial.step, agrees, corner)
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -9,24 +9,36 @@ activation's own derivative, `deconvnet` puts that in the derivative's place.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import Node
 
-from gradviz.backward.graph import WRITE, kind_of, nodes_of
+from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of
+from gradviz.backward.written_out import written_out
 from gradviz.errors import ModelError
 
 ACTIVATIONS = frozenset(
     [
-        *("Relu", "Hardtanh", "Threshold", "LeakyRelu", "PreluKernel", "RreluWithNoise"),
+        *("Relu", "Threshold", "LeakyRelu", "PreluKernel", "RreluWithNoise"),
         *("Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Softplus", "Hardswish"),
     ]
 )
-"""The nodes of activations that rectify, hard or soft. ReLU6 is a Hardtanh, SELU and CELU are ELUs
-to autograd. Sigmoid and tanh pass both signs of their input alike, and are left alone."""
+"""The nodes of activations that rectify, hard or soft; SELU and CELU are ELUs to autograd. Sigmoid
+and tanh pass both signs of their input alike, and are left alone."""
+
+BOUNDED: dict[str, Callable[[Any], Any]] = {
+    "Hardtanh": lambda node: node._saved_min_val,
+    "Clamp": lambda node: node._saved_min,
+    "ClampMin": lambda node: node._saved_min,
+    "Maximum": lambda node: _constant(node),
+}
+"""The nodes that rectify if their lower bound is 0: ReLU6 is a Hardtanh. Between −1 and 1, a
+Hardtanh passes both signs alike."""
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -47,8 +59,9 @@ def _rectified(gradients: Sequence[Tensor | None]) -> Gradients:
 
 
 def _replaced(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> Gradients:
-    # The activation's input comes first; a slope that is learned is a parameter.
-    return (*_rectified(outputs[:1]), *inputs[1:])
+    # Only the activation's input has a gradient: a slope is a parameter, a bound is a constant.
+    (replaced,) = _rectified(outputs)
+    return tuple(None if gradient is None else replaced for gradient in inputs)
 
 
 GATES: dict[str, Gate] = {
@@ -78,6 +91,23 @@ class Gated:
     hidden: int
     """Writes into a part of a tensor: what wrote there autograd does not tell, so an activation
     among them is not gated."""
+    suspects: Counter[str]
+    """Operations that may be activations, written out or of the model's own making: not gated."""
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """What a reader of the result must know."""
+        if self.hidden:
+            yield (
+                f"{self.hidden} writes into parts of a tensor hide what wrote them: an activation "
+                "among them is not gated; let the model write to tensors of their own"
+            )
+        if self.suspects:
+            yield (
+                f"{self.suspects.total()} operations may be activations that the rule does not "
+                f"hold at: {', '.join(self.suspects)}; write them as torch's own, such as relu or "
+                "silu"
+            )
 
 
 @contextmanager
@@ -87,16 +117,38 @@ def gating(y: Tensor, rule: str) -> Iterator[Gated]:
     Raises:
         ModelError: no activation leads to `y`, so the rule would be the plain gradient.
     """
-    kinds = [(node, kind_of(node)) for node in nodes_of(y)]
-    activations = [node for node, kind in kinds if kind in ACTIVATIONS]
+    nodes = nodes_of(y)
+    activations = [node for node in nodes if _rectifies(node)]
+    suspects = Counter(filter(None, (written_out(node) for node in nodes if not _rectifies(node))))
     if not activations:
+        seen = f"; {', '.join(suspects)} may be some, written out" if suspects else ""
         raise ModelError(
-            f"the rule {rule} finds no activation in the model's graph (ReLU, GELU, SiLU, …): use "
-            "the method gradient"
+            f"the rule {rule} finds no activation in the model's graph (ReLU, GELU, SiLU, …)"
+            f"{seen}: use the method gradient"
         )
     handles = [GATES[rule].attach(node) for node in activations]
     try:
-        yield Gated(len(activations), sum(kind == WRITE for _, kind in kinds))
+        yield Gated(len(activations), sum(kind_of(node) == WRITE for node in nodes), suspects)
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _rectifies(node: Any) -> bool:
+    kind = kind_of(node)
+    return kind in ACTIVATIONS or (kind in BOUNDED and _is_zero(BOUNDED[kind](node), node))
+
+
+def _is_zero(bound: float | Tensor | None, node: Node) -> bool:
+    if isinstance(bound, Tensor):
+        # A larger bound would enlarge the input, and its gradient would have another shape.
+        (shape,) = (shapes_of(before)[n] for before, n in node.next_functions if before is not None)
+        return shape == shapes_of(node)[0] and not bound.any()
+    return bound == 0
+
+
+def _constant(node: Any) -> Tensor | None:
+    """The side of a maximum that no gradient leads to."""
+    sides = ("self", "other")
+    constant = [s for s, (before, _) in zip(sides, node.next_functions, strict=True) if not before]
+    return getattr(node, f"_saved_{constant[0]}") if constant else None

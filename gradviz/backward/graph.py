@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +58,16 @@ def nodes_of(end: End) -> list[Node]:
             if not users[before]:
                 heapq.heappush(ready, (-before._sequence_nr(), next(turn), before))
     return [node for node in reversed(order) if kind_of(node) != ACCUMULATE]
+
+
+def users_of(end: End) -> defaultdict[Node, list[Node]]:
+    """The operations that go on from each operation below `end`, an edge each."""
+    users: defaultdict[Node, list[Node]] = defaultdict(list)
+    for node in nodes_of(end):
+        for before, _ in node.next_functions:
+            if before is not None:
+                users[before].append(node)
+    return users
 
 
 def _count_users(first: Node) -> Counter[Node]:

@@ -3,38 +3,40 @@
 An eager module tells by hooks what each submodule puts out. In TorchScript and exported programs a
 layer is the operation whose weight is the layer's parameter: the same memory, so the same layer. A
 frozen TorchScript has constants instead of parameters; its layers are numbered in the order in
-which they run.
+which they first run. A weight that is computed on the way, as under weight norm, has memory of its
+own, and its layer no name but such a number.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch import Size, Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from gradviz.backward.graph import edge_of, kind_of, nodes_of, shape_of
-from gradviz.backward.keep import Keeper
-from gradviz.backward.rules import VIEWS
-from gradviz.errors import UsageError
+from gradviz.backward.graph import (
+    ACCUMULATE,
+    edge_of,
+    kind_of,
+    nodes_of,
+    shape_of,
+    shapes_of,
+    users_of,
+)
+from gradviz.backward.keep import WEIGHTS, Keeper, memory_of, owners_of
+from gradviz.errors import LayerError, UsageError, listed
 
-WEIGHTS = {
-    "Convolution": ("_saved_weight", "conv"),
-    "Addmm": ("_saved_mat2", "linear"),
-    "Mm": ("_saved_mat2", "linear"),
-    "Bmm": ("_saved_mat2", "linear"),
-    "NativeBatchNorm": ("_saved_weight", "norm"),
-    "NativeLayerNorm": ("_saved_weight", "norm"),
-    "NativeGroupNorm": ("_saved_weight", "norm"),
-    "PreluKernel": ("_saved_weight", "prelu"),
-}
-"""Operations with a weight: where autograd keeps it, and what a nameless one is called."""
+BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
+"""The modules whose layers are known by their weights, not by hooks."""
+
+NAMED = 12
+"""How many layers a message names where none is near; the rest it counts."""
 
 
 @dataclass(frozen=True)
@@ -53,35 +55,46 @@ class Layer:
     @property
     def spatial(self) -> bool:
         """Whether its output is a map [N, C, H, W] of more than one place."""
+        return self._is_map and not self.channels_last
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether its output is a map, but [N, H, W, C]."""
+        return self._is_map and _has_channels_last(self.end)
+
+    @property
+    def _is_map(self) -> bool:
         return len(self.shape) == 4 and self.shape[2] * self.shape[3] > 1
 
 
 def run_with_layers(
-    module: nn.Module, call: Callable[[], Tensor], keep: bool = False
+    module: nn.Module, call: Callable[[], Tensor], keeper: Keeper | None = None
 ) -> tuple[Tensor, dict[str, Layer]]:
     """Call a model once; its output, and its layers by name in the order in which they ran.
 
     Args:
         module: what `call` runs.
         call: runs it on an input that requires a gradient.
-        keep: whether the layers' outputs are kept, which holds their memory.
+        keeper: of the same module; keeps the layers' outputs, which holds their memory.
     """
     places: list[Place] = []
-    if isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule):
-        keeper = Keeper(WEIGHTS) if keep else None
-        with keeper or nullcontext():
-            y = call()
-        places.extend(_by_weight(module, y))
-    else:
-        keeper = Keeper() if keep else None
 
-        def see(name: str, output: Tensor) -> None:
+    def see(name: str, output: Tensor) -> None:
+        if keeper is not None:
+            keeper.ran.setdefault(name, None)
+        if output.requires_grad:
+            end = get_gradient_edge(output)
+            place = Place(name, end, (end.node._sequence_nr(), end.output_nr))
+            places.append(place)
             if keeper is not None:
-                keeper.keep(len(places), output)
-            places.append(Place(name, get_gradient_edge(output), len(places)))
+                keeper.keep(place.key, output)
 
-        with keeper or nullcontext(), hooked(module, see):
-            y = call()
+    with keeper or nullcontext(), hooked(module, see):
+        y = call()
+    # Some layers of an eager model run without being called, such as the projection of attention.
+    called = {place.name for place in places}
+    places += (place for place in _by_weight(module, y) if place.name not in called)
+    places.sort(key=lambda place: place.key)
     return y, {layer.name: layer for layer in _numbered(places, keeper)}
 
 
@@ -89,38 +102,53 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
     """The layer of that name.
 
     Raises:
-        UsageError: there is none; the message has the nearest name, or all of them.
+        UsageError: there is none; the message has the nearest names, or the first.
     """
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(layers)}"
+        near = difflib.get_close_matches(name, layers, n=3)
+        names = f"it has {listed(list(layers), NAMED)}: see gradviz inspect"
+        hint = f"did you mean {', '.join(near)}?" if near else names
         raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
     return layers[name]
 
 
 def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
-    """The last layer with a weight whose output is a map, other than the model's output `y` itself.
+    """The last layer with a weight whose output is a map, before the layer that makes `y`.
 
     A layer without a weight does not count, so that all formats of a model give the same one.
 
     Raises:
-        UsageError: there is none.
+        LayerError: there is none.
     """
-    last = edge_of(y).node
-    while kind_of(last) in {*VIEWS, "Slice"} and (before := last.next_functions[0][0]) is not None:
-        last = before
+    last = _last_weighted(y)
     maps = [
         layer
         for layer in layers.values()
         if layer.spatial and kind_of(layer.end.node) in WEIGHTS and layer.end.node is not last
     ]
     if not maps:
-        raise UsageError(
+        raise LayerError(
             "no layer with a weight before the output has spatial extent, which Grad-CAM needs; "
             "name one with --layer, or use another --method"
         )
     # A block that ends in the layer has the same output, and its name comes later.
     return next(layer for layer in maps if layer.end.node is maps[-1].end.node)
+
+
+def _last_weighted(y: Tensor) -> Node:
+    """The operation that makes `y`, seen through what only enlarges, squashes or moves its values:
+    one path leads on, and no value is lost but by cutting out."""
+    node = edge_of(y).node
+    while kind_of(node) not in WEIGHTS:
+        edges = node.next_functions
+        before = [GradientEdge(deeper, n) for deeper, n in edges if deeper is not None]
+        if len(before) != 1 or kind_of(before[0].node) == ACCUMULATE:
+            break
+        sizes = [Size(shape).numel() for shape in (shape_of(before[0]), shapes_of(node)[0])]
+        if sizes[0] > sizes[1] and kind_of(node) != "Slice":
+            break
+        node = before[0].node
+    return node
 
 
 @dataclass(frozen=True)
@@ -129,7 +157,7 @@ class Place:
 
     name: str
     end: GradientEdge
-    key: int
+    key: tuple[int, int]
     """Under which a `Keeper` holds it."""
 
 
@@ -137,19 +165,21 @@ class Place:
 def hooked(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
     """While this lasts, `see` gets the name and the output of each eager submodule that runs.
 
-    Only outputs that are a tensor with a gradient. TorchScript inside takes no hooks.
+    Of several outputs, the first. TorchScript inside takes no hooks.
     """
 
-    def keep(name: str) -> Callable[..., None]:
+    def seeing(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _given: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.requires_grad:
+            if isinstance(output, tuple | list) and output:
+                output = output[0]
+            if isinstance(output, Tensor):
                 see(name, output)
 
         return hook
 
     handles = [
-        child.register_forward_hook(keep(name))
-        for name, child in module.named_modules()
+        child.register_forward_hook(seeing(name))
+        for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
         if name and not isinstance(child, torch.jit.ScriptModule)
     ]
     try:
@@ -160,31 +190,62 @@ def hooked(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[No
 
 
 def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
-    owners = {
-        parameter.untyped_storage().data_ptr(): name.rpartition(".")[0] or name
-        for name, parameter in module.named_parameters()
-    }
+    """The layers whose weights are in the graph of `y`; nameless ones only where hooks fail."""
+    names = owners_of(module)
     nameless: Counter[str] = Counter()
+    users = users_of(y)
     for node in nodes_of(y):
         saved, word = WEIGHTS.get(kind_of(node), ("", ""))
         weight = getattr(node, saved, None)
         if not isinstance(weight, Tensor) or weight.requires_grad:
             continue
-        name = owners.get(weight.untyped_storage().data_ptr())
-        if name is None:
-            name = f"{word}_{nameless[word]}"
+        if memory_of(weight) not in names and isinstance(module, BY_WEIGHT):
+            names[memory_of(weight)] = f"{word}_{nameless[word]}"
             nameless[word] += 1
-        yield Place(name, GradientEdge(node, 0), node._sequence_nr())
+        if name := names.get(memory_of(weight)):
+            yield Place(name, _whole(node, users[node]), (node._sequence_nr(), 0))
 
 
-def _numbered(places: list[Place], keeper: Keeper | None) -> Iterator[Layer]:
+def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
+    """The output of a layer. A linear one on tokens sees them all in one row, and a view gives
+    them their axes back."""
+    linear = kind_of(node) in {"Addmm", "Mm", "Bmm"}
+    if linear and len(users) == 1 and kind_of(users[0]) in {"View", "UnsafeView", "ReshapeAlias"}:
+        (rows, *_), (shape, *_) = shapes_of(node), shapes_of(users[0])
+        if len(shape) > len(rows) and shape[-1] == rows[-1]:
+            return GradientEdge(users[0], 0)
+    return GradientEdge(node, 0)
+
+
+def _has_channels_last(end: GradientEdge) -> bool:
+    """Whether the axes of a map are [N, H, W, C], as a permutation, a linear layer or a norm over
+    the last axis alone leaves them, and what works on each value by itself behind them."""
+    node: Any = end.node
+    while node is not None and shapes_of(node)[:1] == [shape_of(end)]:
+        before = node.next_functions[0][0] if node.next_functions else None
+        match kind_of(node):
+            case "NativeLayerNorm":
+                return len(node._saved_normalized_shape) == 1
+            case "Permute":
+                return [axis % 4 for axis in node._saved_dims] == [0, 2, 3, 1]
+            case "View" | "UnsafeView" | "ReshapeAlias":
+                return before is not None and _whole(before, [node]).node is node
+            case kind if kind in WEIGHTS:
+                return False
+        node = before
+    return False
+
+
+def _numbered(places: Sequence[Place], keeper: Keeper | None) -> Iterator[Layer]:
     calls: Counter[str] = Counter()
     for place in places:
         calls[place.name] += 1
         count = calls[place.name]
+        shape = shape_of(place.end)
+        activation = None if keeper is None else keeper.kept.get(place.key)
         yield Layer(
             place.name if count == 1 else f"{place.name}:{count}",
             place.end,
-            shape_of(place.end),
-            None if keeper is None else keeper.kept.get(place.key),
+            shape,
+            None if activation is None else activation.reshape(shape),
         )

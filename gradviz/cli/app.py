@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from gradviz.errors import UsageError
 from gradviz.version import VERSION
 
 COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
     "inspect": "Tell what a model is, and how its gradient flows through its layers.",
+    "report": "Write one HTML page of finished runs, to look at them in a browser.",
     "check": "Hold a gradient against finite differences of the model: is it right, how far?",
     "compare": "Compare two runs: did gradients or receptive fields change?",
 }
@@ -64,4 +66,8 @@ def _unused() -> None:
 def main() -> None:
     """Run the command line."""
     completing = "_GRADVIZ_COMPLETE" in os.environ
-    make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")
+    try:
+        make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")
+    except UsageError as error:  # the help cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

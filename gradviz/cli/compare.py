@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +34,14 @@ def compare_runs(
     message_options: MessageOptions,
 ) -> None:
     """Check the command, compare, and say what differs."""
-    with reporting(message_options) as say:
+    with reporting(message_options) as say, ExitStack() as until_done:
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
         palette = load_palette()
         store = None if options.out is None else Store(options.out)
         if store is not None:
             check(store, options.overwrite)
+            until_done.enter_context(store.held(overwrite=options.overwrite, resume=False))
 
         metric = None if options.metric is None else str(options.metric)
         found = compare(run_a, run_b, metric, options.tolerance)

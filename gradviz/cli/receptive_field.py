@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from gradviz.cli.options import (
     ModelOptions,
     flat,
 )
-from gradviz.errors import NOT_HELD, PRECEDENCE
+from gradviz.errors import NOT_HELD, PRECEDENCE, one_line
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
@@ -50,7 +51,7 @@ def receptive_field(
     ] = None,
 ) -> None:
     """Check the command, load the model, measure, and say what was found."""
-    with reporting(message_options) as say:
+    with reporting(message_options) as say, ExitStack() as until_done:
         pixels = tuple(resolve.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else resolve.size_from(fields.input_size)
         expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
@@ -58,7 +59,7 @@ def receptive_field(
         recipe, flags = resolve.recipe_from(input_options)
         store = Store(output.out)
         sources = find_images(image, output.out).sources if image else ()
-        store.check(overwrite=output.overwrite, resume=False)
+        until_done.enter_context(store.held(overwrite=output.overwrite, resume=False))
 
         loaded = resolve.load(model, model_options, place)
         preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
@@ -104,7 +105,8 @@ def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:
     for field in document["fields"]:
         x, y = field["pixel"]
         yield (
-            f"{out}/{field['image']}/pixel-{x}-{y}\t{field['status']}\tbox {field['box']}"
+            f"{one_line(out / field['image'])}/pixel-{x}-{y}\t{field['status']}"
+            f"\tbox {field['box']}"
             f"\tarea {field['area']}\tlocal {field['local']['area']}"
         )
     yield "network" + _numbers(document["geometry"])

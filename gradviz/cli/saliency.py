@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -26,12 +29,14 @@ from gradviz.cli.options import (
 )
 from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError, one_line
 from gradviz.heatmap.colours import load_palette
-from gradviz.image.find import Found, find_images
+from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.run.expect import Expectation, parse_expectation
+from gradviz.run.figure import check_figure, write_figure
 from gradviz.run.inside import find_masks
 from gradviz.run.plan import plan_of
 from gradviz.run.settings import Settings
+from gradviz.run.shard import shard_here
 from gradviz.run.store import Line, Store, strict_json
 from gradviz.run.verdict import exit_code
 
@@ -58,16 +63,24 @@ def saliency(
     message_options: MessageOptions,
 ) -> None:
     """Check the command, load the model, run, and say what came out."""
-    with reporting(message_options) as say:
+    with reporting(message_options) as say, ExitStack() as until_done:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
         recipe, flags = resolve.recipe_from(input_options)
-        store = Store(output.out)
+        store = Store(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         masks = None if output.inside is None else find_masks(output.inside, found.sources)
-        store.check(overwrite=output.overwrite, resume=output.resume)
+        if output.figure is not None:
+            if store.shard is not None:
+                raise UsageError(
+                    f"--figure {output.figure}: one shard has not all results; leave it out"
+                )
+            rows = len(found.sources) * (len(seeds) or 1)
+            images = [source.path for source in found.sources]
+            check_figure(output.figure, rows, settings.array, images)
+        until_done.enter_context(store.held(overwrite=output.overwrite, resume=output.resume))
 
         loaded = resolve.load(model, model_options, place)
         check_labels(seeds, loaded.labels)
@@ -82,7 +95,7 @@ def saliency(
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
         say.detail(f"settings: {strict_json(vars(settings))}")
 
-        from gradviz.run.saliency import run
+        from gradviz.run.saliency import run, shared_out
 
         results = run(
             loaded,
@@ -94,18 +107,23 @@ def saliency(
             command=sys.argv,
             resume=output.resume,
             masks=masks,
+            tick=say.points,
         )
-        lines = _tell(results, found, len(seeds) or 1, output.out, say)
+        here = sum(map(len, shared_out(found.sources, settings, store)))
+        lines = _tell(results, here * (len(seeds) or 1), found.ignored, output.out, say)
+        if output.figure is not None:
+            title = f"{settings.method} of {Path(loaded.name).name}"
+            write_figure(output.figure, store, found.sources, preprocess, settings, title)
         if message_options.json:
             document = {
                 "schema": 1,
                 "kind": "saliency",
                 "run": store.run(),
-                "results": store.lines(),
+                "results": _here(store),
             }
             say.results([strict_json(document, indent=2)])
         elif not message_options.quiet:
-            say.results(_row(line, output.out) for line in store.lines() if line["status"] == "ok")
+            say.results(_row(line, output.out) for line in _here(store) if line["status"] == "ok")
         codes = {exit_code(lines)}
         for complaint in _complaints(lines, expected):
             say.error(complaint)
@@ -169,14 +187,19 @@ def _complaints(lines: Iterable[Line], expected: Sequence[Expectation]) -> Itera
                     yield f"--expect: {line['image']} ({line['seed']}): {failure}"
 
 
+def _here(store: Store) -> list[Line]:
+    """The results in the order of the images; a shard's are those that it has written."""
+    return store.lines() if store.shard is None else sorted(store.own(), key=itemgetter("image"))
+
+
 def _tell(
-    results: Iterable[Line], found: Found, seeds: int, out: Path, say: Messages
+    results: Iterable[Line], total: int, ignored: int, out: Path, say: Messages
 ) -> list[Line]:
     """Show the progress and the remarks of a run, and sum it up."""
     started = perf_counter()
     lines = []
     told: set[tuple[str, str]] = set()
-    for line in say.progress(results, len(found.sources) * seeds, "saliency"):
+    for line in say.progress(results, total, "saliency"):
         lines.append(line)
         # What ails an image ails it under every seed: once is enough.
         for remark in set(_remarks(line)) - told:
@@ -184,10 +207,10 @@ def _tell(
             level, text = remark
             (say.error if level == "error" else say.warning)(text)
     failed = sum(line["status"] == "error" for line in lines)
-    ignored = f"; {found.ignored} other files ignored" if found.ignored else ""
+    others = f"; {ignored} other files ignored" if ignored else ""
     say.note(
         f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
-        f"{ignored}; see {out}"
+        f"{others}; see {out}"
     )
     return lines
 

@@ -10,8 +10,10 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,8 +31,12 @@ float32 rounding flips a unit now and then, which shows in the gradient alone.""
 ROOM = 3
 """How many periods more than the field the input has on which a model is tried."""
 
-MOST_PIXELS = 1 << 22
-"""The largest input on which a model is tried."""
+LITTLE = 1 << 18
+"""Pixels on which a model is tried whatever the image is; on more, if they are less than half of
+the image, so that trying takes no more memory than the image would."""
+
+STRIP = 64
+"""Pixels across a strip of input, about."""
 
 
 class NotLocal(ModelError):
@@ -41,7 +47,8 @@ class Canvases:
     """The output maps of a model by the size of its input, where parts of the input give parts of
     them.
 
-    The field is measured once, and parts are tried once for all sizes that differ by whole periods.
+    The field is measured once, parts are tried once for all sizes that differ by whole periods, and
+    strips are looked at where an image is larger than those before.
     """
 
     def __init__(self, model: Model, make: Make) -> None:
@@ -49,7 +56,8 @@ class Canvases:
         self._model = model
         self._make = make
         self._axes: tuple[Axis, Axis] | NotLocal | None = None
-        self._tried: dict[tuple[int, ...], Canvas | NotLocal] = {}
+        self._tried: dict[tuple[int, int], Canvas | NotLocal] = {}
+        self._seen = (0, 0)
 
     def of(self, size: tuple[int, int]) -> Canvas:
         """That of an input of this width and height.
@@ -62,13 +70,45 @@ class Canvases:
         if isinstance(self._axes, NotLocal):
             raise self._axes
         axes = self._axes
-        rest = tuple(length % axis.shift for length, axis in zip(size, axes, strict=True))
-        if rest not in self._tried:
-            self._tried[rest] = _caught(partial(self._small, axes, rest))
-        canvas = self._tried[rest]
+        width, height = (
+            length % axis.shift + (axis.size // axis.shift + ROOM) * axis.shift
+            for length, axis in zip(size, axes, strict=True)
+        )
+        if width * height > max(LITTLE, size[0] * size[1] // 2):
+            raise NotLocal(f"an output pixel's field is too large: {axes[0].size}x{axes[1].size}")
+        if (width, height) not in self._tried:
+            self._tried[width, height] = _caught(partial(self._small, axes, width, height))
+        canvas = self._tried[width, height]
         if isinstance(canvas, NotLocal):
             raise canvas
-        return canvas.at(size)
+        canvas = canvas.at(size)
+        if self._seen[0] < size[0] or self._seen[1] < size[1]:
+            beyond = _caught(partial(self._look_far, canvas))
+            if isinstance(beyond, NotLocal):
+                self._axes = beyond
+                raise beyond
+            self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
+        return canvas
+
+    def _look_far(self, canvas: Canvas) -> None:
+        """Whether anything farther away matters that a small input does not show, as where
+        dilation sets a window's elements far apart: on strips as long as the image, by the first
+        and the last output pixel, which together see as far as there is to see.
+
+        Raises:
+            NotLocal: something does.
+        """
+        for axis, (side, other) in enumerate(((canvas.x, canvas.y), (canvas.y, canvas.x))):
+            step = other.axis.shift
+            across = other.inputs % step + ceil(STRIP / step) * step
+            size = (side.inputs, across) if axis == 0 else (across, side.inputs)
+            ends = (0, side.outputs - 1)
+            seen = np.asarray(self._make(*size).lines(ends, axis).any(axis=axis))
+            # At the border, interpolation may take its second element from farther inside.
+            near = side.axis.extent(ends[0])[1] + 1 + 2 * side.axis.shift
+            far = side.axis.extent(ends[1])[0] - 2 * side.axis.shift
+            if seen[near : max(near, far)].any():
+                raise NotLocal("an output pixel's field is larger than could be measured")
 
     def _measured(self) -> tuple[Axis, Axis]:
         shape = next(growing(self._make, 0, None)).shape
@@ -80,14 +120,8 @@ class Canvases:
             raise NotLocal(f"an output pixel depends on the whole image, through {through}")
         return geometry.x, geometry.y
 
-    def _small(self, axes: tuple[Axis, Axis], rest: tuple[int, ...]) -> Canvas:
-        """The map of a small input with sides of this rest, on which parts were tried."""
-        width, height = (
-            over + (axis.size // axis.shift + ROOM) * axis.shift
-            for over, axis in zip(rest, axes, strict=True)
-        )
-        if width * height > MOST_PIXELS:
-            raise NotLocal(f"an output pixel's field is too large: {axes[0].size}x{axes[1].size}")
+    def _small(self, axes: tuple[Axis, Axis], width: int, height: int) -> Canvas:
+        """The map of a small input, on which parts were tried."""
         probe = self._make(width, height)
         columns, rows = probe.size
         field = probe.structural(columns // 2, rows // 2)

@@ -34,6 +34,8 @@ class View:
     """From the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
     paint: Callable[[Doubles, Palette, Bytes], Bytes]
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
+    signed: bool = False
+    """Whether the quantity can be negative."""
 
 
 def scale_of(quantity: NDArray[np.floating], clip: float) -> float:
@@ -109,12 +111,19 @@ VIEWS: dict[str, View] = {
     view.name: view
     for view in (
         View("heatmap", "Σ|g| over the channels, sequential colours", _magnitude, _sequential),
-        View("signed", "Σg over the channels, diverging colours, zero neutral", _sum, _diverging),
+        View(
+            "signed",
+            "Σg over the channels, diverging colours, zero neutral",
+            _sum,
+            _diverging,
+            True,
+        ),
         View(
             "rgb",
             "each channel of g around mid-gray (the mean, unless there are three)",
             lambda g: g.astype(np.float64),
             _rgb,
+            signed=True,
         ),
         View(
             "positive",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from gradviz.errors import UsageError
@@ -17,14 +19,17 @@ PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` is CUDA where it is there.
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    `auto` is CUDA where it is there; under torchrun each process of a machine has its own.
 
     Raises:
         UsageError: there is no such device; the message lists those that there are.
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
-        name = "cuda" if len(there) > 1 else "cpu"
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        name = f"cuda:{rank % (len(there) - 1)}" if len(there) > 1 else "cpu"
     # The index is made explicit, so that a tensor's device can be compared with it.
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:

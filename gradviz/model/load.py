@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradviz.errors import UsageError
+from gradviz.image.files import reading
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
@@ -83,7 +84,7 @@ def load_model(
     opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
     if capability is not None:
         refuse(opened.format, capability, str(path))
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Model(
         module=_ready(opened.module, place, dtype, str(path)),

@@ -65,9 +65,11 @@ def folded_script(module: nn.Module) -> nn.Module:
     """
     if script_format(module) is Format.FROZEN:
         return module
-    try:
-        # By the executor that optimises: the other one does not see through calls of methods.
-        frozen: nn.Module = torch.jit.freeze(module)
-    except RuntimeError:
-        return module
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.freeze` is deprecated", DeprecationWarning)
+        try:
+            # By the executor that optimises: the other one does not see through calls of methods.
+            frozen: nn.Module = torch.jit.freeze(module)
+        except RuntimeError:
+            return module
     return frozen

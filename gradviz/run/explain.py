@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from gradviz.backward.keep import Keeper
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.taps import find_layer, last_map, run_with_layers
-from gradviz.errors import MemoryShort, ModelError, SeedError, UsageError
+from gradviz.backward.vjp import inner
+from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError, listed
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, Found, at_images, at_points, inner
+from gradviz.run.attribute import Forward, Found, at_images, at_points
 from gradviz.run.images import Named
 from gradviz.run.local import Local
 from gradviz.run.plan import Plan
@@ -31,7 +33,7 @@ def explain(
 
     Raises:
         UsageError: the model has several outputs, and none was named; or the layer that was named
-            is not there, or does not do for the method.
+            is not there.
     """
     by_size: defaultdict[tuple[int, ...], list[Named]] = defaultdict(list)
     for image in images:
@@ -65,7 +67,7 @@ def _together(
     try:
         yield from _at_once(model, group, seeds, plan, local, notes, done)
         return
-    except ModelError as error:
+    except (ModelError, LayerError) as error:
         left = seeds[len(done) :]
         if len(group) == 1:
             yield from failures(group[0].name, left, error)
@@ -122,18 +124,21 @@ def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
     x.requires_grad_()
     if all(each.tap == "input" for each in plan.method.passes_at(plan.layer)):
         return Forward(x, model(x))
-    y, layers = run_with_layers(model.module, lambda: model(x), keep=True)
+    y, layers = run_with_layers(model.module, lambda: model(x), Keeper(model.module))
     layer = last_map(layers, y) if plan.layer is None else find_layer(layers, plan.layer)
     if plan.method.needs_layer and not layer.spatial:
-        maps = [each.name for each in layers.values() if each.spatial]
-        raise UsageError(
-            f"--layer {layer.name}: its output {list(layer.shape)} has no spatial extent, which "
-            f"{plan.method.name} needs; it is a map in {', '.join(maps[-8:]) or 'no layer'}"
+        lacks = "has its channels last" if layer.channels_last else "has no spatial extent"
+        maps = [each.name for each in reversed(layers.values()) if each.spatial]
+        raise LayerError(
+            f"--layer {layer.name}: its output {list(layer.shape)} {lacks}, and "
+            f"{plan.method.name} needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
         )
-    if layer.shape[0] != (model.batch or len(x)):
-        raise UsageError(
-            f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image; "
-            "name another layer, or give --batch-size 1"
+    batch = model.batch or len(x)
+    # Tokens may come as [T, N, C], which cannot be told where there are as many as images.
+    if layer.shape[0] != batch or (len(layer.shape) == 3 and layer.shape[1] == batch > 1):
+        raise LayerError(
+            f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
+            "name another layer"
         )
     return Forward(x, y, layer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradviz.backward.activations import Measured, off_after, run_measured
+from gradviz.backward.dead import dead_units
 from gradviz.backward.dependence import Dependence
+from gradviz.backward.keep import Keeper
 from gradviz.backward.output import layout_of
 from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
-from gradviz.backward.taps import Layer
+from gradviz.backward.taps import BY_WEIGHT, Layer, run_with_layers
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
@@ -23,7 +24,7 @@ from gradviz.model.model import Model
 from gradviz.model.nested import walk
 from gradviz.model.size import size_of
 from gradviz.model.trust import tier_of
-from gradviz.run.advice import Flow, advice
+from gradviz.run.advice import Flow, advice, may_mix
 from gradviz.run.field import Fields, FieldSettings
 from gradviz.run.images import Named
 
@@ -47,7 +48,7 @@ class Inspection:
     seed: str
     """What was differentiated."""
     layers: tuple[Flow, ...]
-    """In the order in which they ran."""
+    """In the order in which they ran; behind them, those that ran apart from every gradient."""
     warnings: tuple[str, ...]
     """What a practitioner would say to it."""
 
@@ -93,19 +94,22 @@ def inspect(
                 f"the model has {len(keys)} outputs; looking at {keys[0]}: choose with --output KEY"
             )
         x = _batch(model, prepared)
+        keeper = Keeper(model.module)
         with Dependence() as dependence:
-            measured = run_measured(model.module, lambda: model(x))
-    y = measured.y.detach()
-    seed = seed or default_seed(y[0])
-    v = seed.cotangent(y[0], Site(prepared.frame, model.labels))[None]
+            y, layers = run_with_layers(model.module, lambda: model(x), keeper)
+    output = y.detach()[0]
+    seed = seed or default_seed(output)
+    v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
     with foreign_code(f"{model.name}: the backward pass failed"):
-        gradients = _gradients(measured, v)
-        off = off_after(measured.y, list(measured.layers.values()))
-    layers = [
-        _flow(layer, measured, gradients[layer.name], off.get(layer.name), tuple(x.shape))
-        for layer in measured.layers.values()
+        gradients = _gradients(y, list(layers.values()), v)
+        dead = dead_units(y, list(layers.values()))
+    flows = [
+        _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
+        for layer in layers.values()
     ]
-    warnings += advice(measured, layers, tuple(dependence.random))
+    flows += _apart(keeper, layers, dependence)
+    two = _of_two(model, x) if may_mix(y) else None
+    warnings += advice(y, two, flows, _idle(model.module, keeper), tuple(dependence.random))
     return Inspection(
         model={
             **model.describe(),
@@ -119,7 +123,7 @@ def inspect(
             if isinstance(value, Tensor)
         ),
         seed=seed.spec,
-        layers=tuple(layers),
+        layers=tuple(flows),
         warnings=tuple(warnings),
     )
 
@@ -191,6 +195,14 @@ def _only_size(model: Model, preprocess: Preprocess) -> tuple[int, int] | None:
     return frame_of((1024, 1024), preprocess).input
 
 
+def _of_two(model: Model, x: Tensor) -> Tensor | None:
+    """The output for the image twice; None where the model takes one image at a time."""
+    try:
+        return model(torch.cat([x, x]).detach().requires_grad_())
+    except ModelError:
+        return None
+
+
 def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
     layout = layout_of(value[0]) if _fits(value) else None
     return {
@@ -214,45 +226,47 @@ def _is_chosen(key: str, raw: object, output: str | None) -> bool:
 # Layers -------------------------------------------------------------------------------------------
 
 
-def _gradients(measured: Measured, v: Tensor) -> dict[str, Tensor | None]:
+def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
     """The gradient at the output of every layer; None where no path leads to it."""
     # A block and its last layer may share their end; autograd wants each once.
-    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in measured.layers.values()}
+    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
     if not ends:
         return {}
-    found = torch.autograd.grad(
-        measured.y, tuple(ends.values()), v, allow_unused=True, retain_graph=True
-    )
+    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
     by_end = dict(zip(ends, found, strict=True))
-    return {
-        layer.name: by_end[layer.end.node, layer.end.output_nr]
-        for layer in measured.layers.values()
-    }
+    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
 
 
 def _flow(
-    layer: Layer,
-    measured: Measured,
-    gradient: Tensor | None,
-    off_after: Tensor | None,
-    entered: Sequence[int],
+    layer: Layer, gradient: Tensor | None, dead: Tensor | None, entered: Sequence[int]
 ) -> Flow:
-    activation = measured.activations.get(layer.name)
-    norm = off = None
-    if activation is not None:
-        # An exported program runs a whole batch of the one image.
-        norm = float(activation.norm) / (layer.shape[0] / entered[0]) ** 0.5
-        off = activation.off
-    if off is not None and off_after is not None:
-        off = off | off_after
+    # An exported program runs a whole batch of the one image.
+    copies = layer.shape[0] / entered[0]
     return Flow(
         name=layer.name,
         shape=layer.shape,
         stride=tuple(_strides(layer, entered)) if layer.spatial else None,
-        activation=norm,
+        activation=None if layer.activation is None else _norm(layer.activation) / copies**0.5,
         gradient=None if gradient is None else _norm(gradient),
-        dead=None if off is None else float(off.double().mean()),
+        dead=None if dead is None else float(dead.double().mean()),
     )
+
+
+def _apart(keeper: Keeper, layers: Mapping[str, Layer], dependence: Dependence) -> Iterator[Flow]:
+    """The layers that ran on the image, but that no gradient can reach."""
+    for name, key in keeper.ran.items():
+        output = keeper.kept.get(key)
+        if name not in layers and output is not None and dependence.knows(output):
+            yield Flow(name, tuple(output.shape), None, _norm(output), None, None)
+
+
+def _idle(module: nn.Module, keeper: Keeper) -> list[str]:
+    """The eager layers that did not run; of other formats it is not known what is a layer."""
+    return [
+        name
+        for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
+        if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in keeper.ran
+    ]
 
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:

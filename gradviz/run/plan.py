@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,17 @@ from typing import Any
 from gradviz.backward.baselines import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
-from gradviz.run.settings import Settings, Tile
+from gradviz.run.settings import SAMPLING, Settings, Tile
 
 MANY = 8
 """Passes for one image each, from which on a faster form of the model pays."""
+
+
+Tick = Callable[[int], object]
+
+
+def silent(points: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Plan:
     """How images are computed in parts."""
     optimize: bool = True
     """Whether the model may take a faster form."""
+    tick: Tick = silent
+    """Is told how many points of an image are done, where a method takes several."""
 
     @property
     def points(self) -> Points:
@@ -69,27 +79,23 @@ class Plan:
         return self.sampling.baseline.file
 
 
-def plan_of(settings: Settings) -> Plan:
+def plan_of(settings: Settings, tick: Tick = silent) -> Plan:
     """What the settings ask for.
 
     Raises:
         UsageError: the baseline cannot be read.
     """
-    points = POINTS[METHODS[settings.method].points]
-    given = replace(Sampling(points.samples), **_given(settings))
+    method = METHODS[settings.method]
+    chosen = {name: getattr(settings, name) for name in SAMPLING}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if settings.baseline is not None:
+        given["baseline"] = parse_baseline(settings.baseline)
     return Plan(
-        METHODS[settings.method],
+        method,
         settings.layer,
-        given,
+        replace(Sampling(POINTS[method.points].samples), **given),
         settings.batch_size,
         settings.tile,
         settings.optimize,
+        tick,
     )
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """Those of the sampling's fields that the user chose."""
-    chosen = {name: getattr(settings, name) for name in ("samples", "noise", "random_seed")}
-    if settings.baseline is not None:
-        chosen["baseline"] = parse_baseline(settings.baseline)
-    return {name: value for name, value in chosen.items() if value is not None}

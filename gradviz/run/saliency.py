@@ -15,13 +15,13 @@ from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.describe import VOLATILE, describe
+from gradviz.run.describe import describe
 from gradviz.run.explain import explain
 from gradviz.run.images import Named, load
 from gradviz.run.local import Local, Room, in_memory
-from gradviz.run.plan import Plan, plan_of
+from gradviz.run.plan import Plan, Tick, plan_of, silent
 from gradviz.run.record import Recorder, seed_folders
-from gradviz.run.result import Outcome, failures
+from gradviz.run.result import Outcome, Saliency, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 from gradviz.run.workers import THREADS, in_order
@@ -59,7 +59,7 @@ def outcomes(
     read = in_order(
         partial(_read, preprocess),
         (source for batch in batches for source in batch),
-        ahead=plan.batch_size,
+        plan.batch_size,
     )
     with closing(read):
         for batch in batches:
@@ -89,11 +89,13 @@ def run(
     command: Sequence[str] = (),
     resume: bool = False,
     masks: Mapping[str, Path] | None = None,
+    tick: Tick = silent,
 ) -> Iterator[Line]:
     """Explain every image, keep what comes out, and yield each line of results.jsonl.
 
     Args:
         masks: those of `find_masks`; None measures nothing inside.
+        tick: is told how many points of an image are done, where a method takes several.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -107,8 +109,8 @@ def run(
         {source.name: source for source in sources},
         masks or {},
     )
-    batches = cut(sources, settings.batch_size)
-    plan = plan_of(settings)
+    batches = shared_out(sources, settings, store)
+    plan = plan_of(settings, tick)
     arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
     record = describe(
         "saliency",
@@ -124,31 +126,48 @@ def run(
         ],
     )
     if resume:
-        whole = store.resume(record, volatile=VOLATILE)
+        whole = store.resume(record)
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
         store.replace(kept)
         yield from kept
     else:
         store.begin(record)
-    faster = fast(model) if plan.fast(len(sources)) else None
-    found = outcomes(model, batches, preprocess, seeds, plan, store.room, faster)
+    faster = fast(model) if plan.fast(len(sources)) else model
+    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
     # A few results are drawn and written while the next ones are computed.
-    with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
+    with closing(in_order(recorder.line, found, 2 * THREADS, weight)) as lines:
         for line in lines:
             store.append(line)
             yield line
-    if resume:
-        # As an undisturbed run writes them: batch by batch, seed by seed.
-        place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}
-        turn = {seed.spec: n for n, seed in enumerate(seeds)}
-        store.replace(
-            sorted(
-                store.lines(),
-                key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)),
-            )
-        )
+    _put_in_order(store, sources, seeds)
     if settings.scale == "shared":
-        store.replace(_share_scales(store.lines(), recorder))
+        with store.alone():
+            # Whoever is the last of several shards draws for all of them.
+            if {line["image"] for line in store.lines()} == {source.name for source in sources}:
+                largest = _largest_scales(store.lines())
+                for part in store.parts():
+                    part.replace(_share_scales(part.own(), largest, recorder))
+
+
+def weight(outcome: Outcome) -> float:
+    """How much memory a result takes while it waits and is drawn, in millions of numbers."""
+    return outcome.array.size / 1e6 if isinstance(outcome, Saliency) else 0
+
+
+def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:
+    """The batches of a run that are to be done here."""
+    batches = cut(sources, settings.batch_size)
+    return batches if store.shard is None else store.shard.of(batches)
+
+
+def _put_in_order(store: Store, sources: Sequence[Source], seeds: Sequence[Seed]) -> None:
+    """The results by image and seed: images of other sizes in a batch take turns of their own."""
+    place = {source.name: n for n, source in enumerate(sources)}
+    turn = {seed.spec: n for n, seed in enumerate(seeds)}
+    lines = store.own()
+    ordered = sorted(lines, key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
+    if ordered != lines:
+        store.replace(ordered)
 
 
 def _unfinished(
@@ -168,16 +187,24 @@ def _unfinished(
     return left, kept
 
 
-def _share_scales(lines: Sequence[Line], recorder: Recorder) -> Iterator[Line]:
-    """Draw every result of a seed on one scale: the largest of its images' own."""
+Scales = Mapping[tuple[str, str], float]
+"""Of each seed and view."""
+
+
+def _largest_scales(lines: Iterable[Line]) -> Scales:
+    """One scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         for view, scale in line.get("scales", {}).items():
             key = line["seed"], view
             largest[key] = max(largest[key], scale)
+    return largest
+
+
+def _share_scales(lines: Iterable[Line], scales: Scales, recorder: Recorder) -> Iterator[Line]:
     for line in lines:
         if line["status"] == "ok":
-            shared = {view: largest[line["seed"], view] for view in line["scales"]}
+            shared = {view: scales[line["seed"], view] for view in line["scales"]}
             yield recorder.redrawn({**line, "scales": shared})
         else:
             yield line

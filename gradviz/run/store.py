@@ -10,8 +10,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.errors import UsageError
+from gradviz.run.shard import Shard
+from gradviz.run.turns import Turn, turn
 
 RUN = "run.json"
 RESULTS = "results.jsonl"
@@ -52,10 +54,38 @@ def _finite(value: object) -> object:
 
 
 class Store:
-    """One run's folder. Nothing is created before `begin` or `resume`."""
+    """One run's folder, or the part of it that a shard writes."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, shard: Shard | None = None) -> None:
         self.out = out
+        self.shard = shard
+        self._turn: Turn | None = None
+
+    @property
+    def results(self) -> str:
+        """The name of the file that takes the results."""
+        return RESULTS if self.shard is None else f"results.{self.shard.name}.jsonl"
+
+    @contextmanager
+    def held(self, *, overwrite: bool, resume: bool) -> Iterator[None]:
+        """Keep others out of the folder, which is made if need be, and gone if nothing was written.
+
+        Raises:
+            UsageError: as `check`; or another run is writing there.
+        """
+        self.check(overwrite=overwrite, resume=resume)
+        made = [path for path in (self.out, *self.out.parents) if not path.exists()]
+        with _disk(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with _disk(self.out), turn(self.out, self.shard) as self._turn:
+                # Somebody may have come and gone in between.
+                self.check(overwrite=overwrite, resume=resume)
+                yield
+        finally:
+            with suppress(OSError):  # not empty
+                for path in made:
+                    path.rmdir()
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
         """Notice an unusable folder early.
@@ -72,7 +102,10 @@ class Store:
             if not os.access(place, os.W_OK | os.X_OK):
                 raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
             place.joinpath(self.out.name).exists()  # a name can be too long
-        if not (overwrite or resume) and any(line["status"] == "ok" for line in self.lines()):
+        if overwrite or resume:
+            return
+        kept = self.lines() if self.shard is None else self.own()
+        if any(line["status"] == "ok" for line in kept):
             raise UsageError(
                 f"{self.out}: holds the results of a run; give --overwrite to replace them, "
                 "--resume to finish them, or another -o"
@@ -81,14 +114,64 @@ class Store:
     def begin(self, run: Mapping[str, Any], documents: Iterable[str] = ()) -> None:
         """Start a run, taking away what an earlier run wrote here, and nothing else.
 
+        A shard joins the run of the others, if there is one.
+
         Args:
             run: the content of run.json.
             documents: files that belong to no single result.
+
+        Raises:
+            UsageError: the other shards run something else, or the disk refuses.
         """
         with _disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        self._clear(documents)
-        self._record(run)
+        with self.alone():
+            if self._joins(run):
+                self._drop(self.own())
+                with _disk(self.out):
+                    (self.out / self.results).unlink(missing_ok=True)
+            else:
+                self._clear(documents)
+                self._record(run)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While other shards of the run change nothing that is common."""
+        if self._turn is None or self.shard is None:
+            yield
+        else:
+            with self._turn.alone():
+                yield
+
+    def _joins(self, run: Mapping[str, Any]) -> bool:
+        """Whether the folder holds the run of which this is a shard."""
+        if self.shard is None or not (self.out / RUN).exists():
+            return False
+        same = not list(self._differences(run)) and not self._foreign()
+        if not same and self._turn is not None and self._turn.others(self.shard):
+            raise UsageError(
+                f"{self.out}: other shards are at work on something else; give all shards the same "
+                "command, or choose another -o"
+            )
+        return same
+
+    def _foreign(self) -> list[Path]:
+        """Results of a run that was not cut as this one is."""
+        if self.shard is None:
+            return []
+        ours = f"-of-{self.shard.count}.jsonl"
+        return [path for path in self._results() if not path.name.endswith(ours)]
+
+    def _differences(self, run: Mapping[str, Any]) -> Iterator[str]:
+        now = json.loads(strict_json(run))
+        return differences(_settled(self.run()), _settled(now))
+
+    def _drop(self, lines: Iterable[Line]) -> None:
+        """Take away the files of results."""
+        for line in lines:
+            for name in line.get("files", {}).values():
+                with _disk(self.out / name):
+                    (self.out / name).unlink(missing_ok=True)
 
     def _clear(self, documents: Iterable[str]) -> None:
         """Take away what the run.json that is here says its run writes, finished or not."""
@@ -116,30 +199,36 @@ class Store:
             if folder.resolve().is_relative_to(self.out.resolve()):
                 yield from [path for path in folder.glob("*/*") if path.name in names | unfinished]
 
-    def resume(self, run: Mapping[str, Any], volatile: Collection[str]) -> list[Line]:
+    def resume(self, run: Mapping[str, Any]) -> list[Line]:
         """Go on with the run that is here, or begin one.
 
         Args:
             run: what is to be run now.
-            volatile: the keys of run.json that may differ.
 
         Returns:
             the results that are whole: their files are all there, and their image is the same.
 
         Raises:
-            UsageError: the folder holds the results of another run.
+            UsageError: the folder holds the results of another run, or of one that was cut into
+                other shards.
         """
         if not (self.out / RUN).exists():
             self.begin(run)
             return []
-        before, now = self.run(), json.loads(strict_json(run))
-        if different := list(differences(*(_settled(each, volatile) for each in (before, now)))):
+        if different := list(self._differences(run)):
             raise UsageError(
                 f"{self.out}: holds another run ({'; '.join(different[:3])}); "
                 "repeat its command to resume it, or choose another -o"
             )
+        if foreign := self._foreign():
+            raise UsageError(
+                f"{self.out}: holds {foreign[0].name} of a run that was not cut into shards like "
+                f"{self.results}; resume it as it was run, or all of it without --shard"
+            )
+        before, now = self.run(), json.loads(strict_json(run))
         unchanged = [image["name"] for image in now["images"] if image in before["images"]]
-        self._record(run)
+        with self.alone():
+            self._record(run)
         return [
             line
             for line in self.lines()
@@ -226,13 +315,32 @@ class Store:
 
     def append(self, line: Line) -> None:
         """Add one result to results.jsonl."""
-        with _disk(self.out / RESULTS), (self.out / RESULTS).open("ab") as file:
+        with _disk(self.out / self.results), (self.out / self.results).open("ab") as file:
             file.write((strict_json(line) + "\n").encode())
 
     def replace(self, lines: Iterable[Line]) -> None:
-        """Write results.jsonl anew."""
+        """Write the results anew; those of a whole run take the place of its shards'."""
         text = "".join(strict_json(line) + "\n" for line in lines)
-        self.save(RESULTS, lambda file: file.write(text.encode()))
+        self.save(self.results, lambda file: file.write(text.encode()))
+        if self.shard is None:
+            for path in self._results():
+                if path.name != RESULTS:
+                    with _disk(path):
+                        path.unlink(missing_ok=True)
+
+    def own(self) -> list[Line]:
+        """The results that were written here, as they stand in their file."""
+        path = self.out / self.results
+        with _disk(path):
+            there = path.exists()
+        return list(_read_lines(path)) if there else []
+
+    def parts(self) -> list[Store]:
+        """The run's shards, or the whole run."""
+        if self.shard is None:
+            return [self]
+        count = self.shard.count
+        return [Store(self.out, Shard(index, count)) for index in range(1, count + 1)]
 
     def lines(self) -> list[Line]:
         """The results of all shards in the order of the images, each as its JSON object.
@@ -267,10 +375,17 @@ def _read_lines(path: Path) -> Iterator[Line]:
         yield line
 
 
-def _settled(run: Mapping[str, Any], volatile: Collection[str]) -> dict[str, Any]:
-    """What must be the same in two runs that are one; an image may have changed in between."""
-    fixed = {key: value for key, value in run.items() if key not in volatile}
-    return {**fixed, "images": [image["name"] for image in run["images"]]}
+VOLATILE = frozenset({"command", "folder"})
+"""The keys of run.json that may differ in two runs that are one."""
+
+
+def _settled(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same in two runs that are one: an image may have changed in between, and
+    shards run on devices of their own."""
+    fixed = {key: value for key, value in run.items() if key not in VOLATILE}
+    model = dict(run.get("model", {}))
+    model["device"] = str(model.get("device")).partition(":")[0]
+    return {**fixed, "model": model, "images": [image["name"] for image in run["images"]]}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

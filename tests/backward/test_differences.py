@@ -51,7 +51,8 @@ def test_known_slopes(function: Function, slope: float) -> None:
     assert found.agrees and found.measured == pytest.approx(slope, rel=1e-5)
     for wrong in (slope * 1.001 + 1e-3, -slope + 1e-3):
         found = compared(function, wrong)
-        assert not found.agrees and found.measured == pytest.approx(slope, rel=1e-5, abs=1e-7)
+        assert found.agrees is False and not found.corner
+        assert found.measured == pytest.approx(slope, rel=1e-5, abs=1e-7)
         assert found.error == pytest.approx(abs(wrong - slope) / max(abs(wrong), slope), rel=1e-3)
 
 
@@ -68,10 +69,11 @@ def test_a_kink_near_by_spoils_the_longer_steps_only() -> None:
 
 
 def test_at_a_kink_only_the_mean_of_the_two_slopes_agrees() -> None:
-    def at(expected: float) -> bool:
-        return compared(lambda x: max(0.0, x - 0.3), expected).agrees
+    def at(expected: float) -> Slope:
+        return compared(lambda x: max(0.0, x - 0.3), expected)
 
-    assert (at(0.0), at(0.5), at(1.0)) == (False, True, False)
+    assert [at(slope).agrees for slope in (0.0, 0.5, 1.0)] == [False, True, False]
+    assert at(0.0).corner and at(1.0).corner
 
 
 def test_a_staircase_whose_trend_is_the_slope_is_flat() -> None:
@@ -98,8 +100,34 @@ def test_rounding_shortens_the_ladder_and_not_the_trust() -> None:
     assert compared(coarse, 2.0, noise=1e-10).agrees
     assert not compared(coarse, 2.01, noise=1e-10).agrees
     # Nothing can be said where rounding is all there is, unless a larger slope is measured.
-    assert compared(lambda x: round(x * 1e-12, 10), 1e-12, noise=1e-10).agrees
-    assert not compared(coarse, 1e-12, noise=1e-10).agrees
+    assert compared(lambda x: round(x * 1e-12, 10), 1e-12, noise=1e-10).agrees is None
+    assert compared(coarse, 1e-12, noise=1e-10).agrees is False
+    assert compared(lambda x: 5.0, 0.0, noise=1e-10).agrees is True
+
+
+def test_a_slope_that_is_wrong_at_one_sharp_step_alone_agrees_at_the_others() -> None:
+    """Kinks spoil all steps but the shortest that rounding allows, and the one before it agrees."""
+    noise = 1e-9
+    first = next(k for k, t in enumerate(DOUBLES.steps) if noise / t <= DOUBLES.tolerance)
+    nearest = (DOUBLES.steps[first] + DOUBLES.steps[first + 1]) / 2
+
+    def bent(x: float) -> float:
+        return x + max(0.0, x - 0.3 - nearest)
+
+    found = compared(bent, 1.0, noise=noise)
+    assert found.agrees and found.error <= DOUBLES.tolerance
+    wrong = compared(bent, 1.5, noise=noise)
+    assert wrong.agrees is False and wrong.error > DOUBLES.tolerance
+
+
+def test_one_sharp_step_is_enough_to_agree() -> None:
+    """The step before it is off by more than its rounding, as where noise is underestimated."""
+    noise = DOUBLES.tolerance * DOUBLES.steps[-1]
+
+    def shaken(x: float) -> float:
+        return x if abs(x - 0.3) > 0.9 * DOUBLES.steps[-1] else 9 * x
+
+    assert compared(shaken, 1.0, noise=noise).agrees
 
 
 def test_what_is_not_finite_never_agrees() -> None:
@@ -123,6 +151,20 @@ def test_the_reach_of_a_parabola() -> None:
     assert found.error == pytest.approx(found.step / 0.6)
     wide = reach(on_x0(lambda x: x * x), X, E0, 0.6, span=4.0, noise=1e-16, ladder=DOUBLES)
     assert 0.06 / 10 ** (1 / 3) < wide.step <= 0.06
+
+
+def test_the_reach_in_noise_is_not_told() -> None:
+    """A tenth of the slope is above the noise from t = 1e-2 on, and there the line has ended."""
+    level = 1e-3
+    found = reach(
+        on_x0(lambda x: x if abs(x - 0.3) < 1e-2 else 9 * x),
+        X, E0, 1.0, span=1.0, noise=level, ladder=DOUBLES,
+    )  # fmt: skip
+    assert (found.agrees, found.step) == (False, 0.0)
+    hidden = reach(on_x0(lambda x: x), X, E0, 1.0, span=1.0, noise=1e3, ladder=DOUBLES)
+    assert (hidden.agrees, hidden.step) == (None, 0.0)
+    flat = reach(on_x0(lambda x: 5.0), X, E0, 0.0, span=1.0, noise=level, ladder=DOUBLES)
+    assert flat.agrees and flat.step == 1
 
 
 def test_the_reach_at_a_kink_is_nothing() -> None:

@@ -142,6 +142,32 @@ def test_quiet_and_json_fail_too(gradviz: Gradviz, photo: Path) -> None:
     assert gradient["measured"] == pytest.approx(2 * gradient["expected"])
 
 
+OFFSET = """
+import torch
+
+
+class Offset(torch.nn.Conv2d):
+    def forward(self, x):
+        y = super().forward(x)
+        return torch.cat([y, 1e9 + 1e-9 * y], 1)
+"""
+
+
+def test_what_rounding_hides(gradviz: Gradviz, photo: Path) -> None:
+    Path("offset.py").write_text(OFFSET)
+    torch.save({"weight": torch.ones(1, 3, 1, 1)}, "net.pt")
+    arguments = ("in_channels=3", "out_channels=1", "kernel_size=1", "bias=false")
+    command = ["check", "net.pt", photo, "--arch", "offset.py:Offset"]
+    command += [word for argument in arguments for word in ("--arch-arg", argument)]
+    hidden = gradviz(*command, "--seed", "channel:0", "--seed", "channel:1")
+    assert hidden.exit_code == 6
+    assert "error: channel:1: 7 of 7 slopes are too small beside the rounding" in hidden.stderr
+    assert hidden.stdout.count("too noisy to tell") == 7 and "FAILED" not in hidden.stdout
+    found = document(gradviz(*command, "--seed", "channel:1", "--json"))
+    assert found["ok"] is False and [test["ok"] for test in found["tests"]] == [None] * 7 + [True]
+    assert gradviz(*command, "--seed", "channel:0").exit_code == 0
+
+
 ARGUMENTS = ("in_channels=3", "out_channels=2", "kernel_size=1", "bias=false")
 CONVOLUTION = ["--arch", "torch.nn:Conv2d"]
 CONVOLUTION += [word for argument in ARGUMENTS for word in ("--arch-arg", argument)]

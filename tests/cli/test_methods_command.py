@@ -139,7 +139,7 @@ def test_a_loss_by_the_classs_name(saliency: Any) -> None:
 @pytest.mark.parametrize(
     "options, code, message",
     [
-        (["--layer", "feature.4.0"], 2, "did you mean features.4.0?"),
+        (["--layer", "feature.4.0"], 2, "did you mean features.4.0, features"),
         (["--method", "gradcam", "--layer", "scores"], 2, "no spatial extent"),
         (["--method", "smoothgrad", "--layer", "scores"], 2, "leave out --layer"),
         (["--method", "smoothgrad", "--samples", "0"], 2, "--samples"),

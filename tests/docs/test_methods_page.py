@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
-from gradviz.backward.gates import ACTIVATIONS
+from gradviz.backward.gates import ACTIVATIONS, BOUNDED
 from gradviz.backward.losses import LOSSES
 from gradviz.backward.methods import METHODS
 from gradviz.errors import ModelError, UsageError
@@ -152,6 +152,8 @@ FORMS: dict[str, Any] = {
     "threshold": lambda x: F.threshold(x, 0.1, 0.0),
     "prelu": lambda x: F.prelu(x, torch.tensor([0.2])),
     "softmax": lambda x: F.softmax(x, -1),
+    "clamp": lambda x: x.clamp(min=0),
+    "maximum": lambda x: torch.maximum(x, torch.zeros(())),
 }
 """Functions that need more than x."""
 
@@ -164,7 +166,7 @@ class Alone(nn.Module):
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = FORMS.get(self.name, getattr(F, self.name))(x * 1)
+        y: Tensor = (FORMS.get(self.name) or getattr(F, self.name))(x * 1)
         return y
 
 
@@ -177,8 +179,9 @@ def test_the_activations_that_count(rule: str) -> None:
     for name in others:
         with pytest.raises(ModelError, match="no activation"):
             gradviz.saliency(Alone(name), torch.rand(1, 4, 4), "ones", method=rule)
-    named = tuple(name.replace("_", "") for name in counted)
-    assert [kind for kind in ACTIVATIONS if not kind.lower().startswith(named)] == []
+    # ReLU6 is a Hardtanh, and Hardtanh itself does not count.
+    named = (*(name.replace("_", "") for name in counted), "hardtanh")
+    assert [kind for kind in {*ACTIVATIONS, *BOUNDED} if not kind.lower().startswith(named)] == []
 
 
 def test_the_losses() -> None:

@@ -346,6 +346,36 @@ def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
             canvases.of((81, 81) if name == "odd sizes" else (80, 80))
 
 
+def test_a_field_about_as_large_as_the_image_is_not_tried() -> None:
+    halves = (conv(3, 3, 3, stride=2, padding=1) for _ in range(8))
+    _, canvases = canvases_of(nn.Sequential(*halves))
+    with pytest.raises(NotLocal, match="too large: 511x511"):
+        canvases.of((1024, 1024))
+
+
+class Afar(nn.Module):
+    """Adds to every pixel the one that lies 150 to the right, or below; 0 beyond the border."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = [0, 0, 0, 150] if self.axis else [0, 150, 0, 0]
+        moved: Tensor = F.pad(x, pad)[..., 150:, :] if self.axis else F.pad(x, pad)[..., 150:]
+        return x + moved
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_matters_from_afar_is_found_on_a_larger_image(axis: int) -> None:
+    _, canvases = canvases_of(Afar(axis))
+    size = [140, 140]
+    assert canvases.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
+    size[axis] = 160
+    with pytest.raises(NotLocal, match="larger than could be measured"):
+        canvases.of((size[0], size[1]))
+
+
 def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
     _, canvases = canvases_of(Fitted())
     assert canvases.of((80, 64)).size == (80, 64)

@@ -72,6 +72,11 @@ def test_the_numbers_of_a_square() -> None:
     assert found.span == pytest.approx(np.ptp(PIXELS))
 
 
+def test_pixels_without_a_gradient_are_not_tested() -> None:
+    found = checked(Calls(lambda x: x * x), "pixel:2,1,0")
+    assert [test.name for test in found.tests if "pixel" in test.name] == ["pixel 2,1"]
+
+
 def test_the_trend_of_a_square_ends_where_the_tangent_does() -> None:
     """Along d = x / max x the rise is s·t + Σd²t²/2, so a tenth is off at t = 0.2 · max x."""
     trend = checked(Calls(lambda x: x * x / 2), "ones").tests[-1]
@@ -114,7 +119,6 @@ RIGHT: dict[str, Callable[[], nn.Module]] = {
     "dropout that stays on": lambda: Calls(lambda x: F.dropout(x * x, 0.5, training=True)),
     "a sum that cancels": lambda: Calls(lambda x: (x * x + 1e3) - 1e3),
     "no gradient at all": lambda: Calls(lambda x: 0 * x + 1),
-    "too small to measure": lambda: Calls(lambda x: 1 + 1e-30 * x),
     "saturated": lambda: Calls(lambda x: torch.sigmoid(100 * x + 30)),
     "steep": lambda: Calls(lambda x: 1e12 * x * x),
     "batch statistics": lambda: Calls(lambda x: F.batch_norm(x, None, None, training=True) ** 3),
@@ -134,10 +138,6 @@ def test_right_gradients_pass(name: str, precision: str) -> None:
 
 KINKS: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
     "every ReLU at zero": (lambda: relu_net(False), np.zeros_like(PIXELS)),
-    "relu(x) - relu(-x), whose gradient is 0 at 0": (
-        lambda: Calls(lambda x: x.relu() - (-x).relu()),
-        np.zeros_like(PIXELS),
-    ),
     "|x| at 0": (lambda: Calls(torch.abs), np.zeros_like(PIXELS)),
     "ties in max pooling": (
         lambda: Calls(lambda x: F.max_pool2d(x * x, 2)),
@@ -168,6 +168,52 @@ def test_a_kink_is_told() -> None:
     found = checked(module(), "ones", pixels=pixels)
     assert any(test.kink for test in found.tests)
     assert not any(test.kink for test in checked(relu_net(True), "ones").tests)
+
+
+def test_two_kinks_that_make_a_line_have_a_slope() -> None:
+    """relu(x) − relu(−x) is x, also at 0, where autograd's two zeros add up to none of it."""
+    module = Calls(lambda x: x.relu() - (-x).relu())
+    found = checked(module, "ones", pixels=np.zeros_like(PIXELS))
+    assert [test.ok for test in found.tests[:3]] == [False] * 3
+    assert not any(test.kink for test in found.tests)
+
+
+def test_where_kinks_cancel_in_one_direction_the_others_tell_of_them() -> None:
+    """At 0 relu(x) − relu(−x) has a slope that is not its gradient, and |x| none."""
+
+    def both(x: Tensor) -> Tensor:
+        a, b = x[:, :1], x[:, 1:2]
+        return torch.cat([a.relu() - (-a).relu() + 0.5 * a, b.abs(), 0 * a], 1)
+
+    found = checked(Calls(both), "ones", pixels=np.zeros_like(PIXELS))
+    assert found.ok and any(test.kink for test in found.tests)
+
+
+# What rounding hides -----------------------------------------------------------------------------
+
+
+def test_what_cannot_be_measured_is_neither_right_nor_wrong() -> None:
+    for precision in ("float64", "float32"):
+        found = checked(Calls(lambda x: 1 + 1e-30 * x), "ones", precision=precision)
+        assert [test.ok for test in found.tests] == [None] * 7 + [True]
+        assert not found.ok and found.document()["ok"] is False
+
+
+def test_a_seed_of_which_something_was_measured_is_right() -> None:
+    def partly(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1] * 2, x[:, 1:2] * 1e-30 + 1], 1)
+
+    found = checked(Calls(partly), "channel:0", "channel:1")
+    assert not found.ok
+    assert checked(Calls(partly), "channel:0").ok
+
+
+def test_a_wrong_gradient_behind_a_large_constant_is_not_right() -> None:
+    """Half of the slope is missing, and floats cannot tell."""
+    module = Calls(lambda x: x + x.detach() + 1e7)
+    found = checked(module, "pixel:1,1,0", precision="float32")
+    assert not found.ok and not any(test.ok for test in found.tests if test.judged)
+    assert any(test.ok is False for test in checked(module, "pixel:1,1,0").tests)
 
 
 # What is wrong ------------------------------------------------------------------------------------
@@ -261,6 +307,74 @@ def test_a_straight_through_estimator_of_many_pixels_is_caught() -> None:
         through = Calls(WRONG["a straight-through estimator"])
         found = checked(through, pixels=pixels, precision=precision)
         assert not found.ok, precision
+
+
+@pytest.mark.parametrize("how", [torch.floor, torch.ceil, torch.round])
+@pytest.mark.parametrize("levels", [255, 51])
+def test_a_straight_through_estimator_that_leaps_at_the_image_is_caught(
+    how: Callable[[Tensor], Tensor], levels: int
+) -> None:
+    """An 8-bit image lies where floor and ceil leap, and that looks like noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.float32) / 255
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1)).double()
+
+    def through(x: Tensor) -> Tensor:
+        y: Tensor = net(x + (how(x * levels) / levels - x).detach())
+        return y.mean((2, 3))
+
+    found = checked(Calls(through), pixels=pixels)
+    assert any(test.ok is False for test in found.tests)
+
+
+class _Half(torch.autograd.Function):
+    """x², whose gradient is half of the right one where the first value is at most a bound."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * x * (1 if float(x.flatten()[0]) <= ctx.bound else 2), None
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_smooth_function_is_not_excused_by_the_gradient_beside_the_image(precision: str) -> None:
+    bound = float(PIXELS.flatten()[0]) + 1e-4
+    half = Calls(lambda x: _Half.apply(x, bound))  # type: ignore[no-untyped-call]
+    found = checked(half, "ones", precision=precision)
+    gradient = next(test for test in found.tests if test.name == "gradient")
+    assert gradient.ok is False
+    assert gradient.measured == pytest.approx(2 * gradient.expected, rel=1e-3)
+
+
+class _OneSided(torch.autograd.Function):
+    """relu(x), whose gradient is right where the first value is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        right: Tensor = gradients[0] * (x > 0)
+        return right if float(x.flatten()[0]) > 0 else 3 * right
+
+
+def test_several_places_beside_a_kink_are_tried() -> None:
+    """Half of them lie where the gradient is wrong."""
+    for random_seed in range(6):
+        found = checked(
+            Calls(lambda x: applied(_OneSided, x)), "ones",
+            pixels=np.zeros_like(PIXELS), random_seed=random_seed,
+        )  # fmt: skip
+        assert found.ok, random_seed
 
 
 def test_doubles_notice_a_twentieth_of_a_percent() -> None:

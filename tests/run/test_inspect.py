@@ -103,7 +103,7 @@ def by_hand(net: Net) -> dict[str, tuple[float, float]]:
 def test_norms_of_every_layer_in_every_format(format: str, tmp_path: Path) -> None:
     expected = by_hand(net())
     if format == "frozen.ts":  # its batch norm is part of the convolution
-        names = {"norm": "conv_0", "second": "conv_1", "second:2": "conv_2", "head": "linear_0"}
+        names = {"norm": "conv_0", "second": "conv_1", "second:2": "conv_1:2", "head": "linear_0"}
         expected = {names[name]: pair for name, pair in expected.items() if name in names}
     found = look(saved(net(), format, tmp_path))
     layers = {layer.name: layer for layer in found.layers if not layer.name.startswith("relu")}
@@ -119,7 +119,7 @@ def test_shapes_strides_and_dead_units(format: str, tmp_path: Path) -> None:
     layers = {layer.name: layer for layer in look(saved(net(), format, tmp_path)).layers}
     frozen = format == "frozen.ts"
     normed = layers["conv_0" if frozen else "norm"]
-    second = layers["conv_2" if frozen else "second:2"]
+    second = layers["conv_1:2" if frozen else "second:2"]
     head = layers["linear_0" if frozen else "head"]
     assert (normed.shape, normed.stride) == ((1, 6, 16, 24), (1, 1))
     assert (second.shape, second.stride) == ((1, 6, 4, 6), (4, 4))
@@ -269,15 +269,52 @@ def test_tokens(format: str, tmp_path: Path) -> None:
     assert layers["mix"].activation == pytest.approx(float((mixed + bias).norm()), rel=1e-5)
 
 
-def test_a_branch_that_is_not_used_leaves_a_shared_layer_untold(tmp_path: Path) -> None:
-    found = look(saved(Twice(), "scripted.ts", tmp_path))
-    assert [(layer.name, layer.activation) for layer in found.layers] == [("conv", None)]
+def test_a_shared_layer_is_told_by_the_call_that_counts(tmp_path: Path) -> None:
+    module = Twice()
+    found = look(saved(module, "scripted.ts", tmp_path))
+    expected = float(module.conv(torch.from_numpy(PIXELS)[None]).detach().norm())
+    (layer,) = found.layers
+    assert layer.name == "conv" and layer.activation == pytest.approx(expected, rel=1e-5)
+    assert found.warnings == ()
 
 
-def test_torchscript_inside_an_eager_module_takes_no_hooks() -> None:
+def test_torchscript_inside_an_eager_module_is_known_by_its_weights() -> None:
     inner: Any = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     found = look(wrap(nn.Sequential(inner, nn.Conv2d(4, 1, 1))))
-    assert [layer.name for layer in found.layers] == ["1"]
+    assert [layer.name for layer in found.layers] == ["0.0", "1"]
+
+
+class Apart(nn.Module):
+    """One layer of each kind that no gradient can reach, and one that never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.behind, self.under, self.spare = (nn.Conv2d(3, 2, 3) for _ in range(4))
+        self.places = nn.Linear(3, 1)
+        self.register_buffer("grid", torch.ones(1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.used(x)
+        with torch.no_grad():
+            z = self.under(x)
+        total: Tensor = y + z + self.behind(x.detach()).relu_() + self.places(self.grid)
+        return total
+
+
+@pytest.mark.parametrize("format", ["eager", "scripted.ts", "program.pt2"])
+def test_layers_that_no_gradient_can_reach_are_listed(format: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Apart()
+    found = look(saved(module, format, tmp_path))
+    assert [layer.name for layer in found.layers] == ["used", "under", "behind"]
+    expected = float(module.behind(torch.from_numpy(PIXELS)[None]).detach().norm())
+    used, _, behind = found.layers
+    image = torch.from_numpy(PIXELS)[None]
+    assert used.activation == pytest.approx(float(module.used(image).detach().norm()), rel=1e-5)
+    assert behind.shape == (1, 2, 14, 22) and behind.gradient is behind.dead is None
+    assert behind.activation == pytest.approx(expected, rel=1e-5)
+    idle = ("did not run for this input: spare",) if format == "eager" else ()
+    assert found.warnings == ("no gradient reaches under, behind", *idle)
 
 
 # Warnings -----------------------------------------------------------------------------------------
@@ -327,6 +364,22 @@ class Slices(nn.Module):
         return y
 
 
+class Written(nn.Module):
+    """A softmax written out, and something behind it."""
+
+    def __init__(self, pooled: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.conv(x).exp()
+        if self.pooled:
+            e = e.mean((2, 3))
+        y: Tensor = 1.0 * e / e.sum(1, keepdim=True)
+        return y
+
+
 def blind() -> nn.Module:
     module = conv(nn.Conv2d(4, 1, 1))
     with torch.no_grad():
@@ -339,6 +392,18 @@ WARNINGS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
     "sigmoid": (lambda: conv(nn.Sigmoid()), FORMATS, "gone through a sigmoid"),
     "views": (Slices, FORMATS, "gone through a softmax"),
     "batch": (lambda: normed(nn.BatchNorm2d(4)), ("traced.ts", "program.pt2"), "batch norms (1)"),
+    "batch without memory": (
+        lambda: normed(nn.BatchNorm2d(4, track_running_stats=False)),
+        ("eager", "scripted.ts", "traced.ts", "frozen.ts"),
+        "batch norms (1)",
+    ),
+    "batch without weights": (
+        lambda: normed(nn.BatchNorm2d(4, affine=False, track_running_stats=False)),
+        ("eager", "scripted.ts"),
+        "batch norms (1)",
+    ),
+    "probabilities": (Written, FORMATS, "made of probabilities"),
+    "probabilities of classes": (lambda: Written(pooled=True), FORMATS, "made of probabilities"),
     "dropout": (lambda: conv(nn.Dropout()), ("traced.ts", "program.pt2"), "draws random numbers"),
     "forgotten": (Splits, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches forgotten"),
     "blind": (blind, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches 0"),
@@ -359,12 +424,28 @@ def test_a_warning(case: str, format: str, tmp_path: Path) -> None:
     assert [part in warning for warning in told] == [True], told
 
 
-@pytest.mark.parametrize(("format", "word"), [("eager", ""), ("frozen.ts", "conv_")])
-def test_what_is_not_finite_is_named(format: str, word: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("format", "names"),
+    # Equal constants are one constant.
+    [("eager", ["0", "1", "2"]), ("frozen.ts", ["conv_0", "conv_0:2", "conv_0:3"])],
+)
+def test_what_is_not_finite_is_named(format: str, names: list[str], tmp_path: Path) -> None:
     assert look(saved(scaled(1e30).eval(), format, tmp_path)).warnings == (
-        f"the activation is NaN or Inf at {word}1, {word}2",
-        f"the gradient is NaN or Inf at {word}0",
+        f"the activation is NaN or Inf at {names[1]}, {names[2]}",
+        f"the gradient is NaN or Inf at {names[0]}",
     )
+
+
+class OneChannel(nn.Module):
+    """Ones, nearly, but no probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = 1 + 1e-5 * self.conv(x).tanh()
+        return y
 
 
 FINE: dict[str, Callable[[], nn.Module]] = {
@@ -373,6 +454,8 @@ FINE: dict[str, Callable[[], nn.Module]] = {
     "instance affine": lambda: normed(nn.InstanceNorm2d(4, affine=True)),
     "sigmoid inside": lambda: conv(nn.Sigmoid(), nn.Conv2d(4, 2, 1)),
     "log": lambda: conv(nn.LogSoftmax(1)),
+    "one channel": OneChannel,
+    "positive": lambda: conv(nn.ReLU(), nn.Hardtanh(0.0, 0.25)),
     "small steps": lambda: scaled(0.02),
 }
 

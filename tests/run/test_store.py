@@ -138,7 +138,7 @@ def test_resume_does_an_image_again_that_has_changed(store: Store) -> None:
     kept, _ = result(store, "a.png"), result(store, "b.png")
     changed = [{**image, "bytes": 2} if image["name"] == "b.png" else image for image in IMAGES]
     now = {**RECORD, "images": changed}
-    assert store.resume(now, volatile=()) == [kept]
+    assert store.resume(now) == [kept]
     assert store.run() == now
 
 
@@ -146,13 +146,13 @@ def test_resume_keeps_results_whose_files_are_all_there(store: Store) -> None:
     kept, lost = result(store, "a.png"), result(store, "b.png")
     store.append({"image": "c.png", "seed": "ones", "status": "error", "error": {}})
     (store.out / lost["files"]["gradient"]).unlink()
-    assert store.resume(RECORD, volatile={"command"}) == [kept]
-    assert store.resume({**RECORD, "command": ["b"]}, volatile={"command"}) == [kept]
+    assert store.resume(RECORD) == [kept]
+    assert store.resume({**RECORD, "command": ["b"]}) == [kept]
 
 
 def test_resume_of_nothing_begins(tmp_path: Path) -> None:
     store = Store(tmp_path / "new")
-    assert store.resume(RECORD, volatile=()) == []
+    assert store.resume(RECORD) == []
     assert store.run() == RECORD
 
 
@@ -167,7 +167,7 @@ def test_resume_of_another_run_is_refused(
     store: Store, other: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as error:
-        store.resume({**RECORD, **other}, volatile=())
+        store.resume({**RECORD, **other})
     assert message in str(error.value)
 
 

@@ -1,0 +1,61 @@
+"""`gradviz report`: finished runs become one page for a browser."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gradviz.cli.console import reporting
+from gradviz.cli.options import MessageOptions, ReportOptions, flat
+from gradviz.errors import UsageError
+from gradviz.run.store import Store, strict_json
+
+EPILOG = None
+
+SUFFIXES = (".html", ".htm")
+
+
+def report(
+    run: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of runs or comparisons, or what inspect or compare --json printed.",
+        ),
+    ],
+    options: ReportOptions,
+    message_options: MessageOptions,
+) -> None:
+    """Read the runs, make the page, and write it."""
+    with reporting(message_options) as say:
+        out = options.out
+        if out.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"-o {out}: a report is a page; name a file that ends in .html")
+        if out.is_dir():
+            raise UsageError(f"-o {out}: is a folder; name a file in it")
+
+        from gradviz.report.page import report as make
+        from gradviz.report.read import read
+
+        told = [read(argument) for argument in dict.fromkeys(run)]
+        page = make(told, lambda results: say.progress(results, len(results), "report"))
+        # A file name may hold what is no text.
+        content = page.html.encode("utf-8", "backslashreplace")
+        Store(out.parent).save(out.name, lambda file: file.write(content))
+        for note in page.notes:
+            say.warning(note)
+        if message_options.json:
+            document = {
+                "schema": 1,
+                "kind": "report",
+                "file": str(out),
+                "bytes": len(content),
+                "notes": page.notes,
+            }
+            say.results([strict_json(document, indent=2)])
+        elif not message_options.quiet:
+            say.results([f"{out}\t{len(content) / 2**20:.1f} MB"])
+
+
+command = flat(report)

@@ -1,0 +1,1 @@
+"""Finished runs and documents become one HTML page that needs nothing else."""

@@ -1,0 +1,111 @@
+"""A receptive-field run, and what its explorer needs in the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradviz.errors import UsageError
+from gradviz.heatmap.views import CLIP, scale_of
+from gradviz.report.gather import Page
+from gradviz.report.pack import Size, block_for, compressed, in_cells, pack, packed_mask
+from gradviz.report.read import FieldRun
+from gradviz.run.store import BOXES
+
+SHARES = (20, 50, 99)
+"""Contours are drawn around this much of the energy, in percent."""
+
+SIDE = 512
+"""How many cells the longer side of a field has at most: contours are drawn edge by edge."""
+
+MOST_BOXES = 2**22
+"""Of how many output pixels the boxes are kept."""
+
+
+def field_sizes(run: FieldRun) -> Iterator[Size]:
+    """The shapes of the arrays of a run, and the heights and widths of their pictures."""
+    for line in run.lines:
+        with suppress(UsageError):  # it is told when the field is drawn
+            height, width = run.array(line["files"]["effective.npy"]).shape
+            yield (1, height, width), (height, width)
+
+
+def explorer_of(page: Page, run: FieldRun) -> dict[str, Any]:
+    """The fields of a run, ready for the page."""
+    found = (_field(page, run, field) for field in run.document["fields"])
+    fields = [field for field in found if field is not None]
+    return {
+        "run": run.name,
+        "palette": page.palette(run),
+        "geometry": run.document["geometry"],
+        "fields": fields,
+        # They were measured on an input of the first field's size.
+        "boxes": _boxes(page, run, fields[0]["extent"]) if run.has_boxes and fields else None,
+    }
+
+
+def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        structural, local, energy = (
+            run.array(field["files"][f"{name}.npy"])
+            for name in ("structural", "local", "effective")
+        )
+    except UsageError as error:
+        page.notes.append(f"{field['image']}, pixel {field['pixel']}: {error}")
+        return None
+    picture = page.picture(run, field["image"])
+    height, width = energy.shape
+    block = block_for((height, width), min(page.side, SIDE))
+    cells = in_cells(energy, block)
+    packed = pack(cells[None])
+    return {
+        **{key: value for key, value in field.items() if key not in ("files", "local")},
+        "local_area": field["local"]["area"],
+        "extent": [width, height],
+        "grain": block,
+        "picture": picture and picture.blob,
+        "structural": page.keep(packed_mask(structural, block)),
+        "local": page.keep(packed_mask(local, block)),
+        "cells": packed.shape,
+        "step": packed.step,
+        "error": packed.error,
+        "data": page.keep(packed.data),
+        "scale": scale_of(cells, CLIP),
+        "contours": contours_of(cells),
+    }
+
+
+def contours_of(energy: NDArray[np.floating]) -> dict[str, float]:
+    """For each of `SHARES` the energy above which the pixels hold at least that much of it all.
+
+    Empty where there is no energy.
+    """
+    falling = np.sort(energy[np.isfinite(energy)])[::-1]
+    held = np.cumsum(falling)
+    if not held.size or held[-1] <= 0:
+        return {}
+    return {
+        str(share): float(falling[np.searchsorted(100 * held, share * held[-1])])
+        for share in SHARES
+    }
+
+
+def _boxes(page: Page, run: FieldRun, extent: list[int]) -> dict[str, Any] | None:
+    try:
+        boxes = run.array(BOXES)
+    except UsageError as error:
+        page.notes.append(str(error))
+        return None
+    height, width, _ = boxes.shape
+    if height * width > MOST_BOXES:
+        page.notes.append(
+            f"{run.name}/{BOXES}: the boxes of {width}x{height} output pixels are too many for a "
+            "page; those of the geometry are shown"
+        )
+        return None
+    planes = np.ascontiguousarray(np.moveaxis(boxes, -1, 0), "<i4")
+    return {"size": [width, height], "extent": extent, "data": page.keep(compressed(planes))}

@@ -1,0 +1,175 @@
+"""Arrays become text that a page can hold: in cells, in 16-bit steps, compressed.
+
+A page cannot hold every float of every result. Its numbers are multiples of one step for each
+array, and where there are too many pixels, means over square cells of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradviz.errors import UsageError
+from gradviz.heatmap.views import VIEWS, Bytes, View, scale_of
+
+Doubles = NDArray[np.float64]
+
+BUDGET = 64 * 2**20
+"""How many characters of arrays and pictures a page may hold."""
+
+SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32)
+"""How many cells the longer side of a picture may have; the most that the budget allows."""
+
+LEVELS = 32767
+"""How many steps lie between zero and the largest magnitude of an array."""
+
+STRIP = 64
+"""How many rows of cells are computed at once."""
+
+BROKEN = -32768
+"""What stands for NaN and Inf."""
+
+CHARACTERS = 8 / 3
+"""Of base64, for each 16-bit number; compression only makes it less."""
+
+PICTURE_CHARACTERS = 0.7
+"""Of base64, for each pixel of a JPEG, about."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An array as it stands in the page."""
+
+    shape: tuple[int, int, int]
+    """Planes, rows and columns of cells."""
+    step: float
+    """Numbers are whole multiples of it."""
+    data: str
+    """Base64 of the zlib stream of int16 numbers: all upper bytes, then all lower ones, since
+    alike bytes beside each other take less room."""
+
+    @property
+    def error(self) -> float:
+        """How far a number of the page is from that of the array (or its mean over a cell), at
+        most."""
+        return self.step / 2
+
+
+Size = tuple[tuple[int, int, int], tuple[int, int]]
+"""The shape of an array [C, h, w], and the height and width of the picture that goes with it."""
+
+
+def side_for(sizes: Sequence[Size]) -> int:
+    """The largest of `SIDES` at which maps and pictures of these sizes fit into a page.
+
+    Raises:
+        UsageError: none is small enough.
+    """
+    for side in SIDES:
+        numbers = sum(_numbers(shape, side) for shape, _ in sizes)
+        pixels = sum(_cells(size, side) for _, size in sizes)
+        needed = CHARACTERS * numbers + PICTURE_CHARACTERS * pixels
+        if needed <= BUDGET:
+            return side
+    raise UsageError(
+        f"a page of {len(sizes)} maps would have {needed / 2**20:.0f} MB even at {SIDES[-1]} "
+        f"cells a side, more than the {BUDGET / 2**20:.0f} MB that a browser opens with ease; "
+        "report fewer runs, or runs of fewer images or seeds"
+    )
+
+
+def _numbers(shape: Sequence[int], side: int) -> int:
+    channels, *size = shape
+    planes = channels if kept_whole(channels, block_for(size, side)) else 2
+    return planes * _cells(size, side)
+
+
+def _cells(size: Sequence[int], side: int) -> int:
+    block = block_for(size, side) or 1
+    return ceil(size[0] / block) * ceil(size[1] / block)
+
+
+def block_for(size: Sequence[int], side: int) -> int:
+    """The side in pixels of the cells of a map of this height and width."""
+    return ceil(max(size) / side)
+
+
+def kept_whole(channels: int, block: int) -> bool:
+    """Whether all channels are kept; else Σ|g| and Σg are, whose means over cells have meaning."""
+    return block == 1 and channels in (1, 3)
+
+
+def planes_of(g: NDArray[np.float32], block: int) -> Doubles:
+    """What is kept of a gradient [C, h, w]: its channels, or Σ|g| and Σg in cells."""
+    if kept_whole(len(g), block):
+        return g.astype(np.float64)
+    return np.stack([quantity_in_cells(VIEWS[view], g, block) for view in ("heatmap", "signed")])
+
+
+def in_cells(planes: NDArray[np.floating] | NDArray[np.bool_], block: int) -> Doubles:
+    """The means [..., ⌈h / block⌉, ⌈w / block⌉] over cells; those at the edge may be smaller."""
+    if block == 1:
+        return planes.astype(np.float64)
+    rows, columns = (np.arange(0, length, block) for length in planes.shape[-2:])
+    with np.errstate(invalid="ignore"):  # Inf - Inf is NaN, and shown as such
+        sums = np.add.reduceat(planes.astype(np.float64), rows, axis=-2)
+        sums = np.add.reduceat(sums, columns, axis=-1)
+    height, width = planes.shape[-2:]
+    counts = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
+    means: Doubles = sums / counts
+    return means
+
+
+def quantity_in_cells(view: View, g: NDArray[np.float32], block: int) -> Doubles:
+    """What a view draws of a gradient [C, h, w], as means over cells.
+
+    A huge gradient is read in strips.
+    """
+    strips = range(0, g.shape[1], STRIP * block)
+    parts = [in_cells(view.quantity(g[:, top : top + STRIP * block]), block) for top in strips]
+    return np.concatenate(parts, axis=-2)
+
+
+def scales_of(g: NDArray[np.float32], block: int, clip: float) -> dict[str, float]:
+    """For each view the `clip` percentile of what it draws, in cells."""
+    return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
+
+
+def pack(planes: NDArray[np.floating]) -> Packed:
+    """Quantise planes [n, h, w] to int16."""
+    planes = planes.astype(np.float64)  # the step of small float32 numbers would be none
+    finite = np.isfinite(planes)
+    peak = float(np.abs(planes[finite]).max(initial=0.0))
+    step = peak / LEVELS
+    levels = np.full(planes.shape, BROKEN, "<i2")
+    levels[finite] = np.round(planes[finite] / step) if step > 0 else 0
+    halves = levels.view(np.uint8).reshape(-1, 2)
+    data = np.concatenate([halves[:, 1], halves[:, 0]])
+    count, height, width = planes.shape
+    return Packed((count, height, width), step, compressed(data))
+
+
+def compressed(array: NDArray[Any]) -> str:
+    """Base64 of the zlib stream of an array's bytes."""
+    return base64.b64encode(zlib.compress(array.tobytes(), 6)).decode()
+
+
+def packed_mask(mask: NDArray[np.bool_], block: int) -> str:
+    """A mask [h, w] as bits, row by row without a gap; a cell is true where any of it is."""
+    return compressed(np.packbits(in_cells(mask, block) > 0))
+
+
+def packed_picture(shown: Bytes, block: int) -> str:
+    """An RGB picture [h, w, 3] as a JPEG in a data URI, in cells."""
+    file = io.BytesIO()
+    Image.fromarray(shown).reduce(block).save(file, "JPEG", quality=90, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,213 @@
+"""What was read becomes one HTML page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from gradviz.heatmap.colours import NONFINITE, load_palette
+from gradviz.heatmap.views import VIEWS
+from gradviz.report.chart import HEIGHT, WIDTH, Chart, chart_of
+from gradviz.report.fields import explorer_of, field_sizes
+from gradviz.report.gather import Page
+from gradviz.report.maps import map_of, sizes_of
+from gradviz.report.pack import LEVELS, side_for
+from gradviz.report.pairs import pair_sizes, pairs_of
+from gradviz.report.read import Comparison, FieldRun, Flow, Run, Told
+from gradviz.run.store import Line, strict_json
+from gradviz.version import VERSION
+
+STYLE = "report.css"
+SCRIPTS = ("decode.js", "paint.js", "gallery.js", "explorer.js", "pairs.js", "main.js")
+"""In the order in which they build on each other."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A style or a script, as it stands in the page."""
+
+    text: Markup
+
+    @property
+    def digest(self) -> str:
+        """What the page's security policy knows it by."""
+        return base64.b64encode(hashlib.sha256(self.text.encode()).digest()).decode()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished page."""
+
+    html: str
+    notes: tuple[str, ...]
+    """What could not be shown, and why."""
+
+
+Results = Sequence[tuple[Run, Line]]
+"""Results, each with the run that it is of."""
+
+
+def report(
+    told: Sequence[Told], watch: Callable[[Results], Iterable[tuple[Run, Line]]] = iter
+) -> Report:
+    """The page of runs and documents.
+
+    Args:
+        watch: passes the results of saliency runs on, one by one, as they are drawn.
+
+    Raises:
+        UsageError: they are more than a page can hold.
+    """
+    runs = [each for each in told if isinstance(each, Run)]
+    saliency = [run for run in runs if not isinstance(run, FieldRun)]
+    fields = [run for run in runs if isinstance(run, FieldRun)]
+    flows = [each for each in told if isinstance(each, Flow)]
+    comparisons = [each for each in told if isinstance(each, Comparison)]
+    compared = [run for comparison in comparisons for run in comparison.runs]
+    page = Page(
+        side_for(
+            [
+                *(size for run in saliency for size in sizes_of(run)),
+                *(size for run in fields for size in field_sizes(run)),
+                *(size for comparison in comparisons for size in pair_sizes(comparison)),
+            ]
+        )
+    )
+    maps = [
+        found
+        for run, line in watch([(run, line) for run in saliency for line in run.lines])
+        if (found := map_of(page, run, line)) is not None
+    ]
+    data = {
+        "views": {
+            view.name: {"meaning": view.meaning, "signed": view.signed} for view in VIEWS.values()
+        },
+        "nonfinite": NONFINITE,
+        "maps": maps,
+        "explorers": [explorer_of(page, run) for run in fields],
+        "comparisons": [pairs_of(page, comparison) for comparison in comparisons],
+        "palettes": [_palette(name) for name in page.palettes],
+    }
+    html = _template().render(
+        version=VERSION,
+        style=_asset(STYLE),
+        scripts=[_asset(name) for name in SCRIPTS],
+        data=htmlsafe_json_dumps(data, dumps=strict_json),
+        blobs=page.blobs,
+        views=VIEWS.values(),
+        maps=maps,
+        saliency=saliency,
+        fields=[(run, _growth(run.document["layers"])) for run in fields],
+        flows=[(flow, _flow(flow.document["layers"])) for flow in flows],
+        comparisons=comparisons,
+        runs=[
+            (run, _facts(run)) for run in {each.name: each for each in (*runs, *compared)}.values()
+        ],
+        seeds=list(dict.fromkeys(found["seed"] for found in maps)),
+        shared=all(run.record["settings"]["scale"] == "shared" for run in saliency),
+        failures=[
+            (_where(line), line["error"]["message"]) for run in runs for line in run.failures
+        ],
+        warnings=list(dict.fromkeys(_warnings(told))),
+        notes=[("", note) for note in page.notes],
+        side=page.side,
+        levels=LEVELS,
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    return Report(html, tuple(page.notes))
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("gradviz.report", ""),
+        autoescape=True,  # file names are whatever somebody called a file
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _asset(name: str) -> Asset:
+    return Asset(Markup(files("gradviz.report").joinpath(name).read_text(encoding="utf-8")))
+
+
+def _palette(name: str | None) -> dict[str, str]:
+    """Both colour maps as hexadecimal text, six digits a colour."""
+    palette = load_palette(name)
+    return {
+        "sequential": palette.sequential_table.tobytes().hex(),
+        "diverging": palette.diverging_table.tobytes().hex(),
+    }
+
+
+def _growth(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """How the field grows from layer to layer."""
+    along = {
+        f"size along {axis}": [layer["size"] and layer["size"][n] for layer in layers]
+        for n, axis in enumerate("xy")
+    }
+    x, y = along.values()
+    return chart_of([layer["name"] for layer in layers], {"size": x} if x == y else along)
+
+
+def _flow(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """How the gradient and the activation change from layer to layer."""
+    kinds = {kind: [layer[kind] for layer in layers] for kind in ("gradient", "activation")}
+    return chart_of([layer["name"] for layer in layers], kinds, log=True)
+
+
+def _warnings(told: Sequence[Told]) -> Iterator[tuple[str, str]]:
+    """Where, and what a reader must know."""
+    for each in told:
+        match each:
+            case Flow() | Comparison():
+                yield from ((each.name, warning) for warning in each.document["warnings"])
+            case FieldRun():
+                for field in each.document["fields"]:
+                    where = f"{field['image']}, output pixel {field['pixel']}"
+                    if field["lost_at"]:
+                        lost = ", ".join(field["lost_at"])
+                        yield where, f"partial: more may matter than is shown, because of {lost}"
+                    if field["area"] and not field["local"]["area"]:
+                        yield where, "the gradient is zero, though pixels can matter"
+            case Run():
+                for line in each.lines:
+                    yield from ((_where(line), warning) for warning in line["warnings"])
+
+
+def _where(line: Line) -> str:
+    return line["image"] if line["seed"] is None else f"{line['image']}, {line['seed']}"
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """What was run."""
+    record = run.record
+    model = record["model"]
+    yield "command", shlex.join(["gradviz", *record["command"][1:]])
+    yield "in the folder", record["folder"]
+    yield "model", f"{model['path']} ({model['format']})"
+    yield "SHA-256", str(model["sha256"])
+    yield "device", f"{model['device']}, {model['precision']}"
+    for part in ("preprocess", "settings", "versions"):
+        yield part, _listed(record[part])
+    yield "images", str(len(record["images"]))
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """The values that say something, as JSON."""
+    return "; ".join(
+        f"{key}: {strict_json(value)}"
+        for key, value in values.items()
+        if value not in (None, [], {})
+    )

@@ -1,0 +1,96 @@
+"""One run at a time in a folder: a whole one, or the shards of one side by side.
+
+Ranges of a lock file are what is locked, since they also hold between machines that share a file
+system, and go with the process that held them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradviz.errors import UsageError
+from gradviz.run.shard import MOST, Shard
+
+LOCK = ".lock"
+"""The file's name; it is gone when nobody is writing."""
+
+BUSY = {errno.EACCES, errno.EAGAIN}
+
+
+@contextmanager
+def turn(out: Path, shard: Shard | None) -> Iterator[Turn]:
+    """Hold a folder, which must be there, for a run or for one shard of it.
+
+    Raises:
+        UsageError: somebody else holds it.
+        OSError: the disk refuses.
+    """
+    first, length = (0, MOST + 1) if shard is None else (shard.index, 1)
+    while True:
+        file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(file, first, length):
+                who = "another run" if shard is None else f"shard {shard.name} or a whole run"
+                raise UsageError(
+                    f"{out}: {who} is writing there: one run at a time; wait, or choose another -o"
+                )
+            if not _is_at(file, out / LOCK):
+                continue  # whoever held it before has just taken it away
+            try:
+                yield Turn(file)
+            finally:
+                # Others may still hold their ranges.
+                if _lock(file, 0, MOST + 1):
+                    (out / LOCK).unlink(missing_ok=True)
+            return
+        finally:
+            os.close(file)
+
+
+class Turn:
+    """What is held."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For a moment, while other shards wait."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+
+    def others(self, shard: Shard) -> bool:
+        """Whether any other shard is at work; only to be asked while alone."""
+        ranges = ((1, shard.index - 1), (shard.index + 1, MOST - shard.index))
+        for first, length in ranges:
+            if length and not _lock(self._file, first, length):
+                return True
+        for first, length in ranges:
+            if length:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, length, first)
+        return False
+
+
+def _lock(file: int, first: int, length: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, first)
+    except OSError as error:
+        if error.errno not in BUSY:
+            raise
+        return False
+    return True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,112 @@
+"""Activations that are written out are noticed, and what only looks like them is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import gradviz as package
+from gradviz.errors import ModelError
+
+
+class _Own(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class Net(nn.Module):
+    """An activation of torch's, and something between two convolutions."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.function(self.first(x).relu() - 0.3))
+        return y.mean((2, 3))
+
+
+WRITTEN_OUT: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "where": ("where", lambda h: torch.where(h > 0, h, torch.zeros_like(h))),
+    "masked": ("maskedfill", lambda h: h.masked_fill(h < 0, 0)),
+    "mask": ("mul", lambda h: h * (h > 0)),
+    "mask of floats": ("mul", lambda h: (h > 0).float() * h),
+    "silu": ("mul", lambda h: h * torch.sigmoid(h)),
+    "swish": ("mul", lambda h: torch.sigmoid(1.7 * h) * h),
+    "hardswish": ("mul", lambda h: h * F.relu6(h + 3) / 6),
+    "gelu": ("mul", lambda h: 0.5 * h * (1 + torch.tanh(0.8 * (h + 0.045 * h**3)))),
+    "mish": ("mul", lambda h: h * torch.tanh(F.softplus(h))),
+    "glu": ("glu", lambda h: F.glu(torch.cat([h, h], 1), 1)),
+    "softshrink": ("softshrink", lambda h: F.softshrink(h, 0.1)),
+    "hardshrink": ("hardshrink", lambda h: F.hardshrink(h, 0.1)),
+    "stack": ("amax of a stack", lambda h: torch.stack([h, torch.zeros_like(h)]).amax(0)),
+    "maxout": ("maximum", lambda h: torch.maximum(h, h.roll(1, 1))),
+    "softplus": ("logaddexp", lambda h: torch.logaddexp(h, torch.zeros(()))),
+    "a function of its own": ("_Own", lambda h: _Own.apply(h)),  # type: ignore[no-untyped-call]
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_what_may_be_an_activation_is_told(name: str) -> None:
+    what, function = WRITTEN_OUT[name]
+    (found,) = package.saliency(Net(function), torch.rand(3, 6, 6), "class:0", method="guided")
+    assert any(f"not hold at: {what};" in warning for warning in found.warnings), found.warnings
+
+
+def attends(h: Tensor) -> Tensor:
+    """Channels weighted by a squeeze of all places, as in SE blocks."""
+    return h * torch.sigmoid(h.mean((2, 3), keepdim=True) * 2)
+
+
+ARITHMETIC: dict[str, Callable[[Tensor], Tensor]] = {
+    "squeeze and excitation": attends,
+    "another convolution gates": lambda h: h * F.conv2d(h, torch.ones(4, 4, 1, 1)).sigmoid(),
+    "halves": lambda h: h[:, :2].sigmoid().repeat(1, 2, 1, 1) * h[:, 2:].tanh().repeat(1, 2, 1, 1),
+    "chunks": lambda h: torch.cat([a.sigmoid() * b for a, b in [h.chunk(2, 1)]] * 2, 1),
+    "square": lambda h: h * h,
+    "a mask of the model's own": lambda h: h * (torch.arange(6) % 2),
+    "a constant choice": lambda h: torch.where(torch.arange(6) % 2 == 0, h, 0.0),
+    "length one": lambda h: F.normalize(h, dim=1),
+    "skip": lambda h: h + F.relu(h),
+    "symmetric": lambda h: F.hardtanh(h).tanh(),
+    "the largest": lambda h: h + h.amax((2, 3), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_is_left_alone(name: str) -> None:
+    net = Net(ARITHMETIC[name])
+    (found,) = package.saliency(net, torch.rand(3, 6, 6), "class:0", method="guided")
+    told = [warning for warning in found.warnings if "not hold at" in warning]
+    assert told == [] and found.gated == 1 + (name == "skip")
+
+
+def test_where_nothing_else_is_an_activation_the_refusal_names_them() -> None:
+    class Only(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(x > 0.5, x, torch.zeros_like(x))
+
+    with pytest.raises(ModelError, match=r"no activation.*where may be some"):
+        package.saliency(Only(), torch.rand(1, 4, 4), "ones", method="guided")
+
+
+def test_a_bound_that_is_learned_or_larger_is_none() -> None:
+    class Bound(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.maximum(x.relu(), torch.zeros(5, *x.shape[1:]))
+            return torch.maximum(y, 0 * x).sum(0, keepdim=True)
+
+    (found,) = package.saliency(Bound(), torch.rand(1, 4, 4), "ones", method="deconvnet")
+    assert found.gated == 1 and any("2 operations" in told for told in found.warnings)

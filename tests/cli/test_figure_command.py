@@ -1,0 +1,127 @@
+"""`gradviz saliency --figure`: one figure of all results."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import Result
+
+Gradviz = Callable[..., Result]
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """Its gradient is the image itself."""
+
+    class HalfSquare(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x / 2
+
+    torch.jit.script(HalfSquare()).save("square.ts")  # type: ignore[no-untyped-call]
+    return "square.ts"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    ramp = np.linspace(0, 255, 32, dtype=np.uint8)
+    path = tmp_path / "$a_1$.png"  # no formula
+    Image.fromarray(np.broadcast_to(ramp[None, :, None], (24, 32, 3)).copy()).save(path)
+    return path
+
+
+def texts(svg: Path) -> list[str]:
+    return ["".join(each.itertext()) for each in ElementTree.parse(svg).iter(f"{SVG}text")]
+
+
+def test_a_figure_has_a_row_for_every_result(gradviz: Gradviz, model: str, photo: Path) -> None:
+    shutil.copy(photo, "other.png")
+    result = gradviz(
+        "saliency", model, photo, "other.png", "--seed", "ones", "--seed", "pixel:3,4",
+        "--view", "signed", "--figure", "figures/all.svg",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = texts(Path("figures/all.svg"))
+    assert "gradient of square.ts" in found
+    rows = [text for text in found if ".png, " in text]
+    assert rows == [
+        f"{image}, {seed}" for image in ("$a_1$.png", "other.png") for seed in ("ones", "pixel:3,4")
+    ]
+    for name in ("input", "overlay", "signed"):
+        assert found.count(name) == 1
+    pictures = list(ElementTree.parse("figures/all.svg").iter(f"{SVG}image"))
+    assert len(pictures) >= 4 * 3
+    # Scale bars from -3 to 3, the sum of the strongest pixel's channels.
+    numbers = {
+        float(text.replace("\u2212", "-")) for text in found if re.fullmatch(r"[\u2212\d.]+", text)
+    }
+    assert min(numbers) == -max(numbers) and 2 <= max(numbers) <= 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?")]
+)
+def test_the_same_figure_is_the_same_bytes(
+    gradviz: Gradviz, model: str, photo: Path, kind: str, begins: bytes
+) -> None:
+    for name in ("first", "second"):
+        result = gradviz("saliency", model, photo, "-o", name, "--figure", f"{name}.{kind.upper()}")
+        assert result.exit_code == 0, result.stderr
+    first, second = (Path(f"{name}.{kind.upper()}").read_bytes() for name in ("first", "second"))
+    assert first == second and first.startswith(begins)
+
+
+def test_a_picture_has_the_colours_of_the_map(gradviz: Gradviz, model: str, photo: Path) -> None:
+    gradviz(
+        "saliency", model, photo, "--view", "heatmap", "--figure", "f.png", "--colormap", "viridis"
+    )
+    figure = np.asarray(Image.open("f.png").convert("RGB")).reshape(-1, 3)
+    heatmap = np.asarray(Image.open("gradviz-out/$a_1$.png/ones/heatmap.png"))
+    seen = {tuple(colour) for colour in np.unique(figure, axis=0)}
+    assert {tuple(colour) for colour in np.unique(heatmap.reshape(-1, 3), axis=0)} <= seen
+
+
+def test_a_blank_map_has_no_scale_bar(gradviz: Gradviz, model: str) -> None:
+    Image.new("RGB", (8, 8)).save("black.png")
+    assert gradviz("saliency", model, "black.png", "--figure", "f.svg").exit_code == 0
+    assert not [text for text in texts(Path("f.svg")) if re.fullmatch(r"[\d.]+", text)]
+
+
+def test_what_failed_is_left_out(gradviz: Gradviz, model: str, photo: Path) -> None:
+    Path("broken.png").write_text("no image")
+    result = gradviz("saliency", model, photo, "broken.png", "--figure", "f.svg")
+    assert result.exit_code == 4
+    assert [text for text in texts(Path("f.svg")) if ".png, " in text] == ["$a_1$.png, ones"]
+    result = gradviz("saliency", model, "broken.png", "--figure", "none.svg", "-o", "none")
+    assert result.exit_code == 2 and not Path("none.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--figure", "f.jpg"], "expected a file that ends in png, pdf, svg"),
+        (["--figure", "png"], "expected a file that ends in png, pdf, svg"),
+        (["--figure", "f.png", "--array", "none"], "leave out --array none"),
+        (["--figure", "folder.png"], "is a folder; name a file in it"),
+        (["--figure", "$a_1$.png"], "is one of the images"),
+        (["--figure", "f.png", *(f"--seed=pixel:{n},0" for n in range(25))], "more than the 24"),
+    ],
+)
+def test_figures_that_cannot_be_are_refused_before_the_run(
+    gradviz: Gradviz, model: str, photo: Path, arguments: list[str], says: str
+) -> None:
+    Path("folder.png").mkdir()
+    before = photo.read_bytes()
+    result = gradviz("saliency", model, photo, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr and len(result.stderr.splitlines()) == 1
+    assert not Path("gradviz-out").exists() and photo.read_bytes() == before

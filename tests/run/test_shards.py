@@ -1,0 +1,258 @@
+"""Shards of a run: together they are the run, whoever does which, and in whatever order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradviz.errors import UsageError
+from gradviz.run.shard import Shard, shard_from, shard_here
+from gradviz.run.store import Store
+from gradviz.run.turns import LOCK, turn
+
+Run = Callable[..., Any]
+
+
+class Net(nn.Module):
+    """Scores that differ from image to image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
+        return y
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and 21 images, and no ranks of torchrun's around."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    torch.manual_seed(0)
+    torch.jit.save(torch.jit.script(Net().eval()), "m.ts")
+    rng = np.random.default_rng(0)
+    Path("in").mkdir()
+    for n in range(21):
+        np.save(f"in/{n:02}.npy", rng.random((3, 9, 8), np.float32))
+    return tmp_path
+
+
+COMMAND = ("saliency", "m.ts", "in/*.npy", "--seed", "top", "--seed", "class:1", "--batch-size", 4)
+
+
+@pytest.fixture
+def saliency(place: Path, gradviz: Run) -> Run:
+    """The command, with more arguments."""
+    return lambda *arguments: gradviz(*COMMAND, *arguments)
+
+
+@pytest.fixture
+def done(saliency: Run) -> Run:
+    """The command, which must do all."""
+
+    def run(*arguments: object) -> None:
+        result = saliency(*arguments)
+        assert result.exit_code == 0, result.stderr
+
+    return run
+
+
+def contents(out: str | Path) -> dict[str, bytes]:
+    """All that was written for the images."""
+    paths = [path for path in Path(out).rglob("*.*") if path.is_file() and ".json" not in path.name]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+def lines(out: str | Path) -> list[dict[str, Any]]:
+    return Store(Path(out)).lines()
+
+
+def same(a: str | Path, b: str | Path) -> bool:
+    return contents(a) == contents(b) and lines(a) == lines(b)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_shards_make_the_same_run_byte_for_byte(done: Run, count: int) -> None:
+    done("-o", "whole")
+    for index in range(count, 0, -1):
+        done("-o", "parts", "--shard", f"{index}/{count}")
+    assert same("whole", "parts")
+    names = sorted(path.name for path in Path("parts").glob("*.json*"))
+    # 21 images are six batches of 4, so that a seventh shard has nothing to do.
+    filled = [f"results.{index}-of-{count}.jsonl" for index in range(1, min(count, 6) + 1)]
+    assert names == sorted([*filled, "run.json"])
+    shares = [{line["image"] for line in Store(Path("parts"), Shard(i + 1, count)).own()}
+              for i in range(count)]  # fmt: skip
+    assert sum(map(len, shares)) == 21
+    assert all(int(name[:2]) // 4 % count == i for i, names in enumerate(shares) for name in names)
+    assert not Path("parts", LOCK).exists()
+
+
+def test_the_last_shard_draws_all_on_one_scale(done: Run) -> None:
+    done("-o", "whole", "--scale", "shared")
+    done("-o", "parts", "--scale", "shared", "--shard", "2/2")
+    assert not list(Path("parts").rglob("*.png"))
+    done("-o", "parts", "--scale", "shared", "--shard", "1/2")
+    assert list(Path("parts").rglob("*.png")) and same("whole", "parts")
+
+
+def test_resume_does_what_a_lost_shard_left(done: Run) -> None:
+    done("-o", "whole")
+    done("-o", "parts", "--shard", "1/2")
+    done("-o", "parts", "--shard", "2/2")
+    # As after a crash in its second batch: a line cut short, and files without a line.
+    path = Path("parts/results.2-of-2.jsonl")
+    rows = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(rows[:10]) + rows[10][:30])
+    Path("parts/14.npy/top/.gradient.npy.part").write_bytes(b"half")
+    stamp = Path("parts/00.npy/top/gradient.npy").stat().st_mtime_ns
+    done("-o", "parts", "--shard", "2/2", "--resume")
+    assert same("whole", "parts")
+    assert path.read_bytes() == b"".join(rows)
+    assert Path("parts/00.npy/top/gradient.npy").stat().st_mtime_ns == stamp
+
+
+def test_a_whole_resume_takes_the_shards_together(done: Run) -> None:
+    done("-o", "whole")
+    done("-o", "parts", "--shard", "2/3")
+    done("-o", "parts", "--resume")
+    assert same("whole", "parts")
+    assert Path("parts/results.jsonl").read_bytes() == Path("whole/results.jsonl").read_bytes()
+    assert [path.name for path in Path("parts").glob("*.jsonl")] == ["results.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("--shard", "1/2"), "--overwrite to replace"),
+        (("--shard", "1/3", "--resume"), "not cut into shards like results.1-of-3.jsonl"),
+        (("--shard", "1/2", "--resume", "--clip", 98), "settings.clip was 99.0, is 98.0"),
+        (("--shard", "0/2"), "write it as I/N"),
+        (("--shard", "3/2"), "write it as I/N"),
+        (("--shard", "1"), "write it as I/N"),
+        (("--shard", "1/2", "--figure", "f.png"), "one shard has not all results"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    done: Run, saliency: Run, arguments: tuple[object, ...], says: str
+) -> None:
+    done("-o", "out", "--shard", "1/2")
+    before = {**contents("out"), "lines": lines("out")}
+    result = saliency("-o", "out", *arguments)
+    assert result.exit_code == 2 and says in result.stderr
+    assert before == {**contents("out"), "lines": lines("out")}
+
+
+def test_overwrite_takes_another_runs_results_away_once(done: Run) -> None:
+    done("-o", "out", "--view", "signed")
+    for index in (1, 2):
+        done("-o", "out", "--shard", f"{index}/2", "--overwrite")
+    done("-o", "whole")
+    assert same("out", "whole")
+    # The same again: each shard replaces its own.
+    stamp = Path("out/04.npy/top/gradient.npy").stat().st_mtime_ns
+    done("-o", "out", "--shard", "1/2", "--overwrite")
+    assert same("out", "whole")
+    assert Path("out/04.npy/top/gradient.npy").stat().st_mtime_ns == stamp
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from gradviz.run.shard import Shard
+from gradviz.run.turns import turn
+with turn(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2:] else None):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "held, wanted, free",
+    [
+        ((), (), False),
+        ((), (1, 2), False),
+        ((1, 2), (), False),
+        ((1, 2), (1, 2), False),
+        ((1, 2), (2, 2), True),
+    ],
+)
+def test_one_run_at_a_time(
+    tmp_path: Path, held: tuple[int, ...], wanted: tuple[int, ...], free: bool
+) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), *map(str, held)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            with turn(tmp_path, Shard(*wanted) if wanted else None):
+                assert free
+        except UsageError as error:
+            assert not free and "one run at a time" in str(error)
+        assert (tmp_path / LOCK).exists()
+        holder.stdin.close()
+    with turn(tmp_path, None):
+        assert (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_shard_of_something_else_is_refused_while_others_work(done: Run, saliency: Run) -> None:
+    done("-o", "out", "--shard", "1/2")
+    command = [sys.executable, "-c", HOLDER, "out", "1", "2"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        holder.stdout.readline()
+        result = saliency("-o", "out", "--shard", "2/2", "--overwrite", "--clip", 98)
+        assert result.exit_code == 2 and "other shards are at work" in result.stderr
+        holder.stdin.close()
+    done("-o", "out", "--shard", "2/2", "--overwrite", "--clip", 98)
+    assert len(lines("out")) == 2 * 9
+
+
+def test_shares_by_name() -> None:
+    assert shard_from("2/4") == Shard(2, 4)
+    for text in ("", "1", "0/1", "5/4", "1/0", "-1/2", "1/2/3", "a/b", "1/99999", "²/3"):
+        with pytest.raises(UsageError, match="--shard"):
+            shard_from(text)
+    assert shard_here(None, {}) is None
+    assert shard_here("2/4", {}) == Shard(2, 4)
+    assert shard_here(None, {"RANK": "0", "WORLD_SIZE": "3"}) == Shard(1, 3)
+    assert shard_here(None, {"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert shard_here(None, {"RANK": "0"}) is None
+    for environment in ({"RANK": "3", "WORLD_SIZE": "3"}, {"RANK": "a", "WORLD_SIZE": "3"}):
+        with pytest.raises(UsageError, match="RANK"):
+            shard_here(None, environment)
+    with pytest.raises(UsageError, match="torchrun"):
+        shard_here("1/2", {"RANK": "0", "WORLD_SIZE": "2"})
+
+
+def test_two_ranks_of_torchrun_are_one_run(done: Run) -> None:
+    """One real start: two processes that begin at the same moment."""
+    done("-o", "whole")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    program = [sys.executable, "-m", "gradviz", *map(str, COMMAND), "-o", "ranks"]
+    ended = subprocess.run(
+        [*torchrun, "--no-python", *program],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert same("whole", "ranks")
+    assert json.loads(Path("ranks/run.json").read_text())["kind"] == "saliency"
+    assert len(list(Path("ranks").glob("results.*-of-2.jsonl"))) == 2
