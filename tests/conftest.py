@@ -18,6 +18,18 @@ ROOT = Path(__file__).parent.parent
 Gradviz = Callable[..., Result]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many hostile files and models came to what they must; a test may count as several."""
+    passed = [
+        report
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call" and report.nodeid.startswith("tests/hostile/")
+    ]
+    if passed:
+        cases = sum(dict(report.user_properties).get("cases", 1) for report in passed)
+        terminalreporter.write_line(f"{cases} hostile cases held")
+
+
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """No colours and no wrapping, wherever the tests run."""

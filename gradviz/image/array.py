@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradviz.archive import members
+from gradviz.archive import ALLOWED, RATIO, members
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 
@@ -98,6 +98,12 @@ def _torch(path: Path) -> Array:
         raise UsageError(
             f"{path}: expected one tensor, got a {type(content).__name__}; "
             "write it with torch.save(tensor, path)"
+        )
+    stored = content.untyped_storage().nbytes()
+    if content.numel() * content.element_size() > max(ALLOWED, RATIO * stored):
+        raise UsageError(
+            f"{path}: a tensor {list(content.shape)} made of {stored} bytes; "
+            "write it with torch.save(tensor.contiguous(), path)"
         )
     return _to_numpy(content)
 

@@ -49,16 +49,20 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
 
 @contextmanager
 def _raised_not_logged() -> Iterator[None]:
-    """What torch.export.load stumbles over it would log, traceback and all, and then go on."""
+    """What torch.export.load stumbles over it only logs, traceback and all, and tries an older
+    layout: where that fails too, the first error is the one to tell."""
+    met: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        error = record.exc_info and record.exc_info[1]
+        met.extend([error] if error else [])
+        return not error
+
     log = logging.getLogger("torch.export")
-    log.addFilter(_raise)
+    log.addFilter(keep)
     try:
         yield
+    except Exception as error:
+        raise (met or [error])[0] from None
     finally:
-        log.removeFilter(_raise)
-
-
-def _raise(record: logging.LogRecord) -> bool:
-    if record.exc_info and record.exc_info[1]:
-        raise record.exc_info[1]
-    return True
+        log.removeFilter(keep)

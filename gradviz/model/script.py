@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.jit import optimized_execution  # type: ignore[attr-defined]
 
+from gradviz.errors import ModelError
 from gradviz.model.foreign import foreign_code
 from gradviz.support import Format
 
@@ -29,7 +30,7 @@ def load_script(path: Path, device: torch.device) -> nn.Module:
     """The module that torch.jit.save wrote to `path`, on `device`.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: the file is damaged, or its module cannot be called.
     """
     with (
         foreign_code(f"{path}: cannot be loaded as TorchScript, perhaps it is damaged"),
@@ -37,8 +38,13 @@ def load_script(path: Path, device: torch.device) -> nn.Module:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
-        module: nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
-        return module
+        module: Any = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+    if not module._c._has_method("forward"):
+        raise ModelError(
+            f"{path}: its TorchScript module has no forward(): save the network itself"
+        )
+    loaded: nn.Module = module
+    return loaded
 
 
 def script_format(module: nn.Module) -> Format:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -16,13 +17,14 @@ def same_buffers(module: nn.Module) -> Iterator[None]:
     the values that it saw for its backward pass.
     """
     before = [
-        (owner, name, buffer, buffer._version, buffer.detach().clone())
+        (owner, name, buffer, buffer.detach().clone())
         for owner in module.modules()
         for name, buffer in owner.named_buffers(recurse=False)
     ]
     try:
         yield
     finally:
-        for owner, name, buffer, version, kept in before:
-            if getattr(owner, name) is not buffer or buffer._version != version:
+        for owner, name, buffer, kept in before:
+            # By value: batch norm updates its running statistics without telling autograd.
+            if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
                 setattr(owner, name, kept)

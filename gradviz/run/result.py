@@ -98,6 +98,8 @@ class Saliency:
                 f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "
                 "they are painted green and left out of the statistics"
             )
+        if not math.isfinite(self.score):
+            found.append("the score is NaN or Inf: so is the output where it is seeded")
         if not self.array.any():
             found.append(
                 f"the {self.method.writes} is zero everywhere: {self.method.blank}; the picture is "
