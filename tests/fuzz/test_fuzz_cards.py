@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradviz.errors import GradvizError, UsageError
@@ -86,6 +86,9 @@ raw = st.one_of(documents, documents, st.binary(max_size=40))
 
 @FUZZ
 @given(content=raw)
+@example(b".nan: 1")
+@example(b'model: "\\0"')
+@example(b'model: "\\ud800"')
 def test_any_card(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.yaml"
     path.write_bytes(content)
@@ -100,6 +103,10 @@ def test_any_card(tmp_path: Path, content: bytes) -> None:
 
 @FUZZ
 @given(content=raw)
+@example(b'model: "\\0"')
+@example(b'model: "\\ud800"')
+@example(b"model: .")
+@example(b"model: model.yaml")
 def test_the_model_of_any_card(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.yaml"
     path.write_bytes(content)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -53,6 +53,11 @@ checkpoints = st.recursive(
     ),
     max_leaves=5,
 )
+TWO_OF_ONE_NAME = {
+    "weight": torch.ones(2, 1, 1, 1),
+    "_orig_mod.weight": torch.zeros(2, 1, 1, 1),
+    "bias": torch.ones(2),
+}
 keys = st.one_of(st.none(), st.sampled_from(NESTINGS), names)
 
 
@@ -62,6 +67,7 @@ def network() -> nn.Module:
 
 @FUZZ
 @given(checkpoint=checkpoints, key=keys)
+@example(checkpoint=TWO_OF_ONE_NAME, key=None)
 def test_any_structure(checkpoint: object, key: str | None) -> None:
     module = network()
     try:

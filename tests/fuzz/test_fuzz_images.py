@@ -39,6 +39,7 @@ WRITERS: dict[str, Callable[[BinaryIO], object]] = {
     "PNG with alpha": picture("PNG", "RGBA"),
     "PNG of a palette": picture("PNG", "P"),
     "PNG of 16 bits": picture("PNG", "I;16"),
+    "PNG that is too large": lambda file: Image.new("1", (200, 100)).save(file, "PNG"),
     "TIFF of floats": lambda file: Image.fromarray(np.eye(4, 5, dtype=np.float32)).save(
         file, "TIFF"
     ),

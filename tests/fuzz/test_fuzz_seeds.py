@@ -75,8 +75,11 @@ def test_any_text_on_any_output(
     else:
         assert v.shape == y.shape and v.dtype == y.dtype
         assert seed.kind.name == spec.partition(":")[0]
+        # Numbers count from 0; Python would count negative ones from the end.
+        assert all(number >= 0 for number in seed.values if isinstance(number, int))
         if len(shape) in (2, 3):
             height, width = shape[-2:]
             x0, y0, x1, y1 = seed.box((width, height), site)
+            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
             v[..., y0:y1, x0:x1] = 0
             assert not v.any()
