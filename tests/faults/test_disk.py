@@ -182,6 +182,18 @@ def test_images_that_are_deleted_while_the_run_is_going(
     assert result.stderr.count("error: ") == len(failed)
 
 
+def test_an_image_that_is_deleted_before_its_picture_is_drawn(
+    vanishing: Callable[..., Result],
+) -> None:
+    gone = "Path('photos/0000.png').unlink(missing_ok=True)"
+    result = vanishing("--frame", "image", in_forward=gone)
+    assert result.exit_code == 4, result.stderr
+    first, *rest = lines()
+    assert first["error"]["message"] == "photos/0000.png: no such file; check the path"
+    assert len(rest) == 7 and {line["status"] for line in rest} == {"ok"}
+    assert not Path("gradviz-out/0000.png").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -15,7 +15,7 @@ from gradviz.errors import GradvizError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card, read_preprocess
 from gradviz.model.load import load_model
-from tests.fuzz.rounds import FUZZ
+from tests.fuzz.rounds import QUICK
 from tests.fuzz.texts import anything, near, numbers
 
 KEYS = ("model", "arch", "arch_args", "weights_key", "preprocess", "output", "labels")
@@ -84,7 +84,7 @@ documents = st.one_of(written, pieces, anything.map(lambda t: t.encode("utf-8", 
 raw = st.one_of(documents, documents, st.binary(max_size=40))
 
 
-@FUZZ
+@QUICK
 @given(content=raw)
 @example(b".nan: 1")
 @example(b'model: "\\0"')
@@ -101,7 +101,7 @@ def test_any_card(tmp_path: Path, content: bytes) -> None:
             assert isinstance(found, Card | Preprocess)
 
 
-@FUZZ
+@QUICK
 @given(content=raw)
 @example(b'model: "\\0"')
 @example(b'model: "\\ud800"')
