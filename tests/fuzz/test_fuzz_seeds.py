@@ -80,6 +80,6 @@ def test_any_text_on_any_output(
         if len(shape) in (2, 3):
             height, width = shape[-2:]
             x0, y0, x1, y1 = seed.box((width, height), site)
-            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+            assert 0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height
             v[..., y0:y1, x0:x1] = 0
             assert not v.any()
