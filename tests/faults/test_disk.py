@@ -16,6 +16,9 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess
+from gradviz.run.images import Named, load
 from tests.faults.processes import gradviz as process
 from tests.faults.processes import photos, script
 
@@ -182,16 +185,23 @@ def test_images_that_are_deleted_while_the_run_is_going(
     assert result.stderr.count("error: ") == len(failed)
 
 
-def test_an_image_that_is_deleted_before_its_picture_is_drawn(
-    vanishing: Callable[..., Result],
+@pytest.mark.parametrize(("frame", "code"), [("input", 0), ("image", 4)])
+def test_images_that_are_deleted_once_they_are_read(
+    frame: str, code: int, vanishing: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = "Path('photos/0000.png').unlink(missing_ok=True)"
-    result = vanishing("--frame", "image", in_forward=gone)
-    assert result.exit_code == 4, result.stderr
-    first, *rest = lines()
-    assert first["error"]["message"] == "photos/0000.png: no such file; check the path"
-    assert len(rest) == 7 and {line["status"] for line in rest} == {"ok"}
-    assert not Path("gradviz-out/0000.png").exists()
+    """Pictures in the photo's own pixels are drawn on the photo, which is read again."""
+
+    def read_and_delete(source: Source, preprocess: Preprocess) -> Named:
+        image = load(source, preprocess)
+        source.path.unlink()
+        return image
+
+    monkeypatch.setattr("gradviz.run.saliency.load", read_and_delete)
+    result = vanishing("--frame", frame)
+    assert result.exit_code == code, result.stderr
+    assert [line["image"] for line in lines()] == [f"000{n}.png" for n in range(8)]
+    assert {line["status"] for line in lines()} == {"error" if code else "ok"}
+    assert bool([*Path("gradviz-out").glob("*.png")]) == (not code)
 
 
 @pytest.mark.parametrize(
