@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := gradviz-out/demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test fuzz lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+fuzz: $(READY)
+	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,5 +1,16 @@
-"""`python -m gradviz`."""
+"""The command `gradviz`, and `python -m gradviz`."""
 
-from gradviz.cli.app import main
+from gradviz.cli.process import prepare
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    prepare()
+    # Only now: this takes long enough to be interrupted.
+    from gradviz.cli.app import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

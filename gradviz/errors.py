@@ -61,8 +61,13 @@ PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)
 
 
 def one_line(message: object) -> str:
-    """`message` with every run of white space, line breaks included, made one space."""
-    return " ".join(str(message).split())
+    """`message` in one line that does nothing but show itself.
+
+    Every run of white space, line breaks included, becomes one space. What does not print, such as
+    a terminal's control sequence in a file's name, is escaped as in Python.
+    """
+    text = " ".join(str(message).split())
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             problem = None
-            if not isinstance(key, Hashable):
+            if not isinstance(key, Hashable) or key != key:  # NaN is not even itself
                 problem = "a key must be text or a number"
             elif key == "<<":
                 problem = "the merge key << is not allowed: write the keys out"

@@ -23,21 +23,27 @@ def _mean(x: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    import torch
-    from torch.nn import functional as F
+    rows, columns = (_blurring(size, min(x.shape[1:]) / 10).to(x) for size in x.shape[1:])
+    return rows @ x @ columns.T
 
-    sigma = min(x.shape[1:]) / 10
+
+def _blurring(size: int, sigma: float) -> Tensor:
+    """[size, size], float64: the weights of each place's neighbours along one axis, up to 3σ; the
+    first and the last place stand for what is beyond them."""
+    import torch
+
     radius = math.ceil(3 * sigma)
-    place = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    weights = torch.exp(-(place**2) / (2 * sigma**2))
-    weights /= weights.sum()
-    planes = F.pad(x[:, None], [radius] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(planes, weights[None, None, None]), weights[None, None, :, None])[:, 0]
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-(offsets.double() ** 2) / (2 * sigma**2))
+    neighbours = (torch.arange(size)[:, None] + offsets).clamp(0, size - 1)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add_(1, neighbours, (weights / weights.sum()).expand(neighbours.shape))
 
 
 BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"zero": _zero, "mean": _mean, "blur": _blur}
 """Baselines by name, each from an input [C, h, w]: 0 in the model's own numbers; each channel's
-mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side."""
+mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side, cut off at
+3σ."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Baseline:
         """The baseline for one input [C, h, w], of its shape, type and device.
 
         Raises:
-            UsageError: the file's array has another shape.
+            UsageError: the file's array has another shape, or numbers too large for the model's.
         """
         import torch
 
@@ -69,7 +75,10 @@ class Baseline:
                 f"--baseline {self.spec}: its shape is {list(self.values.shape)}, the input's "
                 f"{list(x.shape)}; give an array of the tensor that enters the model"
             )
-        return torch.as_tensor(self.values, dtype=x.dtype, device=x.device).reshape(x.shape)
+        values = torch.as_tensor(self.values, dtype=x.dtype, device=x.device).reshape(x.shape)
+        if not values.isfinite().all():
+            raise UsageError(f"--baseline {self.spec}: holds numbers too large for {x.dtype}")
+        return values
 
 
 def parse_baseline(spec: str) -> Baseline:

@@ -44,6 +44,8 @@ class Method:
     meaning: str
     writes: str
     """What its array is, and so its file's name: `gradient` or `attribution`."""
+    blank: str
+    """What it means where its array is zero everywhere."""
     finish: Callable[..., Tensor]
     """`(one Read for each of passes) -> the array [N, ...]`."""
     passes: tuple[Pass, ...] = (Pass(),)
@@ -83,6 +85,8 @@ def _guided_cam(guided: Read, layer: Read) -> Tensor:
     return guided.gradient * cam
 
 
+_STILL = "the seeded output does not react to small changes of this image"
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -90,18 +94,22 @@ METHODS: dict[str, Method] = {
             "gradient",
             "x.grad itself: how the seeded output would change (Simonyan et al. 2013)",
             "gradient",
+            _STILL,
             _gradient,
         ),
         Method(
             "input-x-gradient",
             "input times gradient, a first-order share of the output (Shrikumar et al. 2016)",
             "attribution",
+            f"{_STILL}, or only where its values are 0",
             _product,
         ),
         Method(
             "smoothgrad",
             "the mean gradient over noisy copies of the image (Smilkov et al. 2017)",
             "attribution",
+            "the seeded output does not react to small changes of any noisy copy, or the gradients "
+            "cancel",
             _gradient,
             points="noise",
         ),
@@ -109,6 +117,7 @@ METHODS: dict[str, Method] = {
             "vargrad",
             "the variance of the gradient over noisy copies (Adebayo et al. 2018)",
             "attribution",
+            "the gradient is the same at all noisy copies",
             _gradient,
             points="spread",
         ),
@@ -117,6 +126,7 @@ METHODS: dict[str, Method] = {
             "the gradient integrated from a baseline to the image, times the way: shares that add "
             "up to the output's change (Sundararajan et al. 2017)",
             "attribution",
+            "the image equals the baseline, or the seeded output does not react on the way from it",
             _gradient,
             points="path",
         ),
@@ -124,6 +134,7 @@ METHODS: dict[str, Method] = {
             "guided",
             "negative gradients cut before each activation (Springenberg et al. 2014)",
             "gradient",
+            "no positive gradient passes the activations",
             _gradient,
             (Pass("guided"),),
         ),
@@ -132,6 +143,7 @@ METHODS: dict[str, Method] = {
             "negative gradients cut instead of each activation's derivative (Zeiler and Fergus "
             "2013)",
             "gradient",
+            "no positive gradient passes the activations",
             _gradient,
             (Pass("deconvnet"),),
         ),
@@ -140,6 +152,7 @@ METHODS: dict[str, Method] = {
             "a layer's channels weighted by their mean gradients, where positive (Selvaraju et al. "
             "2017)",
             "attribution",
+            "nowhere do the layer's weighted channels add up to more than 0",
             _cam,
             (Pass(tap="layer"),),
         ),
@@ -147,6 +160,7 @@ METHODS: dict[str, Method] = {
             "guided-gradcam",
             "guided times Grad-CAM, enlarged to the input (Selvaraju et al. 2017)",
             "attribution",
+            "nowhere do a positive Grad-CAM and a guided gradient meet",
             _guided_cam,
             (Pass("guided"), Pass(tap="layer")),
         ),

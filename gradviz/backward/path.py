@@ -59,7 +59,7 @@ class Path:
             yield self._nodes(low, high, NODES)
             together = self._sum + self._panel
             gap = self._score(high) - self._score(0) - float((self._way * together).sum())
-            if abs(gap - leaps) <= allowed:
+            if not abs(gap - leaps) > allowed:  # nor where it is NaN, which no panel mends
                 self._sum = together
             elif high - low <= NARROWEST:
                 # A leap of the output has no gradient: nothing that comes after makes up for it.
@@ -67,6 +67,11 @@ class Path:
             else:
                 middle = (low + high) / 2
                 left += [(middle, high), (low, middle)]
+
+    @property
+    def before(self) -> float:
+        """⟨v, f⟩ at the baseline."""
+        return self._score(0)
 
     def take(self, result: Tensor) -> None:
         """Take the gradient at the next node."""
@@ -87,8 +92,12 @@ class Path:
 
     def _allowed(self) -> float:
         """The gap that is let pass; a change that drowns in rounding cannot be met closely."""
-        import torch
-
         first, last = self._score(0), self._score(1)
-        rounding = 10 * torch.finfo(self._x.dtype).eps * max(abs(first), abs(last))
-        return max(TOLERANCE * abs(last - first), rounding)
+        return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
+
+
+def rounding(x: Tensor, first: float, last: float) -> float:
+    """What the numbers of a model with inputs such as x may add to a change from first to last."""
+    import torch
+
+    return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))

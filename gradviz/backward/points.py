@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from gradviz.backward.baselines import Baseline
 from gradviz.backward.path import Path, Score
+from gradviz.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 ZERO = Baseline("zero")
+
+RANDOM_SEEDS = range(2**63)
+"""What random numbers can be drawn from."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,6 @@ class Points:
     """The fields of `Sampling` that it looks at."""
     walk: WalkOf | None = None
     """`(x [C, h, w], sampling, score) -> a fresh walk`; None where the image itself is enough."""
-    path: bool = False
-    """Whether the points lie on a path from a baseline, so that there is a gap to measure."""
 
 
 class _Noisy:
@@ -106,13 +108,20 @@ class Variance(_Noisy):
 
 
 def noisy(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
-    """Copies of x with Gaussian noise, drawn on the CPU one by one: alike in every batch size."""
+    """Copies of x with Gaussian noise, drawn on the CPU one by one: alike in every batch size.
+
+    Raises:
+        UsageError: the noise is too large for the numbers of x.
+    """
     import torch
 
     draws = torch.Generator().manual_seed(sampling.random_seed)
     sigma = sampling.noise * float(x.max() - x.min())
     for _ in range(sampling.samples or 0):
-        yield x + sigma * torch.randn(x.shape, generator=draws).to(x.device, x.dtype)
+        copy = x + sigma * torch.randn(x.shape, generator=draws).to(x.device, x.dtype)
+        if not copy.isfinite().all():
+            raise UsageError(f"--noise {sampling.noise:g}: too large for {x.dtype}")
+        yield copy
 
 
 def _path(x: Tensor, sampling: Sampling, score: Score) -> Path:
@@ -134,7 +143,6 @@ POINTS: dict[str, Points] = {
             None,
             frozenset({"samples", "baseline"}),
             _path,
-            path=True,
         ),
     )
 }

@@ -359,6 +359,7 @@ def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
 
 def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     # Compared without axes of length one in front, so that a saved [1, C, H, W] fits one image.
+    import numpy as np
     import torch
 
     whole = tuple(planes.shape)
@@ -373,7 +374,10 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     if site.part is not None:
         x0, y0, x1, y1 = site.part.box
         values = values[:, y0:y1, x0:x1]
-    return torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
+    v = torch.as_tensor(values, dtype=planes.dtype, device=planes.device)
+    if np.isfinite(values).all() and not v.isfinite().all():
+        raise SeedError(f"the file holds numbers that are too large for {planes.dtype}")
+    return v
 
 
 def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray) -> Tensor:

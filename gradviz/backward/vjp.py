@@ -56,3 +56,13 @@ def _pulled(y: Tensor, x: End, v: Tensor, keep: bool) -> Tensor:
             "after detach() or under no_grad()"
         )
     return gradient
+
+
+def product(v: Tensor, y: Tensor) -> Tensor:
+    """v · y in float64; an output that is not seeded may be Inf without spoiling it."""
+    return torch.where(v != 0, v.double() * y.double(), 0)
+
+
+def inner(v: Tensor, y: Tensor) -> float:
+    """⟨v, y⟩, in float64."""
+    return float(product(v, y).sum())

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gradviz.errors import UsageError
 from gradviz.version import VERSION
 
 COMMANDS = {
@@ -65,4 +66,8 @@ def _unused() -> None:
 def main() -> None:
     """Run the command line."""
     completing = "_GRADVIZ_COMPLETE" in os.environ
-    make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")
+    try:
+        make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")
+    except UsageError as error:  # the help cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.cli import resolve
-from gradviz.cli.console import reporting
+from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import (
     CheckOptions,
     InputOptions,
@@ -20,13 +19,12 @@ from gradviz.cli.options import (
     flat,
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
-from gradviz.errors import NOT_HELD, UsageError
-from gradviz.image.find import Source, find_images
+from gradviz.errors import NOT_HELD
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.store import strict_json
 
 if TYPE_CHECKING:
-    from gradviz.run.check import Check, Finding
+    from gradviz.run.check import Finding
 
 EPILOG = SEEDS
 
@@ -46,7 +44,7 @@ def check(
     with reporting(message_options) as say:
         seeds = [parse_seed(spec) for spec in dict.fromkeys(options.seed or ())]
         recipe, flags = resolve.recipe_from(input_options)
-        source = _one_image(image)
+        source = resolve.one_image(image)
 
         automatic = place.precision == "auto"
         if automatic:
@@ -70,7 +68,7 @@ def check(
         if message_options.json:
             say.results([strict_json(found.document(), indent=2)])
         elif not message_options.quiet:
-            say.results(_table(found))
+            say.results(columns([COLUMNS, *(_row(test, found.span) for test in found.tests)]))
         for test in found.tests:
             if test.ok is False:
                 say.error(_failure(test))
@@ -86,23 +84,7 @@ def check(
 command = flat(check)
 
 
-def _one_image(image: str) -> Source:
-    sources = find_images([image], None).sources
-    if len(sources) > 1:
-        raise UsageError(f"{image}: stands for {len(sources)} images; name one, {sources[0].path}")
-    return sources[0]
-
-
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")
-
-
-def _table(found: Check) -> Iterator[str]:
-    """The tests in columns of even width; programs read --json."""
-    rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 def _row(test: Finding, span: float) -> tuple[str, ...]:
@@ -138,7 +120,8 @@ def _failure(test: Finding) -> str:
 
 
 def _hidden(seed: str, count: int, of: int, precision: str) -> str:
+    proven = "" if count < of else ", so the gradient is not proven"
     return (
-        f"{seed}: {count} of {of} slopes are too small beside the rounding of {precision} to tell: "
-        "use --precision float64, or a --seed whose output is not so large"
+        f"{seed}: {count} of {of} slopes are too small beside the rounding of {precision} to tell"
+        f"{proven}: use --precision float64, or a --seed whose output is not so large"
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -25,9 +24,18 @@ from rich.progress import (
 from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
-from gradviz.errors import INTERRUPTED, GradvizError, UsageError, one_line
+from gradviz.cli.process import interruptible, results_stream
+from gradviz.errors import INTERRUPTED, GradvizError, one_line
 
 Item = TypeVar("Item")
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with columns of even width, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 class _Rate(ProgressColumn):
@@ -45,17 +53,10 @@ class Messages:
         self._bar: tuple[Progress, TaskID, str] | None = None
 
     def results(self, lines: Iterable[str]) -> None:
-        """Write to stdout; a reader that has gone away, such as `head`, has read enough."""
-        try:
-            for line in lines:
-                self._stdout.write(line + "\n")
-            self._stdout.flush()
-        except BrokenPipeError:
-            # Nothing may be left in the buffer, or closing the file would fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            raise UsageError(f"stdout: {error.strerror}; the results are in the folder") from error
+        """Write to stdout."""
+        for line in lines:
+            self._stdout.write(line + "\n")
+        self._stdout.flush()
 
     def error(self, text: str) -> None:
         """Say what went wrong, in one line."""
@@ -111,8 +112,7 @@ def reporting(options: MessageOptions) -> Iterator[Messages]:
 
     Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    with _reserved_stdout() as stdout:
+    with interruptible(), _reserved_stdout() as stdout:
         messages = Messages(options, stdout)
         try:
             yield messages
@@ -136,15 +136,11 @@ def _reserved_stdout() -> Iterator[TextIO]:
     stdout = sys.stdout
     try:
         copy = os.dup(stdout.fileno())
-    except (OSError, ValueError):  # not a real file: a test's, a notebook's, or closed
+    except (OSError, ValueError):  # not a real file: a test's or a notebook's
         with redirect_stdout(sys.stderr):
             yield stdout
         return
     stdout.flush()
     os.dup2(sys.stderr.fileno(), stdout.fileno())
-    with os.fdopen(copy, "w", encoding=stdout.encoding, errors="backslashreplace") as results:
+    with results_stream(copy, stdout) as results:
         yield results
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

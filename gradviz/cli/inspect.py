@@ -10,7 +10,7 @@ import typer
 
 from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.cli import resolve
-from gradviz.cli.console import reporting
+from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import (
     DeviceOptions,
     InputOptions,
@@ -21,7 +21,6 @@ from gradviz.cli.options import (
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
-from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.run.store import strict_json
 
@@ -55,7 +54,7 @@ def inspect(
         size = None if inspected.input_size is None else resolve.size_from(inspected.input_size)
         if image is not None and size is not None:
             raise UsageError("--input-size is for random input; leave it out, or the image")
-        source = None if image is None else _only(image)
+        source = None if image is None else resolve.one_image(image)
         recipe, flags = resolve.recipe_from(input_options)
 
         loaded = resolve.load(model, model_options, place)
@@ -83,13 +82,6 @@ def inspect(
 
 
 command = flat(inspect)
-
-
-def _only(image: str) -> Source:
-    sources = find_images([image], None).sources
-    if len(sources) > 1:
-        raise UsageError(f"{image}: holds {len(sources)} images; inspect looks at one, name it")
-    return sources[0]
 
 
 def _page(found: Inspection) -> Iterator[str]:
@@ -124,10 +116,7 @@ def _table(found: Inspection) -> Iterator[str]:
         )
         for layer, bar in zip(found.layers, _bars(gradients), strict=True)
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
+    yield from columns(rows)
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 
 from gradviz.backward.methods import METHODS
+from gradviz.backward.points import RANDOM_SEEDS
 from gradviz.heatmap.views import CLIP, VIEWS
 from gradviz.run.metrics import METRICS
 
@@ -44,6 +45,7 @@ _field = partial(_option, "Fields")
 _comparison = partial(_option, "Comparison")
 _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
+_SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "metavar": "N"}
 
 
 # Options of more than one command.
@@ -195,7 +197,8 @@ class BackwardOptions:
         ),
     ] = None
     random_seed: Annotated[
-        int | None, _backward("--random-seed", metavar="N", help="Of the noise. [default: 0]")
+        int | None,
+        _backward("--random-seed", **_SEEDS, help="Of the noise. [default: 0]"),
     ] = None
     batch_size: Annotated[
         int | None,
@@ -257,7 +260,8 @@ class CheckOptions:
         ),
     ] = None
     random_seed: Annotated[
-        int, _backward("--random-seed", help="Of the random directions. [default: 0]")
+        int,
+        _backward("--random-seed", **_SEEDS, help="Of the random directions. [default: 0]"),
     ] = 0
 
 
@@ -290,7 +294,7 @@ class FieldOptions:
         int,
         _field("--samples", min=1, help="Random inputs to average over. [default: 8]"),
     ] = 8
-    random_seed: Annotated[int, _field("--random-seed", help="[default: 0]")] = 0
+    random_seed: Annotated[int, _field("--random-seed", **_SEEDS, help="[default: 0]")] = 0
     expect: Annotated[
         list[str] | None,
         _field(
@@ -318,7 +322,7 @@ class InspectOptions:
         str | None,
         _input("--input-size", metavar="WxH", help="Of random input. [default: one that works]"),
     ] = None
-    random_seed: Annotated[int, _input("--random-seed", help="[default: 0]")] = 0
+    random_seed: Annotated[int, _input("--random-seed", **_SEEDS, help="[default: 0]")] = 0
 
 
 @dataclass(frozen=True)

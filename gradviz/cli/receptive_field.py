@@ -21,7 +21,7 @@ from gradviz.cli.options import (
     ModelOptions,
     flat,
 )
-from gradviz.errors import NOT_HELD, PRECEDENCE
+from gradviz.errors import NOT_HELD, PRECEDENCE, one_line
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
@@ -105,7 +105,8 @@ def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:
     for field in document["fields"]:
         x, y = field["pixel"]
         yield (
-            f"{out}/{field['image']}/pixel-{x}-{y}\t{field['status']}\tbox {field['box']}"
+            f"{one_line(out / field['image'])}/pixel-{x}-{y}\t{field['status']}"
+            f"\tbox {field['box']}"
             f"\tarea {field['area']}\tlocal {field['local']['area']}"
         )
     yield "network" + _numbers(document["geometry"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.errors import UsageError
+from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
 from gradviz.model.card import read_preprocess
 from gradviz.run.settings import Scale, Tile
@@ -78,6 +79,18 @@ def load(path: str, options: ModelOptions, place: DeviceOptions) -> Model:
 def merged(recipe: Preprocess, flags: dict[str, object]) -> Preprocess:
     """The recipe with the flags on top."""
     return preprocess_from({**as_dict(recipe), **flags}, "the command line")
+
+
+def one_image(text: str) -> Source:
+    """The only image that a path or glob stands for.
+
+    Raises:
+        UsageError: it is none, or several.
+    """
+    sources = find_images([text], None).sources
+    if len(sources) > 1:
+        raise UsageError(f"{text}: stands for {len(sources)} images; name one, {sources[0].path}")
+    return sources[0]
 
 
 def _argument(text: str) -> tuple[str, object]:

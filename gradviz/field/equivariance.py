@@ -35,7 +35,6 @@ LITTLE = 1 << 18
 """Pixels on which a model is tried whatever the image is; on more, if they are less than half of
 the image, so that trying takes no more memory than the image would."""
 
-
 STRIP = 64
 """Pixels across a strip of input, about."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
+from gradviz.backward.graph import End, kind_of, nodes_of, shape_of, shapes_of
 from gradviz.errors import ModelError
 from gradviz.field.structural import Probe
 
@@ -240,8 +240,29 @@ def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
         extents.append((int(ends[0]), int(ends[-1])))
         period = _period(extents)
         if period is not None and len(extents) > max(2 * period, guess):
-            return _axis(extents, start, period)
+            return _axis(extents, start, period) if _shows_windows(end, axis) else None
     return None
+
+
+def _shows_windows(end: End, axis: int) -> bool:
+    """Whether all elements of every window lie in its map, seen from the middle: dilation sets them
+    apart, and what lies in the padding leaves no trace."""
+    for node in nodes_of(end):
+        form: Any = node
+        if kind_of(node) == "Convolution":
+            kernel = tuple(form._saved_weight.shape)
+        elif kind_of(node) == "MaxPool2DWithIndices":
+            kernel = form._saved_kernel_size
+        else:
+            continue
+        # A convolution of one axis alone is asked about that one.
+        along = max(-1 - axis, -len(form._saved_dilation))
+        stride = (form._saved_stride or kernel)[along]
+        span = form._saved_dilation[along] * (kernel[along] - 1)
+        (shape,) = shapes_of(node)[:1]
+        if 2 * span >= shape[along] * stride:
+            return False
+    return True
 
 
 def _guess_period(end: End, axis: int, length: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradviz.archive import members
 from gradviz.errors import UsageError
 from gradviz.image.files import reading
 
@@ -22,6 +24,9 @@ _ZIP = b"PK\x03\x04"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """A pickle of the number that `torch.save` put first before it wrote zip files."""
 _NUMPY = b"\x93NUMPY"
+
+
+_parsing = threading.Lock()
 
 
 def array_format(path: Path) -> str | None:
@@ -67,13 +72,20 @@ def read_array(path: Path) -> Array:
 
 
 def _numpy(path: Path) -> Array:
-    array: Array = np.load(path, allow_pickle=False)
+    # A header is a Python literal, and Python 3.11 fails to parse two things in two threads at once
+    # (gh-106905): arrays take turns, and what else the program may have parsed is done by then.
+    with _parsing:
+        try:
+            array: Array = np.load(path, allow_pickle=False)
+        except SystemError:
+            array = np.load(path, allow_pickle=False)
     return array
 
 
 def _torch(path: Path) -> Array:
     import torch
 
+    members(path, str(path), UsageError)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import warnings
@@ -13,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.array import Array, array_format, read_array
@@ -37,11 +38,12 @@ class _Pillow:
     """Who is using Pillow's settings."""
 
     lock: threading.Lock
-    inside: int
+    limits: list[int]
+    """The `max_pixels` of each of them."""
     settings: ExitStack
 
 
-_pillow = _Pillow(threading.Lock(), 0, ExitStack())
+_pillow = _Pillow(threading.Lock(), [], ExitStack())
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +106,26 @@ def read_image(
 def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Picture:
     # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
     # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
-    with reading(path, ImageError), _quiet_pillow(), path.open("rb") as file:
+    with reading(path, ImageError), _settings_of_pillow(max_pixels), path.open("rb") as file:
         try:
             image = Image.open(file)
+            _check_kind(path, image)
+            _check_size(path, image.size, max_pixels)
+            key = _transparent_key(image)
+            image.load()
         except UnidentifiedImageError as error:
             raise ImageError(
                 f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
                 ".safetensors file"
             ) from error
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
+                "allow more with --max-pixels"
+            ) from error
         with image:
+            # What an icon holds may have another size than it says.
             _check_size(path, image.size, max_pixels)
-            key = _transparent_key(image)
             ImageOps.exif_transpose(image, in_place=True)
             has_alpha = image.has_transparency_data and key is None
             levels, white = _levels(path, image, has_alpha)
@@ -135,38 +146,65 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """No size limit but ours, and no warnings or log lines of Pillow's on stderr.
+def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
+    """Our size limit, and no warnings or log lines of Pillow's on stderr.
 
-    All three are settings of the whole process: the first thread that comes in makes them, and the
-    last one that goes out takes them back.
+    All of them are settings of the whole process: the first thread that comes in makes them, and
+    the last one that goes out takes them back. The largest limit of those inside is Pillow's, which
+    knows of pictures inside pictures; beyond that each sees to its own.
     """
     with _pillow.lock:
-        if not _pillow.inside:
-            _pillow.settings.enter_context(_without_its_own())
-        _pillow.inside += 1
+        if not _pillow.limits:
+            _pillow.settings.enter_context(_quiet())
+        _pillow.limits.append(max_pixels)
+        Image.MAX_IMAGE_PIXELS = max(_pillow.limits)
     try:
         yield
     finally:
         with _pillow.lock:
-            _pillow.inside -= 1
-            if not _pillow.inside:
+            _pillow.limits.remove(max_pixels)
+            if _pillow.limits:
+                Image.MAX_IMAGE_PIXELS = max(_pillow.limits)
+            else:
                 _pillow.settings.close()
 
 
 @contextmanager
-def _without_its_own() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     log, silence = logging.getLogger("PIL"), logging.NullHandler()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_libtiff():
         # Other threads' warnings are not ours to silence.
         warnings.filterwarnings("ignore", module=r"PIL\b")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        limit = Image.MAX_IMAGE_PIXELS
         log.addHandler(silence)
         try:
             yield
         finally:
             log.removeHandler(silence)
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Pillow raises where libtiff fails, which also writes to stderr itself, past Python."""
+    try:
+        handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    except AttributeError:  # built into Pillow, where nobody can reach it
+        yield
+        return
+    handler.restype, handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = handler(None)
+    try:
+        yield
+    finally:
+        handler(before)
+
+
+def _check_kind(path: Path, image: Image.Image) -> None:
+    if image.format == "EPS":
+        raise ImageError(
+            f"{path}: PostScript is a program, and would be run to be drawn; save it as a PNG file"
+        )
 
 
 def _transparent_key(image: ImageFile.ImageFile) -> Array | None:

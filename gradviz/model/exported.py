@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,7 +24,10 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
     Raises:
         ModelError: the file is damaged, or the program's input is not one [N, C, H, W].
     """
-    with foreign_code(f"{path}: cannot be loaded as an exported program, perhaps it is damaged"):
+    with (
+        foreign_code(f"{path}: cannot be loaded as an exported program, perhaps it is damaged"),
+        _raised_not_logged(),
+    ):
         program = move_to_device_pass(torch.export.load(path), device)
         inputs = program.graph_signature.user_inputs
         values = [
@@ -39,3 +45,20 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
         )
     # An axis that may vary is a symbol, not an int.
     return module, tuple(size if isinstance(size, int) else None for size in shapes[0])
+
+
+@contextmanager
+def _raised_not_logged() -> Iterator[None]:
+    """What torch.export.load stumbles over it would log, traceback and all, and then go on."""
+    log = logging.getLogger("torch.export")
+    log.addFilter(_raise)
+    try:
+        yield
+    finally:
+        log.removeFilter(_raise)
+
+
+def _raise(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[1]:
+        raise record.exc_info[1]
+    return True

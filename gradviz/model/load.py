@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradviz.errors import UsageError
+from gradviz.image.files import reading
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
@@ -24,7 +25,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
-from gradviz.model.trust import load_saved, refuse_exported
+from gradviz.model.trust import check_inside, load_saved, refuse_exported
 from gradviz.support import Format, refuse
 
 
@@ -83,7 +84,7 @@ def load_model(
     opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
     if capability is not None:
         refuse(opened.format, capability, str(path))
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Model(
         module=_ready(opened.module, place, dtype, str(path)),
@@ -201,6 +202,7 @@ def _open_exported(path: Path, request: _Request) -> _Opened:
     _refuse_weights_options(path, request, Format.EXPORTED)
     if not request.trust:
         refuse_exported(path)
+    check_inside(path)
     module, input_shape = load_exported(path, request.device)
     return _Opened(module, Format.EXPORTED, input_shape=input_shape)
 

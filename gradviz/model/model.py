@@ -15,6 +15,7 @@ from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
 from gradviz.model.outputs import check_differentiable, select
 from gradviz.model.script import as_written
+from gradviz.model.state import same_buffers
 from gradviz.support import Capability, Format, support
 
 
@@ -82,7 +83,8 @@ class Model:
         """The chosen output [N, ...] for a batch of images.
 
         Gradients are enabled, whatever the caller's mode. A batch that is smaller than an exported
-        program's is filled up with its last image, and the surplus is cut off again.
+        program's is filled up with its last image, and the surplus is cut off again. Buffers that
+        the model changes, such as counters, are put back.
 
         Args:
             x: [N, C, H, W], of `dtype` and on `device`.
@@ -100,6 +102,7 @@ class Model:
             foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}"),
             torch.enable_grad(),
             as_written(),
+            same_buffers(self.module),
         ):
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from enum import Enum
 from pathlib import Path
 
+from gradviz.archive import members
 from gradviz.errors import ModelError, UsageError
 
 
@@ -54,7 +54,8 @@ def recognise(path: Path) -> Content:
 
     Raises:
         UsageError: there is no such file, it is a folder, or it cannot be opened.
-        ModelError: it is nothing that gradviz can read; the message says what it seems to be.
+        ModelError: it is nothing that gradviz can read, or a zip file that would unpack to far more
+            than it is; the message says what it seems to be.
     """
     try:
         if path.is_dir():
@@ -91,14 +92,10 @@ def recognise(path: Path) -> Content:
 
 def _names_in_zip(path: Path) -> list[str]:
     """The members of a zip file; none if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile:
-        return []
+    found = members(path, str(path), ModelError)
     # A file that is cut short may still end with a whole archive that was stored inside it.
-    starts = (member.header_offset for member in members)
-    return [member.filename for member in members] if min(starts, default=1) == 0 else []
+    starts = (member.header_offset for member in found)
+    return [member.filename for member in found] if min(starts, default=1) == 0 else []
 
 
 def _in_zip(path: Path, names: list[str]) -> Content:

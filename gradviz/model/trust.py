@@ -17,6 +17,7 @@ from typing import IO
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from gradviz.archive import members
 from gradviz.errors import ModelError, TrustError, one_line
 from gradviz.model.foreign import foreign_code
 from gradviz.model.importing import importable
@@ -41,9 +42,7 @@ def load_saved(path: Path, trust: bool) -> object:
 def refuse_exported(path: Path) -> None:
     """Raise the TrustError for a `.pt2` file, naming the blocked globals in it, if any."""
     with foreign_code(f"{path}: cannot be read, perhaps it is damaged"):
-        with zipfile.ZipFile(path) as archive:
-            pickles = (archive.read(name) for name in archive.namelist() if name.endswith(".pt"))
-            names = {name for data in pickles for name in _globals_in(io.BytesIO(data))}
+        names = {name for data in _pickled(path) for name in _globals_in(data, path)}
         reason = support(Format.EXPORTED, Capability.WITHOUT_TRUST).reason
         raise _refusal(path, reason, _blocked(names))
 
@@ -63,11 +62,32 @@ def tier_of(format: Format, path: Path | None, arch: str | None) -> str:
     return "data" if arch is None else "data, and an architecture by consent"
 
 
+def check_inside(path: Path) -> None:
+    """Refuse a `.pt2` file that holds an archive which would unpack to far more than it is.
+
+    Raises:
+        ModelError: it does, or it is damaged.
+    """
+    with foreign_code(f"{path}: cannot be read, perhaps it is damaged"):
+        for data in _pickled(path):
+            members(data, str(path), ModelError)
+
+
+def _pickled(path: Path) -> Iterator[IO[bytes]]:
+    """What an exported program keeps pickled: sample inputs, and constants that are no tensors."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                head = file.read(2)
+            if head[:1] == b"\x80" or head == b"PK":  # bare, or as torch.save writes it
+                yield io.BytesIO(archive.read(member))
+
+
 def _names_code(path: Path) -> bool:
     if recognise(path) is not Content.SAVED:
         return False
     with path.open("rb") as file:
-        return bool(_blocked(_globals_in(file)))
+        return bool(_blocked(_globals_in(file, path)))
 
 
 def _load_weights(path: Path) -> object:
@@ -75,7 +95,7 @@ def _load_weights(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         with path.open("rb") as file:
-            blocked = _blocked(_globals_in(file))
+            blocked = _blocked(_globals_in(file, path))
         if not blocked:
             raise ModelError(
                 f"{path}: is no checkpoint that torch can read as weights, though it names nothing "
@@ -109,15 +129,16 @@ def _refusal(path: Path, reason: str, names: Iterable[str]) -> TrustError:
     )
 
 
-def _globals_in(file: IO[bytes]) -> set[str]:
-    """The globals, as `module name`, in a file of torch.save, zip or legacy."""
-    if not zipfile.is_zipfile(file):
+def _globals_in(file: IO[bytes], path: Path) -> set[str]:
+    """The globals, as `module name`, in a file of torch.save, zip or legacy, that `path` holds."""
+    found = members(file, str(path), ModelError)
+    if not found:
         file.seek(0)
         # Number, version, machine, the object itself, and the names of the storages that follow.
         return {name for _ in range(5) for name in _globals_in_pickle(file)}
     with zipfile.ZipFile(file) as archive:
-        members = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return {name for m in members for name in _globals_in_pickle(io.BytesIO(archive.read(m)))}
+        pickles = [archive.read(each) for each in found if each.filename.endswith("data.pkl")]
+    return {name for data in pickles for name in _globals_in_pickle(io.BytesIO(data))}
 
 
 def _globals_in_pickle(file: IO[bytes]) -> Iterator[str]:

@@ -53,19 +53,24 @@ class Flow:
 
 
 def advice(
-    y: Tensor, layers: Sequence[Flow], idle: Sequence[str], random: Sequence[str]
+    y: Tensor,
+    two: Tensor | None,
+    layers: Sequence[Flow],
+    idle: Sequence[str],
+    random: Sequence[str],
 ) -> list[str]:
     """One line for each thing that may mislead.
 
     Args:
         y: the output [1, ...], with its graph.
+        two: the output [2, ...] for the image twice, with its graph, where `may_mix` asks for it.
         idle: the layers that did not run.
         random: the operators that drew random numbers.
     """
     nodes = nodes_of(y)
     return [
         *_probabilities(y),
-        *_batch_statistics(nodes),
+        *_batch_statistics(nodes, [] if two is None else nodes_of(two)),
         *_dropout(random),
         *_unreached(layers),
         *_idle(idle),
@@ -79,26 +84,45 @@ def _probabilities(y: Tensor) -> Iterator[str]:
     node: Node | None = edge_of(y).node
     while node is not None and kind_of(node) in SEE_THROUGH:
         node = node.next_functions[0][0]
+    planes = y.detach()[0]
     if node is not None and kind_of(node) in SQUASHING:
-        yield (
-            f"the output has gone through a {SQUASHING[kind_of(node)]}, so its gradient fades "
-            "where the model is sure: differentiate the logits, with --output or a model that "
-            "returns them"
-        )
+        seen = f"the output has gone through a {SQUASHING[kind_of(node)]}"
+    elif planes.dim() in (1, 3) and len(planes) > 1 and _adds_up_to_one(planes):
+        seen = "the output is made of probabilities: positive, and 1 in total"
+    else:
+        return
+    yield (
+        f"{seen}, so its gradient fades where the model is sure: differentiate the logits, with "
+        "--output or a model that returns them"
+    )
 
 
-def _batch_statistics(nodes: Sequence[Any]) -> Iterator[str]:
-    # Without running statistics it is an instance norm, which has no other mode.
-    count = sum(
-        node._saved_training and node._saved_running_mean is not None
-        for node in nodes
-        if kind_of(node) in NORMS
+def _adds_up_to_one(planes: Tensor) -> bool:
+    return bool((planes >= 0).all() and ((planes.sum(0) - 1).abs() <= 1e-4).all())
+
+
+def may_mix(y: Tensor) -> bool:
+    """Whether norms of one image take its own statistics, or those of the batch that it is."""
+    return any(node._saved_running_mean is None for node in _in_training(nodes_of(y)))
+
+
+def _batch_statistics(nodes: Sequence[Any], of_two: Sequence[Any]) -> Iterator[str]:
+    # Without running statistics it is a batch norm if it still sees two images as two: an instance
+    # norm, which has no other mode, sees them as one with twice the channels.
+    count = sum(node._saved_running_mean is not None for node in _in_training(nodes)) + sum(
+        node._saved_running_mean is None and node._saved_input.shape[0] == 2
+        for node in _in_training(of_two)
     )
     if count:
         yield (
             f"batch norms ({count}) normalise by the batch's statistics, as in training: every "
-            "image's answer depends on its batch; call eval() before saving the model"
+            "image's answer depends on its batch; call eval() before saving the model, and keep "
+            "running statistics"
         )
+
+
+def _in_training(nodes: Sequence[Any]) -> list[Any]:
+    return [node for node in nodes if kind_of(node) in NORMS and node._saved_training]
 
 
 def _dropout(random: Sequence[str]) -> Iterator[str]:

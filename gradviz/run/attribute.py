@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isfinite
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from gradviz.backward.gates import Gated, gating
 from gradviz.backward.methods import Pass, Read
+from gradviz.backward.path import Path, rounding
 from gradviz.backward.points import WalkOf
 from gradviz.backward.taps import Layer
-from gradviz.backward.vjp import vjp
+from gradviz.backward.vjp import inner, vjp
 from gradviz.errors import ModelError
 from gradviz.heatmap.views import Floats
 from gradviz.model.model import Model
@@ -137,12 +139,18 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan, walk_of
             samples += len(some)
             plan.tick(samples)
     array = walk.result()
-    if not plan.points.path:
-        return Found(_numbers(array), samples=samples)
-    change = inner(v, y) - score(plan.sampling.baseline.at(x))
+    if not isinstance(walk, Path):
+        return Found(_numbers(array), samples=samples, notes=tuple(_unshaken(x, plan)))
+    after = inner(v, y)
+    change = after - walk.before
     gap = change - float(array.sum())
     notes: tuple[str, ...] = ()
-    if abs(gap) > GAP * abs(change):
+    if not isfinite(gap):
+        notes = (
+            "the model is NaN or Inf at the baseline or on the way from it, so that completeness "
+            "has no meaning: give another --baseline",
+        )
+    elif abs(gap) > max(GAP * abs(change), rounding(x, walk.before, after)):
         notes = (
             f"the attribution adds up to {change - gap:.4g}, not to the output's change "
             f"{change:.4g} since the baseline: give more --samples than {samples}, or "
@@ -151,9 +159,13 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan, walk_of
     return Found(_numbers(array), samples=samples, completeness=gap, notes=notes)
 
 
-def inner(v: Tensor, y: Tensor) -> float:
-    """⟨v, y⟩ in float64; an output that is not seeded may be Inf without spoiling it."""
-    return float(torch.where(v != 0, v.double() * y.double(), 0).sum())
+def _unshaken(x: Tensor, plan: Plan) -> Iterator[str]:
+    """Noise is relative to the range of the image."""
+    if plan.sampling.noise and x.max() == x.min():
+        yield (
+            f"the image has one value everywhere, so that its range and the noise are 0: "
+            f"{plan.method.name} sees the image itself alone"
+        )
 
 
 def _numbers(array: Tensor) -> Floats:

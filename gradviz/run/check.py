@@ -21,7 +21,7 @@ from gradviz.backward.differences import (
 )
 from gradviz.backward.graph import nodes_of
 from gradviz.backward.seeds import Seed, Site, default_seed
-from gradviz.backward.vjp import vjp
+from gradviz.backward.vjp import inner, product, vjp
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.images import Named
@@ -135,11 +135,11 @@ class _Seeded:
     """Of the shape of one image's output."""
 
     def __call__(self, x: Tensor) -> float:
-        return float(_inner(self.v, _run(self.model, x)[0]))
+        return inner(self.v, _run(self.model, x)[0])
 
     def size(self, x: Tensor) -> float:
         """The root of the sum of squares of the terms that are added up: as rounding adds up."""
-        return float(_product(self.v, _run(self.model, x)[0]).norm())
+        return float(product(self.v, _run(self.model, x)[0]).norm())
 
     def gradient(self, x: Tensor) -> Tensor:
         """Jᵀ v, by the backward pass."""
@@ -173,9 +173,11 @@ class _Checker:
         directions = {f"random {n}": d for n, d in enumerate(islice(signs, RANDOM), 1)}
         directions["gradient"] = along
         directions |= _strongest_pixels(image.g)
+        slopes = {name: image.compare(direction) for name, direction in directions.items()}
+        kink = any(slope.corner for slope in slopes.values())
         for name, direction in directions.items():
-            yield self._test(name, direction, image, beside)
-        expected = _along(image.g, along)
+            yield self._test(name, direction, image, slopes[name], beside, kink)
+        expected = inner(along, image.g)
         slope = reach(
             self.function,
             self.x,
@@ -188,26 +190,33 @@ class _Checker:
         yield self._result(TREND, expected, slope, ok=True)
 
     def _test(
-        self, name: str, direction: Tensor, image: _Place, beside: Sequence[_Place]
+        self,
+        name: str,
+        direction: Tensor,
+        image: _Place,
+        slope: Slope,
+        beside: Sequence[_Place],
+        kink: bool,
     ) -> Finding:
         """At the image; beside it, where a kink has no slope to agree with or a leap hides it.
 
         The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
-        with several kinks at once even outside. But a backward pass that is right is right almost
-        everywhere: so it is tried a little off the kink, with the gradient of that place. Where the
-        function has a slope at the image, and the gradient is another one, it is wrong there.
+        with several kinks at once even outside, also in directions in which they cancel. But a
+        backward pass that is right is right almost everywhere: so it is tried a little off the
+        kink, with the gradient of that place. Where the function has no kink at the image, and a
+        slope that is not the gradient's, the gradient is wrong there.
         """
-        slope = image.compare(direction)
-        expected = _along(image.g, direction)
+        expected = inner(direction, image.g)
         if slope.agrees or not image.g.isfinite().all():
             return self._result(name, expected, slope, slope.agrees)
-        if slope.corner or slope.agrees is None:
+        if kink or slope.agrees is None:
             for place in beside:
                 found = place.compare(direction)
                 if found.agrees:
-                    return self._result(name, _along(place.g, direction), found, True, kink=True)
+                    there = inner(direction, place.g)
+                    return self._result(name, there, found, True, kink=True)
                 if found.agrees is False and slope.agrees is None:
-                    slope, expected = found, _along(place.g, direction)
+                    slope, expected = found, inner(direction, place.g)
         return self._result(name, expected, slope, slope.agrees)
 
     def _beside(self, direction: Tensor, generator: torch.Generator) -> Tensor:
@@ -251,7 +260,7 @@ class _Place:
             self.checker.function,
             self.x,
             direction,
-            _along(self.g, direction),
+            inner(direction, self.g),
             size=size,
             span=self.checker.span,
             noise=self.noise,
@@ -271,21 +280,6 @@ def _least_precise(y: Tensor, dtype: torch.dtype) -> torch.dtype:
     passed = {form.dtype for node in nodes_of(y) for form in node._input_metadata}
     floating = {each for each in passed if each.is_floating_point}
     return max(floating | {dtype}, key=lambda each: torch.finfo(each).eps)
-
-
-def _inner(v: Tensor, y: Tensor) -> Tensor:
-    """⟨v, y⟩ in float64."""
-    return _product(v, y).sum()
-
-
-def _product(v: Tensor, y: Tensor) -> Tensor:
-    """v · y in float64; an output that is not seeded may be Inf without spoiling it."""
-    product: Tensor = v.double() * y.double()
-    return product.masked_fill(v == 0, 0)
-
-
-def _along(g: Tensor, direction: Tensor) -> float:
-    return float(_inner(direction, g))
 
 
 def _unit(g: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradviz.image.files import reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.model.model import Model
@@ -37,6 +38,9 @@ def describe(
         writes: the names of the files that each result may have.
         command: how the program was called.
         files: what the command read besides the model and the images.
+
+    Raises:
+        UsageError: one of the files cannot be read any more.
     """
     arch = (model.arch or "").rpartition(":")[0]
     code = [Path(arch)] if arch.endswith(".py") else []
@@ -75,5 +79,5 @@ def _identity(source: Source) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,10 +11,11 @@ from torch import Tensor
 from gradviz.backward.keep import Keeper
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.taps import find_layer, last_map, run_with_layers
+from gradviz.backward.vjp import inner
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError, listed
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, Found, at_images, at_points, inner
+from gradviz.run.attribute import Forward, Found, at_images, at_points
 from gradviz.run.images import Named
 from gradviz.run.local import Local
 from gradviz.run.plan import Plan
@@ -47,7 +48,7 @@ def explain(
             if apart:
                 yield from (local.outcome(image, seed) for seed in some for image in group)
             else:
-                yield from _together(model, group, some, plan)
+                yield from _together(model, group, some, plan, local)
 
 
 def _together(
@@ -55,6 +56,7 @@ def _together(
     group: Sequence[Named],
     seeds: Sequence[Seed],
     plan: Plan,
+    local: Local,
     notes: tuple[str, ...] = (),
 ) -> Iterator[Outcome]:
     """The outcomes of images of one size, in one pass; in smaller groups where that fails.
@@ -63,7 +65,7 @@ def _together(
     """
     done: list[Seed] = []
     try:
-        yield from _at_once(model, group, seeds, plan, notes, done)
+        yield from _at_once(model, group, seeds, plan, local, notes, done)
         return
     except (ModelError, LayerError) as error:
         left = seeds[len(done) :]
@@ -79,7 +81,7 @@ def _together(
             )
     # Not before the error is gone, which holds on to the memory of the pass.
     for start in range(0, len(group), size):
-        yield from _together(model, group[start : start + size], left, plan, notes)
+        yield from _together(model, group[start : start + size], left, plan, local, notes)
 
 
 def _at_once(
@@ -87,6 +89,7 @@ def _at_once(
     group: Sequence[Named],
     seeds: Sequence[Seed],
     plan: Plan,
+    local: Local,
     notes: tuple[str, ...],
     done: list[Seed],
 ) -> Iterator[Outcome]:
@@ -107,10 +110,11 @@ def _at_once(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         forward = _forward(model, x, plan)
+        notes += local.repeats.notes(model, x.detach(), forward.y.detach())
         seeds = seeds or (default_seed(forward.y.detach()[0]),)
         for seed in seeds:
             keep = seed is not seeds[-1]
-            yield from _under_seed(model, group, forward, seed, plan, notes, keep)
+            yield from _under_seed(model, group, forward, seed, plan, local, notes, keep)
             done.append(seed)
 
 
@@ -145,6 +149,7 @@ def _under_seed(
     forward: Forward,
     seed: Seed,
     plan: Plan,
+    local: Local,
     notes: tuple[str, ...],
     keep: bool,
 ) -> Iterator[Outcome]:
@@ -165,7 +170,7 @@ def _under_seed(
             yield Failure(group[0].name, seed.spec, error)
         else:
             for image in group:
-                yield from _together(model, [image], [seed], plan, notes)
+                yield from _together(model, [image], [seed], plan, local, notes)
         return
     for n, image in enumerate(group):
         if n in misfits:
@@ -184,7 +189,8 @@ def _under_seed(
                 gated=found[n].gated,
                 samples=found[n].samples,
                 completeness=found[n].completeness,
-                notes=found[n].notes + notes,
+                # Where images are tried again, each is said twice.
+                notes=tuple(dict.fromkeys(found[n].notes + notes)),
             )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradviz.backward.taps import Layer
-from gradviz.errors import ModelError
+from gradviz.errors import ModelError, UsageError
 from gradviz.field.effective import (
     Statistics,
     contribution_of,
@@ -99,7 +99,16 @@ class Fields:
         self._random = np.random.default_rng(settings.random_seed)
 
     def noise(self, width: int, height: int, random: np.random.Generator | None = None) -> Prepared:
-        """Random pixels, preprocessed as an image of this size would be."""
+        """Random pixels, preprocessed as an image of this size would be.
+
+        Raises:
+            UsageError: they are more than the recipe allows.
+        """
+        if width * height > self._plain.max_pixels:
+            raise UsageError(
+                f"random input of {width}x{height}: expected at most {self._plain.max_pixels} "
+                "pixels in all; allow more with --max-pixels"
+            )
         channels = 1 if self._plain.channels == "gray" else 3
         if self.model.input_shape is not None and self.model.input_shape[1] is not None:
             channels = self.model.input_shape[1]

@@ -12,6 +12,7 @@ from gradviz.field.geometry import Geometry
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
 from gradviz.heatmap.colours import Palette
 from gradviz.run.field import Field, as_dict
+from gradviz.run.npy import write_npy
 from gradviz.run.store import FIELDS, Store, strict_json
 
 WRITES = (
@@ -48,7 +49,7 @@ def record(
     files = {}
     for name, array in arrays.items():
         files[f"{name}.npy"] = f"{folder}/{name}.npy"
-        store.save(files[f"{name}.npy"], partial(np.save, arr=array))
+        store.save(files[f"{name}.npy"], partial(write_npy, array))
     for name, picture in pictures.items():
         files[f"{name}.png"] = f"{folder}/{name}.png"
         store.save(files[f"{name}.png"], partial(picture.save, format="PNG"))

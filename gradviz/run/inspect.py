@@ -24,7 +24,7 @@ from gradviz.model.model import Model
 from gradviz.model.nested import walk
 from gradviz.model.size import size_of
 from gradviz.model.trust import tier_of
-from gradviz.run.advice import Flow, advice
+from gradviz.run.advice import Flow, advice, may_mix
 from gradviz.run.field import Fields, FieldSettings
 from gradviz.run.images import Named
 
@@ -108,7 +108,8 @@ def inspect(
         for layer in layers.values()
     ]
     flows += _apart(keeper, layers, dependence)
-    warnings += advice(y, flows, _idle(model.module, keeper), tuple(dependence.random))
+    two = _of_two(model, x) if may_mix(y) else None
+    warnings += advice(y, two, flows, _idle(model.module, keeper), tuple(dependence.random))
     return Inspection(
         model={
             **model.describe(),
@@ -192,6 +193,14 @@ def _only_size(model: Model, preprocess: Preprocess) -> tuple[int, int] | None:
         return None
     # What a large square photo would become.
     return frame_of((1024, 1024), preprocess).input
+
+
+def _of_two(model: Model, x: Tensor) -> Tensor | None:
+    """The output for the image twice; None where the model takes one image at a time."""
+    try:
+        return model(torch.cat([x, x]).detach().requires_grad_())
+    except ModelError:
+        return None
 
 
 def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:

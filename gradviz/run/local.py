@@ -15,16 +15,19 @@ import numpy as np
 import torch
 
 from gradviz.backward.seeds import Part, Seed, Site, parse_seed
+from gradviz.backward.vjp import inner
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.structural import Probe
 from gradviz.field.tiles import Canvas, Tile, area
 from gradviz.heatmap.views import Floats
+from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, at_images, inner
+from gradviz.run.attribute import Forward, at_images
 from gradviz.run.images import Named
 from gradviz.run.plan import Plan
+from gradviz.run.repeats import Repeats
 from gradviz.run.result import Failure, Outcome, Saliency
 
 Room = Callable[[tuple[int, ...]], Floats]
@@ -56,6 +59,8 @@ class Local:
         self._plan = plan
         self._room = room
         self._canvases: Canvases | None = None
+        self.repeats = Repeats()
+        """What the run knows of the model when it computes images at once."""
 
     def split(
         self, group: Sequence[Named], seeds: Sequence[Seed]
@@ -158,13 +163,13 @@ class Local:
 
     def _canvas(self, image: Named) -> Canvas:
         if self._canvases is None:
-            self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, image))
+            channels = image.prepared.shape[0]
+            like = replace(image.prepared, levels=np.zeros((channels, 0, 0), np.float32), white=1)
+            self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, like))
         return self._canvases.of(image.prepared.frame.input)
 
 
-def _noise_probe(model: Model, image: Named, width: int, height: int) -> Probe:
-    """On random pixels, preprocessed as those of the image are."""
-    channels = image.prepared.shape[0]
-    pixels = np.random.default_rng(0).random((channels, height, width), np.float32)
-    noise = replace(image.prepared, levels=pixels, white=1)
-    return Probe(model, noise.part((0, 0, width, height)))
+def _noise_probe(model: Model, like: Prepared, width: int, height: int) -> Probe:
+    """On random pixels, preprocessed like those of an image."""
+    pixels = np.random.default_rng(0).random((like.shape[0], height, width), np.float32)
+    return Probe(model, replace(like, levels=pixels).part((0, 0, width, height)))

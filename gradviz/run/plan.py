@@ -10,7 +10,7 @@ from typing import Any
 from gradviz.backward.baselines import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.points import POINTS, Points, Sampling
-from gradviz.run.settings import Settings, Tile
+from gradviz.run.settings import SAMPLING, Settings, Tile
 
 MANY = 8
 """Passes for one image each, from which on a faster form of the model pays."""
@@ -85,22 +85,17 @@ def plan_of(settings: Settings, tick: Tick = silent) -> Plan:
     Raises:
         UsageError: the baseline cannot be read.
     """
-    points = POINTS[METHODS[settings.method].points]
-    given = replace(Sampling(points.samples), **_given(settings))
+    method = METHODS[settings.method]
+    chosen = {name: getattr(settings, name) for name in SAMPLING}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if settings.baseline is not None:
+        given["baseline"] = parse_baseline(settings.baseline)
     return Plan(
-        METHODS[settings.method],
+        method,
         settings.layer,
-        given,
+        replace(Sampling(POINTS[method.points].samples), **given),
         settings.batch_size,
         settings.tile,
         settings.optimize,
         tick,
     )
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """Those of the sampling's fields that the user chose."""
-    chosen = {name: getattr(settings, name) for name in ("samples", "noise", "random_seed")}
-    if settings.baseline is not None:
-        chosen["baseline"] = parse_baseline(settings.baseline)
-    return {name: value for name, value in chosen.items() if value is not None}

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
@@ -21,6 +19,7 @@ from gradviz.run.describe import describe
 from gradviz.run.field import MEAN, NOISE, Field, Fields, FieldSettings, Mean
 from gradviz.run.field_record import WRITES, record, write_document
 from gradviz.run.images import load
+from gradviz.run.npy import write_npy
 from gradviz.run.record import failure_line
 from gradviz.run.result import Failure
 from gradviz.run.store import BOXES, FIELDS, Line, Store
@@ -120,7 +119,7 @@ def run(
     if settings.map and shape is not None:
         size = (shape[1], shape[0])
         boxes = boxes_of(fields.random_probe(*size), fields.random_probe, geometry)
-        store.save(BOXES, partial(np.save, arr=boxes))
+        store.save(BOXES, partial(write_npy, boxes))
     write_document(store, document)
     return FieldRun(document, tuple(lines))
 

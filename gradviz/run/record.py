@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from gradviz.backward.methods import METHODS
 from gradviz.errors import UsageError, one_line
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import VIEWS, Bytes
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.images import load, photo
 from gradviz.run.inside import energy_inside
+from gradviz.run.npy import write_npy
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
@@ -36,7 +35,7 @@ def seed_folders(specs: Sequence[str]) -> dict[str, str]:
     return {
         spec: name
         if users[name] == 1
-        else f"{name}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+        else f"{name}-{hashlib.sha256(spec.encode(errors='surrogatepass')).hexdigest()[:8]}"
         for spec, name in plain.items()
     }
 
@@ -62,13 +61,14 @@ class Recorder:
             return failure_line(outcome)
         try:
             inside = self._inside(outcome)
+            backdrop = None if self.settings.scale == "shared" else self._backdrop(outcome)
         except UsageError as error:
             return failure_line(Failure(outcome.image, outcome.seed, error))
         files = {}
         if self.settings.array == "npy":
             for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
                 files[name] = self._place(outcome, f"{name}.npy")
-                self.store.save(files[name], partial(np.save, arr=array))
+                self.store.save(files[name], partial(write_npy, array))
         line = {
             "image": outcome.image,
             "seed": outcome.seed,
@@ -84,11 +84,12 @@ class Recorder:
             },
             "warnings": outcome.warnings,
         }
-        return line if self.settings.scale == "shared" else self._with_pictures(outcome, line)
+        return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
 
     def redrawn(self, line: Line) -> Line:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
-        return self._with_pictures(self.result(line), line)
+        result = self.result(line)
+        return self._with_pictures(result, line, self._backdrop(result))
 
     def result(self, line: Line) -> Saliency:
         """Read back what a line tells of; its array lies in the folder."""
@@ -104,10 +105,13 @@ class Recorder:
             prepared=image.prepared,
         )
 
-    def _with_pictures(self, result: Saliency, line: Line) -> Line:
+    def _backdrop(self, result: Saliency) -> Bytes:
+        if self.settings.frame == "image":
+            return photo(self.sources[result.image], self.preprocess)
+        return result.prepared.shown
+
+    def _with_pictures(self, result: Saliency, line: Line, backdrop: Bytes) -> Line:
         in_image = self.settings.frame == "image"
-        source = self.sources[result.image]
-        backdrop = photo(source, self.preprocess) if in_image else result.prepared.shown
         files = {}
         for view in self.settings.views:
             picture = draw(

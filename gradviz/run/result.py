@@ -100,8 +100,8 @@ class Saliency:
             )
         if not self.array.any():
             found.append(
-                f"the {self.method.writes} is zero everywhere: the seeded output does not react "
-                "to small changes of this image; the picture is blank"
+                f"the {self.method.writes} is zero everywhere: {self.method.blank}; the picture is "
+                "blank"
             )
         return tuple(found)
 

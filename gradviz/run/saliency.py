@@ -21,7 +21,7 @@ from gradviz.run.images import Named, load
 from gradviz.run.local import Local, Room, in_memory
 from gradviz.run.plan import Plan, Tick, plan_of, silent
 from gradviz.run.record import Recorder, seed_folders
-from gradviz.run.result import Outcome, failures
+from gradviz.run.result import Outcome, Saliency, failures
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 from gradviz.run.workers import THREADS, in_order
@@ -59,7 +59,7 @@ def outcomes(
     read = in_order(
         partial(_read, preprocess),
         (source for batch in batches for source in batch),
-        ahead=plan.batch_size,
+        plan.batch_size,
     )
     with closing(read):
         for batch in batches:
@@ -135,17 +135,11 @@ def run(
     faster = fast(model) if plan.fast(len(sources)) else model
     found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
     # A few results are drawn and written while the next ones are computed.
-    with closing(in_order(recorder.line, found, ahead=2 * THREADS)) as lines:
+    with closing(in_order(recorder.line, found, 2 * THREADS, weight)) as lines:
         for line in lines:
             store.append(line)
             yield line
-    if resume:
-        # As an undisturbed run writes them: batch by batch, seed by seed.
-        place = {source.name: n // settings.batch_size for n, source in enumerate(sources)}
-        turn = {seed.spec: n for n, seed in enumerate(seeds)}
-        store.replace(
-            sorted(store.own(), key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
-        )
+    _put_in_order(store, sources, seeds)
     if settings.scale == "shared":
         with store.alone():
             # Whoever is the last of several shards draws for all of them.
@@ -155,10 +149,25 @@ def run(
                     part.replace(_share_scales(part.own(), largest, recorder))
 
 
+def weight(outcome: Outcome) -> float:
+    """How much memory a result takes while it waits and is drawn, in millions of numbers."""
+    return outcome.array.size / 1e6 if isinstance(outcome, Saliency) else 0
+
+
 def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:
     """The batches of a run that are to be done here."""
     batches = cut(sources, settings.batch_size)
     return batches if store.shard is None else store.shard.of(batches)
+
+
+def _put_in_order(store: Store, sources: Sequence[Source], seeds: Sequence[Seed]) -> None:
+    """The results by image and seed: images of other sizes in a batch take turns of their own."""
+    place = {source.name: n for n, source in enumerate(sources)}
+    turn = {seed.spec: n for n, seed in enumerate(seeds)}
+    lines = store.own()
+    ordered = sorted(lines, key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
+    if ordered != lines:
+        store.replace(ordered)
 
 
 def _unfinished(

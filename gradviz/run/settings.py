@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from gradviz.backward.methods import METHODS
-from gradviz.backward.points import POINTS
+from gradviz.backward.points import POINTS, RANDOM_SEEDS, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 
 Scale = Literal["image", "shared"] | float
 Tile = Literal["auto", "off"] | int
+
+SAMPLING = tuple(each.name for each in fields(Sampling))
+"""The settings that choose the points, for the methods that take several."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Settings:
 
     def _check_points(self) -> None:
         points = POINTS[METHODS[self.method].points]
-        for name in ("samples", "noise", "baseline", "random_seed"):
+        for name in SAMPLING:
             if getattr(self, name) is not None and name not in points.options:
                 fitting = [m.name for m in METHODS.values() if name in POINTS[m.points].options]
                 raise UsageError(
@@ -100,5 +103,7 @@ class Settings:
             raise UsageError(
                 f"--samples {self.samples}: {self.method} needs at least {points.least}"
             )
+        if self.random_seed is not None and self.random_seed not in RANDOM_SEEDS:
+            raise UsageError(f"--random-seed {self.random_seed}: give 0 to {RANDOM_SEEDS[-1]}")
         if self.noise is not None and not 0 <= self.noise < float("inf"):
             raise UsageError(f"--noise {self.noise:g}: give a fraction of the input's range, >= 0")

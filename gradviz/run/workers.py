@@ -15,8 +15,15 @@ THREADS = min(4, os.cpu_count() or 1)
 """As many as keep a fast device busy; Pillow and NumPy let go of Python's lock where they work."""
 
 
+def _light(_item: object) -> float:
+    return 0
+
+
 def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    weight: Callable[[Item], float] = _light,
 ) -> Generator[Result]:
     """`map(work, items)`, done by threads while the caller does something else.
 
@@ -24,18 +31,19 @@ def in_order(
         work: called in several threads at once.
         items: taken in the caller's thread.
         ahead: how many results may wait or be in the making, which bounds the memory.
+        weight: of an item; one that weighs more than 1 counts as several.
 
     Raises:
         whatever `work` raises, at the place of its item; what has not begun then never does.
     """
-    under_way: deque[Future[Result]] = deque()
+    under_way: deque[tuple[Future[Result], float]] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:
         for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > ahead:
-                yield under_way.popleft().result()
+            under_way.append((pool.submit(work, item), max(1, weight(item))))
+            while sum(heavy for _, heavy in under_way) > ahead:
+                yield under_way.popleft()[0].result()
         while under_way:
-            yield under_way.popleft().result()
+            yield under_way.popleft()[0].result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -336,3 +336,12 @@ def test_a_score_that_is_no_number_is_null(gradviz: Gradviz, tmp_path: Path) -> 
     assert document["results"][0]["score"] is None
     plain = gradviz(*command, "--overwrite")
     assert plain.exit_code == 0 and "score nan" in plain.stdout
+
+
+@pytest.mark.parametrize("command", ["saliency", "check", "inspect", "receptive-field"])
+@pytest.mark.parametrize("number", ["99999999999999999999", "-1"])
+def test_a_random_seed_out_of_range(
+    command: str, number: str, gradviz: Gradviz, image: Path, models: Path
+) -> None:
+    result = gradviz(command, models / "depth.ts", image, "--random-seed", number)
+    assert result.exit_code == 2 and "--random-seed" in result.stderr

@@ -195,7 +195,7 @@ CONV = nn.Conv2d(3, 2, 3)
     ("module", "arguments", "code", "parts"),
     [
         (CONV, ["absent.png"], 2, ["absent.png"]),
-        (CONV, ["folder"], 2, ["folder: holds 2 images", "name it"]),
+        (CONV, ["folder"], 2, ["folder: stands for 2 images", "name one"]),
         (CONV, ["folder/a.npy", "--input-size", "8"], 2, ["--input-size", "leave it out"]),
         (CONV, ["--input-size", "8x"], 2, ["--input-size 8x", "WxH"]),
         (CONV, ["--seed", "pixle:1,1"], 2, ["did you mean pixel?"]),

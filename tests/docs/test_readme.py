@@ -292,10 +292,11 @@ def test_options_named_exist() -> None:
     commands = get_command(make_app()).commands  # type: ignore[attr-defined]
     parameters = [each for command in commands.values() for each in command.params]
     known = {flag for parameter in parameters for flag in parameter.opts}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}
+    others = {"--help", "--nproc-per-node", "--no-python"}  # the last two are torchrun's
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - others
     assert named <= known
-    # The three have a short form that is named; --no-optimize changes nothing yet.
-    silent = {"--out", "--verbose", "--quiet", "--no-optimize"}
+    # These have a short form that is named.
+    silent = {"--out", "--verbose", "--quiet"}
     long = {flag for flag in known if flag.startswith("--")}
     assert long - named <= silent, "the README does not mention an option"
 
@@ -313,7 +314,7 @@ def test_the_support_page_is_up_to_date() -> None:
 
 # The shape of the code
 
-VALUES = {"errors", "version", "strict_yaml"}
+VALUES = {"archive", "errors", "version", "strict_yaml"}
 """What everything may use."""
 
 MAY_USE: dict[str, set[str]] = {
@@ -407,7 +408,7 @@ def test_contributing_names_paths_that_exist() -> None:
 
 def test_contributing_names_targets_and_tables_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make (test|lint|bench|demo)\b", CONTRIBUTING + README):
+    for target in re.findall(r"make (test|fuzz|lint|bench|demo)\b", CONTRIBUTING + README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     rows = table("what", CONTRIBUTING)
     tables = [(name, where) for row in rows for name in code(row[1]) for where in code(row[1])]

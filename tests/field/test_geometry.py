@@ -271,3 +271,24 @@ class Resampled(nn.Module):
 def test_what_covers_a_small_input_need_not_be_global() -> None:
     (found,) = geometry(Resampled())
     assert found.x is not None and found.x.size == 32 and found.through is None
+
+
+@pytest.mark.parametrize(
+    "net, size",
+    [
+        (nn.Conv2d(3, 2, 3, padding=40, dilation=40), 81),
+        (nn.Conv2d(3, 2, 3, padding=300, dilation=300), 601),
+        (nn.MaxPool2d(3, 1, 1, dilation=30), 61),
+        (
+            nn.Sequential(
+                *(nn.Conv2d(c, 2, 3, 2, 1) for c in (3, 2, 2)),
+                nn.Conv2d(2, 2, 3, padding=36, dilation=36),
+            ),
+            15 + 8 * 72,
+        ),
+    ],
+)
+def test_elements_set_far_apart_are_not_lost_in_the_padding(net: nn.Module, size: int) -> None:
+    """On a small input they would all lie in the padding, and leave no trace."""
+    geometry = gradviz.receptive_field(net).geometry
+    assert geometry.as_dict()["size"] == [size, size]

@@ -322,7 +322,7 @@ def test_arrays_that_are_no_image(tmp_path: Path, array: Any, reason: str) -> No
 
 def test_the_size_is_checked_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(8, 0, [b""], (10**5, 10**5)))
-    with pytest.raises(ImageError, match="100000x100000 pixels, expected at most 200000000"):
+    with pytest.raises(ImageError, match="more than 400000000 pixels, expected at most 200000000"):
         read_image(tmp_path / "x.png")
 
 

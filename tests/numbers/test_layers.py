@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,9 @@ def every_format(net: nn.Module, shape: tuple[int, ...], folder: Path) -> dict[s
     """The network in every format; frozen, its layers have other names."""
     net = net.eval().requires_grad_(False)
     x = torch.rand(shape)
-    traced = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():  # the tracer speaks of the size checks of norms
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        traced = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
     scripted: Any = torch.jit.script(net)
     for name, made in {
         "script": scripted,
@@ -157,6 +161,62 @@ def test_tokens_that_come_before_the_images_are_refused(tmp_path: Path) -> None:
         package.saliency(model, files, layer="attention", batch_size=6)
     batched = package.saliency(model, files, layer="patch", batch_size=6)
     assert len(batched) == 6
+
+
+class Mixed(nn.Module):
+    """A layer of every kind that has a weight; and products of two things of the image's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.group = nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4)
+        self.batch, self.slope = nn.BatchNorm2d(4), nn.PReLU(4)
+        self.bare, self.layer = nn.Linear(4, 4, bias=False), nn.LayerNorm(4)
+        self.head = nn.Linear(4, 2)
+        for norm in (self.group, self.batch, self.layer):  # equal constants are one constant
+            nn.init.uniform_(norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.slope(self.batch(self.group(self.conv(x)))).mean((2, 3))
+        a = self.layer(self.bare(a))
+        weights = torch.bmm(a[:, :, None], a[:, None])
+        a = torch.bmm(weights, a[:, :, None])[:, :, 0]
+        y: Tensor = self.head(a)
+        return y
+
+
+def test_every_layer_with_a_weight_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(3, 4, 4)
+    for format, model in every_format(Mixed(), (1, 3, 4, 4), tmp_path).items():
+        _, layers = run_with_layers(model.module, partial(model, image[None].requires_grad_()))
+        kinds = ["conv", "group", "batch", "slope", "bare", "layer", "head"]
+        if format == "freeze":
+            words = ["conv_0", "norm_0", "norm_1", "prelu_0", "linear_0", "norm_2", "linear_1"]
+            assert list(layers) == words
+        else:
+            assert list(layers) == kinds, format
+
+
+def test_grad_cam_names_the_block_that_ends_in_the_layer_by_the_layer() -> None:
+    block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    net = nn.Sequential(nn.Sequential(block), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    (found,) = package.saliency(net, torch.rand(3, 9, 9), "class:0", method="gradcam")
+    assert found.layer == "0.0.2"
+
+
+def test_the_output_may_be_moved_and_cut_out_behind_the_layer_that_makes_it() -> None:
+    class Moves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.head(self.body(x)).permute(0, 1, 3, 2)[:, :, 1:3]
+            moved: Tensor = y.flatten(2).unflatten(2, (2, -1))
+            return moved
+
+    (found,) = package.saliency(Moves(), torch.rand(3, 8, 8), "channel:0", method="gradcam")
+    assert found.layer == "body"
 
 
 class ChannelsLast(nn.Module):

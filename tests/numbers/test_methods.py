@@ -26,6 +26,14 @@ import gradviz as package
 from gradviz.backward.baselines import Baseline
 from gradviz.backward.points import Mean, Sampling, Variance, noisy
 from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.image.prepare import prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture
+from gradviz.run.explain import explain
+from gradviz.run.images import Named
+from gradviz.run.local import Local
+from gradviz.run.plan import plan_of
+from gradviz.run.settings import Settings
 
 nets: Any = importlib.import_module("dense_nets")
 formats: Any = importlib.import_module("test_numbers")
@@ -151,13 +159,16 @@ def test_captum_agrees_on_rules_and_grad_cam(deep: Any, image: Tensor) -> None:
     x = captum_input(image)
     close(attribute(deep, image, "guided").array, GuidedBackprop(deep).attribute(x, target=2)[0])
     close(attribute(deep, image, "deconvnet").array, Deconvolution(deep).attribute(x, target=2)[0])
-    for layer in ("second", "third"):
+    for layer, target in (("second", 2), ("third", 1)):
+        seed = f"class:{target}"
         cam = LayerGradCam(deep, getattr(deep, layer))
-        expected = cam.attribute(x, target=2, relu_attributions=True)
-        close(attribute(deep, image, "gradcam", layer=layer).array, expected[0])
+        expected = cam.attribute(x, target=target, relu_attributions=True)
+        assert expected.any()
+        close(attribute(deep, image, "gradcam", seed, layer=layer).array, expected[0])
         both = GuidedGradCam(deep, getattr(deep, layer))
-        expected = both.attribute(x, target=2, interpolate_mode="bilinear")
-        close(attribute(deep, image, "guided-gradcam", layer=layer).array, expected[0])
+        expected = both.attribute(x, target=target, interpolate_mode="bilinear")
+        assert expected.any()
+        close(attribute(deep, image, "guided-gradcam", seed, layer=layer).array, expected[0])
     assert attribute(deep, image, "gradcam").layer == "third"
 
 
@@ -254,6 +265,86 @@ def test_an_image_like_its_baseline_has_no_share() -> None:
     assert not found.array.any() and found.samples == 64
 
 
+def test_a_baseline_where_the_model_has_no_value_is_told() -> None:
+    class Shares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x / x.sum()).square().sum((2, 3))
+
+    found = attribute(Shares(), torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
+    assert found.samples == 64  # no search for what cannot be met
+    assert any("NaN or Inf at the baseline" in warning for warning in found.warnings)
+
+
+def test_a_gap_of_rounding_is_not_warned_of() -> None:
+    """A gray image and its mean differ by rounding, and so do their outputs and the attribution."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    gaps = []
+    for gray in range(10, 250, 10):
+        (found,) = package.saliency(
+            net,
+            torch.full((3, 16, 16), gray / 255),
+            "class:1",
+            method="integrated-gradients",
+            baseline="mean",
+        )
+        assert not any("--samples" in warning for warning in found.warnings)
+        gaps.append(found.completeness)
+    assert any(gaps)
+
+
+@pytest.mark.parametrize("method", ["smoothgrad", "vargrad"])
+def test_an_image_of_one_value_has_no_noise(method: str, deep: Any, image: Tensor) -> None:
+    found = attribute(deep, torch.full((3, 12, 12), 0.3), method, samples=3)
+    assert any("has one value everywhere" in warning for warning in found.warnings)
+    assert not attribute(deep, image, method, samples=3).warnings
+
+
+BLANK = {
+    "gradient": "does not react to small changes",
+    "input-x-gradient": "only where its values are 0",
+    "vargrad": "the same at all noisy copies",
+    "integrated-gradients": "equals the baseline",
+    "guided": "no positive gradient",
+    "gradcam": "add up to more than 0",
+}
+
+
+@pytest.mark.parametrize("method", BLANK)
+def test_a_blank_map_has_its_methods_own_reason(method: str) -> None:
+    net = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)).double()
+    weights = list(net.parameters())
+    with torch.no_grad():
+        weights[0].fill_(1)
+        weights[2].fill_(0 if method == "gradient" else -1)
+    image = torch.ones(1, 4, 4) if method not in BLANK else torch.rand(1, 4, 4) + 1
+    if method in ("input-x-gradient", "integrated-gradients"):
+        image = image * 0
+    found = attribute(net, image, method, "ones")
+    assert any(BLANK[method] in warning for warning in found.warnings), found.warnings
+
+
+def test_what_does_not_fit_the_models_numbers_is_refused(
+    tmp_path: Path, image: Tensor, deep: Any
+) -> None:
+    np.save(tmp_path / "b.npy", np.full((3, 12, 12), 1e300))
+    np.save(tmp_path / "t.npy", np.full(4, 1e300))
+    net = Deep().eval()
+    for seed, options, message in (
+        (
+            "class:1",
+            {"method": "integrated-gradients", "baseline": f"{tmp_path}/b.npy"},
+            "too large",
+        ),
+        ("class:1", {"method": "smoothgrad", "noise": 1e300}, "--noise 1e\\+300: too large"),
+        ("class:1", {"method": "smoothgrad", "random_seed": 2**63}, "--random-seed 9.*give 0 to"),
+        (f"loss:mse={tmp_path}/t.npy", {}, "too large"),
+        (f"tensor:{tmp_path}/t.npy", {}, "too large"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            package.saliency(net, image.float(), seed, **options)
+
+
 def test_the_completeness_gap_is_warned_of(deep: Any, image: Tensor) -> None:
     class Step(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -279,6 +370,65 @@ def test_samples_do_not_depend_on_the_batch_or_on_other_images(
     if method != "integrated-gradients":
         other = attribute(deep, image, method, samples=5, random_seed=1)
         assert np.abs(other.array - alone.array).max() > 0.01 * np.abs(alone.array).max()
+
+
+def test_the_points_of_one_image_are_told_as_they_are_done(deep: Any, image: Tensor) -> None:
+    told: list[int] = []
+    settings = Settings(method="smoothgrad", samples=10, batch_size=4)
+    plan = plan_of(settings, told.append)
+    model = package.wrap(deep, precision="float64")
+    one = Named("x", prepare(Picture(image.float().numpy(), "array"), Preprocess()))
+    list(explain(model, [one], [], plan, Local(model, plan)))
+    assert told == [4, 8, 10]
+
+
+def test_noise_is_relative_to_the_range_and_has_a_default(deep: Any, image: Tensor) -> None:
+    """σ = 0.15 · (max − min), so a model that undoes a scale of the image sees the same noise."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = deep
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x / 16)
+            return y
+
+    asked = attribute(deep, image, "smoothgrad", samples=4, noise=0.15)
+    default = attribute(deep, image, "smoothgrad", samples=4)
+    assert np.array_equal(asked.array, default.array)
+    scaled = attribute(Scaled(), image * 16, "smoothgrad", samples=4)
+    np.testing.assert_allclose(16 * scaled.array, default.array, rtol=1e-5, atol=1e-9)
+
+
+def test_random_draws_of_the_model_are_the_same_for_every_seed_and_image(tmp_path: Path) -> None:
+    class Drops(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x, 0.5, training=True)
+
+    np.save(tmp_path / "a.npy", np.full((1, 4, 4), 0.2, np.float32))
+    np.save(tmp_path / "b.npy", np.eye(4, dtype=np.float32)[None])
+    files = [tmp_path / f"{name}.npy" for name in "ab"]
+    found = package.saliency(
+        Drops(), files, ["ones", "channel:0"], method="smoothgrad", samples=3, noise=0.1
+    )
+    assert len(found) == 4 and found[0].array.mean() > 0 and found[0].array.std() > 0
+    for other in found[1:]:
+        assert np.array_equal(found[0].array, other.array)
+
+
+@pytest.mark.parametrize("share, told", [(0.04, False), (0.06, True), (0.2, True)])
+def test_the_bound_of_the_gap(share: float, told: bool) -> None:
+    """A leap of a share of the whole change, which no gradient accounts for."""
+
+    class Leaps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.mean((2, 3))
+            return (1 - share) * y + share * (y > 0.5).to(y.dtype)
+
+    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    assert found.completeness == pytest.approx(share)
+    assert any("--samples" in warning for warning in found.warnings) == told
 
 
 def test_the_class_ranked_first_is_that_of_the_image_itself(deep: Any, image: Tensor) -> None:
@@ -312,6 +462,28 @@ def test_baselines(image: Tensor) -> None:
     place = torch.arange(41.0).double() - 20
     assert float((blurred.sum(0) * place**2).sum()) == pytest.approx(4.1**2, rel=0.03)
     assert torch.equal(blurred, blurred.T) and float(blurred.sum()) == pytest.approx(1)
+
+
+def test_the_blurred_baseline_is_a_convolution_of_the_image_with_its_border_repeated() -> None:
+    x = torch.rand(2, 13, 31, dtype=torch.float64)
+    place = torch.arange(-4.0, 5, dtype=torch.float64)  # 3 σ = 3.9
+    weights = torch.exp(-(place**2) / (2 * 1.3**2))
+    weights = torch.outer(weights, weights) / weights.sum() ** 2
+    padded = F.pad(x[:, None], [4] * 4, mode="replicate")
+    torch.testing.assert_close(Baseline("blur").at(x), F.conv2d(padded, weights[None, None])[:, 0])
+
+
+def test_a_baseline_is_computed_once(deep: Any, image: Tensor, monkeypatch: Any) -> None:
+    calls = []
+    at = Baseline.at
+
+    def counted(self: Baseline, x: Tensor) -> Tensor:
+        calls.append(self)
+        return at(self, x)
+
+    monkeypatch.setattr(Baseline, "at", counted)
+    attribute(deep, image, "integrated-gradients", baseline="blur")
+    assert len(calls) == 1
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -414,6 +586,38 @@ def test_the_gradient_at_the_first_layer_maps_to_the_inputs_by_its_transpose(
     g = torch.from_numpy(at_layer.array)[None].double()
     close(at_input.array, F.conv_transpose2d(g, deep.first.weight, padding=1)[0])
     close(at_layer.beside["activation"], deep.first(image.float().double()[None])[0])
+
+
+def test_the_gradient_of_the_input_is_that_at_the_first_layers_input(
+    deep: Any, image: Tensor
+) -> None:
+    """A layer in front that changes nothing puts out what the first layer takes in."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), deep).double()
+    with torch.no_grad():
+        next(net.parameters()).copy_(torch.eye(3)[:, :, None, None])
+    tapped = attribute(net, image, "gradient", layer="0")
+    assert np.array_equal(tapped.beside["activation"], image.float().numpy())
+    assert np.array_equal(tapped.array, attribute(deep, image, "gradient").array)
+    assert np.array_equal(tapped.array, attribute(net, image, "gradient").array)
+
+
+@pytest.mark.parametrize("method", ["guided-gradcam", "gradcam", "guided", "gradient"])
+def test_what_fills_up_a_programs_batch_is_left_out(
+    method: str, deep: Any, image: Tensor, tmp_path: Path
+) -> None:
+    net = Deep().eval()
+    net.load_state_dict(deep.state_dict())
+    net.requires_grad_(False)
+    program = torch.export.export(net, (torch.rand(4, 3, 12, 12),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = package.load_model(tmp_path / "net.pt2", trust=True)
+    layer = None if method == "guided" else "second"
+    found = package.saliency(model, image.float(), "class:2", method=method, layer=layer)
+    alone = package.saliency(net, image.float(), "class:2", method=method, layer=layer)
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0].array, alone[0].array, rtol=1e-4, atol=1e-6)
+    for name, array in alone[0].beside.items():
+        np.testing.assert_allclose(found[0].beside[name], array, rtol=1e-4, atol=1e-6)
 
 
 class ResNet(nn.Module):
@@ -524,6 +728,8 @@ class TestLosses:
         }.items():
             with pytest.raises(SeedError, match=message):
                 attribute(deep, image, "gradient", spec)
+        with pytest.raises(SeedError, match="one channel"):
+            attribute(nn.Conv2d(3, 1, 1).double(), image, "gradient", "loss:ce=0")
 
 
 @pytest.mark.parametrize(

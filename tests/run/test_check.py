@@ -178,6 +178,17 @@ def test_two_kinks_that_make_a_line_have_a_slope() -> None:
     assert not any(test.kink for test in found.tests)
 
 
+def test_where_kinks_cancel_in_one_direction_the_others_tell_of_them() -> None:
+    """At 0 relu(x) − relu(−x) has a slope that is not its gradient, and |x| none."""
+
+    def both(x: Tensor) -> Tensor:
+        a, b = x[:, :1], x[:, 1:2]
+        return torch.cat([a.relu() - (-a).relu() + 0.5 * a, b.abs(), 0 * a], 1)
+
+    found = checked(Calls(both), "ones", pixels=np.zeros_like(PIXELS))
+    assert found.ok and any(test.kink for test in found.tests)
+
+
 # What rounding hides -----------------------------------------------------------------------------
 
 
@@ -304,9 +315,15 @@ def test_a_straight_through_estimator_that_leaps_at_the_image_is_caught(
     how: Callable[[Tensor], Tensor], levels: int
 ) -> None:
     """An 8-bit image lies where floor and ceil leap, and that looks like noise."""
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 12, 12)).astype(np.float32) / 255
-    module = Calls(lambda x: x + (how(x * levels) / levels - x).detach())
-    found = checked(module, "ones", pixels=pixels)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.float32) / 255
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1)).double()
+
+    def through(x: Tensor) -> Tensor:
+        y: Tensor = net(x + (how(x * levels) / levels - x).detach())
+        return y.mean((2, 3))
+
+    found = checked(Calls(through), pixels=pixels)
     assert any(test.ok is False for test in found.tests)
 
 
@@ -333,6 +350,31 @@ def test_a_smooth_function_is_not_excused_by_the_gradient_beside_the_image(preci
     gradient = next(test for test in found.tests if test.name == "gradient")
     assert gradient.ok is False
     assert gradient.measured == pytest.approx(2 * gradient.expected, rel=1e-3)
+
+
+class _OneSided(torch.autograd.Function):
+    """relu(x), whose gradient is right where the first value is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        right: Tensor = gradients[0] * (x > 0)
+        return right if float(x.flatten()[0]) > 0 else 3 * right
+
+
+def test_several_places_beside_a_kink_are_tried() -> None:
+    """Half of them lie where the gradient is wrong."""
+    for random_seed in range(6):
+        found = checked(
+            Calls(lambda x: applied(_OneSided, x)), "ones",
+            pixels=np.zeros_like(PIXELS), random_seed=random_seed,
+        )  # fmt: skip
+        assert found.ok, random_seed
 
 
 def test_doubles_notice_a_twentieth_of_a_percent() -> None:

@@ -294,10 +294,10 @@ class Apart(nn.Module):
         self.register_buffer("grid", torch.ones(1, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.used(x) + self.behind(x.detach()).relu_() + self.places(self.grid)
+        y = self.used(x)
         with torch.no_grad():
             z = self.under(x)
-        total: Tensor = y + z
+        total: Tensor = y + z + self.behind(x.detach()).relu_() + self.places(self.grid)
         return total
 
 
@@ -306,13 +306,15 @@ def test_layers_that_no_gradient_can_reach_are_listed(format: str, tmp_path: Pat
     torch.manual_seed(0)
     module = Apart()
     found = look(saved(module, format, tmp_path))
-    assert [layer.name for layer in found.layers] == ["used", "behind", "under"]
+    assert [layer.name for layer in found.layers] == ["used", "under", "behind"]
     expected = float(module.behind(torch.from_numpy(PIXELS)[None]).detach().norm())
-    behind = found.layers[1]
+    used, _, behind = found.layers
+    image = torch.from_numpy(PIXELS)[None]
+    assert used.activation == pytest.approx(float(module.used(image).detach().norm()), rel=1e-5)
     assert behind.shape == (1, 2, 14, 22) and behind.gradient is behind.dead is None
     assert behind.activation == pytest.approx(expected, rel=1e-5)
     idle = ("did not run for this input: spare",) if format == "eager" else ()
-    assert found.warnings == ("no gradient reaches behind, under", *idle)
+    assert found.warnings == ("no gradient reaches under, behind", *idle)
 
 
 # Warnings -----------------------------------------------------------------------------------------
@@ -362,6 +364,22 @@ class Slices(nn.Module):
         return y
 
 
+class Written(nn.Module):
+    """A softmax written out, and something behind it."""
+
+    def __init__(self, pooled: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.conv(x).exp()
+        if self.pooled:
+            e = e.mean((2, 3))
+        y: Tensor = 1.0 * e / e.sum(1, keepdim=True)
+        return y
+
+
 def blind() -> nn.Module:
     module = conv(nn.Conv2d(4, 1, 1))
     with torch.no_grad():
@@ -374,6 +392,18 @@ WARNINGS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
     "sigmoid": (lambda: conv(nn.Sigmoid()), FORMATS, "gone through a sigmoid"),
     "views": (Slices, FORMATS, "gone through a softmax"),
     "batch": (lambda: normed(nn.BatchNorm2d(4)), ("traced.ts", "program.pt2"), "batch norms (1)"),
+    "batch without memory": (
+        lambda: normed(nn.BatchNorm2d(4, track_running_stats=False)),
+        ("eager", "scripted.ts", "traced.ts", "frozen.ts"),
+        "batch norms (1)",
+    ),
+    "batch without weights": (
+        lambda: normed(nn.BatchNorm2d(4, affine=False, track_running_stats=False)),
+        ("eager", "scripted.ts"),
+        "batch norms (1)",
+    ),
+    "probabilities": (Written, FORMATS, "made of probabilities"),
+    "probabilities of classes": (lambda: Written(pooled=True), FORMATS, "made of probabilities"),
     "dropout": (lambda: conv(nn.Dropout()), ("traced.ts", "program.pt2"), "draws random numbers"),
     "forgotten": (Splits, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches forgotten"),
     "blind": (blind, ("eager", "scripted.ts", "program.pt2"), "no gradient reaches 0"),
@@ -406,12 +436,26 @@ def test_what_is_not_finite_is_named(format: str, names: list[str], tmp_path: Pa
     )
 
 
+class OneChannel(nn.Module):
+    """Ones, nearly, but no probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = 1 + 1e-5 * self.conv(x).tanh()
+        return y
+
+
 FINE: dict[str, Callable[[], nn.Module]] = {
     "small": lambda: conv(nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 2, 3)),
     "instance": lambda: normed(nn.InstanceNorm2d(4)),
     "instance affine": lambda: normed(nn.InstanceNorm2d(4, affine=True)),
     "sigmoid inside": lambda: conv(nn.Sigmoid(), nn.Conv2d(4, 2, 1)),
     "log": lambda: conv(nn.LogSoftmax(1)),
+    "one channel": OneChannel,
+    "positive": lambda: conv(nn.ReLU(), nn.Hardtanh(0.0, 0.25)),
     "small steps": lambda: scaled(0.02),
 }
 

@@ -45,6 +45,22 @@ def test_no_more_is_taken_than_may_wait() -> None:
     assert len(taken) == 15
 
 
+def test_heavy_items_count_as_several() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for n in (0, 0, 0, 9, 2, 2, 2, 0):
+            taken.append(n)
+            yield n
+
+    results = in_order(abs, items(), 5, weight=float)
+    # All three light ones give way to the one that is heavier than all that may wait.
+    assert [next(results) for _ in range(4)] == [0, 0, 0, 9]
+    assert len(taken) == 4
+    assert next(results) == 2 and len(taken) == 7
+    assert list(results) == [2, 2, 0]
+
+
 def test_an_error_comes_at_its_place_and_ends_the_rest() -> None:
     begun = []
 

@@ -1,0 +1,104 @@
+"""What a process shares with its shell: standard streams and signals.
+
+Imports next to nothing, so that it is in place before the rest of gradviz is read.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+from gradviz.errors import INTERRUPTED, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def prepare() -> None:
+    """Make streams that cannot fail halfway, and let signals end the process quietly."""
+    # A file that is opened later would get the number of a stream that was closed.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = results_stream(1, sys.stdout)
+    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr)
+    for each in _heeded():
+        signal.signal(each, _leave)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let signals raise KeyboardInterrupt, so that what was begun is cleaned up."""
+    before = {each: signal.signal(each, _interrupt) for each in _heeded()}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that the shell did not ask to ignore, as `nohup` and a script's `&` do."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # Modules that are being imported may swallow an exception, or make another one of it.
+    with suppress(OSError):
+        os.write(2, b"error: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def results_stream(number: int, like: TextIO | None) -> TextIO:
+    """A text stream to the file descriptor `number`, in the encoding of another stream.
+
+    Writing to it raises UsageError where the disk is full.
+    """
+    return _text(_Results(number, "w", closefd=number > 2), like)
+
+
+def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding="utf-8" if like is None else like.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+class _Results(io.FileIO):
+    """Results: a reader that has gone away, such as `head`, has read enough."""
+
+    gone = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if not self.gone:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.gone = True  # what is left in the buffer would fail again at the end
+                if not isinstance(error, BrokenPipeError):
+                    raise UsageError(f"stdout: {error.strerror}; send it elsewhere") from error
+        return memoryview(data).nbytes
+
+
+class _Messages(io.FileIO):
+    """Messages: where they cannot be written nobody hears of it, and the work goes on."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
