@@ -150,13 +150,13 @@ def test_what_may_not_be_read_or_written(
 @pytest.fixture
 def vanishing(gradviz: Gradviz, tmp_path: Path) -> Callable[..., Result]:
     """Run with a network that runs code when it is built, or whenever it is called."""
-    photos(tmp_path / "photos", 8)
+    folder = photos(tmp_path / "photos", 8)
     torch.save({"one": torch.ones(1)}, "weights.pt")
     Image.new("L", (6, 5), 255).save("mask.png")
 
     def run(*options: str, at_import: str = "", in_forward: str = "pass") -> Result:
         Path("net.py").write_text(VANISHING.format(at_import=at_import, in_forward=in_forward))
-        words = ["photos", "--arch", "net.py:Net", "--batch-size", "1"]
+        words = [folder, "--arch", "net.py:Net", "--batch-size", "1"]
         return gradviz("saliency", "weights.pt", *words, *options)
 
     return run
