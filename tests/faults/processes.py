@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -81,7 +82,11 @@ class Started:
         self.process: ForkServerProcess = _context.Process(
             target=_run, args=([*map(str, words)], str(Path.cwd()), str(self._stderr))
         )
+        self._stderr.unlink(missing_ok=True)
         self.process.start()
+        while not self._stderr.exists():
+            assert self.process.is_alive()
+            time.sleep(0.001)
 
     def send(self, number: int) -> None:
         """Send a signal, if the process is still there."""
@@ -98,9 +103,12 @@ class Started:
 
 def _run(words: list[str], folder: str, stderr: str) -> None:
     from gradviz.__main__ import main
+    from gradviz.cli.process import prepare
 
+    prepare()  # before it may be disturbed
     os.chdir(folder)
-    for number, path in ((1, os.devnull), (2, stderr)):
+    for number, path in ((1, os.devnull), (2, stderr + ".new")):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    Path(stderr + ".new").rename(stderr)
     sys.argv = ["gradviz", *words]
     main()

@@ -66,6 +66,7 @@ def one_error(stderr: str) -> str:
     return said
 
 
+VIEW = ["--view", "overlay"]
 SEEDS = [word for n in range(4) for word in ("--seed", f"pixel:{n},0")]
 
 
@@ -74,7 +75,7 @@ SEEDS = [word for n in range(4) for word in ("--seed", f"pixel:{n},0")]
     [
         ("run.json", 4, []),
         ("0000.png/ones/gradient.npy", 100, ["--seed", "ones"]),
-        ("0000.png/ones/overlay.png", 100, ["--seed", "ones", "--array", "none"]),
+        ("0000.png/ones/overlay.png", 100, ["--seed", "ones", "--array", "none", *VIEW]),
         ("results.jsonl", 4, SEEDS),
     ],
 )
