@@ -238,6 +238,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a PNG that says so": lambda: png(60_000, 60_000, data=b"\0"),
     "a PNG of the largest size": lambda: png(2**31 - 1, 2**31 - 1, data=b"\0"),
     "a PNG inside a small icon": lambda: ico(png(MEGA, MEGA)),
+    "a PNG a little too large in a small icon": lambda: ico(png(400, 400)),
     "a PNG hidden in a small icon": lambda: ico(png(60_000, 60_000, data=b"\0")),
     "a PNG inside a small ICNS": lambda: icns(png(MEGA, MEGA)),
     "a PNG hidden in a small ICNS": lambda: icns(png(60_000, 60_000, data=b"\0")),
@@ -249,8 +250,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         struct.pack("<ii", 16, 12), struct.pack("<ii", 60_000, 60_000)
     ),
     "an array that says so": lambda: numpy().replace(b"(3, 12, 16)", b"(3,9999999999,9)"),
-    "an array of one number": lambda: expanded(3, 100_000, 100_000),
-    "an array of one number, as channels": lambda: expanded(10**9, 2, 2),
+    "an array of one number": lambda: expanded(3, 10_000, 10_000),
+    "an array of one number, as channels": lambda: expanded(3 * 10**8, 1, 1),
 }
 
 
