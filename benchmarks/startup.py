@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from statistics import median
-from time import perf_counter
+from collections.abc import Iterator
+from functools import partial
 
-ROUNDS = 15
+from benchmarks.clock import fresh, in_turns
+from benchmarks.figure import Figure
+
+ROUNDS = 9
 LIMIT_S = 0.3
 COMMANDS = {
-    "python -c pass": ["-c", "pass"],
-    "gradviz --help": ["-m", "gradviz", "--help"],
-    "gradviz saliency --help": ["-m", "gradviz", "saliency", "--help"],
-    "python -c 'import torch'": ["-c", "import torch"],
+    "gradviz --help": ("-m", "gradviz", "--help"),
+    "gradviz saliency --help": ("-m", "gradviz", "saliency", "--help"),
+    "python -c pass": ("-c", "pass"),
+    "python -c 'import torch'": ("-c", "import torch"),
 }
+"""What is started; only the first has a limit."""
 
 
-def seconds(arguments: list[str]) -> float:
-    """The wall time of one fresh Python process."""
-    started = perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    return perf_counter() - started
-
-
-def main() -> None:
-    """Print the median over `ROUNDS` of each command, taken in turns."""
-    rounds = [
-        {name: seconds(arguments) for name, arguments in COMMANDS.items()} for _ in range(ROUNDS)
-    ]
-    for name in COMMANDS:
-        print(f"{name:28} {median(each[name] for each in rounds):6.3f} s")
-    print(f"limit for gradviz --help     {LIMIT_S:6.3f} s")
+def figures() -> Iterator[Figure]:
+    """The seconds of each command."""
+    taken = in_turns({name: partial(fresh, *each) for name, each in COMMANDS.items()}, ROUNDS)
+    for name, seconds in taken.items():
+        yield Figure(name, "", seconds, "s", most=LIMIT_S if name == "gradviz --help" else None)

@@ -3,11 +3,8 @@ of a huge image."""
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
@@ -15,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 import gradviz
+from benchmarks.clock import fresh
+from benchmarks.figure import Figure
+from benchmarks.images import noise
 from gradviz.backward.seeds import parse_seed
 from gradviz.heatmap.views import Floats
-from gradviz.image.prepare import prepare
-from gradviz.image.preprocess import Preprocess
-from gradviz.image.read import Picture
 from gradviz.model.model import Model
 from gradviz.run.explain import explain
 from gradviz.run.images import Named
@@ -51,43 +48,46 @@ class Run:
         return seconds, found.array
 
 
-def compare(what: str, model: Model, side: int, seed: str, tile: Tile, least: float) -> None:
-    """Print how many times as fast as at once the parts are, pair by pair."""
-    pixels = np.random.default_rng(0).random((3, side, side), np.float32)
-    image = Named("noise", prepare(Picture(pixels, "array"), Preprocess()))
-    ratios, first, error = [], [], 0.0
+def in_parts(
+    what: str, model: Model, side: int, seed: str, tile: Tile, least: float
+) -> Iterator[Figure]:
+    """How many times as fast as at once the parts are, and how far they are off."""
+    image = noise(side)
+    again, first, off = [], [], []
     for _ in range(ROUNDS):
-        in_parts = Run(model, tile)
+        parts = Run(model, tile)
         whole, expected = Run(model, "off").seconds(image, seed)
-        probed, _ = in_parts.seconds(image, seed)
-        again, got = in_parts.seconds(image, seed)
-        ratios.append(whole / again)
+        probed, _ = parts.seconds(image, seed)
+        known, got = parts.seconds(image, seed)
+        again.append(whole / known)
         first.append(whole / probed)
-        error = max(error, float(np.linalg.norm(got - expected) / np.linalg.norm(expected)))
-    print(f"{what:50} {median(ratios):8.2f} times as fast as at once, at least {least:g} wanted")
-    print(f"{'  the first of a run, which tries the model':50} {median(first):8.2f}")
-    print(f"{'  relative difference':50} {error:8.1e}")
+        off.append(float(np.linalg.norm(got - expected) / np.linalg.norm(expected)))
+    untiled = "the untiled pass"
+    yield Figure(f"speed, {what}", untiled, tuple(again), "×", least=least)
+    yield Figure(
+        f"speed, {what}, first of a run", untiled, tuple(first), "×", remark="tries the model first"
+    )
+    yield Figure(f"relative difference, {what}", untiled, tuple(off), "", most=1e-5)
 
 
-def memory() -> None:
-    """Print the largest memory of a whole command on a huge image."""
+def memory() -> Iterator[Figure]:
+    """What a whole command takes on a huge image."""
     tile = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     with TemporaryDirectory() as folder:
         image = Path(folder, "huge.png")
         Image.fromarray(np.tile(tile, (HUGE // 512, HUGE // 512, 1))).save(image, compress_level=1)
-        command = [sys.executable, "-m", "gradviz", "saliency", str(DEPTH), str(image)]
-        command += ["--resize", str(HUGE), "-o", str(Path(folder, "out")), "--quiet"]
-        started = perf_counter()
-        subprocess.run(command, check=True)
-        seconds = perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{f'ones at {HUGE}², the whole command':50} {peak:8.2f} GiB at most, below 3 wanted")
-    print(f"{'  minutes':50} {seconds / 60:8.1f}")
+        command = ["-m", "gradviz", "saliency", DEPTH, image, "--resize", HUGE, "--quiet"]
+        cost = fresh(*command, "-o", Path(folder, "out"))
+    what = f"`ones` on the depth model at {HUGE}²"
+    yield Figure(f"peak resident memory, {what}", "", (cost.gib,), "GiB", most=3)
+    yield Figure(f"time, {what}", "", (cost.seconds,), "s")
 
 
-def main() -> None:
-    """Print every figure, on the depth model."""
+def figures() -> Iterator[Figure]:
+    """Every figure, on the depth model."""
     model = gradviz.load_model(DEPTH)
-    compare(f"a pixel at {LARGE}²", model, LARGE, "pixel:1000,900", "auto", 100)
-    compare(f"ones at {LARGE // 2}², in tiles of 512", model, LARGE // 2, "ones", 512, 1)
-    memory()
+    pixel = f"one-pixel seed on the depth model at {LARGE}²"
+    yield from in_parts(pixel, model, LARGE, "pixel:1000,900", "auto", 100)
+    ones = f"`ones` on the depth model at {LARGE // 2}², in tiles of 512"
+    yield from in_parts(ones, model, LARGE // 2, "ones", 512, 1)
+    yield from memory()

@@ -46,7 +46,9 @@ def vjp(y: Tensor, x: End, v: Tensor, keep: bool = False) -> Tensor:
 
 
 def _pulled(y: Tensor, x: End, v: Tensor, keep: bool) -> Tensor:
-    (gradient,) = torch.autograd.grad(y, x, grad_outputs=v, retain_graph=keep, allow_unused=True)
+    # As `grad_outputs`, v would make torch import SymPy first, half a second of a short command.
+    seeded = (y * v).sum()
+    (gradient,) = torch.autograd.grad(seeded, x, retain_graph=keep, allow_unused=True)
     if gradient is None:
         place = "image" if isinstance(x, Tensor) else "layer"
         raise ModelError(

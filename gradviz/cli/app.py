@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from importlib import import_module
@@ -65,6 +67,8 @@ def _unused() -> None:
 
 def main() -> None:
     """Run the command line."""
+    # What torch leaves at exit is not worth half a second of looking for garbage in it.
+    atexit.register(gc.freeze)
     completing = "_GRADVIZ_COMPLETE" in os.environ
     try:
         make_app(None if completing else next(iter(sys.argv[1:]), ""))(prog_name="gradviz")

@@ -8,7 +8,7 @@ import typer
 
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
-from gradviz.errors import UsageError
+from gradviz.errors import UsageError, one_line
 from gradviz.run.store import Store, strict_json
 
 EPILOG = None
@@ -55,7 +55,7 @@ def report(
             }
             say.results([strict_json(document, indent=2)])
         elif not message_options.quiet:
-            say.results([f"{out}\t{len(content) / 2**20:.1f} MB"])
+            say.results([f"{one_line(out)}\t{len(content) / 2**20:.1f} MB"])
 
 
 command = flat(report)

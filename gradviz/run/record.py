@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gradviz.backward.methods import METHODS
 from gradviz.errors import UsageError, one_line
@@ -24,8 +26,9 @@ from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 
-FASTEST = 1
-"""Of zlib's levels: the default takes two to five times as long, for a fifth less."""
+PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
+"""Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
+maps that look like noise, as gradients do, and a tenth fewer on others."""
 
 
 def seed_folders(specs: Sequence[str]) -> dict[str, str]:
@@ -123,9 +126,7 @@ class Recorder:
                 result.prepared.frame if in_image else None,
             )
             files[view] = self._place(result, f"{view}.png")
-            self.store.save(
-                files[view], partial(picture.save, format="PNG", compress_level=FASTEST)
-            )
+            self.store.save(files[view], partial(picture.save, **PNG))
         return {
             **line,
             "files": {**line["files"], **files},

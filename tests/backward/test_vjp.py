@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -47,3 +50,16 @@ def test_what_is_not_finite_at_any_scale_stays() -> None:
     x = torch.tensor([1.0, 0.0], dtype=torch.float16, requires_grad=True)
     y = x.sqrt()
     assert vjp(y, x, torch.ones_like(y)).tolist() == [0.5, float("inf")]
+
+
+def test_a_short_command_does_not_wait_for_sympy() -> None:
+    """Nothing of one pass needs it, and it takes half a second to import."""
+    script = (
+        "import sys, torch; from gradviz.backward.vjp import vjp; "
+        "x = torch.ones(2, requires_grad=True); "
+        "print(vjp(3 * x, x, torch.tensor([1.0, 2.0])).tolist(), 'sympy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "[3.0, 6.0] False\n"

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "inspect": ["model.ts", "photo.png"],
     "check": ["model.ts", "photo.png"],
     "compare": ["run", "run", "--overwrite"],
+    "report": ["run", "--out=page.html"],
 }
 """What each command works on."""
 CODES = {0, 2, 3, 4, 5, 6}

@@ -251,6 +251,40 @@ def test_a_map_with_its_channels_last_is_none(tmp_path: Path) -> None:
                 package.saliency(model, image, "class:0", method="gradcam", layer=layer)
 
 
+class Decodes(nn.Module):
+    """What a linear layer puts out becomes a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vector, self.head = nn.Linear(48, 24), nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.vector(x.flatten(1)).view(-1, 2, 3, 4))
+        return y
+
+
+def test_a_vector_that_becomes_a_map_stays_the_vector(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for format, model in every_format(Decodes(), (1, 3, 4, 4), tmp_path).items():
+        layer = "linear_0" if format == "freeze" else "vector"
+        (found,) = package.saliency(model, torch.rand(3, 4, 4), "channel:0", layer=layer)
+        assert found.array.shape == (24,)
+
+
+def test_a_permutation_puts_the_channels_last() -> None:
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.head = nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.act(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
+            return y
+
+    with pytest.raises(LayerError, match="channels last"):
+        package.saliency(Turns(), torch.rand(3, 4, 6), method="gradcam", layer="act")
+
+
 class Enlarges(nn.Module):
     """A head whose map is enlarged and squashed."""
 

@@ -318,6 +318,7 @@ def test_a_straight_through_estimator_that_leaps_at_the_image_is_caught(
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.float32) / 255
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1)).double()
+    net.requires_grad_(False)
 
     def through(x: Tensor) -> Tensor:
         y: Tensor = net(x + (how(x * levels) / levels - x).detach())

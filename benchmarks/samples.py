@@ -1,0 +1,73 @@
+"""SmoothGrad next to as many single passes, and what its memory depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gradviz
+from benchmarks.clock import fresh, in_turns, times
+from benchmarks.figure import Figure
+from benchmarks.images import noise
+from benchmarks.nets import resnet50
+from gradviz.backward.seeds import parse_seed
+from gradviz.model.fast import fast
+from gradviz.model.model import Model
+from gradviz.run.explain import explain
+from gradviz.run.local import Local
+from gradviz.run.plan import plan_of
+from gradviz.run.settings import Settings
+
+ROUNDS = 3
+SAMPLES = 32
+FEW, MANY = 8, 64
+"""Samples whose memory is compared."""
+ROOT = Path(__file__).parents[1]
+DEPTH = ROOT / "sample_models" / "depth.yaml"
+
+
+def speed(name: str, model: Model, side: int, seed: str) -> Figure:
+    """How many times as fast the samples are, on the same form of the model."""
+    faster = fast(model)
+    image, seeds = noise(side), [parse_seed(seed)]
+    smooth = plan_of(Settings(method="smoothgrad", samples=SAMPLES))
+    single = plan_of(Settings(batch_size=1))
+
+    def passes() -> None:
+        for _ in range(SAMPLES):
+            list(explain(faster, [image], seeds, single, Local(model, single)))
+
+    works = {
+        "samples": lambda: list(explain(faster, [image], seeds, smooth, Local(model, smooth))),
+        "passes": passes,
+    }
+    taken = in_turns(works, ROUNDS)
+    return Figure(
+        f"speed, {SAMPLES} SmoothGrad samples, {name} at {side}²",
+        f"{SAMPLES} single passes",
+        times(taken["passes"], taken["samples"]),
+        "×",
+        least=1,
+    )
+
+
+def memory() -> Iterator[Figure]:
+    """The peak of whole commands with few and with many samples."""
+    image = ROOT / "sample_images" / "room_02.png"
+    with TemporaryDirectory() as folder:
+        command = ["-m", "gradviz", "saliency", DEPTH, image, "--resize", "512x512", "--quiet"]
+        command += ["--method", "smoothgrad", "--overwrite", "-o", folder]
+        few, many = (
+            fresh(*command, "--batch-size", FEW, "--samples", count).gib for count in (FEW, MANY)
+        )
+    what = f"peak memory, {MANY} samples in batches of {FEW}"
+    yield Figure(what, f"{FEW} samples", (many / few,), "×", most=1.1)
+    yield Figure(what, "", (many,), "GiB")
+
+
+def figures() -> Iterator[Figure]:
+    """Speed on a large network and on a small one, and memory."""
+    yield speed("ResNet-50-shaped", gradviz.wrap(resnet50()), 224, "class:207")
+    yield speed("depth model", gradviz.load_model(DEPTH), 128, "ones")
+    yield from memory()
