@@ -62,6 +62,17 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return float(re.sub(r"\.(inf|nan)$", r"\1", node.value.lower()))
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    text = str(node.value)
+    # By an escape, YAML can write what neither UTF-8 nor the name of a file can hold.
+    if re.search(r"[\0\ud800-\udfff]", text):
+        raise yaml.MarkedYAMLError(
+            problem=f"{text!r} is no text: leave out \\0 and \\ud800 to \\udfff",
+            problem_mark=node.start_mark,
+        )
+    return text
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -77,6 +88,7 @@ for _name, _pattern, _first in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), _first
     )
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 

@@ -16,6 +16,9 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess
+from gradviz.run.images import Named, load
 from tests.faults.processes import gradviz as process
 from tests.faults.processes import photos, script
 
@@ -147,13 +150,13 @@ def test_what_may_not_be_read_or_written(
 @pytest.fixture
 def vanishing(gradviz: Gradviz, tmp_path: Path) -> Callable[..., Result]:
     """Run with a network that runs code when it is built, or whenever it is called."""
-    photos(tmp_path / "photos", 8)
+    folder = photos(tmp_path / "photos", 8)
     torch.save({"one": torch.ones(1)}, "weights.pt")
     Image.new("L", (6, 5), 255).save("mask.png")
 
     def run(*options: str, at_import: str = "", in_forward: str = "pass") -> Result:
         Path("net.py").write_text(VANISHING.format(at_import=at_import, in_forward=in_forward))
-        words = ["photos", "--arch", "net.py:Net", "--batch-size", "1"]
+        words = [folder, "--arch", "net.py:Net", "--batch-size", "1"]
         return gradviz("saliency", "weights.pt", *words, *options)
 
     return run
@@ -180,6 +183,25 @@ def test_images_that_are_deleted_while_the_run_is_going(
         assert f"{line['image']}: no such file" in line["error"]["message"]
         assert not [*Path("gradviz-out", line["image"]).rglob("*.*")]  # nor half a result
     assert result.stderr.count("error: ") == len(failed)
+
+
+@pytest.mark.parametrize(("frame", "code"), [("input", 0), ("image", 4)])
+def test_images_that_are_deleted_once_they_are_read(
+    frame: str, code: int, vanishing: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures in the photo's own pixels are drawn on the photo, which is read again."""
+
+    def read_and_delete(source: Source, preprocess: Preprocess) -> Named:
+        image = load(source, preprocess)
+        source.path.unlink()
+        return image
+
+    monkeypatch.setattr("gradviz.run.saliency.load", read_and_delete)
+    result = vanishing("--frame", frame)
+    assert result.exit_code == code, result.stderr
+    assert [line["image"] for line in lines()] == [f"000{n}.png" for n in range(8)]
+    assert {line["status"] for line in lines()} == {"error" if code else "ok"}
+    assert bool([*Path("gradviz-out").glob("*.png")]) == (not code)
 
 
 @pytest.mark.parametrize(

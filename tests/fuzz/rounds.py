@@ -13,3 +13,5 @@ _common = settings(
 settings.register_profile("short", _common, max_examples=40, derandomize=True)
 settings.register_profile("long", _common, max_examples=800, print_blob=True)
 FUZZ = settings.get_profile(os.environ.get("GRADVIZ_FUZZ", "short"))
+QUICK = settings(FUZZ, max_examples=5 * FUZZ.max_examples)
+"""For examples that take about a millisecond."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradviz.errors import GradvizError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card, read_preprocess
 from gradviz.model.load import load_model
-from tests.fuzz.rounds import FUZZ
+from tests.fuzz.rounds import QUICK
 from tests.fuzz.texts import anything, near, numbers
 
 KEYS = ("model", "arch", "arch_args", "weights_key", "preprocess", "output", "labels")
@@ -84,8 +84,11 @@ documents = st.one_of(written, pieces, anything.map(lambda t: t.encode("utf-8", 
 raw = st.one_of(documents, documents, st.binary(max_size=40))
 
 
-@FUZZ
+@QUICK
 @given(content=raw)
+@example(b".nan: 1")
+@example(b'model: "\\0"')
+@example(b'model: "\\ud800"')
 def test_any_card(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.yaml"
     path.write_bytes(content)
@@ -98,8 +101,12 @@ def test_any_card(tmp_path: Path, content: bytes) -> None:
             assert isinstance(found, Card | Preprocess)
 
 
-@FUZZ
+@QUICK
 @given(content=raw)
+@example(b'model: "\\0"')
+@example(b'model: "\\ud800"')
+@example(b"model: .")
+@example(b"model: model.yaml")
 def test_the_model_of_any_card(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.yaml"
     path.write_bytes(content)

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.checkpoint import NESTINGS, Weights, find_weights, load_weights
-from tests.fuzz.rounds import FUZZ
+from tests.fuzz.rounds import QUICK
 from tests.fuzz.texts import anything
 
 DTYPES = (torch.float32, torch.float16, torch.int64, torch.bool, torch.complex64)
@@ -53,6 +53,11 @@ checkpoints = st.recursive(
     ),
     max_leaves=5,
 )
+TWO_OF_ONE_NAME = {
+    "net.weight": torch.ones(2, 1, 1, 1),
+    "net._orig_mod.weight": torch.zeros(2, 1, 1, 1),
+    "net.bias": torch.ones(2),
+}
 keys = st.one_of(st.none(), st.sampled_from(NESTINGS), names)
 
 
@@ -60,8 +65,9 @@ def network() -> nn.Module:
     return nn.Conv2d(1, 2, 1)
 
 
-@FUZZ
+@QUICK
 @given(checkpoint=checkpoints, key=keys)
+@example(checkpoint=TWO_OF_ONE_NAME, key=None)
 def test_any_structure(checkpoint: object, key: str | None) -> None:
     module = network()
     try:
@@ -81,7 +87,7 @@ def same(tensor: Tensor, own: Tensor) -> bool:
     return tensor.shape == own.shape and bool((tensor.to(own.dtype) == own).all())
 
 
-@FUZZ
+@QUICK
 @given(weights=right, nesting=st.lists(st.sampled_from(NESTINGS), max_size=3), data=st.data())
 def test_weights_are_found_under_every_usual_key(
     weights: dict[str, Tensor], nesting: list[str], data: st.DataObject

@@ -39,6 +39,7 @@ WRITERS: dict[str, Callable[[BinaryIO], object]] = {
     "PNG with alpha": picture("PNG", "RGBA"),
     "PNG of a palette": picture("PNG", "P"),
     "PNG of 16 bits": picture("PNG", "I;16"),
+    "PNG that is too large": lambda file: Image.new("1", (200, 100)).save(file, "PNG"),
     "TIFF of floats": lambda file: Image.fromarray(np.eye(4, 5, dtype=np.float32)).save(
         file, "TIFF"
     ),
@@ -59,9 +60,9 @@ def whole(name: str) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, name: str) -> bytes:
-    """The file with some bytes changed, put in or taken out, most of them in its header."""
+    """The file with a few bytes changed, put in or taken out, most of them in its header."""
     content = bytearray(whole(name))
-    for _ in range(draw(st.integers(1, 5))):
+    for _ in range(draw(st.integers(0, 5))):
         end = max(1, len(content))
         at = draw(st.integers(0, min(end, HEADER) - 1) | st.integers(0, end - 1))
         to = at + draw(st.integers(0, 4))

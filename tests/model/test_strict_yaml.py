@@ -122,3 +122,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for name, part in (("nothing.yaml", "cannot be read"), ("latin.yaml", "not UTF-8")):
         with pytest.raises(UsageError, match=f"{name}: .*{part}"):
             load_mapping(tmp_path / name)
+
+
+@pytest.mark.parametrize("escape", [r"\0", r"\ud800", r"\udfff"])
+def test_what_no_file_name_can_hold_is_an_error_with_its_line(tmp_path: Path, escape: str) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(f'output: a\nmodel: "b{escape}"\n')
+    with pytest.raises(UsageError, match=r"line 2: .* is no text"):
+        load_mapping(path)
