@@ -46,11 +46,11 @@ def gradviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gradviz
     from gradviz.cli.app import make_app
 
     monkeypatch.chdir(tmp_path)
-    app = make_app()
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path) -> Result:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        result = CliRunner().invoke(make_app(words[0] if words else ""), words)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

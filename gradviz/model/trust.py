@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -79,7 +80,7 @@ def _pickled(path: Path) -> Iterator[IO[bytes]]:
         for member in archive.infolist():
             with archive.open(member) as file:
                 head = file.read(2)
-            if head[:1] == b"\x80" or head == b"PK":  # bare, or as torch.save writes it
+            if re.match(rb"\x80[\x02-\x05]|PK", head):  # bare, or as torch.save writes it
                 yield io.BytesIO(archive.read(member))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import random
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -146,6 +149,23 @@ def test_a_bomb_inside_an_exported_program(
     extra = {"program/data/sample_inputs/other.pt": inner.getvalue()}
     path = rezipped(healthy / "program.pt2", tmp_path / "program.pt2", extra=extra)
     assert "would unpack to 3." in fails(3, path, healthy / "photo.png", *trust)
+
+
+def test_what_torch_would_only_log_is_told(healthy: Path, fails: Fails, tmp_path: Path) -> None:
+    """torch.export.load logs the traceback, and raises that one should look at it."""
+    logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(logged)
+    with zipfile.ZipFile(healthy / "program.pt2") as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile("program.pt2", "w") as new:
+        for name, data in content.items():
+            new.writestr(name, data.replace(b'"type": "cpu"', b'"type": "cru"'))
+    logging.getLogger("torch.export").addHandler(handler)
+    try:
+        said = fails(3, "program.pt2", healthy / "photo.png", "--trust")
+    finally:
+        logging.getLogger("torch.export").removeHandler(handler)
+    assert "device string: cru" in said and logged.empty()
 
 
 def test_compressed_models_load(
