@@ -36,9 +36,9 @@ def rates(
 
     The bare pass has its images on the device, and the same faster form of the model.
     """
-    faster = fast(model)
     size = settings.batch_size
     tensors = [load(source, preprocess).prepared.tensor for source in sources]
+    faster = fast(model, tensors[0][None])
     x = torch.stack(tensors).to(model.device, model.dtype)
 
     def bare() -> None:

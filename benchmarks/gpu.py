@@ -37,8 +37,9 @@ def gradients(images: list[Named], device: str, precision: str, optimize: bool) 
     """Those of a class of the network, [N, 3, H, W]."""
     model = gradviz.wrap(resnet50(), device=device, precision=precision)
     plan = plan_of(Settings())
+    one = images[0].prepared.tensor[None]
     found = explain(
-        fast(model) if optimize else model,
+        fast(model, one.to(model.device, model.dtype)) if optimize else model,
         images,
         [parse_seed(f"class:{CLASS}")],
         plan,
@@ -75,9 +76,9 @@ def speed(precision: str) -> Iterator[Figure]:
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     net = resnet50().to("cuda", dtype)
     model = gradviz.wrap(resnet50(), device="cuda", precision=precision)
-    faster = fast(model)
     images = [noise(SIDE, n) for n in range(BATCH)]
     x = torch.stack([image.prepared.tensor for image in images]).to("cuda", dtype)
+    faster = fast(model, x[:1])
     settings = Settings(batch_size=BATCH)
     plan = plan_of(settings)
     local = Local(model, plan)

@@ -30,9 +30,9 @@ def figures() -> Iterator[Figure]:
     """How many times as fast, and at which share of the machine's own rate."""
     net = resnet50()
     model = gradviz.wrap(net)
-    faster = fast(model)
     images = [noise(SIDE, n) for n in range(BATCH)]
     x = torch.stack([image.prepared.tensor for image in images])
+    faster = fast(model, x[:1])
     plan = plan_of(Settings(batch_size=BATCH))
     local = Local(model, plan)
     seeds = [parse_seed(f"class:{CLASS}")]

@@ -29,8 +29,8 @@ DEPTH = ROOT / "sample_models" / "depth.yaml"
 
 def speed(name: str, model: Model, side: int, seed: str) -> Figure:
     """How many times as fast the samples are, on the same form of the model."""
-    faster = fast(model)
     image, seeds = noise(side), [parse_seed(seed)]
+    faster = fast(model, image.prepared.tensor[None].to(model.dtype))
     smooth = plan_of(Settings(method="smoothgrad", samples=SAMPLES))
     single = plan_of(Settings(batch_size=1))
 

@@ -11,13 +11,13 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gradviz.model.foreign import foreign_code
+from gradviz.model.foreign import is_short
 from gradviz.model.model import Model
 from gradviz.model.script import folded_script
 from gradviz.support import Capability, support
@@ -30,73 +30,115 @@ BATCH_NORMS: dict[type, type] = {
 """The batch norm that each convolution takes in. Their subclasses may do anything else."""
 
 
-def fast(model: Model) -> Model:
+AGREE = 0.5
+"""The power of the precision to which the two forms must agree: 3e-4 of the largest value in
+float32, far beyond what rounding does, and far below what a wrong form would."""
+
+
+def fast(model: Model, x: Tensor) -> Model:
     """A faster model that computes the same up to rounding; the given one stays as it is.
 
-    Where the faster form fails, as with a model that looks into how its tensors lie in memory, the
-    given one does the work.
+    Python can do anything between two layers, so the faster form is tried before it is believed:
+    where it does not answer as the given model does, that is what comes back.
+
+    Args:
+        x: [1, C, H, W], an input.
+
+    Raises:
+        ModelError: the model does not run on `x`, so that nothing can be told.
     """
     if not support(model.format, Capability.FAST).supported:
         return model
-    with torch.no_grad(), foreign_code(f"{model.name}: cannot be copied; use --no-optimize"):
+    y = _answer(model, x)
+    try:
+        faster = replace(model, module=_Either(_faster(model), model.module))
+        again = _answer(faster, x)
+    except Exception:  # the model's own code runs in here, and nothing depends on it
+        return model
+    return faster if _agree(y, again) else model
+
+
+def _answer(model: Model, x: Tensor) -> Tensor:
+    """The output, with the same draws each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return model(x)
+
+
+def _agree(y: Tensor, again: Tensor) -> bool:
+    if y.shape != again.shape or not torch.equal(y.isfinite(), again.isfinite()):
+        return False
+    finite = y.isfinite()
+    if not finite.any():
+        return True
+    largest = y[finite].abs().max()
+    return bool((y - again)[finite].abs().max() <= largest * torch.finfo(y.dtype).eps ** AGREE)
+
+
+def _faster(model: Model) -> nn.Module:
+    with torch.no_grad():
         module = copy.deepcopy(model.module)
-    # On a GPU it is the units for half-precision numbers that want channels last.
-    if model.device.type == "cpu" or model.dtype.itemsize < 4:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folded = folded_script if isinstance(module, torch.jit.ScriptModule) else _folded
-    return replace(model, module=_Either(folded(module), model.module))
-
-
-class _Either(nn.Module):
-    """A module in its faster form, until that fails."""
-
-    def __init__(self, faster: nn.Module, module: nn.Module) -> None:
-        super().__init__()
-        self.faster: nn.Module | None = faster
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> Any:
-        if self.faster is not None:
-            try:
-                return self.faster(x)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception:  # whatever it is, the module as it was loaded will say it again
-                self.faster = None
-        return self.module(x)
-
-
-def _folded(module: nn.Module) -> nn.Module:
-    """An eager module whose batch norms are folded in, in place."""
-    for convolution, norm in list(_pairs(module)):
-        # In double precision, so that every weight is rounded once.
-        conv, bn = (
-            cast(Any, copy.deepcopy(module.get_submodule(name)).double())
-            for name in (convolution, norm)
-        )
-        dtype = next(module.get_submodule(convolution).parameters()).dtype
-        module.set_submodule(convolution, fuse_conv_bn_eval(conv, bn).to(dtype))
-        module.set_submodule(norm, nn.Identity())
+        # On a GPU it is the units for half-precision numbers that want channels last.
+        if model.device.type == "cpu" or model.dtype.itemsize < 4:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if isinstance(module, torch.jit.ScriptModule):
+            return folded_script(module)
+        _fold(module)
     return module
 
 
-def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of convolutions, and of the batch norms that alone see what they put out."""
+class _Either(nn.Module):
+    """A module in its faster form; as it was loaded on inputs where that fails.
+
+    It forgets what failed: the same input is to give the same numbers whatever came before.
+    """
+
+    def __init__(self, faster: nn.Module, module: nn.Module) -> None:
+        super().__init__()
+        self.faster = faster
+        self.module = module
+
+    def forward(self, x: Tensor) -> Any:
+        try:
+            return self.faster(x)
+        except Exception as error:  # whatever it is, the module as it was loaded says it again
+            if is_short(error):
+                raise
+        return self.module(x)
+
+
+def _fold(module: nn.Module) -> None:
+    """Fold an eager module's batch norms, in place: other names of a layer see it too."""
+    for conv, bn in list(_pairs(module)):
+        # In double precision, so that every weight is rounded once.
+        fused = fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(bn).double())
+        dtype = conv.weight.dtype
+        conv.weight = nn.Parameter(fused.weight.to(dtype), requires_grad=False)
+        conv.bias = nn.Parameter(fused.bias.to(dtype), requires_grad=False)
+        bn.__class__ = nn.Identity
+
+
+def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Convolutions, and the batch norms that alone see what they put out."""
     try:
-        # The graph tells who feeds whom. It is not run: Python that it does not hold stays.
-        nodes = fx.Tracer().trace(module).nodes
+        # The graph tells who feeds whom. Tracing runs the model's Python, on a copy of its own.
+        nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes
     except Exception:  # a model that decides by its input's values is left as it is
         return
-    called = {node: module.get_submodule(node.target) for node in nodes if node.op == "call_module"}
-    calls = Counter(called.values())
-    for node, bn in called.items():
+    read = [str(node.target) for node in nodes if node.op == "get_attr"]
+    called = {node: node.target for node in nodes if node.op == "call_module"}
+    calls = Counter(module.get_submodule(name) for name in called.values())
+    for node, norm in called.items():
         before: Any = node.args[0] if node.args else None
-        conv = called.get(before)
+        if before not in called or len(before.users) != 1:
+            continue
+        conv, bn = (module.get_submodule(name) for name in (called[before], norm))
         if (
-            conv is not None
-            and type(bn) is BATCH_NORMS.get(type(conv))
-            and len(before.users) == calls[conv] == calls[bn] == 1
+            type(bn) is BATCH_NORMS.get(type(conv))
+            and calls[conv] == calls[bn] == 1
             and not any(each._forward_hooks or each._forward_pre_hooks for each in (conv, bn))
+            and not any(name.startswith(f"{called[before]}.") for name in read)
             and bn.running_mean is not None
+            and not (conv.training or bn.training)
         ):
-            yield before.target, node.target
+            yield conv, bn

@@ -27,13 +27,18 @@ def foreign_code(doing: str) -> Iterator[None]:
     except GradvizError:
         raise
     except (Exception, SystemExit) as error:
-        short = isinstance(error, torch.OutOfMemoryError) or re.search(SHORT, str(error))
-        kind = MemoryShort if short else ModelError
+        kind = MemoryShort if is_short(error) else ModelError
         raise kind(f"{doing}: {explain(error)}") from error
 
 
 SHORT = r"out of memory|can't allocate memory|not enough memory"
 """What messages of too little memory say; TorchScript wraps them in errors of its own."""
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether it says that memory is short."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT, str(error)))
+
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 

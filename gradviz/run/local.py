@@ -49,13 +49,12 @@ def in_memory(shape: tuple[int, ...]) -> Floats:
 class Local:
     """A model's images in parts, as far as the model and the method allow it."""
 
-    def __init__(
-        self, model: Model, plan: Plan, room: Room = in_memory, faster: Model | None = None
-    ) -> None:
-        """The model as it was loaded is what parts are tried on, `faster` what computes them.
-        `room` is where gradients of whole images are put together."""
+    def __init__(self, model: Model, plan: Plan, room: Room = in_memory) -> None:
+        """`room` is where gradients of whole images are put together."""
         self._loaded = model
-        self._model = faster or model
+        """What parts are tried on."""
+        self.model = model
+        """What computes them: the same, or a faster form of it."""
         self._plan = plan
         self._room = room
         self._canvases: Canvases | None = None
@@ -99,7 +98,7 @@ class Local:
 
     def _saliency(self, image: Named, seed: Seed) -> Saliency:
         canvas = self._canvas(image)
-        model, prepared = self._model, image.prepared
+        model, prepared = self.model, image.prepared
         array = self._room(prepared.shape)
         score, notes = 0.0, dict[str, None]()
         tiles = self._tiles(canvas, image, seed)
@@ -154,7 +153,7 @@ class Local:
         return True
 
     def _tiles(self, canvas: Canvas, image: Named, seed: Seed) -> list[Tile]:
-        box = seed.box(canvas.size, Site(image.prepared.frame, self._model.labels))
+        box = seed.box(canvas.size, Site(image.prepared.frame, self.model.labels))
         if self._plan.gated:  # what a rule makes of parts does not add up
             return [canvas.tile(box)]
         asked = self._plan.tile

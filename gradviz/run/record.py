@@ -81,13 +81,14 @@ class Recorder:
             "score": outcome.score,
             **{name: value for name, value in _measured(outcome).items() if value is not None},
             "stats": {**outcome.stats, **inside},
-            "scales": {
-                view: self._scale(outcome, view)
-                for view in dict.fromkeys(("heatmap", *self.settings.views))
-            },
+            "scales": self._scales(outcome),
             "warnings": outcome.warnings,
         }
         return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
+
+    def rescaled(self, line: Line) -> Line:
+        """The line with the scales of its own array, where it may have had shared ones."""
+        return {**line, "scales": self._scales(self.result(line))}
 
     def redrawn(self, line: Line) -> Line:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
@@ -139,9 +140,12 @@ class Recorder:
         mask = self.masks[outcome.image]
         return {"inside": energy_inside(outcome.array, outcome.prepared.frame, mask)}
 
-    def _scale(self, result: Saliency, view: str) -> float:
+    def _scales(self, result: Saliency) -> dict[str, float]:
         scale = self.settings.scale
-        return scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
+        return {
+            view: scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
+            for view in dict.fromkeys(("heatmap", *self.settings.views))
+        }
 
     def _place(self, result: Saliency, name: str) -> str:
         folder = self.folders.get(result.seed) or seed_folders([result.seed])[result.seed]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 from gradviz.backward.seeds import Seed
-from gradviz.errors import ImageError
+from gradviz.errors import ImageError, ModelError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
@@ -28,6 +28,9 @@ from gradviz.run.workers import THREADS, in_order
 
 Batch = Sequence[Source]
 
+TRIAL = 1024
+"""Sides of what the faster form of a model is tried on, at most."""
+
 
 def cut(sources: Sequence[Source], size: int) -> list[Batch]:
     """The batches of a run, always cut from the whole list.
@@ -45,7 +48,7 @@ def outcomes(
     seeds: Sequence[Seed],
     plan: Plan,
     room: Room = in_memory,
-    faster: Model | None = None,
+    many: bool = False,
 ) -> Iterator[Outcome]:
     """The gradients of all images under all seeds, batch by batch, failures among them.
 
@@ -53,9 +56,9 @@ def outcomes(
 
     Args:
         room: where gradients of large images are put together.
-        faster: a form of the model that computes the same in less time.
+        many: whether a faster form of the model pays, where it has one.
     """
-    local = Local(model, plan, room, faster)
+    local = Local(model, plan, room)
     read = in_order(
         partial(_read, preprocess),
         (source for batch in batches for source in batch),
@@ -69,7 +72,18 @@ def outcomes(
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
-            yield from explain(faster or model, ready, seeds, plan, local)
+            if many and ready:
+                # An image that the model cannot take tells nothing: the next batch may.
+                with suppress(ModelError):
+                    x = ready[0].prepared.part(_corner(ready[0]))[None]
+                    local.model = fast(model, x.to(model.device, model.dtype))
+                    many = False
+            yield from explain(local.model, ready, seeds, plan, local)
+
+
+def _corner(image: Named) -> tuple[int, int, int, int]:
+    _, height, width = image.prepared.shape
+    return 0, 0, min(width, TRIAL), min(height, TRIAL)
 
 
 def _read(preprocess: Preprocess, source: Source) -> Named | ImageError:
@@ -128,12 +142,14 @@ def run(
     if resume:
         whole = store.resume(record)
         batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
+        if settings.scale == "shared":  # of which an image may have gone
+            kept = [recorder.rescaled(line) for line in kept]
         store.replace(kept)
         yield from kept
     else:
         store.begin(record)
-    faster = fast(model) if plan.fast(len(sources)) else model
-    found = outcomes(faster, batches, preprocess, seeds, plan, store.room)
+    many = plan.fast(len(sources))
+    found = outcomes(model, batches, preprocess, seeds, plan, store.room, many)
     # A few results are drawn and written while the next ones are computed.
     with closing(in_order(recorder.line, found, 2 * THREADS, weight)) as lines:
         for line in lines:

@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,6 +60,7 @@ class Store:
         self.out = out
         self.shard = shard
         self._turn: Turn | None = None
+        self._replaces = True
 
     @property
     def results(self) -> str:
@@ -75,10 +76,13 @@ class Store:
         """
         self.check(overwrite=overwrite, resume=resume)
         made = [path for path in (self.out, *self.out.parents) if not path.exists()]
+        self._replaces = overwrite
         with _disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         try:
-            with _disk(self.out), turn(self.out, self.shard) as self._turn:
+            with ExitStack() as until_done:
+                with _disk(self.out):
+                    self._turn = until_done.enter_context(turn(self.out, self.shard))
                 # Somebody may have come and gone in between.
                 self.check(overwrite=overwrite, resume=resume)
                 yield
@@ -104,8 +108,11 @@ class Store:
             place.joinpath(self.out.name).exists()  # a name can be too long
         if overwrite or resume:
             return
-        kept = self.lines() if self.shard is None else self.own()
-        if any(line["status"] == "ok" for line in kept):
+        self._refuse(self.lines() if self.shard is None else self.own())
+
+    def _refuse(self, lines: Iterable[Line]) -> None:
+        """Results that nobody gave up are not to be lost."""
+        if any(line["status"] == "ok" for line in lines):
             raise UsageError(
                 f"{self.out}: holds the results of a run; give --overwrite to replace them, "
                 "--resume to finish them, or another -o"
@@ -131,6 +138,8 @@ class Store:
                 with _disk(self.out):
                     (self.out / self.results).unlink(missing_ok=True)
             else:
+                if self.shard is not None and not self._replaces:
+                    self._refuse(self.lines())
                 self._clear(documents)
                 self._record(run)
 

@@ -30,11 +30,13 @@ def turn(out: Path, shard: Shard | None) -> Iterator[Turn]:
         UsageError: somebody else holds it.
         OSError: the disk refuses.
     """
-    first, length = (0, MOST + 1) if shard is None else (shard.index, 1)
+    first, length = (1, MOST) if shard is None else (shard.index, 1)
     while True:
         file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(file, first, length):
+            with _alone(file):
+                free = _lock(file, first, length)
+            if not free:
                 who = "another run" if shard is None else f"shard {shard.name} or a whole run"
                 raise UsageError(
                     f"{out}: {who} is writing there: one run at a time; wait, or choose another -o"
@@ -44,9 +46,11 @@ def turn(out: Path, shard: Shard | None) -> Iterator[Turn]:
             try:
                 yield Turn(file)
             finally:
-                # Others may still hold their ranges.
-                if _lock(file, 0, MOST + 1):
-                    (out / LOCK).unlink(missing_ok=True)
+                # Others may still hold their ranges, or be about to.
+                with _alone(file):
+                    if _lock(file, 1, MOST):
+                        (out / LOCK).unlink(missing_ok=True)
+                    fcntl.lockf(file, fcntl.LOCK_UN, MOST, 1)
             return
         finally:
             os.close(file)
@@ -60,12 +64,9 @@ class Turn:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """For a moment, while other shards wait."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)
-        try:
+        """For a moment, while others wait who come, go, or change what is common."""
+        with _alone(self._file):
             yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
     def others(self, shard: Shard) -> bool:
         """Whether any other shard is at work; only to be asked while alone."""
@@ -77,6 +78,15 @@ class Turn:
             if length:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, length, first)
         return False
+
+
+@contextmanager
+def _alone(file: int) -> Iterator[None]:
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, 0)
 
 
 def _lock(file: int, first: int, length: int) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.backward.graph import kind_of, nodes_of
+from gradviz.errors import ModelError
 from gradviz.model.fast import fast
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
@@ -81,9 +82,9 @@ def test_as_accurate_as_the_plain_pass() -> None:
         exact = gradient(wrap(net, precision="float64"), x.double())
         errors = [
             float((gradient(each, x) - exact).norm() / exact.norm())
-            for each in (model, fast(model))
+            for each in (model, fast(model, x[:1]))
         ]
-        assert norms(model, x) and not norms(fast(model), x)
+        assert norms(model, x) and not norms(fast(model, x[:1]), x)
         plain.append(errors[0])
         faster.append(errors[1])
     assert 0 < median(faster) <= 2 * median(plain)
@@ -184,8 +185,105 @@ def _doubled(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     return 2 * output
 
 
+class Alias(nn.Module):
+    """One convolution under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.features = nn.Sequential(self.stem, nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.features(x)
+        return y
+
+
+class PyList(nn.Module):
+    """A convolution that is called by a name of Python's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.others = {"conv": self.conv}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.others["conv"](x))
+        return y
+
+
+class Reads(nn.Module):
+    """Uses its convolution's weights once more, or the norm's."""
+
+    def __init__(self, which: str = "bias") -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.which = which
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        if self.which == "bias":
+            bias = self.conv.get_parameter("bias")
+            return y * bias[:, None, None]
+        return y + nn.functional.conv2d(x, self.conv.weight)
+
+
+class Method(nn.Module):
+    """Calls its convolution as a module, and once by its method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) + self.conv.forward(x)
+        return y
+
+
+class Asks(nn.Module):
+    """Takes another way where it is given no tensor, as when it is traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        z: Tensor = self.norm(y)
+        return z + y if isinstance(y, Tensor) else z
+
+
+class Counts(nn.Module):
+    """Remembers how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (seen,) = self.buffers(recurse=False)
+        seen += 1
+        y: Tensor = self.norm(self.conv(x)) * seen
+        return y
+
+
+class Trains(nn.Module):
+    """Switches its norm to batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm.train()(self.conv(x))
+        self.norm.eval()
+        return y
+
+
 LEFT: dict[Callable[[], nn.Module], int] = {
     Shared: 4, Tied: 0, Statistics: 2, Depends: 1, Looks: 1, Hooked: 1,
+    Alias: 0, PyList: 0, Reads: 1, partial(Reads, "weight"): 1, Method: 1, Asks: 1, Counts: 0,
+    Trains: 1,
 }  # fmt: skip
 """Networks, and how many batch norms run in their faster form."""
 
@@ -195,17 +293,37 @@ def test_only_what_may_be_folded_is(net: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = wrap(settled(net()), precision="float64")
     x = torch.rand(2, 3, 12, 12, dtype=torch.float64)
-    faster = fast(model)
+    faster = fast(model, x[:1])
     torch.testing.assert_close(faster(x), model(x), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-9, atol=1e-12)
     assert norms(faster, x) == LEFT[net]
+
+
+def test_a_model_that_cannot_be_copied_runs_as_it_is() -> None:
+    model = wrap(settled(Hooked()))
+    vars(model.module)["lines"] = (each for each in "ab")  # which cannot be copied
+    assert fast(model, torch.rand(1, 3, 8, 8)) is model
+
+
+def test_an_input_on_which_the_faster_form_fails_changes_nothing_for_others() -> None:
+    """The same input gives the same numbers, whatever came before it."""
+
+    torch.manual_seed(0)
+    model = wrap(settled(Random(3)))
+    x = torch.rand(2, 3, 16, 16)
+    faster = fast(model, x[:1])
+    before = gradient(faster, x)
+    with pytest.raises(ModelError):
+        faster(torch.rand(1, 5, 16, 16))
+    assert torch.equal(gradient(faster, x), before)
 
 
 def test_the_given_model_stays_as_it_is() -> None:
     torch.manual_seed(0)
     model = wrap(settled(Tied()))
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    fast(model)(torch.rand(1, 3, 8, 8))
+    x = torch.rand(1, 3, 8, 8)
+    fast(model, x)(x)
     after = model.module.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -221,7 +339,7 @@ def test_torchscript(kind: str, tmp_path: Path) -> None:
     torch.jit.save(torch.jit.freeze(module) if kind == "freeze" else module, tmp_path / "m.ts")
     precision = "float32" if kind == "freeze" else "float64"
     model = load_model(tmp_path / "m.ts", precision=precision)
-    faster = fast(model)
+    faster = fast(model, example[:1])
     tolerance = 1e-4 if kind == "freeze" else 1e-9
     for _ in range(5):
         x = torch.rand(2, 3, 12, 12).to(model.dtype)

@@ -109,6 +109,16 @@ def test_the_last_shard_draws_all_on_one_scale(done: Run) -> None:
     assert list(Path("parts").rglob("*.png")) and same("whole", "parts")
 
 
+def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(done: Run) -> None:
+    done("-o", "out", "--scale", "shared")
+    (strongest,) = {max(lines("out"), key=lambda line: line["stats"]["max"])["image"]}
+    image = np.load(f"in/{strongest}")
+    np.save(f"in/{strongest}", image[..., :1, :1] + 0 * image)
+    done("-o", "out", "--scale", "shared", "--resume")
+    done("-o", "fresh", "--scale", "shared")
+    assert same("out", "fresh")
+
+
 def test_resume_does_what_a_lost_shard_left(done: Run) -> None:
     done("-o", "whole")
     done("-o", "parts", "--shard", "1/2")
@@ -169,6 +179,24 @@ def test_overwrite_takes_another_runs_results_away_once(done: Run) -> None:
     assert Path("out/04.npy/top/gradient.npy").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ((), ("--shard", "1/2")),
+        (("--shard", "1/2"), ("--shard", "2/2", "--seed", "class:2")),
+        (("--shard", "1/2"), ("--shard", "1/3")),
+    ],
+)
+def test_a_shard_takes_no_results_away_by_itself(
+    done: Run, saliency: Run, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    done("-o", "out", *first)
+    before, kept = contents("out"), lines("out")
+    result = saliency("-o", "out", *second)
+    assert result.exit_code == 2 and "--overwrite to replace" in result.stderr
+    assert contents("out") == before and lines("out") == kept
+
+
 HOLDER = """
 import sys
 from pathlib import Path
@@ -207,6 +235,25 @@ def test_one_run_at_a_time(
     with turn(tmp_path, None):
         assert (tmp_path / LOCK).exists()
     assert not (tmp_path / LOCK).exists()
+
+
+COMER = """
+import sys
+from pathlib import Path
+from gradviz.run.shard import Shard
+from gradviz.run.turns import turn
+for _ in range(3000):
+    with turn(Path(sys.argv[1]), Shard(int(sys.argv[2]), 3)):
+        pass
+"""
+
+
+def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> None:
+    comers = [
+        subprocess.Popen([sys.executable, "-c", COMER, str(tmp_path), str(index)])
+        for index in (1, 2, 3)
+    ]
+    assert [comer.wait(120) for comer in comers] == [0, 0, 0]
 
 
 def test_a_shard_of_something_else_is_refused_while_others_work(done: Run, saliency: Run) -> None:
