@@ -71,11 +71,14 @@ class Saliency:
         low, high, total, squares, zeros, count = math.inf, -math.inf, 0.0, 0.0, 0, 0
         values = self.array.reshape(-1)
         for part in strips(values.size, 1):
-            finite = values[part][np.isfinite(values[part])].astype(np.float64)
+            finite = values[part].astype(np.float64)
+            known = np.isfinite(finite)
+            if not known.all():
+                finite = finite[known]
             low = float(finite.min(initial=low))
             high = float(finite.max(initial=high))
             total += float(np.abs(finite).sum())
-            squares += float(finite @ finite)
+            squares += float(np.square(finite).sum())  # BLAS would start threads of its own
             zeros += int((finite == 0).sum())
             count += finite.size
         some = count or math.nan  # of no values, every number is NaN
