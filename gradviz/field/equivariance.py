@@ -7,10 +7,10 @@ make the answer depend on where a pixel is, or on the size of the image.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from math import ceil
+from math import ceil, lcm
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
 from gradviz.field.geometry import Axis, Make, growing, measure
-from gradviz.field.tiles import Box, Canvas, Side
+from gradviz.field.tiles import Box, Canvas, Range, Side, Tile, box_of
 from gradviz.model.model import Model
 from gradviz.model.precise import in_doubles
 
@@ -36,7 +36,14 @@ LITTLE = 1 << 18
 the image, so that trying takes no more memory than the image would."""
 
 STRIP = 64
-"""Pixels across a strip of input, about."""
+"""Pixels across a strip of input, at least."""
+
+MULTIPLE = 64
+"""Models that pad their input do so to a multiple of a divisor of this, as a rule. Strips are as
+wide as the image up to multiples of it."""
+
+WIDEST = 256
+"""Pixels across a strip from which it is as wide as the image up to whole periods alone."""
 
 
 class NotLocal(ModelError):
@@ -48,7 +55,8 @@ class Canvases:
     them.
 
     The field is measured once, parts are tried once for all sizes that differ by whole periods, and
-    strips are looked at where an image is larger than those before.
+    strips are looked at where an image is larger than those before. The tiles of an image are tried
+    on strips of its own length before they are used.
     """
 
     def __init__(self, model: Model, make: Make) -> None:
@@ -58,6 +66,7 @@ class Canvases:
         self._axes: tuple[Axis, Axis] | NotLocal | None = None
         self._tried: dict[tuple[int, int], Canvas | NotLocal] = {}
         self._seen = (0, 0)
+        self._held: set[_Kind] = set()
 
     def of(self, size: tuple[int, int]) -> Canvas:
         """That of an input of this width and height.
@@ -90,6 +99,29 @@ class Canvases:
             self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
         return canvas
 
+    def check(self, size: tuple[int, int], tiles: Sequence[Tile]) -> None:
+        """Compare tiles of an input of this width and height with the whole, on strips as long as
+        it. A model that pads its input to a multiple does so otherwise for a part than for the
+        whole, which shows at some lengths and borders only.
+
+        Raises:
+            NotLocal: they differ; the message is the reason alone.
+        """
+        found = _caught(partial(self._check, self.of(size), tiles))
+        if isinstance(found, NotLocal):
+            self._axes = found
+            raise found
+
+    def _check(self, canvas: Canvas, tiles: Sequence[Tile]) -> None:
+        for axis in (0, 1):
+            cuts = _cuts(canvas, axis, tiles)
+            new = [cut for kind, cut in cuts.items() if kind not in self._held]
+            if new:
+                strip = _strip(canvas, axis)
+                x = self._make(strip.x.inputs, strip.y.inputs).x.detach()
+                _try(_precise(self._model), x, strip, _across(strip, axis, new))
+                self._held |= cuts.keys()
+
     def _look_far(self, canvas: Canvas) -> None:
         """Whether anything farther away matters that a small input does not show, as where
         dilation sets a window's elements far apart: on strips as long as the image, by the first
@@ -98,12 +130,11 @@ class Canvases:
         Raises:
             NotLocal: something does.
         """
-        for axis, (side, other) in enumerate(((canvas.x, canvas.y), (canvas.y, canvas.x))):
-            step = other.axis.shift
-            across = other.inputs % step + ceil(STRIP / step) * step
-            size = (side.inputs, across) if axis == 0 else (across, side.inputs)
+        for axis, side in enumerate((canvas.x, canvas.y)):
+            strip = _strip(canvas, axis)
             ends = (0, side.outputs - 1)
-            seen = np.asarray(self._make(*size).lines(ends, axis).any(axis=axis))
+            probe = self._make(strip.x.inputs, strip.y.inputs)
+            seen = np.asarray(probe.lines(ends, axis).any(axis=axis))
             # At the border, interpolation may take its second element from farther inside.
             near = side.axis.extent(ends[0])[1] + 1 + 2 * side.axis.shift
             far = side.axis.extent(ends[1])[0] - 2 * side.axis.shift
@@ -128,8 +159,43 @@ class Canvases:
         if field.lost_at:
             raise NotLocal(f"what an output pixel depends on is uncertain, by {field.lost_at[0]}")
         canvas = Canvas(Side(axes[0], width, columns), Side(axes[1], height, rows))
-        _try(_precise(self._model), probe.x.detach(), canvas)
+        _try(_precise(self._model), probe.x.detach(), canvas, _samples(canvas))
         return canvas
+
+
+_Kind = tuple[int, tuple[int, int], bool, bool, int]
+"""Of a tile along an axis: the axis, the input's size, whether it begins and whether it ends with
+the image, and its length in input pixels."""
+
+
+def _cuts(canvas: Canvas, axis: int, tiles: Iterable[Tile]) -> dict[_Kind, Range]:
+    """The output pixels along an axis of one tile of every kind, but of those that have all."""
+    length = (canvas.x, canvas.y)[axis].inputs
+    inputs = canvas.x.inputs, canvas.y.inputs
+    cuts: dict[_Kind, Range] = {}
+    for tile in tiles:
+        start, stop = tile.inputs[axis], tile.inputs[axis + 2]
+        if stop - start < length:
+            kind = (axis, inputs, start == 0, stop == length, stop - start)
+            cuts[kind] = tile.outputs[axis], tile.outputs[axis + 2]
+    return cuts
+
+
+def _strip(canvas: Canvas, axis: int) -> Canvas:
+    """As long along the axis, and narrow, but with the same rest across."""
+    other = (canvas.y, canvas.x)[axis]
+    step = lcm(other.axis.shift, MULTIPLE)
+    if step > WIDEST:
+        step = other.axis.shift
+    width = other.at(min(other.inputs, other.inputs % step + ceil(STRIP / step) * step))
+    return Canvas(canvas.x, width) if axis == 0 else Canvas(width, canvas.y)
+
+
+def _across(strip: Canvas, axis: int, cuts: Iterable[Range]) -> Iterator[Box]:
+    """Boxes of a strip's output, as wide as it: these, and one period at both ends and in the
+    middle."""
+    for cut in (*_periods((strip.x, strip.y)[axis]), *cuts):
+        yield box_of(cut, (0, strip.y.outputs)) if axis == 0 else box_of((0, strip.x.outputs), cut)
 
 
 Found = TypeVar("Found")
@@ -154,8 +220,9 @@ def _precise(model: Model) -> Model:
     return in_doubles(replace(model, module=module))
 
 
-def _try(model: Model, x: Tensor, canvas: Canvas) -> None:
-    """Compare output and gradient of parts of x [1, C, h, w] with those of the whole.
+def _try(model: Model, x: Tensor, canvas: Canvas, boxes: Iterable[Box]) -> None:
+    """Compare output and gradient of parts of x [1, C, h, w], one for each of these boxes of the
+    output, with those of the whole.
 
     Raises:
         NotLocal: they differ.
@@ -164,38 +231,34 @@ def _try(model: Model, x: Tensor, canvas: Canvas) -> None:
     output, gradient = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
     whole = x.to(model.dtype).requires_grad_()
     y = model(whole)
-    reacts = False
-    for outputs in _samples(canvas, generator):
+    there, v = torch.zeros_like(whole), torch.zeros_like(y)
+    for outputs in boxes:
         tile = canvas.tile(outputs)
         part = _cut(whole.detach(), tile.inputs).requires_grad_()
         y_part = model(part)
         expected, got = _cut(y, tile.outputs), _cut(y_part, tile.inner)
         if got.shape != expected.shape or not _close(got, expected, output):
             raise NotLocal("its output depends on where in the image a pixel is")
-        v = torch.randn(got.shape, generator=generator).to(got)
-        there = torch.zeros_like(whole)
-        _cut(there, tile.inputs).copy_(vjp(got, part, v))
-        full = vjp(expected, whole, v, keep=True)
-        if not _close(there, full, gradient):
-            raise NotLocal("its gradient depends on where in the image a pixel is")
-        reacts = reacts or bool(full.any())
-    if not reacts:
+        some = torch.randn(got.shape, generator=generator).to(got)
+        _cut(there, tile.inputs).add_(vjp(got, part, some))
+        _cut(v, tile.outputs).add_(some)
+    full = vjp(y, whole, v)  # one pass: the gradient is linear in v
+    if not _close(there, full, gradient):
+        raise NotLocal("its gradient depends on where in the image a pixel is")
+    if not full.any():
         raise NotLocal("its gradient at random input is zero, which says nothing of parts")
 
 
-def _samples(canvas: Canvas, generator: torch.Generator) -> Iterator[Box]:
-    """Boxes of the output: one period at every border and in the middle, and single pixels."""
-    sides = canvas.x, canvas.y
-    periods = [min(len(side.axis.first), side.outputs) for side in sides]
-    for share in (0, 0.5, 1):
-        x, y = (
-            int(share * (side.outputs - period))
-            for side, period in zip(sides, periods, strict=True)
-        )
-        yield x, y, x + periods[0], y + periods[1]
-    for _ in range(2):
-        x, y = (int(torch.randint(side.outputs, (), generator=generator)) for side in sides)
-        yield x, y, x + 1, y + 1
+def _samples(canvas: Canvas) -> Iterator[Box]:
+    """Boxes of the output: one period at every border and in the middle."""
+    yield from map(box_of, _periods(canvas.x), _periods(canvas.y))
+
+
+def _periods(side: Side) -> list[Range]:
+    """At both ends and in the middle."""
+    period = min(len(side.axis.first), side.outputs)
+    starts = (int(share * (side.outputs - period)) for share in (0, 0.5, 1))
+    return [(start, start + period) for start in starts]
 
 
 def _cut(tensor: Tensor, box: Box) -> Tensor:

@@ -94,14 +94,14 @@ class Canvas:
         x0, y0, x1, y1 = outputs
         columns, rows = self.x.needed((x0, x1)), self.y.needed((y0, y1))
         inner = self.x.within((x0, x1), columns), self.y.within((y0, y1), rows)
-        return Tile(outputs, _box(columns, rows), _box(*inner))
+        return Tile(outputs, box_of(columns, rows), box_of(*inner))
 
     def tiles(self, outputs: Box, length: int) -> list[Tile]:
         """A box of the output in tiles, each of about `length` input pixels a side beside its halo,
         row by row."""
         x0, y0, x1, y1 = outputs
         return [
-            self.tile(_box(columns, rows))
+            self.tile(box_of(columns, rows))
             for rows in self.y.cut((y0, y1), length)
             for columns in self.x.cut((x0, x1), length)
         ]
@@ -112,5 +112,6 @@ def area(tiles: Sequence[Tile]) -> int:
     return sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (tile.inputs for tile in tiles))
 
 
-def _box(columns: Range, rows: Range) -> Box:
+def box_of(columns: Range, rows: Range) -> Box:
+    """That of a range of columns and one of rows."""
     return columns[0], rows[0], columns[1], rows[1]

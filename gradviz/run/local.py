@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import torch
@@ -78,16 +78,21 @@ class Local:
             yield False, seeds
             return
         try:
-            canvas = self._canvas(group[0])
+            canvases = self._known(group[0])
+            size = group[0].prepared.frame.input
+            canvas = canvases.of(size)
+            # The default of a dense output, and no other has a canvas.
+            some = seeds or (parse_seed("ones"),)
+            parts = [self._parts(group, canvas, seed) for seed in some]
+            canvases.check(size, list(chain.from_iterable(tiles or () for tiles in parts)))
         except NotLocal as error:
             if self._plan.tile != "auto":
                 raise UsageError(f"--tile {self._plan.tile}: {error}; leave out --tile") from None
             yield False, seeds
             return
-        # The default of a dense output, and no other has a canvas.
-        some = seeds or (parse_seed("ones"),)
-        for apart, alike in groupby(some, key=partial(self._pays, group, canvas)):
-            yield apart, list(alike)
+        pairs = zip(some, parts, strict=True)
+        for apart, alike in groupby(pairs, key=lambda pair: pair[1] is not None):
+            yield apart, [seed for seed, _ in alike]
 
     def outcome(self, image: Named, seed: Seed) -> Outcome:
         """The outcome of one image and seed, computed in parts."""
@@ -97,7 +102,7 @@ class Local:
             return Failure(image.name, seed.spec, error)
 
     def _saliency(self, image: Named, seed: Seed) -> Saliency:
-        canvas = self._canvas(image)
+        canvas = self._known(image).of(image.prepared.frame.input)
         model, prepared = self.model, image.prepared
         array = self._room(prepared.shape)
         score, notes = 0.0, dict[str, None]()
@@ -138,19 +143,20 @@ class Local:
             return False
         return pixels >= MANY or any(seed.kind.box is not None for seed in seeds)
 
-    def _pays(self, group: Sequence[Named], canvas: Canvas, seed: Seed) -> bool:
-        """Whether the seed is to be computed in parts."""
-        if self._plan.tile != "auto":
-            return True
+    def _parts(self, group: Sequence[Named], canvas: Canvas, seed: Seed) -> list[Tile] | None:
+        """The tiles of all the images, or None if the seed is to be computed at once."""
+        parts = []
         for image in group:
             try:
                 tiles = self._tiles(canvas, image, seed)
             except SeedError:
                 continue  # and it will say so
             *_, height, width = image.prepared.shape
-            if area(tiles) > width * height / 2 and (len(tiles) == 1 or width * height < MANY):
-                return False
-        return True
+            small = len(tiles) == 1 or width * height < MANY
+            if self._plan.tile == "auto" and small and area(tiles) > width * height / 2:
+                return None
+            parts += tiles
+        return parts
 
     def _tiles(self, canvas: Canvas, image: Named, seed: Seed) -> list[Tile]:
         box = seed.box(canvas.size, Site(image.prepared.frame, self.model.labels))
@@ -160,12 +166,13 @@ class Local:
         large = max(SIDE, 4 * canvas.x.axis.size, 4 * canvas.y.axis.size)
         return canvas.tiles(box, asked if isinstance(asked, int) else large)
 
-    def _canvas(self, image: Named) -> Canvas:
+    def _known(self, image: Named) -> Canvases:
+        """What is known of the model, which takes images of as many channels."""
         if self._canvases is None:
             channels = image.prepared.shape[0]
             like = replace(image.prepared, levels=np.zeros((channels, 0, 0), np.float32), white=1)
             self._canvases = Canvases(self._loaded, partial(_noise_probe, self._loaded, like))
-        return self._canvases.of(image.prepared.frame.input)
+        return self._canvases
 
 
 def _noise_probe(model: Model, like: Prepared, width: int, height: int) -> Probe:

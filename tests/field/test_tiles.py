@@ -196,6 +196,7 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
             v = torch.randn_like(y[..., y0:y1, x0:x1])
             expected = gradient(model, x, v, box)
             tiles = canvas.tiles(box, 13)
+            canvases.check(size, tiles)
             assert len(tiles) == 1 or area(tiles) < len(tiles) * width * height
             got = put_together(model, x, v, box, tiles)
             assert (got - expected).norm() <= 1e-12 * expected.norm(), (size, box)
@@ -381,3 +382,103 @@ def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
     assert canvases.of((80, 64)).size == (80, 64)
     with pytest.raises(NotLocal, match="where in the image"):
         canvases.of((81, 64))
+
+
+# Models that a small input does not give away -------------------------------------------------
+
+
+class Fills(nn.Module):
+    """Repeats the last row and column up to a multiple, and cuts its answer back, as RAFT does."""
+
+    def __init__(self, multiple: int = 32) -> None:
+        super().__init__()
+        self.multiple = multiple
+        self.down = conv(3, 3, 4, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(3, 2, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        right, below = -width % self.multiple, -height % self.multiple
+        y: Tensor = self.up(self.down(F.pad(x, [0, right, 0, below], mode="replicate")))
+        return y[..., :height, :width]
+
+
+class Weighed(nn.Module):
+    """Weighs its answer by where it is, or by the size of the image."""
+
+    def __init__(self, weigh: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = conv(3, 2, 3, padding=1)
+        self.weigh = weigh
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) * self.weigh(torch.arange(x.shape[-1]).to(x))
+        return y
+
+
+class Turned(nn.Module):
+    """Rows for columns."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x.mT)
+        return y.mT
+
+
+def everything(canvas: Canvas) -> Box:
+    return 0, 0, *canvas.size
+
+
+@pytest.mark.parametrize("size", [(151, 128), (128, 153)])
+def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model, canvases = canvases_of(Fills())
+    canvas = canvases.of(size)  # nothing to be seen where everything is filled up
+    box = everything(canvas)
+    tiles = canvas.tiles(box, 48)
+    x = torch.rand(1, 3, size[1], size[0], dtype=torch.float64)
+    v = torch.randn_like(model(x))
+    expected = gradient(model, x, v, box)
+    assert (put_together(model, x, v, box, tiles) - expected).norm() > 1e-3 * expected.norm()
+    with pytest.raises(NotLocal, match="where in the image"):
+        canvases.check(size, tiles)
+    with pytest.raises(NotLocal, match="where in the image"):
+        canvases.of((64, 64))  # from then on, none has parts
+
+
+POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "far to the right": lambda x: 1 + (x - 100).clamp(min=0) / 100,
+    "at the left border": lambda x: 1 + (x < 20).to(x),
+    "at the right border": lambda x: 1 + (x >= len(x) - 9).to(x),
+    "large images": lambda x: torch.ones_like(x) * (1 if len(x) < 120 else 2),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("across", [False, True])
+def test_a_place_that_small_inputs_do_not_have(name: str, across: bool) -> None:
+    torch.manual_seed(0)
+    net: nn.Module = Weighed(POSITIONS[name])
+    size = (140, 60)
+    if across:
+        net, size = Turned(net), (60, 140)
+    _, canvases = canvases_of(net)
+    canvas = canvases.of(size)
+    # One pixel is enough to ask for.
+    with pytest.raises(NotLocal, match="where in the image"):
+        canvases.check(size, [canvas.tile((30, 30, 31, 31))])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_tiles_of_another_length_are_tried_when_they_come(axis: int) -> None:
+    torch.manual_seed(0)
+    net: nn.Module = Weighed(lambda x: torch.ones_like(x) * (2 if len(x) == 12 else 1))
+    _, canvases = canvases_of(Turned(net) if axis else net)
+    canvas = canvases.of((140, 140))
+    canvases.check((140, 140), [canvas.tile((30, 30, 41, 41)), canvas.tile((0, 30, 9, 41))])
+    twelve = (30, 30, 41, 40) if axis else (30, 30, 40, 41)
+    with pytest.raises(NotLocal, match="where in the image"):
+        canvases.check((140, 140), [canvas.tile(twelve)])

@@ -72,6 +72,15 @@ def made(kind: type[Dense]) -> nn.Module:
     return net.eval()
 
 
+class Filled(Dense):
+    """The same, of an image filled up to multiples of 16 by its last row and column."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        filled = F.pad(x, [0, -width % 16, 0, -height % 16], mode="replicate")
+        return super().forward(filled)[..., :height, :width]
+
+
 SIZE = (52, 40)
 """Width and height."""
 
@@ -280,6 +289,17 @@ def test_a_model_that_sees_the_whole_image_is_run_at_once(image: np.ndarray) -> 
     assert one(made(Gated), image, "ones", "auto").tiles is None
     with pytest.raises(UsageError, match=r"--tile 8: .*whole image.*; leave out --tile"):
         one(made(Gated), image, "ones", 8)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("seed", ["ones", "pixel:51,39"])
+def test_a_model_that_fills_up_its_input_is_run_at_once(seed: str, image: np.ndarray) -> None:
+    model = gradviz.wrap(made(Filled))
+    apart, whole = (one(model, image, seed, tile) for tile in ("auto", "off"))
+    assert apart.tiles is None
+    assert (apart.array == whole.array).all()
+    with pytest.raises(UsageError, match=r"--tile 16: .*where in the image.*; leave out --tile"):
+        one(model, image, seed, 16)
 
 
 @pytest.mark.usefixtures("eager")
