@@ -231,6 +231,8 @@ def _try(model: Model, x: Tensor, canvas: Canvas, boxes: Iterable[Box]) -> None:
     output, gradient = TOLERANCE.get(model.dtype, TOLERANCE[torch.float32])
     whole = x.to(model.dtype).requires_grad_()
     y = model(whole)
+    if y.shape[-2:] != (canvas.y.outputs, canvas.x.outputs):
+        raise NotLocal("its output does not grow as the image does")
     there, v = torch.zeros_like(whole), torch.zeros_like(y)
     for outputs in boxes:
         tile = canvas.tile(outputs)

@@ -482,3 +482,17 @@ def test_tiles_of_another_length_are_tried_when_they_come(axis: int) -> None:
     twelve = (30, 30, 41, 40) if axis else (30, 30, 40, 41)
     with pytest.raises(NotLocal, match="where in the image"):
         canvases.check((140, 140), [canvas.tile(twelve)])
+
+
+class Grows(nn.Module):
+    """One column more on large images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x * x, [0, int(x.shape[-1] > 120)])
+
+
+def test_a_map_of_another_size_than_small_inputs_tell() -> None:
+    _, canvases = canvases_of(Grows())
+    canvas = canvases.of((140, 60))
+    with pytest.raises(NotLocal, match="does not grow"):
+        canvases.check((140, 60), [canvas.tile((30, 30, 31, 31))])
