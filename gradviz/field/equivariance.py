@@ -119,7 +119,10 @@ class Canvases:
             if new:
                 strip = _strip(canvas, axis)
                 x = self._make(strip.x.inputs, strip.y.inputs).x.detach()
-                _try(_precise(self._model), x, strip, _across(strip, axis, new))
+                # A strip of a huge image would take gigabytes in doubles.
+                long = x[0, 0].numel() > LITTLE and self._model.dtype == torch.float32
+                model = self._model if long else _precise(self._model)
+                _try(model, x, strip, _across(strip, axis, new))
                 self._held |= cuts.keys()
 
     def _look_far(self, canvas: Canvas) -> None:
