@@ -147,19 +147,22 @@ class InputOptions:
     ] = None
 
 
+SeedSpecs = Annotated[
+    list[str] | None,
+    _backward(
+        "--seed",
+        metavar="SPEC",
+        help="What to differentiate, see below (repeatable). [default: ones, or top for class "
+        "scores]",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class BackwardOptions:
     """What is differentiated, and how."""
 
-    seed: Annotated[
-        list[str] | None,
-        _backward(
-            "--seed",
-            metavar="SPEC",
-            help="What to differentiate, see below (repeatable). [default: ones, or top for class "
-            "scores]",
-        ),
-    ] = None
+    seed: SeedSpecs = None
     method: Annotated[MethodName, _backward("--method", help="[default: gradient]")] = "gradient"
     layer: Annotated[
         str | None,
@@ -250,15 +253,7 @@ class PreciseOptions(DeviceOptions):
 class CheckOptions:
     """Which gradients are tested."""
 
-    seed: Annotated[
-        list[str] | None,
-        _backward(
-            "--seed",
-            metavar="SPEC",
-            help="What to differentiate, see below (repeatable). [default: ones, or top for class "
-            "scores]",
-        ),
-    ] = None
+    seed: SeedSpecs = None
     random_seed: Annotated[
         int,
         _backward("--random-seed", **_SEEDS, help="Of the random directions. [default: 0]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ class Palette:
         return self.diverging_table[_index((t + 1) / 2)]
 
 
+@cache  # a command asks for it before, during and after its run
 def load_palette(name: str | None = None) -> Palette:
     """The palette in which `name` replaces the default map of its own kind.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gradviz.errors import ModelError, UsageError
@@ -99,3 +100,23 @@ def _described(path: str, tensor: Tensor) -> str:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def changed(y: Tensor, again: Tensor) -> str | None:
+    """What differs between two answers to one input by more than rounding does; None if nothing.
+
+    Up to the root of the precision, 3e-4 of the largest value in float32, is rounding: far beyond
+    what another order of sums does, and far below what another function would.
+    """
+    if y.shape != again.shape:
+        return f"the output is {list(y.shape)}, then {list(again.shape)}"
+    finite = y.isfinite()
+    if not torch.equal(finite, again.isfinite()):
+        return "other values are NaN or Inf"
+    size, change = (
+        float(values[finite].detach().double().abs().max()) if finite.any() else 0.0
+        for values in (y, y.double() - again.double())
+    )
+    if change <= size * torch.finfo(y.dtype).eps ** 0.5:
+        return None
+    return f"the output changes by {change:.2g}, where the largest value is {size:.2g}"

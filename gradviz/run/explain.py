@@ -122,7 +122,7 @@ def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
     if plan.points.walk is not None:  # then gradients are taken elsewhere
         return Forward(x, model(x))
     x.requires_grad_()
-    if all(each.tap == "input" for each in plan.method.passes_at(plan.layer)):
+    if plan.at_input:
         return Forward(x, model(x))
     y, layers = run_with_layers(model.module, lambda: model(x), Keeper(model.module))
     layer = last_map(layers, y) if plan.layer is None else find_layer(layers, plan.layer)
