@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -312,90 +309,7 @@ def test_the_support_page_is_up_to_date() -> None:
     assert make.SUPPORT.read_text(encoding="utf-8") == make.support_page(), REMEDY
 
 
-# The shape of the code
-
-VALUES = {"archive", "errors", "version", "strict_yaml"}
-"""What everything may use."""
-
-MAY_USE: dict[str, set[str]] = {
-    "__main__": {"cli"},
-    "__init__": {"api", "model"},
-    "cli": {"run", "model", "image", "backward", "heatmap", "report"},
-    "api": {"run", "model", "image", "backward", "heatmap", "field"},
-    "report": {"run", "image", "heatmap"},
-    "run": {"model", "image", "backward", "heatmap", "field"},
-    "field": {"backward", "model", "image", "heatmap.colours", "heatmap.views"},
-    "heatmap": {"image"},
-    "backward": {"image"},
-    "model": {"image", "support"},
-    "image": set(),
-    "support": set(),
-}
-"""Which part of gradviz may import which, or which module of it, besides the values."""
-
-
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of gradviz, by its dotted name below the package."""
-    for file in sorted((ROOT / "gradviz").rglob("*.py")):
-        path = file.relative_to(ROOT / "gradviz").with_suffix("")
-        yield ".".join(path.parts), ast.parse(file.read_text(encoding="utf-8"))
-
-
-def imports(tree: ast.Module) -> Iterator[str]:
-    """The dotted names that a module imports, inside functions too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from names if node.module == "gradviz" else [str(node.module)]
-
-
-def part(module: str) -> str:
-    """The part of gradviz that a module belongs to, as the table names it."""
-    return module.partition(".")[0]
-
-
-def test_imports_go_in_one_direction() -> None:
-    for name, tree in modules():
-        for imported in imports(tree):
-            package, _, module = imported.partition(".")
-            here, there = part(name), part(module)
-            if package == "gradviz" and here != there and there not in VALUES:
-                assert {there, module} & MAY_USE.get(here, set()), f"{name} imports {imported}"
-
-
-def test_values_use_values_only() -> None:
-    for name, tree in modules():
-        if part(name) in VALUES:
-            ours = (i.partition(".")[2] for i in imports(tree) if i.startswith("gradviz."))
-            assert {part(module) for module in ours} <= VALUES, name
-
-
-def test_the_table_of_imports_has_no_circle() -> None:
-    parts = {here: {part(module) for module in used} for here, used in MAY_USE.items()}
-    assert [*TopologicalSorter(parts).static_order()][-1] in ("__main__", "__init__", "api")
-
-
-def test_the_table_names_every_part() -> None:
-    assert {part(name) for name, _ in modules()} == MAY_USE.keys() | VALUES
-
-
-def test_only_the_command_line_knows_typer_and_rich() -> None:
-    importers: dict[str, set[str]] = {}
-    for name, tree in modules():
-        for imported in imports(tree):
-            importers.setdefault(imported.partition(".")[0], set()).add(part(name))
-    assert importers["typer"] == importers["rich"] == {"cli"}
-    assert not {"click", "torchvision", "timm"} & importers.keys()
-
-
-def test_the_core_never_prints_and_never_exits() -> None:
-    for name, tree in modules():
-        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        if part(name) != "cli":
-            assert not {"print", "exit", "sys.exit"} & calls, name
+# CONTRIBUTING
 
 
 def test_contributing_names_paths_that_exist() -> None:
