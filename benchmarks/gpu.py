@@ -16,8 +16,8 @@ from benchmarks.figure import Figure, NotHere
 from benchmarks.folder import CLASSIFIER, rates
 from benchmarks.images import noise, photos
 from benchmarks.nets import resnet50
+from gradviz.arrays import Floats
 from gradviz.backward.seeds import parse_seed
-from gradviz.heatmap.views import Floats
 from gradviz.image.find import Source
 from gradviz.model.fast import fast
 from gradviz.run.explain import explain

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.figure import Figure
-from gradviz.run.store import strict_json
+from gradviz.text import strict_json
 from gradviz.version import VERSION
 
 RESULTS = Path(__file__).parent / "results"

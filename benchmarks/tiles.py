@@ -15,8 +15,8 @@ import gradviz
 from benchmarks.clock import fresh
 from benchmarks.figure import Figure
 from benchmarks.images import noise
+from gradviz.arrays import Floats
 from gradviz.backward.seeds import parse_seed
-from gradviz.heatmap.views import Floats
 from gradviz.model.model import Model
 from gradviz.run.explain import explain
 from gradviz.run.images import Named

@@ -6,7 +6,6 @@ code; any other exception is a bug in gradviz (exit code 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -58,19 +57,3 @@ INTERRUPTED = 130
 """The exit code after SIGINT or SIGTERM."""
 PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)
 """Which exit code wins where several apply: the first in this order."""
-
-
-def one_line(message: object) -> str:
-    """`message` in one line that does nothing but show itself.
-
-    Every run of white space, line breaks included, becomes one space. What does not print, such as
-    a terminal's control sequence in a file's name, is escaped as in Python.
-    """
-    text = " ".join(str(message).split())
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def listed(names: Sequence[str], most: int) -> str:
-    """The first of the names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from gradviz.errors import UsageError, one_line
+from gradviz.errors import UsageError
+from gradviz.text import one_line
 
 KeyPath = tuple[Hashable, ...]
 """The way to a value: the keys of mappings and the indices of lists, outermost first."""

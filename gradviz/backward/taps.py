@@ -30,7 +30,8 @@ from gradviz.backward.graph import (
     users_of,
 )
 from gradviz.backward.keep import WEIGHTS, Keeper, memory_of, owners_of
-from gradviz.errors import LayerError, UsageError, listed
+from gradviz.errors import LayerError, UsageError
+from gradviz.text import listed
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
 """The modules whose layers are known by their weights, not by hooks."""

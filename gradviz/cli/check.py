@@ -21,7 +21,7 @@ from gradviz.cli.options import (
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import NOT_HELD
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.store import strict_json
+from gradviz.text import strict_json
 
 if TYPE_CHECKING:
     from gradviz.run.check import Finding

@@ -13,12 +13,13 @@ from rich.markup import escape
 
 from gradviz.cli.console import reporting
 from gradviz.cli.options import CompareOptions, MessageOptions, flat
-from gradviz.errors import NOT_HELD, UsageError, one_line
+from gradviz.errors import NOT_HELD, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.run.compare import Comparison, Item, compare
 from gradviz.run.compare_record import check, record
 from gradviz.run.metrics import METRICS
-from gradviz.run.store import Store, strict_json
+from gradviz.run.store import Store
+from gradviz.text import one_line, strict_json
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
     escape(f"{each.name} ({'>=' if each.larger_is_nearer else '<='} {each.tolerance:g}): ")

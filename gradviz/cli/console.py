@@ -25,7 +25,8 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, results_stream
-from gradviz.errors import INTERRUPTED, GradvizError, one_line
+from gradviz.errors import INTERRUPTED, GradvizError
+from gradviz.text import one_line
 
 Item = TypeVar("Item")
 

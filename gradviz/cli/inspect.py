@@ -22,7 +22,7 @@ from gradviz.cli.options import (
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
 from gradviz.image.preprocess import Preprocess, as_dict
-from gradviz.run.store import strict_json
+from gradviz.text import strict_json
 
 if TYPE_CHECKING:
     from gradviz.run.inspect import Inspection

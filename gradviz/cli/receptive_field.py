@@ -21,13 +21,14 @@ from gradviz.cli.options import (
     ModelOptions,
     flat,
 )
-from gradviz.errors import NOT_HELD, PRECEDENCE, one_line
+from gradviz.errors import NOT_HELD, PRECEDENCE
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.expect import parse_expectation
-from gradviz.run.store import Store, strict_json
+from gradviz.run.store import Store
 from gradviz.run.verdict import exit_code
+from gradviz.text import one_line, strict_json
 
 EPILOG = None
 

@@ -8,8 +8,9 @@ import typer
 
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
-from gradviz.errors import UsageError, one_line
-from gradviz.run.store import Store, strict_json
+from gradviz.errors import UsageError
+from gradviz.run.store import Store
+from gradviz.text import one_line, strict_json
 
 EPILOG = None
 

@@ -27,7 +27,7 @@ from gradviz.cli.options import (
     OutputOptions,
     flat,
 )
-from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError, one_line
+from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
@@ -37,8 +37,9 @@ from gradviz.run.inside import find_masks
 from gradviz.run.plan import plan_of
 from gradviz.run.settings import Settings
 from gradviz.run.shard import shard_here
-from gradviz.run.store import Line, Store, strict_json
+from gradviz.run.store import Line, Store
 from gradviz.run.verdict import exit_code
+from gradviz.text import one_line, strict_json
 
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
     escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()

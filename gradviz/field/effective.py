@@ -18,10 +18,8 @@ from math import floor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
-Map = NDArray[np.float64]
+from gradviz.arrays import Doubles, Mask, Numbers
 
 PERCENTS = (20, 30, 50, 99)
 """The shares of the whole for which sizes are given, in percent; RepLKNet's choice."""
@@ -72,30 +70,32 @@ class Statistics:
         return asdict(self) | {name: pair and list(pair) for name, pair in pairs.items()}
 
 
-def energy_of(gradient: Floats) -> Map:
+def energy_of(gradient: Numbers) -> Doubles:
     """Σ|g| over the channels: [C, H, W] to float64 [H, W]. NaN and Inf stay."""
-    energy: Map = np.abs(gradient, dtype=np.float64).sum(axis=0)
+    energy: Doubles = np.abs(gradient, dtype=np.float64).sum(axis=0)
     return energy
 
 
-def support_of(gradient: Floats) -> NDArray[np.bool_]:
+def support_of(gradient: Numbers) -> Mask:
     """Where any channel is not zero: [C, H, W] to bool [H, W]. NaN and Inf are not zero."""
-    support: NDArray[np.bool_] = (gradient != 0).any(axis=0)
+    support: Mask = (gradient != 0).any(axis=0)
     return support
 
 
-def contribution_of(gradient: Floats) -> Map:
+def contribution_of(gradient: Numbers) -> Doubles:
     """RepLKNet's contribution scores, Σ max(g, 0) over the channels: [C, H, W] to float64 [H, W].
 
     Its authors differentiate Σ max(y, 0) over the channels of the output pixel in the middle. A
     seed of that pixel on all channels is the same where no channel is negative, as after a ReLU.
     They average the scores over 50 images of 1024×1024 and skip those with a NaN.
     """
-    contribution: Map = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
+    contribution: Doubles = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
     return contribution
 
 
-def statistics_of(energy: Floats, contribution: Floats, centre: tuple[float, float]) -> Statistics:
+def statistics_of(
+    energy: Numbers, contribution: Numbers, centre: tuple[float, float]
+) -> Statistics:
     """Measure an effective field.
 
     Args:
@@ -118,7 +118,7 @@ def statistics_of(energy: Floats, contribution: Floats, centre: tuple[float, flo
     )
 
 
-def high_contribution(contribution: Floats) -> dict[str, Area | None]:
+def high_contribution(contribution: Numbers) -> dict[str, Area | None]:
     """RepLKNet's high-contribution area, computed as its authors do, for their published tables.
 
     A = log₁₀(1 + contribution); r is the share of the map that the smallest square in its middle
@@ -153,26 +153,26 @@ def high_contribution(contribution: Floats) -> dict[str, Area | None]:
     return areas
 
 
-def _held(values: Map, column: int, row: int) -> Map:
+def _held(values: Doubles, column: int, row: int) -> Doubles:
     """The sums inside the squares of side 1, 3, 5, … around a pixel; the last square holds all."""
     height, width = values.shape
     across, down = np.abs(np.arange(width) - column), np.abs(np.arange(height) - row)
     ring = np.maximum(down[:, None], across)
-    held: Map = np.cumsum(np.bincount(ring.ravel(), weights=values.ravel()))
+    held: Doubles = np.cumsum(np.bincount(ring.ravel(), weights=values.ravel()))
     return held
 
 
-def _smallest(held: Map, share: int) -> int:
+def _smallest(held: Doubles, share: int) -> int:
     radius = int(np.searchsorted(100 * held, share * held[-1]))
     return 2 * radius + 1 if held[-1] > 0 else 0
 
 
-def _moments(energy: Map) -> tuple[tuple[float, float], tuple[float, float]]:
+def _moments(energy: Doubles) -> tuple[tuple[float, float], tuple[float, float]]:
     (mean_x, sigma_x), (mean_y, sigma_y) = (_axis_moments(energy.sum(axis=n)) for n in (0, 1))
     return (mean_x, mean_y), (sigma_x, sigma_y)
 
 
-def _axis_moments(weights: Map) -> tuple[float, float]:
+def _axis_moments(weights: Doubles) -> tuple[float, float]:
     weights = weights / weights.sum()
     positions = np.arange(len(weights)) + 0.5
     mean = float(weights @ positions)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from math import ceil, floor
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gradviz.arrays import Bytes, Mask, Numbers
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.heatmap.views import CLIP, Bytes, scale_of
+from gradviz.heatmap.views import CLIP, scale_of
 
-Mask = NDArray[np.bool_]
 Colour = tuple[int, int, int]
 
 DECADES = 5
@@ -38,7 +37,7 @@ def mask_picture(mask: Mask) -> Image.Image:
 
 
 def effective_picture(
-    energy: NDArray[np.floating], palette: Palette, log: bool = False, clip: float = CLIP
+    energy: Numbers, palette: Palette, log: bool = False, clip: float = CLIP
 ) -> Image.Image:
     """The energy e [H, W] in sequential colours.
 

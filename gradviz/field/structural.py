@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradviz.arrays import Floats, Mask
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.reach import Reach, reach
@@ -18,7 +18,6 @@ from gradviz.backward.taps import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.model.model import Model
 
-Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the input, all inclusive."""
 
@@ -96,13 +95,13 @@ class Probe:
         asked.movedim(-1 - axis, 0)[list(indices)] = True
         return _mask(reach(self.end, self.x, asked))
 
-    def gradient(self, x: int, y: int) -> NDArray[np.float32]:
+    def gradient(self, x: int, y: int) -> Floats:
         """The plain gradient [C, H, W] of output pixel (x, y), all channels added."""
         v = self._asked(x, y, self.shape).to(self.x.dtype)
         (gradient,) = torch.autograd.grad(
             self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        array: NDArray[np.float32] = gradient[0].float().cpu().numpy()
+        array: Floats = gradient[0].float().cpu().numpy()
         return array
 
     def _asked(self, x: int, y: int, shape: tuple[int, ...]) -> Tensor:

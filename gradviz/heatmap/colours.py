@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradviz.arrays import Bytes, Numbers
 from gradviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ NONFINITE = (0, 255, 0)
 class Palette:
     """The two colour maps that views draw with, as tables of 255 colours [255, 3]."""
 
-    sequential_table: NDArray[np.uint8]
-    diverging_table: NDArray[np.uint8]
+    sequential_table: Bytes
+    diverging_table: Bytes
 
-    def sequential(self, t: NDArray[np.floating]) -> NDArray[np.uint8]:
+    def sequential(self, t: Numbers) -> Bytes:
         """Colours [..., 3] of values in [0, 1]."""
         return self.sequential_table[_index(t)]
 
-    def diverging(self, t: NDArray[np.floating]) -> NDArray[np.uint8]:
+    def diverging(self, t: Numbers) -> Bytes:
         """Colours [..., 3] of values in [-1, 1], zero neutral."""
         return self.diverging_table[_index((t + 1) / 2)]
 
@@ -54,13 +55,13 @@ def load_palette(name: str | None = None) -> Palette:
     return Palette(_table(sequential), _table(diverging))
 
 
-def _table(name: str) -> NDArray[np.uint8]:
+def _table(name: str) -> Bytes:
     # An odd number of colours gives zero one of its own, exactly in the middle.
     colours = np.asarray(_colormap(name)(np.linspace(0, 1, 255)))
     return np.round(255 * colours[:, :3]).astype(np.uint8)
 
 
-def _index(t: NDArray[np.floating]) -> NDArray[np.intp]:
+def _index(t: Numbers) -> NDArray[np.intp]:
     return np.round(254 * t).astype(np.intp)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gradviz.arrays import Array, Mask
 from gradviz.heatmap.colours import NONFINITE, Palette
 
 ONLY_A = (200, 0, 40)
@@ -16,9 +14,7 @@ BOTH = (150, 150, 150)
 """The pixels of two masks; those of neither are black."""
 
 
-def difference_picture(
-    a: NDArray[Any], b: NDArray[Any], scale: float, palette: Palette
-) -> Image.Image:
+def difference_picture(a: Array, b: Array, scale: float, palette: Palette) -> Image.Image:
     """A − B in diverging colours, or two masks over each other.
 
     Of the channels of a pixel, the one that differs most is drawn, so that none hides another.
@@ -45,7 +41,7 @@ def difference_picture(
     return Image.fromarray(pixels)
 
 
-def _masks(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Image.Image:
+def _masks(a: Mask, b: Mask) -> Image.Image:
     pixels = np.zeros((*a.shape, 3), np.uint8)
     pixels[a & ~b] = ONLY_A
     pixels[b & ~a] = ONLY_B

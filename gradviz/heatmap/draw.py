@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from gradviz.arrays import Bytes, Floats
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.strips import strips
-from gradviz.heatmap.views import Bytes, Floats, View
+from gradviz.heatmap.views import View
 from gradviz.image.frame import Frame
 
 

@@ -14,9 +14,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from gradviz.arrays import Bytes, Floats
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS, Bytes, Floats, View
+from gradviz.heatmap.views import VIEWS, View
 
 WIDTH = 7.2
 """Of the figure in inches: the text of a page."""

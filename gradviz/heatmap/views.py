@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradviz.arrays import Bytes, Doubles, Floats, Numbers
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.strips import strips
 from gradviz.image.read import luma
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Bytes = NDArray[np.uint8]
 
 CLIP = 99.0
 """The percentile of a map's non-zero values that gets the strongest colour."""
@@ -38,7 +34,7 @@ class View:
     """Whether the quantity can be negative."""
 
 
-def scale_of(quantity: NDArray[np.floating], clip: float) -> float:
+def scale_of(quantity: Numbers, clip: float) -> float:
     """The `clip` percentile of |quantity| over the values that are neither zero nor NaN nor Inf.
 
     Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
@@ -53,7 +49,7 @@ def scale_in(g: Floats, view: View, clip: float) -> float:
     return _percentile(parts, g.size, clip)
 
 
-def _percentile(parts: Iterable[NDArray[np.floating]], most: int, clip: float) -> float:
+def _percentile(parts: Iterable[Numbers], most: int, clip: float) -> float:
     """Of at most so many values."""
     sizes, count = np.empty(most), 0
     for part in parts:
@@ -103,7 +99,7 @@ def _overlay(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
     return blend
 
 
-def _bytes(unit: NDArray[np.floating]) -> Bytes:
+def _bytes(unit: Numbers) -> Bytes:
     return np.round(255 * unit).astype(np.uint8)
 
 

@@ -6,19 +6,17 @@ import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gradviz.archive import ALLOWED, RATIO, members
+from gradviz.arrays import Array
 from gradviz.errors import UsageError
-from gradviz.image.files import reading
+from gradviz.files import ALLOWED, RATIO, members, reading
 
 if TYPE_CHECKING:
     import torch
 
-Array = NDArray[Any]
 
 _ZIP = b"PK\x03\x04"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradviz.arrays import Array
 from gradviz.errors import SeedError
 
-Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
 

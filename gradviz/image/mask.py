@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradviz.arrays import Floats
 from gradviz.errors import UsageError
 from gradviz.image.array import array_format, read_array
 from gradviz.image.read import luma, read_image
 
 
-def read_mask(path: Path) -> NDArray[np.float32]:
+def read_mask(path: Path) -> Floats:
     """The weights [H, W] in a file: an array's values as they are, a picture's levels in [0, 1].
 
     Transparent parts of a picture count nothing.

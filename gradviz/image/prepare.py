@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gradviz.arrays import Array, Bytes, Floats
 from gradviz.errors import ImageError, UsageError
-from gradviz.image.array import Array
 from gradviz.image.frame import Frame
 from gradviz.image.preprocess import Preprocess
-from gradviz.image.read import Bytes, Floats, Picture, in_unit, luma
+from gradviz.image.read import Picture, in_unit, luma
 
 
 @dataclass(frozen=True, eq=False)

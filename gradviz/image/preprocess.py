@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gradviz.errors import UsageError, one_line
+from gradviz.errors import UsageError
 from gradviz.image.read import DEFAULT_MAX_PIXELS, WHITE
+from gradviz.text import one_line
 
 
 def _number(value: object) -> object:

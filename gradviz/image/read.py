@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 
+from gradviz.arrays import Array, Bytes, Floats
 from gradviz.errors import ImageError, UsageError
-from gradviz.image.array import Array, array_format, read_array
-from gradviz.image.files import reading
-
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
+from gradviz.files import reading
+from gradviz.image.array import array_format, read_array
 
 WHITE = (255, 255, 255)
 DEFAULT_MAX_PIXELS = 200_000_000

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
-from gradviz.errors import GradvizError, MemoryShort, ModelError, one_line
+from gradviz.errors import GradvizError, MemoryShort, ModelError
+from gradviz.text import one_line
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradviz.errors import UsageError
-from gradviz.image.files import reading
+from gradviz.files import reading
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights

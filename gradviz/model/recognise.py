@@ -6,8 +6,8 @@ import re
 from enum import Enum
 from pathlib import Path
 
-from gradviz.archive import members
 from gradviz.errors import ModelError, UsageError
+from gradviz.files import members
 
 
 class Content(Enum):

@@ -18,12 +18,13 @@ from typing import IO
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from gradviz.archive import members
-from gradviz.errors import ModelError, TrustError, one_line
+from gradviz.errors import ModelError, TrustError
+from gradviz.files import members
 from gradviz.model.foreign import foreign_code
 from gradviz.model.importing import importable
 from gradviz.model.recognise import Content, recognise
 from gradviz.support import Capability, Format, support
+from gradviz.text import one_line
 
 
 def load_saved(path: Path, trust: bool) -> object:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradviz.arrays import Numbers
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
 from gradviz.report.gather import Page
@@ -79,7 +79,7 @@ def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] |
     }
 
 
-def contours_of(energy: NDArray[np.floating]) -> dict[str, float]:
+def contours_of(energy: Numbers) -> dict[str, float]:
     """For each of `SHARES` the energy above which the pixels hold at least that much of it all.
 
     Empty where there is no energy.

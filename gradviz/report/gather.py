@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gradviz.arrays import Bytes
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import Bytes
 from gradviz.image.preprocess import preprocess_from
 from gradviz.report.pack import block_for, packed_picture
 from gradviz.report.read import Run

@@ -7,9 +7,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
 from gradviz.report.gather import Page, Shown
 from gradviz.report.pack import (
@@ -48,7 +46,7 @@ def sizes_of(run: Run) -> Iterator[Size]:
             yield (channels, height, width), UNKNOWN if "layer" in line else (height, width)
 
 
-def as_map(array: NDArray[Any]) -> NDArray[Any]:
+def as_map(array: Array) -> Array:
     """An array [C, h, w]; what has no spatial extent has one place."""
     return array if array.ndim == 3 else array.reshape(-1, 1, 1)
 
@@ -94,9 +92,7 @@ def file_name(file: str) -> str:
     return PurePosixPath(file).stem
 
 
-def array_map(
-    page: Page, g: NDArray[np.float32], picture: Shown | None, clip: float
-) -> dict[str, Any]:
+def array_map(page: Page, g: Floats, picture: Shown | None, clip: float) -> dict[str, Any]:
     """An array [C, h, w], channels in the picture's order, ready for the page.
 
     Args:

@@ -12,16 +12,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gradviz.arrays import Array, Bytes, Doubles, Floats, Mask, Numbers
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import VIEWS, Bytes, View, scale_of
-
-Doubles = NDArray[np.float64]
+from gradviz.heatmap.views import VIEWS, View, scale_of
 
 BUDGET = 64 * 2**20
 """How many characters of arrays and pictures a page may hold."""
@@ -108,14 +105,14 @@ def kept_whole(channels: int, block: int) -> bool:
     return block == 1 and channels in (1, 3)
 
 
-def planes_of(g: NDArray[np.float32], block: int) -> Doubles:
+def planes_of(g: Floats, block: int) -> Doubles:
     """What is kept of a gradient [C, h, w]: its channels, or Σ|g| and Σg in cells."""
     if kept_whole(len(g), block):
         return g.astype(np.float64)
     return np.stack([quantity_in_cells(VIEWS[view], g, block) for view in ("heatmap", "signed")])
 
 
-def in_cells(planes: NDArray[np.floating] | NDArray[np.bool_], block: int) -> Doubles:
+def in_cells(planes: Numbers | Mask, block: int) -> Doubles:
     """The means [..., ⌈h / block⌉, ⌈w / block⌉] over cells; those at the edge may be smaller."""
     if block == 1:
         return planes.astype(np.float64)
@@ -129,7 +126,7 @@ def in_cells(planes: NDArray[np.floating] | NDArray[np.bool_], block: int) -> Do
     return means
 
 
-def quantity_in_cells(view: View, g: NDArray[np.float32], block: int) -> Doubles:
+def quantity_in_cells(view: View, g: Floats, block: int) -> Doubles:
     """What a view draws of a gradient [C, h, w], as means over cells.
 
     A huge gradient is read in strips.
@@ -139,12 +136,12 @@ def quantity_in_cells(view: View, g: NDArray[np.float32], block: int) -> Doubles
     return np.concatenate(parts, axis=-2)
 
 
-def scales_of(g: NDArray[np.float32], block: int, clip: float) -> dict[str, float]:
+def scales_of(g: Floats, block: int, clip: float) -> dict[str, float]:
     """For each view the `clip` percentile of what it draws, in cells."""
     return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
 
 
-def pack(planes: NDArray[np.floating]) -> Packed:
+def pack(planes: Numbers) -> Packed:
     """Quantise planes [n, h, w] to int16."""
     planes = planes.astype(np.float64)  # the step of small float32 numbers would be none
     finite = np.isfinite(planes)
@@ -158,12 +155,12 @@ def pack(planes: NDArray[np.floating]) -> Packed:
     return Packed((count, height, width), step, compressed(data))
 
 
-def compressed(array: NDArray[Any]) -> str:
+def compressed(array: Array) -> str:
     """Base64 of the zlib stream of an array's bytes."""
     return base64.b64encode(zlib.compress(array.tobytes(), 6)).decode()
 
 
-def packed_mask(mask: NDArray[np.bool_], block: int) -> str:
+def packed_mask(mask: Mask, block: int) -> str:
     """A mask [h, w] as bits, row by row without a gap; a cell is true where any of it is."""
     return compressed(np.packbits(in_cells(mask, block) > 0))
 

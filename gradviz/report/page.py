@@ -23,7 +23,8 @@ from gradviz.report.maps import map_of, sizes_of
 from gradviz.report.pack import LEVELS, side_for
 from gradviz.report.pairs import pair_sizes, pairs_of
 from gradviz.report.read import Comparison, FieldRun, Flow, Run, Told
-from gradviz.run.store import Line, strict_json
+from gradviz.run.store import Line
+from gradviz.text import strict_json
 from gradviz.version import VERSION
 
 STYLE = "report.css"

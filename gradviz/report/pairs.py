@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradviz.arrays import Array
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 from gradviz.report.gather import Page
@@ -93,7 +93,7 @@ def _three(
     return [{"palette": palette, **array_map(page, each, picture, clip)} for each in arrays]
 
 
-def _map(array: NDArray[Any]) -> NDArray[Any]:
+def _map(array: Array) -> Array:
     """An array of a field [h, w] or of a gradient as [C, h, w]."""
     return array[None] if array.ndim == 2 else as_map(array)
 

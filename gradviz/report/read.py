@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gradviz.arrays import Array, Bytes
 from gradviz.errors import UsageError
-from gradviz.image.files import reading
+from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.run.compare_record import DOCUMENT as COMPARED
 from gradviz.run.read import read_run
@@ -46,7 +46,7 @@ class Run:
     failures: tuple[Line, ...]
     """The lines of those that failed."""
 
-    def array(self, file: str) -> NDArray[Any]:
+    def array(self, file: str) -> Array:
         """Read one of the run's arrays.
 
         Raises:
@@ -54,12 +54,12 @@ class Run:
         """
         path = self._inside(file)
         with reading(path):
-            content: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            content: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         if content.dtype.kind not in "biuf":
             raise UsageError(f"{path}: not an array of numbers; run it again")
         return content
 
-    def pixels(self, file: str) -> NDArray[np.uint8]:
+    def pixels(self, file: str) -> Bytes:
         """Read one of the run's pictures, RGB [h, w, 3].
 
         Raises:

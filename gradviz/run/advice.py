@@ -13,7 +13,7 @@ from torch.autograd.graph import Node
 
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
 from gradviz.backward.rules import VIEWS
-from gradviz.errors import listed
+from gradviz.text import listed
 
 VANISHING = 1e4
 """The drop of the gradient's norm, from a layer to an earlier one, above which it is told."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradviz.arrays import Floats
 from gradviz.backward.gates import Gated, gating
 from gradviz.backward.methods import Pass, Read
 from gradviz.backward.path import Path, rounding
@@ -19,7 +20,6 @@ from gradviz.backward.points import WalkOf
 from gradviz.backward.taps import Layer
 from gradviz.backward.vjp import inner, vjp
 from gradviz.errors import ModelError
-from gradviz.heatmap.views import Floats
 from gradviz.model.model import Model
 from gradviz.run.plan import Plan
 

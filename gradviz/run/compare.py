@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gradviz.arrays import Array
 from gradviz.errors import UsageError
-from gradviz.run.metrics import METRICS, Array, Metric
+from gradviz.run.metrics import METRICS, Metric
 from gradviz.run.read import Result, Run, read_run
 from gradviz.run.store import BOXES, differences
 

@@ -12,7 +12,8 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.difference import difference_picture
 from gradviz.run.compare import Comparison, Item
-from gradviz.run.store import RUN, Store, strict_json
+from gradviz.run.store import RUN, Store
+from gradviz.text import strict_json
 
 DOCUMENT = "compare.json"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradviz.image.files import reading
+from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.model.model import Model

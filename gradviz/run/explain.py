@@ -12,7 +12,7 @@ from gradviz.backward.keep import Keeper
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.taps import find_layer, last_map, run_with_layers
 from gradviz.backward.vjp import inner
-from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError, listed
+from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.attribute import Forward, Found, at_images, at_points
@@ -20,6 +20,7 @@ from gradviz.run.images import Named
 from gradviz.run.local import Local
 from gradviz.run.plan import Plan
 from gradviz.run.result import Failure, Outcome, Saliency, failures
+from gradviz.text import listed
 
 
 def explain(

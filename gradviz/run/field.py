@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gradviz.arrays import Bytes, Doubles, Floats, Mask
 from gradviz.backward.taps import Layer
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.effective import (
@@ -22,7 +22,6 @@ from gradviz.field.effective import (
 )
 from gradviz.field.geometry import SIZES, Geometry, growing, measure
 from gradviz.field.structural import Probe, Structural
-from gradviz.heatmap.views import Bytes
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -65,11 +64,11 @@ class Field:
     image: str
     pixel: tuple[int, int]
     structural: Structural
-    local: NDArray[np.bool_]
+    local: Mask
     """[H, W]: where the gradient is not zero."""
-    energy: NDArray[np.float64]
+    energy: Doubles
     """[H, W]: |gradient| summed over the channels, averaged over samples or images."""
-    contribution: NDArray[np.float64]
+    contribution: Doubles
     """[H, W]: its positive part, likewise."""
     footprint: tuple[float, float, float, float]
     """What the output pixel itself covers of the input: x0, y0, x1, y1, pixel i is [i, i + 1)."""
@@ -204,7 +203,7 @@ class Fields:
         pixel: tuple[int, int],
         probe: Probe,
         prepared: Prepared,
-        gradients: Sequence[NDArray[np.float32]],
+        gradients: Sequence[Floats],
     ) -> Field:
         (width, height), (columns, rows) = prepared.frame.input, probe.size
         x, y = pixel
@@ -232,9 +231,9 @@ class Mean:
 
     first: Field
     count: int
-    local: NDArray[np.bool_]
-    energy: NDArray[np.float64]
-    contribution: NDArray[np.float64]
+    local: Mask
+    energy: Doubles
+    contribution: Doubles
     """Sums over the images."""
 
     @classmethod
@@ -298,5 +297,5 @@ def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
     return [left < 0, top < 0, right >= width, bottom >= height]
 
 
-def _borders(mask: NDArray[np.bool_]) -> Sequence[NDArray[np.bool_]]:
+def _borders(mask: Mask) -> Sequence[Mask]:
     return mask[:, 0], mask[0], mask[:, -1], mask[-1]

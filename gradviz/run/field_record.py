@@ -13,7 +13,8 @@ from gradviz.field.pictures import effective_picture, mask_picture, overlay_pict
 from gradviz.heatmap.colours import Palette
 from gradviz.run.field import Field, as_dict
 from gradviz.run.npy import write_npy
-from gradviz.run.store import FIELDS, Store, strict_json
+from gradviz.run.store import FIELDS, Store
+from gradviz.text import strict_json
 
 WRITES = (
     "structural.npy",

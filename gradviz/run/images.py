@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gradviz.heatmap.views import Bytes
+from gradviz.arrays import Bytes
 from gradviz.image.find import Source
 from gradviz.image.prepare import Prepared, as_shown, prepare
 from gradviz.image.preprocess import Preprocess

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gradviz.arrays import Floats, Mask
 from gradviz.errors import ImageError, UsageError
-from gradviz.heatmap.views import Floats
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
 from gradviz.image.mask import read_mask
@@ -90,7 +89,7 @@ def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
     return float(energy[inside].sum()) / total if total else float("nan")
 
 
-def _read(path: Path, frame: Frame) -> NDArray[np.bool_]:
+def _read(path: Path, frame: Frame) -> Mask:
     try:
         weights = read_mask(path)
     except UsageError as error:
@@ -104,7 +103,7 @@ def _read(path: Path, frame: Frame) -> NDArray[np.bool_]:
     return np.asarray(weights != 0)
 
 
-def _sampled(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _sampled(mask: Mask, shape: tuple[int, ...]) -> Mask:
     """The mask [h, w] at the centres of a grid of this shape that covers it."""
     rows, columns = (
         (2 * np.arange(count) + 1) * size // (2 * count)

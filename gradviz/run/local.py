@@ -14,13 +14,13 @@ from itertools import chain, groupby
 import numpy as np
 import torch
 
+from gradviz.arrays import Floats
 from gradviz.backward.seeds import Part, Seed, Site, parse_seed
 from gradviz.backward.vjp import inner
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.structural import Probe
 from gradviz.field.tiles import Canvas, Tile, area
-from gradviz.heatmap.views import Floats
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from gradviz.arrays import Array, Doubles, Mask
 
 STRONGEST = 0.05
 """The share of a map's pixels that `iou` calls the strongest."""
@@ -48,7 +46,7 @@ def largest(a: Array) -> float:
     return float(np.abs(a).max(initial=0))
 
 
-def strongest(a: Array) -> NDArray[np.bool_]:
+def strongest(a: Array) -> Mask:
     """The 5 % of a map's pixels that are strongest, ties included, zeros left out.
 
     A pixel's strength is Σ|a| over the channels of [C, H, W], and |a| in an array of another
@@ -90,7 +88,7 @@ def _iou(a: Array, b: Array) -> float:
     return both / either if either else 1.0
 
 
-def _doubles(a: Array) -> NDArray[np.float64]:
+def _doubles(a: Array) -> Doubles:
     return a.astype(np.float64)
 
 

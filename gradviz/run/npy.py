@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gradviz.arrays import Array
 
 
-def write_npy(array: NDArray[Any], file: BinaryIO) -> None:
+def write_npy(array: Array, file: BinaryIO) -> None:
     """Write `array` in NumPy's format.
 
     Raises:

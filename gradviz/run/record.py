@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
-from gradviz.errors import UsageError, one_line
+from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS, Bytes
+from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.images import load, photo
@@ -25,6 +26,7 @@ from gradviz.run.npy import write_npy
 from gradviz.run.result import Failure, Outcome, Saliency
 from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
+from gradviz.text import one_line
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on

@@ -10,13 +10,14 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
+from gradviz.arrays import Floats
 from gradviz.backward.methods import Method
 from gradviz.backward.seeds import Seed
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.strips import strips
-from gradviz.heatmap.views import CLIP, VIEWS, Floats, View, scale_in
+from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in
 from gradviz.image.prepare import Prepared
 
 

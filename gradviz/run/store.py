@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
+from gradviz.files import disk
 from gradviz.run.shard import Shard
 from gradviz.run.turns import Turn, turn
+from gradviz.text import strict_json
 
 RUN = "run.json"
 RESULTS = "results.jsonl"
@@ -34,23 +36,6 @@ CHUNK = 1 << 24
 
 Line = dict[str, Any]
 """One line of results.jsonl."""
-
-
-def strict_json(value: object, indent: int | None = None) -> str:
-    """JSON without the bare NaN and Infinity that Python would write: they become null."""
-    return json.dumps(_finite(value), allow_nan=False, indent=indent)
-
-
-def _finite(value: object) -> object:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
 
 
 class Store:
@@ -77,11 +62,11 @@ class Store:
         self.check(overwrite=overwrite, resume=resume)
         made = [path for path in (self.out, *self.out.parents) if not path.exists()]
         self._replaces = overwrite
-        with _disk(self.out):
+        with disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         try:
             with ExitStack() as until_done:
-                with _disk(self.out):
+                with disk(self.out):
                     self._turn = until_done.enter_context(turn(self.out, self.shard))
                 # Somebody may have come and gone in between.
                 self.check(overwrite=overwrite, resume=resume)
@@ -97,7 +82,7 @@ class Store:
         Raises:
             UsageError: the folder cannot be written, or holds results that nobody gave up.
         """
-        with _disk(self.out):
+        with disk(self.out):
             place = next(
                 path for path in (self.out, *self.out.absolute().parents) if os.path.lexists(path)
             )
@@ -130,12 +115,12 @@ class Store:
         Raises:
             UsageError: the other shards run something else, or the disk refuses.
         """
-        with _disk(self.out):
+        with disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         with self.alone():
             if self._joins(run):
                 self._drop(self.own())
-                with _disk(self.out):
+                with disk(self.out):
                     (self.out / self.results).unlink(missing_ok=True)
             else:
                 if self.shard is not None and not self._replaces:
@@ -179,20 +164,20 @@ class Store:
         """Take away the files of results."""
         for line in lines:
             for name in line.get("files", {}).values():
-                with _disk(self.out / name):
+                with disk(self.out / name):
                     (self.out / name).unlink(missing_ok=True)
 
     def _clear(self, documents: Iterable[str]) -> None:
         """Take away what the run.json that is here says its run writes, finished or not."""
         for path in self._written():
-            with _disk(path):
+            with disk(path):
                 path.unlink(missing_ok=True)
                 for folder in path.parents:
                     if folder == self.out or any(folder.iterdir()):
                         break
                     folder.rmdir()
         for path in (*self._results(), *(self.out / name for name in (RUN, *documents))):
-            with _disk(path):
+            with disk(path):
                 path.unlink(missing_ok=True)
 
     def _written(self) -> Iterator[Path]:
@@ -268,7 +253,7 @@ class Store:
         Raises:
             ValueError: it is none.
         """
-        with _disk(self.out / name):
+        with disk(self.out / name):
             text = (self.out / name).read_bytes()
         try:
             return json.loads(text)
@@ -284,7 +269,7 @@ class Store:
         """
         place = self.out / name
         unfinished = place.with_name(f".{place.name}.part")
-        with _disk(place):
+        with disk(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with unfinished.open("wb") as file:
@@ -294,28 +279,28 @@ class Store:
                 unfinished.unlink(missing_ok=True)
                 raise
 
-    def room(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def room(self, shape: tuple[int, ...]) -> Floats:
         """Zeros to put a result together in: where they are many, in a file of the folder that has
         no name, and so is gone when nobody uses it any more."""
         size = 4 * math.prod(shape)
         if size < IN_MEMORY:
             return np.zeros(shape, np.float32)
-        with _disk(self.out), tempfile.TemporaryFile(dir=self.out) as file:
+        with disk(self.out), tempfile.TemporaryFile(dir=self.out) as file:
             # Filled now, since a disk that is full later kills whoever writes to mapped memory.
             for start in range(0, size, CHUNK):
                 file.write(bytes(min(CHUNK, size - start)))
             file.flush()
             return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
 
-    def array(self, name: str) -> NDArray[Any]:
+    def array(self, name: str) -> Array:
         """Read an array of numbers or truth values back.
 
         Raises:
             UsageError: the file is none, or the disk refuses.
         """
         try:
-            with _disk(self.out / name), (self.out / name).open("rb") as file:
-                content: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            with disk(self.out / name), (self.out / name).open("rb") as file:
+                content: Array = np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, MemoryError) as error:
             raise UsageError(f"{self.out / name}: damaged ({error}); run it again") from error
         if content.dtype.kind not in "biuf":
@@ -324,7 +309,7 @@ class Store:
 
     def append(self, line: Line) -> None:
         """Add one result to results.jsonl."""
-        with _disk(self.out / self.results), (self.out / self.results).open("ab") as file:
+        with disk(self.out / self.results), (self.out / self.results).open("ab") as file:
             file.write((strict_json(line) + "\n").encode())
 
     def replace(self, lines: Iterable[Line]) -> None:
@@ -334,13 +319,13 @@ class Store:
         if self.shard is None:
             for path in self._results():
                 if path.name != RESULTS:
-                    with _disk(path):
+                    with disk(path):
                         path.unlink(missing_ok=True)
 
     def own(self) -> list[Line]:
         """The results that were written here, as they stand in their file."""
         path = self.out / self.results
-        with _disk(path):
+        with disk(path):
             there = path.exists()
         return list(_read_lines(path)) if there else []
 
@@ -362,12 +347,12 @@ class Store:
         )
 
     def _results(self) -> list[Path]:
-        with _disk(self.out):
+        with disk(self.out):
             return sorted(self.out.glob("results*.jsonl"))
 
 
 def _read_lines(path: Path) -> Iterator[Line]:
-    with _disk(path):
+    with disk(path):
         rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, row in enumerate(rows, 1):
         try:
@@ -411,12 +396,3 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
             yield f"{key}: {len(added)} added, {len(gone)} gone"
         elif old != new:
             yield f"{key} was {old}, is {new}"
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Say what the disk refused as the user's problem that it is."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error

@@ -15,11 +15,10 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import gradviz
+from gradviz.arrays import Doubles, Numbers
 from gradviz.field.effective import (
     PERCENTS,
     Area,
-    Floats,
-    Map,
     Statistics,
     contribution_of,
     energy_of,
@@ -32,11 +31,11 @@ G = np.array([[[1, -2, 0]], [[-3, -4, 0]]], np.float32)
 """Two channels of 1×3."""
 
 
-def measured(energy: Floats, centre: tuple[float, float]) -> Statistics:
+def measured(energy: Numbers, centre: tuple[float, float]) -> Statistics:
     return statistics_of(energy, energy, centre)
 
 
-def square_map(size: int, side: int, corner: tuple[int, int]) -> Map:
+def square_map(size: int, side: int, corner: tuple[int, int]) -> Doubles:
     """Ones in a square whose top left pixel is (x, y), zeros around it."""
     x, y = corner
     energy = np.zeros((size, size))
@@ -44,18 +43,18 @@ def square_map(size: int, side: int, corner: tuple[int, int]) -> Map:
     return energy
 
 
-def product(across: Map, down: Map) -> Map:
+def product(across: Doubles, down: Doubles) -> Doubles:
     return down[:, None] * across
 
 
-def bell(size: int, centre: float, sigma: float) -> Map:
+def bell(size: int, centre: float, sigma: float) -> Doubles:
     """A Gaussian at the pixels' centres."""
     x = np.arange(size) + 0.5
-    values: Map = np.exp(-((x - centre) ** 2) / (2 * sigma**2))
+    values: Doubles = np.exp(-((x - centre) ** 2) / (2 * sigma**2))
     return values
 
 
-def uniform_stack(n: int, k: int) -> Map:
+def uniform_stack(n: int, k: int) -> Doubles:
     """The response [n(k − 1) + 1] of n uniform kernels of k in a row."""
     response = np.ones(1)
     for _ in range(n):
@@ -208,7 +207,7 @@ def test_what_is_not_finite_is_left_out_and_counted(value: float) -> None:
 
 
 @pytest.mark.parametrize("energy", [np.zeros((5, 5)), np.eye(5), np.full((5, 5), np.nan)])
-def test_as_dict_is_strict_json(energy: Floats) -> None:
+def test_as_dict_is_strict_json(energy: Numbers) -> None:
     found = measured(energy, (2.5, 2.5)).as_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert list(found) == ["squares", "mean", "sigma", "area_4_55", "replknet", "nonfinite"]

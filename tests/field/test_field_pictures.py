@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from gradviz.arrays import Mask
 from gradviz.field.pictures import (
     BOX,
     DARK,
@@ -20,7 +21,6 @@ from gradviz.field.pictures import (
     FOOTPRINT,
     OUTLINE,
     Colour,
-    Mask,
     effective_picture,
     mask_picture,
     overlay_picture,

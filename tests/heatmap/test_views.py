@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradviz.arrays import Floats
 from gradviz.errors import UsageError
 from gradviz.heatmap import strips
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS, Floats, scale_in, scale_of
+from gradviz.heatmap.views import VIEWS, scale_in, scale_of
 from gradviz.image.frame import Frame
 
 G: Floats = np.array([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]], np.float32)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from typer.testing import Result
 
-from gradviz import archive
+from gradviz import files as archive
 
 victim: Any = importlib.import_module("victim")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import Result
 
-from gradviz.archive import ALLOWED, RATIO
+from gradviz.files import ALLOWED, RATIO
 from gradviz.image.read import DEFAULT_MAX_PIXELS
 from gradviz.model.load import load_model
 

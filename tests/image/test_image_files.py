@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradviz.errors import ImageError, ModelError, UsageError
-from gradviz.image.files import reading
+from gradviz.files import reading
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.run.compare import Comparison, Item, compare
 from gradviz.run.compare_record import record
-from gradviz.run.store import Store, strict_json
+from gradviz.run.store import Store
+from gradviz.text import strict_json
 
 Key = tuple[str, str | None]
 

@@ -1,12 +1,15 @@
-"""What a zip archive says of itself, looked at before anything in it is unpacked."""
+"""Files that may fail: what the disk refuses, what a decoder rejects, what a zip archive holds."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from gradviz.errors import GradvizError
+from gradviz.errors import GradvizError, UsageError
+from gradviz.text import one_line
 
 ALLOWED = 1 << 28
 """Bytes that any archive may unpack to."""
@@ -57,3 +60,37 @@ def _bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.0f} GB"
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Say what the disk refused as the user's problem that it is."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None]:
+    """Turn whatever a decoder raises on `path` into one line of `failure`.
+
+    Errors of gradviz pass through, so that a decoder's caller can be more precise.
+    """
+    try:
+        yield
+    except GradvizError:
+        raise
+    except FileNotFoundError as error:
+        raise failure(f"{path}: no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise failure(f"{path}: is a folder, expected a file; name a file in it") from error
+    except PermissionError as error:
+        raise failure(f"{path}: permission denied; make the file readable") from error
+    # Decoders walk bytes that may be damaged, and each fails on them in its own way.
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise failure(
+            f"{path}: cannot be decoded ({reason}); the file may be damaged or incomplete, "
+            "save or copy it again"
+        ) from error

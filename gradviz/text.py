@@ -1,0 +1,40 @@
+"""Text that people and programs read: one line, a list of names, strict JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+
+def strict_json(value: object, indent: int | None = None) -> str:
+    """JSON without the bare NaN and Infinity that Python would write: they become null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=indent)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def one_line(message: object) -> str:
+    """`message` in one line that does nothing but show itself.
+
+    Every run of white space, line breaks included, becomes one space. What does not print, such as
+    a terminal's control sequence in a file's name, is escaped as in Python.
+    """
+    text = " ".join(str(message).split())
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
