@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gradviz.backward.graph import kind_of, users_of
-from gradviz.backward.taps import Layer
+from gradviz.backward.layers import Layer
 
 ZEROES: dict[str, Callable[[Any], Tensor]] = {
     "Relu": lambda node: node._saved_result == 0,

@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from gradviz.backward.methods import METHODS
-from gradviz.backward.points import RANDOM_SEEDS
+from gradviz.backward.sampling import RANDOM_SEEDS
 from gradviz.heatmap.views import CLIP, VIEWS
 from gradviz.run.metrics import METRICS
 

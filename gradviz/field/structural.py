@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gradviz.arrays import Floats, Mask
 from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
+from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.backward.reach import Reach, reach
-from gradviz.backward.taps import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.model.model import Model
 

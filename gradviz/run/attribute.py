@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from gradviz.arrays import Floats
-from gradviz.backward.gates import Gated, gating
+from gradviz.backward.activation_rules import Gated, gating
+from gradviz.backward.integrated_gradients import IntegratedGradients, rounding
+from gradviz.backward.layers import Layer
 from gradviz.backward.methods import Pass, Read
-from gradviz.backward.path import Path, rounding
-from gradviz.backward.points import WalkOf
-from gradviz.backward.taps import Layer
+from gradviz.backward.sampling import WalkOf
 from gradviz.backward.vjp import inner, vjp
 from gradviz.errors import ModelError
 from gradviz.model.model import Model
@@ -139,7 +139,7 @@ def at_points(model: Model, x: Tensor, y: Tensor, v: Tensor, plan: Plan, walk_of
             samples += len(some)
             plan.tick(samples)
     array = walk.result()
-    if not isinstance(walk, Path):
+    if not isinstance(walk, IntegratedGradients):
         return Found(_numbers(array), samples=samples, notes=tuple(_unshaken(x, plan)))
     after = inner(v, y)
     change = after - walk.before

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from gradviz.backward.keep import Keeper
+from gradviz.backward.activations import Keeper
+from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.backward.seeds import Seed, Site, default_seed
-from gradviz.backward.taps import find_layer, last_map, run_with_layers
 from gradviz.backward.vjp import inner
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.model.foreign import foreign_code

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from gradviz.arrays import Bytes, Doubles, Floats, Mask
-from gradviz.backward.taps import Layer
+from gradviz.backward.layers import Layer
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.effective import (
     Statistics,

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradviz.backward.activations import Keeper
 from gradviz.backward.dead import dead_units
 from gradviz.backward.dependence import Dependence
-from gradviz.backward.keep import Keeper
+from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.backward.output import layout_of
 from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
-from gradviz.backward.taps import BY_WEIGHT, Layer, run_with_layers
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gradviz.backward.baselines import parse_baseline
+from gradviz.backward.integrated_gradients import parse_baseline
 from gradviz.backward.methods import METHODS, Method
-from gradviz.backward.points import POINTS, Points, Sampling
+from gradviz.backward.sampling import POINTS, Points, Sampling
 from gradviz.run.settings import SAMPLING, Settings, Tile
 
 MANY = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from gradviz.backward.methods import METHODS
-from gradviz.backward.points import POINTS, RANDOM_SEEDS, Sampling
+from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 
@@ -54,7 +54,7 @@ class Settings:
     noise: float | None = None
     """The standard deviation of noise as a fraction of the input's range."""
     baseline: str | None = None
-    """A name of `gradviz.backward.baselines.BASELINES`, or a file."""
+    """A name of `gradviz.backward.integrated_gradients.BASELINES`, or a file."""
     random_seed: int | None = None
     """Of the noise."""
 

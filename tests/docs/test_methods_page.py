@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
-from gradviz.backward.gates import ACTIVATIONS, BOUNDED
+from gradviz.backward.activation_rules import ACTIVATIONS, BOUNDED
 from gradviz.backward.losses import LOSSES
 from gradviz.backward.methods import METHODS
 from gradviz.errors import ModelError, UsageError

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz as package
-from gradviz.backward.keep import Keeper
+from gradviz.backward.activations import Keeper
+from gradviz.backward.layers import run_with_layers
 from gradviz.backward.seeds import parse_seed
-from gradviz.backward.taps import run_with_layers
 from gradviz.errors import LayerError, UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz as package
-from gradviz.backward.baselines import Baseline
-from gradviz.backward.points import Mean, Sampling, Variance, noisy
+from gradviz.backward.integrated_gradients import Baseline
+from gradviz.backward.sampling import Mean, Sampling, Variance, noisy
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess

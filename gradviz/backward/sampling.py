@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from gradviz.backward.baselines import Baseline
-from gradviz.backward.path import Path, Score
+from gradviz.backward.integrated_gradients import Baseline, IntegratedGradients, Score
 from gradviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,8 +123,8 @@ def noisy(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
         yield copy
 
 
-def _path(x: Tensor, sampling: Sampling, score: Score) -> Path:
-    return Path(x, sampling.baseline.at(x), sampling.samples, score)
+def _path(x: Tensor, sampling: Sampling, score: Score) -> IntegratedGradients:
+    return IntegratedGradients(x, sampling.baseline.at(x), sampling.samples, score)
 
 
 _NOISE = frozenset({"samples", "noise", "random_seed"})

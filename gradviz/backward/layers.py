@@ -20,6 +20,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from gradviz.backward.activations import WEIGHTS, Keeper, memory_of, owners_of
 from gradviz.backward.graph import (
     ACCUMULATE,
     edge_of,
@@ -29,7 +30,6 @@ from gradviz.backward.graph import (
     shapes_of,
     users_of,
 )
-from gradviz.backward.keep import WEIGHTS, Keeper, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed
 
