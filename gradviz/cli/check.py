@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradviz.backward.seeds import check_labels, parse_seed
-from gradviz.cli import resolve
+from gradviz.cli import arguments
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import (
     CheckOptions,
@@ -43,15 +43,15 @@ def check(
     """Check the command, load the model, test its gradient, and say what agrees."""
     with reporting(message_options) as say:
         seeds = [parse_seed(spec) for spec in dict.fromkeys(options.seed or ())]
-        recipe, flags = resolve.recipe_from(input_options)
-        source = resolve.one_image(image)
+        recipe, flags = arguments.recipe_from(input_options)
+        source = arguments.one_image(image)
 
         automatic = place.precision == "auto"
         if automatic:
             place = replace(place, precision="float32")
-        loaded = resolve.load(model, model_options, place)
+        loaded = arguments.load(model, model_options, place)
         check_labels(seeds, loaded.labels)
-        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
         from gradviz.model.precise import in_doubles
         from gradviz.run.check import check as run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradviz.backward.seeds import check_labels, parse_seed
-from gradviz.cli import resolve
+from gradviz.cli import arguments
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import (
     DeviceOptions,
@@ -51,15 +51,15 @@ def inspect(
     """Check the command, load the model, look, and say what was seen."""
     with reporting(message_options) as say:
         seed = None if inspected.seed is None else parse_seed(inspected.seed)
-        size = None if inspected.input_size is None else resolve.size_from(inspected.input_size)
+        size = None if inspected.input_size is None else arguments.size_from(inspected.input_size)
         if image is not None and size is not None:
             raise UsageError("--input-size is for random input; leave it out, or the image")
-        source = None if image is None else resolve.one_image(image)
-        recipe, flags = resolve.recipe_from(input_options)
+        source = None if image is None else arguments.one_image(image)
+        recipe, flags = arguments.recipe_from(input_options)
 
-        loaded = resolve.load(model, model_options, place)
+        loaded = arguments.load(model, model_options, place)
         check_labels([] if seed is None else [seed], loaded.labels)
-        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
 
         from gradviz.run.images import load

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradviz.cli import resolve
+from gradviz.cli import arguments
 from gradviz.cli.console import reporting
 from gradviz.cli.options import (
     DeviceOptions,
@@ -53,17 +53,17 @@ def receptive_field(
 ) -> None:
     """Check the command, load the model, measure, and say what was found."""
     with reporting(message_options) as say, ExitStack() as until_done:
-        pixels = tuple(resolve.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
-        size = None if fields.input_size is None else resolve.size_from(fields.input_size)
+        pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
+        size = None if fields.input_size is None else arguments.size_from(fields.input_size)
         expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
-        recipe, flags = resolve.recipe_from(input_options)
+        recipe, flags = arguments.recipe_from(input_options)
         store = Store(output.out)
         sources = find_images(image, output.out).sources if image else ()
         until_done.enter_context(store.held(overwrite=output.overwrite, resume=False))
 
-        loaded = resolve.load(model, model_options, place)
-        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        loaded = arguments.load(model, model_options, place)
+        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
         from gradviz.run.field import FieldSettings
         from gradviz.run.receptive_field import run

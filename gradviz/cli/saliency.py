@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 from gradviz.backward.seeds import KINDS, Seed, check_labels, parse_seed
-from gradviz.cli import resolve
+from gradviz.cli import arguments
 from gradviz.cli.console import Messages, reporting
 from gradviz.cli.options import (
     BackwardOptions,
@@ -69,7 +69,7 @@ def saliency(
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
-        recipe, flags = resolve.recipe_from(input_options)
+        recipe, flags = arguments.recipe_from(input_options)
         store = Store(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         masks = None if output.inside is None else find_masks(output.inside, found.sources)
@@ -83,9 +83,9 @@ def saliency(
             check_figure(output.figure, rows, settings.array, images)
         until_done.enter_context(store.held(overwrite=output.overwrite, resume=output.resume))
 
-        loaded = resolve.load(model, model_options, place)
+        loaded = arguments.load(model, model_options, place)
         check_labels(seeds, loaded.labels)
-        preprocess = resolve.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
         if loaded.batch is not None:
             if backward.batch_size not in (None, loaded.batch):
                 raise UsageError(
@@ -151,11 +151,11 @@ def _settings(
         array=output.array,
         colormap=output.colormap,
         clip=output.clip,
-        scale=resolve.scale_from(output.scale),
+        scale=arguments.scale_from(output.scale),
         frame=output.frame,
         inside=None if output.inside is None else str(output.inside),
         batch_size=backward.batch_size or Settings.batch_size,
-        tile=resolve.tile_from(backward.tile),
+        tile=arguments.tile_from(backward.tile),
         optimize=not model.no_optimize,
         layer=backward.layer,
         samples=backward.samples,
