@@ -24,7 +24,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:
-    from gradviz.run.check import Finding
+    from gradviz.commands.check.gradient_check import Finding
 
 EPILOG = SEEDS
 
@@ -53,8 +53,8 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
+        from gradviz.commands.check.gradient_check import check as run
         from gradviz.model.precise import in_doubles
-        from gradviz.run.check import check as run
         from gradviz.run.images import load
 
         if automatic:

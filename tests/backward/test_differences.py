@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradviz.backward.differences import Ladder, Slope, compare, noise_of, reach
+from gradviz.commands.check.finite_differences import Ladder, Slope, compare, noise_of, reach
 
 X = torch.tensor([0.3, -1.2], dtype=torch.float64)
 E0 = torch.tensor([1.0, 0.0], dtype=torch.float64)

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradviz.backward.differences import (
+from gradviz.backward.graph import nodes_of
+from gradviz.backward.seeds import Seed, Site, default_seed
+from gradviz.backward.vjp import inner, product, vjp
+from gradviz.commands.check.finite_differences import (
     Ladder,
     Slope,
     compare,
@@ -19,9 +22,6 @@ from gradviz.backward.differences import (
     random_signs,
     reach,
 )
-from gradviz.backward.graph import nodes_of
-from gradviz.backward.seeds import Seed, Site, default_seed
-from gradviz.backward.vjp import inner, product, vjp
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.run.images import Named

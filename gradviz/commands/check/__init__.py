@@ -1,0 +1,1 @@
+"""`gradviz check`: is the gradient right, and how far?"""
