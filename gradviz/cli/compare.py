@@ -13,11 +13,11 @@ from rich.markup import escape
 
 from gradviz.cli.console import reporting
 from gradviz.cli.options import CompareOptions, MessageOptions, flat
+from gradviz.commands.compare.comparison import Comparison, Item, compare
+from gradviz.commands.compare.metrics import METRICS
+from gradviz.commands.compare.write import check, record
 from gradviz.errors import NOT_HELD, UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.run.compare import Comparison, Item, compare
-from gradviz.run.compare_record import check, record
-from gradviz.run.metrics import METRICS
 from gradviz.run.store import Store
 from gradviz.text import one_line, strict_json
 

@@ -19,8 +19,8 @@ from rich.markup import escape
 
 from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import RANDOM_SEEDS
+from gradviz.commands.compare.metrics import METRICS
 from gradviz.heatmap.views import CLIP, VIEWS
-from gradviz.run.metrics import METRICS
 
 
 def _option(panel: str, *names: str, help: str, **details: Any) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Array, Bytes
+from gradviz.commands.compare.write import DOCUMENT as COMPARED
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.run.compare_record import DOCUMENT as COMPARED
 from gradviz.run.read import read_run
 from gradviz.run.store import BOXES, FIELDS, RESULTS, RUN, Line, Store
 

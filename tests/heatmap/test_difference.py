@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradviz.commands.compare.write import BOTH, ONLY_A, ONLY_B, difference_picture
 from gradviz.heatmap.colours import NONFINITE, load_palette
-from gradviz.heatmap.difference import BOTH, ONLY_A, ONLY_B, difference_picture
 
 PALETTE = load_palette()
 NEUTRAL = tuple(PALETTE.diverging_table[127])

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradviz.commands.compare.comparison import Comparison, Item, compare
+from gradviz.commands.compare.write import record
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.run.compare import Comparison, Item, compare
-from gradviz.run.compare_record import record
 from gradviz.run.store import Store
 from gradviz.text import strict_json
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradviz.run.metrics import METRICS
+from gradviz.commands.compare.metrics import METRICS
 
 Floats = NDArray[np.float32]
 

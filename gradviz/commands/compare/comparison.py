@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Array
+from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
-from gradviz.run.metrics import METRICS, Metric
 from gradviz.run.read import Result, Run, read_run
 from gradviz.run.store import BOXES, differences
 

@@ -1,0 +1,1 @@
+"""`gradviz compare`: did gradients or receptive fields change?"""
