@@ -25,7 +25,7 @@ from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:
-    from gradviz.run.inspect import Inspection
+    from gradviz.commands.inspect.inspection import Inspection
 
 EPILOG = SEEDS
 
@@ -62,8 +62,8 @@ def inspect(
         preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
 
+        from gradviz.commands.inspect.inspection import inspect as look
         from gradviz.run.images import load
-        from gradviz.run.inspect import inspect as look
 
         found = look(
             loaded,

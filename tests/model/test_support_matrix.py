@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradviz import saliency
 from gradviz.backward.graph import kind_of, nodes_of
+from gradviz.commands.inspect.inspection import inspect
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.structural import Probe
 from gradviz.image.prepare import prepare
@@ -21,7 +22,6 @@ from gradviz.model.fast import fast
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.run.images import Named
-from gradviz.run.inspect import inspect
 from gradviz.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any

@@ -1,4 +1,4 @@
-"""What `gradviz.run.inspect` tells of a model, against passes written out by hand."""
+"""What `gradviz.commands.inspect.inspection` tells of a model, against passes written out by hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradviz.backward.seeds import parse_seed
+from gradviz.commands.inspect.inspection import Inspection, inspect
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
@@ -21,7 +22,6 @@ from gradviz.image.read import Picture
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 from gradviz.run.images import Named
-from gradviz.run.inspect import Inspection, inspect
 
 PIXELS = np.random.default_rng(0).random((3, 16, 24), np.float32)
 FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")

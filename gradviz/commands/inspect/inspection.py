@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.backward.activations import Keeper
-from gradviz.backward.dead import dead_units
 from gradviz.backward.dependence import Dependence
+from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.backward.output import layout_of
 from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
+from gradviz.commands.inspect.warnings import Flow, advice, may_mix
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
@@ -24,7 +25,6 @@ from gradviz.model.model import Model
 from gradviz.model.nested import walk
 from gradviz.model.size import size_of
 from gradviz.model.trust import tier_of
-from gradviz.run.advice import Flow, advice, may_mix
 from gradviz.run.field import Fields, FieldSettings
 from gradviz.run.images import Named
 
@@ -278,3 +278,36 @@ def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:
 
 def _norm(tensor: Tensor) -> float:
     return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+
+
+ZEROES: dict[str, Callable[[Any], Tensor]] = {
+    "Relu": lambda node: node._saved_result == 0,
+    "Hardtanh": lambda node: (node._saved_self <= 0) & (node._saved_min_val == 0),
+    "Hardswish": lambda node: node._saved_self <= -3,
+}
+"""Activations that put out zeros: bool, True where a unit is off. A `Hardtanh` whose lower bound is
+0 is a ReLU6; another one puts out no zeros."""
+
+
+def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
+    """The channels that are zero everywhere as they leave a layer or the activation behind it.
+
+    The graph of `y` must still hold what it saved, and the layers their outputs. An activation
+    counts where it is a row of `ZEROES` and nothing else uses the layer.
+
+    Returns:
+        bool [C], of each layer whose output is a map, by name.
+    """
+    users = users_of(y)
+    found = {}
+    for layer in layers:
+        if not layer.spatial or layer.activation is None:
+            continue
+        off = layer.activation == 0
+        behind = users[layer.end.node]
+        if len(behind) == 1 and kind_of(behind[0]) in ZEROES:
+            after = ZEROES[kind_of(behind[0])](behind[0])
+            if after.shape == layer.shape:
+                off = off | after
+        found[layer.name] = off.flatten(2).all(2).all(0)
+    return found

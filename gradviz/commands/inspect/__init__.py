@@ -1,0 +1,1 @@
+"""`gradviz inspect`: what a model is, and how its gradient flows."""
