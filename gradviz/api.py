@@ -12,6 +12,7 @@ from torch import nn
 
 from gradviz.backward.methods import METHODS
 from gradviz.backward.seeds import check_labels, parse_seed
+from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
@@ -21,7 +22,6 @@ from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.run.explain import explain
-from gradviz.run.field import Field, Fields, FieldSettings
 from gradviz.run.images import Named, load
 from gradviz.run.local import Local
 from gradviz.run.plan import plan_of

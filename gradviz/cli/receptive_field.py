@@ -65,8 +65,8 @@ def receptive_field(
         loaded = arguments.load(model, model_options, place)
         preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
-        from gradviz.run.field import FieldSettings
-        from gradviz.run.receptive_field import run
+        from gradviz.commands.receptive_field.measure import FieldSettings
+        from gradviz.commands.receptive_field.run import run
 
         settings = FieldSettings(
             pixels=pixels,

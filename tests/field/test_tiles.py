@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
+from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.geometry import Axis
 from gradviz.field.tiles import Box, Canvas, Side, Tile, area
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
-from gradviz.run.field import Fields, FieldSettings
 
 PLAIN = Axis((-1,), (1,), 1)
 """One 3×3 convolution."""

@@ -17,6 +17,7 @@ from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.backward.output import layout_of
 from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
 from gradviz.commands.inspect.warnings import Flow, advice, may_mix
+from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
@@ -25,7 +26,6 @@ from gradviz.model.model import Model
 from gradviz.model.nested import walk
 from gradviz.model.size import size_of
 from gradviz.model.trust import tier_of
-from gradviz.run.field import Fields, FieldSettings
 from gradviz.run.images import Named
 
 RANDOM = "random"

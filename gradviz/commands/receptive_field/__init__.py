@@ -1,0 +1,1 @@
+"""`gradviz receptive-field`: how far an output pixel looks."""
