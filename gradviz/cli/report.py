@@ -36,8 +36,8 @@ def report(
         if out.is_dir():
             raise UsageError(f"-o {out}: is a folder; name a file in it")
 
-        from gradviz.report.page import report as make
-        from gradviz.report.read import read
+        from gradviz.commands.report.inputs import read
+        from gradviz.commands.report.page import report as make
 
         told = [read(argument) for argument in dict.fromkeys(run)]
         page = make(told, lambda results: say.progress(results, len(results), "report"))

@@ -18,10 +18,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from gradviz.cli.app import make_app
+from gradviz.commands.report.inputs import read
+from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.report.page import report
-from gradviz.report.read import read
 
 runs: Any = importlib.import_module("runs")
 
@@ -252,7 +252,7 @@ def test_a_tall_map_is_hit_where_it_is_drawn(tmp_path: Path, open_page: Open) ->
 def test_maps_in_cells_tell_the_means(
     tmp_path: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradviz.report.pack.SIDES", (4,))
+    monkeypatch.setattr("gradviz.commands.report.page_data.SIDES", (4,))
     run = runs.saliency_run(tmp_path / "run", {("a.png", "s"): G})
     page = open_page(run)
     canvas, output = page.locator(".cards canvas").first, page.locator(".cards output")

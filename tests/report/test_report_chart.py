@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradviz.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart_of
+from gradviz.commands.report.layer_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart_of
 
 
 def test_dots_lie_where_their_numbers_are() -> None:

@@ -15,8 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradviz.errors import UsageError
-from gradviz.report.pack import (
+from gradviz.commands.report.page_data import (
     BUDGET,
     STRIP,
     Packed,
@@ -30,6 +29,7 @@ from gradviz.report.pack import (
     scales_of,
     side_for,
 )
+from gradviz.errors import UsageError
 
 Doubles = NDArray[np.float64]
 

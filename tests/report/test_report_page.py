@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradviz.commands.report.field_section import contours_of
+from gradviz.commands.report.inputs import Comparison, FieldRun, Flow, Run, read
+from gradviz.commands.report.page import report
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS
-from gradviz.report.fields import contours_of
-from gradviz.report.page import report
-from gradviz.report.read import Comparison, FieldRun, Flow, Run, read
 from gradviz.run.store import Store
 
 runs: Any = importlib.import_module("runs")
@@ -264,7 +264,7 @@ def test_a_field_is_told_with_its_warnings(field_run: Path) -> None:
 def test_boxes_of_too_many_pixels_are_left_out(
     field_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradviz.report.fields.MOST_BOXES", 19)
+    monkeypatch.setattr("gradviz.commands.report.field_section.MOST_BOXES", 19)
     page = page_of(field_run)
     assert data_of(page)["explorers"][0]["boxes"] is None
     assert "the boxes of 5x4 output pixels are too many" in page.text
@@ -276,7 +276,7 @@ def test_the_arrays_of_all_parts_count(
     item = {"image": "a.png", "seed": "ones", "ok": True, "value": 0, "problems": [],
             "measured": {}, "facts": {}}  # fmt: skip
     document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
-    monkeypatch.setattr("gradviz.report.pack.BUDGET", 10)
+    monkeypatch.setattr("gradviz.commands.report.page_data.BUDGET", 10)
     for each in (run, field_run, document):
         with pytest.raises(UsageError, match="report fewer runs"):
             report([read(str(each))])
@@ -383,7 +383,7 @@ def test_every_view_is_known_to_the_page(run: Path) -> None:
 
 def test_a_report_of_a_document_needs_no_torch(flow: Path) -> None:
     code = (
-        "import sys; from gradviz.report.page import report; from gradviz.report.read import read;"
+        "import sys; from gradviz.commands.report.page import report; from gradviz.commands.report.inputs import read;"
         f"report([read({str(flow)!r})]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

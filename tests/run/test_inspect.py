@@ -1,4 +1,4 @@
-"""What `gradviz.commands.inspect.inspection` tells of a model, against passes written out by hand."""
+"""What `inspect` tells of a model, against passes written out by hand."""
 
 from __future__ import annotations
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Array
+from gradviz.commands.report.inputs import Comparison, Run
+from gradviz.commands.report.page_data import Page, Size
+from gradviz.commands.report.saliency_section import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
-from gradviz.report.gather import Page
-from gradviz.report.maps import UNKNOWN, array_map, array_of, as_map, file_name
-from gradviz.report.pack import Size
-from gradviz.report.read import Comparison, Run
 from gradviz.run.store import Line
 
 FIELDS = ("effective", "structural")

@@ -14,15 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from gradviz.commands.report.comparison_section import pair_sizes, pairs_of
+from gradviz.commands.report.field_section import explorer_of, field_sizes
+from gradviz.commands.report.inputs import Comparison, FieldRun, Flow, Run, Told
+from gradviz.commands.report.layer_chart import HEIGHT, WIDTH, Chart, chart_of
+from gradviz.commands.report.page_data import LEVELS, Page, side_for
+from gradviz.commands.report.saliency_section import map_of, sizes_of
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.report.chart import HEIGHT, WIDTH, Chart, chart_of
-from gradviz.report.fields import explorer_of, field_sizes
-from gradviz.report.gather import Page
-from gradviz.report.maps import map_of, sizes_of
-from gradviz.report.pack import LEVELS, side_for
-from gradviz.report.pairs import pair_sizes, pairs_of
-from gradviz.report.read import Comparison, FieldRun, Flow, Run, Told
 from gradviz.run.store import Line
 from gradviz.text import strict_json
 from gradviz.version import VERSION

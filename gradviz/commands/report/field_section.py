@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Numbers
+from gradviz.commands.report.inputs import FieldRun
+from gradviz.commands.report.page_data import (
+    Page,
+    Size,
+    block_for,
+    compressed,
+    in_cells,
+    pack,
+    packed_mask,
+)
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
-from gradviz.report.gather import Page
-from gradviz.report.pack import Size, block_for, compressed, in_cells, pack, packed_mask
-from gradviz.report.read import FieldRun
 from gradviz.run.store import BOXES
 
 SHARES = (20, 50, 99)

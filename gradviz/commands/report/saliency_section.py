@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gradviz.arrays import Array, Floats
-from gradviz.errors import UsageError
-from gradviz.report.gather import Page, Shown
-from gradviz.report.pack import (
+from gradviz.commands.report.inputs import Run
+from gradviz.commands.report.page_data import (
     SIDES,
+    Page,
+    Shown,
     Size,
     block_for,
     kept_whole,
@@ -19,7 +20,7 @@ from gradviz.report.pack import (
     planes_of,
     scales_of,
 )
-from gradviz.report.read import Run
+from gradviz.errors import UsageError
 from gradviz.run.store import Line
 
 MORE = ("layer", "gated", "samples", "completeness", "tiles")
