@@ -14,13 +14,13 @@ from benchmarks.clock import in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import photos
 from benchmarks.nets import resnet50
+from gradviz.commands.saliency.run import run
+from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.run.images import load
-from gradviz.run.saliency import run
-from gradviz.run.settings import Settings
 from gradviz.run.store import Store
 
 ROUNDS = 2

@@ -18,14 +18,14 @@ from benchmarks.images import noise, photos
 from benchmarks.nets import resnet50
 from gradviz.arrays import Floats
 from gradviz.backward.seeds import parse_seed
+from gradviz.commands.saliency.explain import explain
+from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.result import Saliency as Result
+from gradviz.commands.saliency.settings import Settings
+from gradviz.commands.saliency.tiled import Local
 from gradviz.image.find import Source
 from gradviz.model.fast import fast
-from gradviz.run.explain import explain
 from gradviz.run.images import Named
-from gradviz.run.local import Local
-from gradviz.run.plan import plan_of
-from gradviz.run.result import Saliency as Result
-from gradviz.run.settings import Settings
 
 ROUNDS = 5
 BATCH, SIDE, CLASS = 64, 224, 207

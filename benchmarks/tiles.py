@@ -17,13 +17,13 @@ from benchmarks.figure import Figure
 from benchmarks.images import noise
 from gradviz.arrays import Floats
 from gradviz.backward.seeds import parse_seed
+from gradviz.commands.saliency.explain import explain
+from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.result import Saliency
+from gradviz.commands.saliency.settings import Settings, Tile
+from gradviz.commands.saliency.tiled import Local
 from gradviz.model.model import Model
-from gradviz.run.explain import explain
 from gradviz.run.images import Named
-from gradviz.run.local import Local
-from gradviz.run.plan import plan_of
-from gradviz.run.result import Saliency
-from gradviz.run.settings import Settings, Tile
 
 DEPTH = Path(__file__).parents[1] / "sample_models" / "depth.yaml"
 ROUNDS = 3

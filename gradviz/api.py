@@ -13,6 +13,12 @@ from torch import nn
 from gradviz.backward.methods import METHODS
 from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
+from gradviz.commands.saliency.explain import explain
+from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.run import cut, outcomes
+from gradviz.commands.saliency.settings import Settings, Tile
+from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
@@ -21,13 +27,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
-from gradviz.run.explain import explain
 from gradviz.run.images import Named, load
-from gradviz.run.local import Local
-from gradviz.run.plan import plan_of
-from gradviz.run.result import Failure, Outcome, Saliency
-from gradviz.run.saliency import cut, outcomes
-from gradviz.run.settings import Settings, Tile
 
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
 

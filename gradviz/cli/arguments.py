@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
+from gradviz.commands.saliency.settings import Scale, Tile
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
 from gradviz.model.card import read_preprocess
-from gradviz.run.settings import Scale, Tile
 from gradviz.strict_yaml import parse_scalar
 
 if TYPE_CHECKING:

@@ -27,15 +27,15 @@ from gradviz.cli.options import (
     OutputOptions,
     flat,
 )
+from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.pointing import find_masks
+from gradviz.commands.saliency.print_figure import check_figure, write_figure
+from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
 from gradviz.run.expect import Expectation, parse_expectation
-from gradviz.run.figure import check_figure, write_figure
-from gradviz.run.inside import find_masks
-from gradviz.run.plan import plan_of
-from gradviz.run.settings import Settings
 from gradviz.run.shard import shard_here
 from gradviz.run.store import Line, Store
 from gradviz.run.verdict import exit_code
@@ -96,7 +96,7 @@ def saliency(
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
         say.detail(f"settings: {strict_json(vars(settings))}")
 
-        from gradviz.run.saliency import run, shared_out
+        from gradviz.commands.saliency.run import run, shared_out
 
         results = run(
             loaded,

@@ -25,15 +25,15 @@ from torch.nn import functional as F
 import gradviz as package
 from gradviz.backward.integrated_gradients import Baseline
 from gradviz.backward.sampling import Mean, Sampling, Variance, noisy
+from gradviz.commands.saliency.explain import explain
+from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.settings import Settings
+from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
-from gradviz.run.explain import explain
 from gradviz.run.images import Named
-from gradviz.run.local import Local
-from gradviz.run.plan import plan_of
-from gradviz.run.settings import Settings
 
 nets: Any = importlib.import_module("dense_nets")
 formats: Any = importlib.import_module("test_numbers")

@@ -383,7 +383,8 @@ def test_every_view_is_known_to_the_page(run: Path) -> None:
 
 def test_a_report_of_a_document_needs_no_torch(flow: Path) -> None:
     code = (
-        "import sys; from gradviz.commands.report.page import report; from gradviz.commands.report.inputs import read;"
+        "import sys; from gradviz.commands.report.page import report;"
+        "from gradviz.commands.report.inputs import read;"
         f"report([read({str(flow)!r})]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

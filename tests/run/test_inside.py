@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from gradviz.commands.saliency.pointing import energy_inside, find_masks
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
-from gradviz.run.inside import energy_inside, find_masks
 
 G = np.array([[[1, -2], [0, 3]], [[1, 0], [0, -1]]], np.float32)
 """Σ|g| is [[2, 2], [0, 4]], so the energies are [[4, 4], [0, 16]]."""

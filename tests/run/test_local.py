@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
+from gradviz.commands.saliency import tiled as local
+from gradviz.commands.saliency.result import Saliency
+from gradviz.commands.saliency.settings import Tile
 from gradviz.errors import GradvizError, UsageError
 from gradviz.field.equivariance import Canvases
 from gradviz.model.model import Model
-from gradviz.run import local, store
-from gradviz.run.result import Saliency
-from gradviz.run.settings import Tile
+from gradviz.run import store
 
 Gradviz = Callable[..., Any]
 

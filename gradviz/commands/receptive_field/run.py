@@ -19,6 +19,8 @@ from gradviz.commands.receptive_field.measure import (
     Mean,
     as_dict,
 )
+from gradviz.commands.saliency.result import Failure
+from gradviz.commands.saliency.write import failure_line
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
@@ -30,8 +32,6 @@ from gradviz.model.model import Model
 from gradviz.run.describe import describe
 from gradviz.run.images import load
 from gradviz.run.npy import write_npy
-from gradviz.run.record import failure_line
-from gradviz.run.result import Failure
 from gradviz.run.store import BOXES, FIELDS, Line, Store
 from gradviz.text import strict_json
 

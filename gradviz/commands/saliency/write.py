@@ -14,6 +14,9 @@ from typing import Any
 
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
+from gradviz.commands.saliency.pointing import energy_inside
+from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
@@ -21,10 +24,7 @@ from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.run.images import load, photo
-from gradviz.run.inside import energy_inside
 from gradviz.run.npy import write_npy
-from gradviz.run.result import Failure, Outcome, Saliency
-from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 from gradviz.text import one_line
 

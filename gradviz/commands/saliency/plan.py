@@ -10,7 +10,7 @@ from typing import Any
 from gradviz.backward.integrated_gradients import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.sampling import POINTS, Points, Sampling
-from gradviz.run.settings import SAMPLING, Settings, Tile
+from gradviz.commands.saliency.settings import SAMPLING, Settings, Tile
 
 MANY = 8
 """Passes for one image each, from which on a faster form of the model pays."""

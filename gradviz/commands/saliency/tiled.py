@@ -17,6 +17,10 @@ import torch
 from gradviz.arrays import Floats
 from gradviz.backward.seeds import Part, Seed, Site, parse_seed
 from gradviz.backward.vjp import inner
+from gradviz.commands.saliency.attribute import Forward, at_images
+from gradviz.commands.saliency.plan import Plan
+from gradviz.commands.saliency.repeats import Repeats
+from gradviz.commands.saliency.result import Failure, Outcome, Saliency
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.structural import Probe
@@ -24,11 +28,7 @@ from gradviz.field.tiles import Canvas, Tile, area
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, at_images
 from gradviz.run.images import Named
-from gradviz.run.plan import Plan
-from gradviz.run.repeats import Repeats
-from gradviz.run.result import Failure, Outcome, Saliency
 
 Room = Callable[[tuple[int, ...]], Floats]
 """Makes an array of zeros, float32, of a shape."""

@@ -19,9 +19,9 @@ from gradviz.backward.layers import Layer
 from gradviz.backward.methods import Pass, Read
 from gradviz.backward.sampling import WalkOf
 from gradviz.backward.vjp import inner, vjp
+from gradviz.commands.saliency.plan import Plan
 from gradviz.errors import ModelError
 from gradviz.model.model import Model
-from gradviz.run.plan import Plan
 
 GAP = 0.05
 """The completeness gap, as a share of the output's change, above which a result is warned of."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.settings import Settings
 from gradviz.run.store import Store
 
 KINDS = ("png", "pdf", "svg")
@@ -60,8 +60,8 @@ def write_figure(
     Raises:
         UsageError: an image is gone, or the disk refuses.
     """
+    from gradviz.commands.saliency.write import Recorder  # imports torch
     from gradviz.heatmap import figure  # imports matplotlib, which is slow
-    from gradviz.run.record import Recorder  # imports torch
 
     palette = load_palette(settings.colormap)
     by_name = {source.name: source for source in sources}

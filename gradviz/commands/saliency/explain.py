@@ -12,14 +12,14 @@ from gradviz.backward.activations import Keeper
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import inner
+from gradviz.commands.saliency.attribute import Forward, Found, at_images, at_points
+from gradviz.commands.saliency.plan import Plan
+from gradviz.commands.saliency.result import Failure, Outcome, Saliency, failures
+from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.attribute import Forward, Found, at_images, at_points
 from gradviz.run.images import Named
-from gradviz.run.local import Local
-from gradviz.run.plan import Plan
-from gradviz.run.result import Failure, Outcome, Saliency, failures
 from gradviz.text import listed
 
 

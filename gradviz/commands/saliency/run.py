@@ -9,6 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from gradviz.backward.seeds import Seed
+from gradviz.commands.saliency.explain import explain
+from gradviz.commands.saliency.plan import Plan, Tick, plan_of, silent
+from gradviz.commands.saliency.result import Outcome, Saliency, failures
+from gradviz.commands.saliency.settings import Settings
+from gradviz.commands.saliency.tiled import Local, Room, in_memory
+from gradviz.commands.saliency.write import Recorder, seed_folders
 from gradviz.errors import ImageError, ModelError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
@@ -16,13 +22,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
-from gradviz.run.explain import explain
 from gradviz.run.images import Named, load
-from gradviz.run.local import Local, Room, in_memory
-from gradviz.run.plan import Plan, Tick, plan_of, silent
-from gradviz.run.record import Recorder, seed_folders
-from gradviz.run.result import Outcome, Saliency, failures
-from gradviz.run.settings import Settings
 from gradviz.run.store import Line, Store
 from gradviz.run.workers import THREADS, in_order
 

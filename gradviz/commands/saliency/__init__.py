@@ -1,0 +1,1 @@
+"""`gradviz saliency`: gradients of images, drawn and kept."""
