@@ -10,7 +10,7 @@ import gradviz
 from benchmarks.clock import in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.nets import resnet50
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 
 SIDE = 512
 ROUNDS = 5

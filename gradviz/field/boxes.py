@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradviz.errors import ModelError
 from gradviz.field.geometry import Axis, Geometry, Make
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 
 NOTHING = -1
 """All four numbers of the box of an output pixel to which nothing matters."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradviz.backward.graph import End, kind_of, nodes_of, shape_of, shapes_of
 from gradviz.errors import ModelError
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 
 SIZES = (64, 128, 224, 256, 512, 1024, 2048)
 """Input sizes that are tried, up to the first on which the field is free of the border."""

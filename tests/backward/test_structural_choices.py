@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import nodes_of
-from gradviz.backward.reach import Reach, reach
+from gradviz.field.dependence.propagate import Reach, reach
+from gradviz.field.dependence.trace import Dependence
 
 Call = Callable[[Tensor], Tensor]
 

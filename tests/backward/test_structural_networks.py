@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradviz.backward.dependence import Dependence
-from gradviz.backward.reach import Reach, reach
+from gradviz.field.dependence.propagate import Reach, reach
+from gradviz.field.dependence.trace import Dependence
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 

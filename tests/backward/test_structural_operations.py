@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import WROTE, kind_of, nodes_of
-from gradviz.backward.rules import LINEAR, RULES
+from gradviz.field.dependence.rules import LINEAR, RULES
+from gradviz.field.dependence.trace import Dependence
 
 oracles: Any = importlib.import_module("test_structural_oracles")
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.backward.dependence import Dependence
-from gradviz.backward.reach import reach
+from gradviz.field.dependence.propagate import reach
+from gradviz.field.dependence.trace import Dependence
 
 Call = Callable[[Tensor], Tensor]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import gradviz
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import measure
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 
 topologies: Any = importlib.import_module("topologies")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import gradviz
 from gradviz.errors import ModelError
 from gradviz.field.geometry import Geometry, measure
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 
 topologies: Any = importlib.import_module("topologies")
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.commands.receptive_field.measure import Fields, FieldSettings
-from gradviz.field.equivariance import Canvases, NotLocal
 from gradviz.field.geometry import Axis
+from gradviz.field.locality import Canvases, NotLocal
 from gradviz.field.tiles import Box, Canvas, Side, Tile, area
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model

@@ -14,7 +14,7 @@ from gradviz import saliency
 from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.commands.inspect.inspection import inspect
 from gradviz.errors import ModelError, TrustError, UsageError
-from gradviz.field.structural import Probe
+from gradviz.field.probe import Probe
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture

@@ -18,7 +18,7 @@ from gradviz.commands.saliency import tiled as local
 from gradviz.commands.saliency.result import Saliency
 from gradviz.commands.saliency.settings import Tile
 from gradviz.errors import GradvizError, UsageError
-from gradviz.field.equivariance import Canvases
+from gradviz.field.locality import Canvases
 from gradviz.model.model import Model
 from gradviz.run import store
 

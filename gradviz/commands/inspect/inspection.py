@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.backward.activations import Keeper
-from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.backward.output import layout_of
@@ -19,6 +18,7 @@ from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
 from gradviz.commands.inspect.warnings import Flow, advice, may_mix
 from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
+from gradviz.field.dependence.trace import Dependence
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
-from gradviz.backward.rules import VIEWS
+from gradviz.field.dependence.rules import VIEWS
 from gradviz.text import listed
 
 VANISHING = 1e4

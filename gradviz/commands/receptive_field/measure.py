@@ -21,7 +21,7 @@ from gradviz.field.effective import (
     support_of,
 )
 from gradviz.field.geometry import SIZES, Geometry, growing, measure
-from gradviz.field.structural import Probe, Structural
+from gradviz.field.probe import Probe, Structural
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture

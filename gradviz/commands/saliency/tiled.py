@@ -22,8 +22,8 @@ from gradviz.commands.saliency.plan import Plan
 from gradviz.commands.saliency.repeats import Repeats
 from gradviz.commands.saliency.result import Failure, Outcome, Saliency
 from gradviz.errors import GradvizError, SeedError, UsageError
-from gradviz.field.equivariance import Canvases, NotLocal
-from gradviz.field.structural import Probe
+from gradviz.field.locality import Canvases, NotLocal
+from gradviz.field.probe import Probe
 from gradviz.field.tiles import Canvas, Tile, area
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Floats, Mask
-from gradviz.backward.dependence import Dependence
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
-from gradviz.backward.reach import Reach, reach
 from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.field.dependence.propagate import Reach, reach
+from gradviz.field.dependence.trace import Dependence
 from gradviz.model.model import Model
 
 Box = tuple[int, int, int, int]

@@ -23,7 +23,7 @@ from gradviz.backward.graph import (
     pull_back,
     shapes_of,
 )
-from gradviz.backward.rules import (
+from gradviz.field.dependence.rules import (
     ARITHMETIC,
     CHOOSES_BY,
     LINEAR,
@@ -31,9 +31,11 @@ from gradviz.backward.rules import (
     RULES,
     VIEWS,
     Rule,
+    covers,
     elementwise,
+    touched,
+    unbroadcast,
 )
-from gradviz.backward.taint import covers, touched, unbroadcast
 
 Edge = tuple[Node, int]
 """An operation and which of its outputs is meant."""

@@ -1,0 +1,1 @@
+"""Which inputs an output can depend on: the structural rule."""
