@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import UsageError
-from gradviz.heatmap import strips
+from gradviz.heatmap import views as strips
 from gradviz.image.preprocess import Preprocess
 
 

@@ -7,8 +7,7 @@ from PIL import Image
 
 from gradviz.arrays import Bytes, Floats
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.heatmap.strips import strips
-from gradviz.heatmap.views import View
+from gradviz.heatmap.views import View, strips
 from gradviz.image.frame import Frame
 
 

@@ -6,14 +6,13 @@ colour. To add one, write a row of `VIEWS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradviz.arrays import Bytes, Doubles, Floats, Numbers
 from gradviz.heatmap.colours import Palette
-from gradviz.heatmap.strips import strips
 from gradviz.image.read import luma
 
 CLIP = 99.0
@@ -138,3 +137,13 @@ VIEWS: dict[str, View] = {
     )
 }
 """Every view, by name, in the order of the documentation."""
+
+
+STRIP = 1 << 20
+"""Pixels of a strip, about."""
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """The rows of an image, as slices, from the top down."""
+    rows = max(1, STRIP // max(1, width))
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))

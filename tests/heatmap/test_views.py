@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradviz.arrays import Floats
 from gradviz.errors import UsageError
-from gradviz.heatmap import strips
+from gradviz.heatmap import views as strips
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS, scale_in, scale_of

@@ -16,8 +16,7 @@ from gradviz.backward.seeds import Seed
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
-from gradviz.heatmap.strips import strips
-from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in
+from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in, strips
 from gradviz.image.prepare import Prepared
 
 
