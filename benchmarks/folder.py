@@ -17,10 +17,10 @@ from benchmarks.nets import resnet50
 from gradviz.commands.saliency.run import run
 from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
+from gradviz.image.load import load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.images import load
 from gradviz.run.store import Store
 
 ROUNDS = 2

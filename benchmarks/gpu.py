@@ -24,8 +24,8 @@ from gradviz.commands.saliency.result import Saliency as Result
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.image.find import Source
+from gradviz.image.load import Named
 from gradviz.model.fast import fast
-from gradviz.run.images import Named
 
 ROUNDS = 5
 BATCH, SIDE, CLASS = 64, 224, 207

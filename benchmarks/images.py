@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from gradviz.image.find import Source
+from gradviz.image.load import Named
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
-from gradviz.run.images import Named
 
 
 def noise(side: int, number: int = 0) -> Named:

@@ -22,8 +22,8 @@ from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.result import Saliency
 from gradviz.commands.saliency.settings import Settings, Tile
 from gradviz.commands.saliency.tiled import Local
+from gradviz.image.load import Named
 from gradviz.model.model import Model
-from gradviz.run.images import Named
 
 DEPTH = Path(__file__).parents[1] / "sample_models" / "depth.yaml"
 ROUNDS = 3

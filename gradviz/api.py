@@ -22,12 +22,12 @@ from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
+from gradviz.image.load import Named, load
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
-from gradviz.run.images import Named, load
 
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
 

@@ -54,8 +54,8 @@ def check(
         preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
 
         from gradviz.commands.check.gradient_check import check as run
+        from gradviz.image.load import load
         from gradviz.model.precise import in_doubles
-        from gradviz.run.images import load
 
         if automatic:
             loaded = in_doubles(loaded)

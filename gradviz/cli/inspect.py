@@ -63,7 +63,7 @@ def inspect(
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
 
         from gradviz.commands.inspect.inspection import inspect as look
-        from gradviz.run.images import load
+        from gradviz.image.load import load
 
         found = look(
             loaded,

@@ -276,3 +276,21 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
             f"{path}: {width}x{height} pixels, expected at most {max_pixels} in all; "
             "allow more with --max-pixels"
         )
+
+
+def read_mask(path: Path) -> Floats:
+    """The weights [H, W] in a file: an array's values as they are, a picture's levels in [0, 1].
+
+    Transparent parts of a picture count nothing.
+
+    Raises UsageError where the file cannot be read, or an array is not [H, W] or [1, H, W].
+    """
+    if array_format(path) is None:
+        pixels = read_image(path, background=(0, 0, 0)).pixels
+        return pixels[0] if len(pixels) == 1 else luma(pixels)
+    weights = read_array(path)
+    if weights.ndim == 3 and len(weights) == 1:
+        weights = weights[0]
+    if weights.ndim != 2:
+        raise UsageError(f"{path}: a mask has the shape [H, W], not {list(weights.shape)}")
+    return weights.astype(np.float32)

@@ -17,8 +17,8 @@ from PIL import Image
 from typer.testing import Result
 
 from gradviz.image.find import Source
+from gradviz.image.load import Named, load
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.images import Named, load
 from tests.faults.processes import gradviz as process
 from tests.faults.processes import photos, script
 

@@ -15,13 +15,13 @@ from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.commands.inspect.inspection import inspect
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.probe import Probe
+from gradviz.image.load import Named
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.fast import fast
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from gradviz.run.images import Named
 from gradviz.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any

@@ -30,10 +30,10 @@ from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.image.load import Named
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
-from gradviz.run.images import Named
 
 nets: Any = importlib.import_module("dense_nets")
 formats: Any = importlib.import_module("test_numbers")

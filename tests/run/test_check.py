@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from gradviz.backward.seeds import parse_seed
 from gradviz.commands.check.gradient_check import Check, check
 from gradviz.errors import ModelError, SeedError
+from gradviz.image.load import Named
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.precise import in_doubles
-from gradviz.run.images import Named
 
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
 

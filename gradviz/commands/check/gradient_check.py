@@ -22,9 +22,9 @@ from gradviz.commands.check.finite_differences import (
     random_signs,
     reach,
 )
+from gradviz.image.load import Named
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.images import Named
 
 RANDOM = 3
 """Random directions per seed."""

@@ -19,6 +19,7 @@ from gradviz.commands.inspect.warnings import Flow, advice, may_mix
 from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import Dependence
+from gradviz.image.load import Named
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
@@ -26,7 +27,6 @@ from gradviz.model.model import Model
 from gradviz.model.nested import walk
 from gradviz.model.size import size_of
 from gradviz.model.trust import tier_of
-from gradviz.run.images import Named
 
 RANDOM = "random"
 """What stands for the image's name where there is none."""

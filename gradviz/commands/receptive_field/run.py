@@ -27,10 +27,10 @@ from gradviz.field.geometry import Geometry
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
+from gradviz.image.load import load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
-from gradviz.run.images import load
 from gradviz.run.npy import write_npy
 from gradviz.run.store import BOXES, FIELDS, Line, Store
 from gradviz.text import strict_json

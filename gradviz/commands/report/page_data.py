@@ -233,7 +233,7 @@ class Page:
                 return None
             recipe = preprocess_from(run.record["preprocess"], RUN)
 
-            from gradviz.run.images import load  # imports torch, which is slow
+            from gradviz.image.load import load  # imports torch, which is slow
 
             return load(source, recipe).prepared.shown
         except UsageError as error:

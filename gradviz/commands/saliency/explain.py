@@ -17,9 +17,9 @@ from gradviz.commands.saliency.plan import Plan
 from gradviz.commands.saliency.result import Failure, Outcome, Saliency, failures
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
+from gradviz.image.load import Named
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.images import Named
 from gradviz.text import listed
 
 

@@ -18,11 +18,11 @@ from gradviz.commands.saliency.write import Recorder, seed_folders
 from gradviz.errors import ImageError, ModelError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
+from gradviz.image.load import Named, load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.run.describe import describe
-from gradviz.run.images import Named, load
 from gradviz.run.store import Line, Store
 from gradviz.run.workers import THREADS, in_order
 

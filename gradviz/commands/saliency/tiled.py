@@ -25,10 +25,10 @@ from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Canvases, NotLocal
 from gradviz.field.probe import Probe
 from gradviz.field.tiles import Canvas, Tile, area
+from gradviz.image.load import Named
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.run.images import Named
 
 Room = Callable[[tuple[int, ...]], Floats]
 """Makes an array of zeros, float32, of a shape."""

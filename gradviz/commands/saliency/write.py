@@ -22,8 +22,8 @@ from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
+from gradviz.image.load import load, photo
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.images import load, photo
 from gradviz.run.npy import write_npy
 from gradviz.run.store import Line, Store
 from gradviz.text import one_line
