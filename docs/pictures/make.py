@@ -198,11 +198,11 @@ def run_readme(folder: Path) -> list[Command]:
 
 def support_page() -> str:
     """The content of docs/support.md."""
-    from gradviz.support import as_markdown
+    from gradviz.model.support import as_markdown
 
     return (
         "# What works with which model format\n\n"
-        "Written by `docs/pictures/make.py` from the table in `gradviz/support.py`, the one place\n"
+        "Written by `docs/pictures/make.py` from the table in `gradviz/model/support.py`, the one place\n"
         "where gradviz looks this up. A refusal prints the reason below it.\n\n" + as_markdown()
     )
 

@@ -55,7 +55,7 @@ def check(
 
         from gradviz.commands.check.gradient_check import check as run
         from gradviz.image.load import load
-        from gradviz.model.precise import in_doubles
+        from gradviz.model.model import in_doubles
 
         if automatic:
             loaded = in_doubles(loaded)

@@ -21,8 +21,7 @@ from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
 from gradviz.field.geometry import Axis, Make, growing, measure
 from gradviz.field.tiles import Box, Canvas, Range, Side, Tile, box_of
-from gradviz.model.model import Model
-from gradviz.model.precise import in_doubles
+from gradviz.model.model import Model, in_doubles
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
 """How far output and gradient of a crop may be from those of the whole, relative to their norm. In

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code
-from gradviz.model.nested import children, find
+from gradviz.model.outputs import children, find
 
 NESTINGS = (
     "state_dict",

@@ -17,8 +17,7 @@ from types import ModuleType
 from torch import nn
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.foreign import foreign_code
-from gradviz.model.importing import importable
+from gradviz.model.foreign import foreign_code, importable
 
 
 def build(arch: str, arch_args: Mapping[str, object]) -> nn.Module:

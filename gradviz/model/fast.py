@@ -21,7 +21,7 @@ from gradviz.model.foreign import is_short
 from gradviz.model.model import Model
 from gradviz.model.outputs import changed
 from gradviz.model.script import folded_script
-from gradviz.support import Capability, support
+from gradviz.model.support import Capability, support
 
 BATCH_NORMS: dict[type, type] = {
     nn.Conv1d: nn.BatchNorm1d,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -95,3 +98,16 @@ def _essence(message: str) -> str:
     # CUDA's messages end in general advice; all others end in the point.
     line = lines[0] if lines[0].startswith("CUDA") else lines[-1]
     return one_line(re.sub(r"^(\w+\.)*\w*(Error|Exception): ", "", line)).rstrip(".")
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Put `folder` first on the import path, and restore the path afterwards."""
+    before = sys.path[:]
+    sys.path.insert(0, str(folder))
+    # A file may be newer than what Python remembers of its folder.
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +19,14 @@ from gradviz.files import reading
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
-from gradviz.model.device import device_of, precision_of
 from gradviz.model.exported import InputShape, load_exported
 from gradviz.model.factory import build
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
+from gradviz.model.support import Capability, Format, refuse
 from gradviz.model.trust import check_inside, load_saved, refuse_exported
-from gradviz.support import Format, refuse
 
 
 def load_model(
@@ -241,3 +241,44 @@ def _ready(module: nn.Module, device: torch.device, dtype: torch.dtype, where: s
         for parameter in module.parameters():
             parameter.requires_grad_(False)
     return module
+
+
+PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
+    "float32": (torch.float32, None),
+    "float64": (torch.float64, Capability.FLOAT64),
+    "bfloat16": (torch.bfloat16, Capability.BFLOAT16),
+    "float16": (torch.float16, Capability.FLOAT16),
+}
+"""Each precision's number type, and the capability that a format needs for it."""
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    `auto` is CUDA where it is there; under torchrun each process of a machine has its own.
+
+    Raises:
+        UsageError: there is no such device; the message lists those that there are.
+    """
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name == "auto":
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        name = f"cuda:{rank % (len(there) - 1)}" if len(there) > 1 else "cpu"
+    # The index is made explicit, so that a tensor's device can be compared with it.
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in there:
+        raise UsageError(f"--device {name}: there is no such device here: use {' or '.join(there)}")
+    return torch.device(wanted)
+
+
+def precision_of(name: str, device: torch.device) -> tuple[torch.dtype, Capability | None]:
+    """The number type of a precision, and the capability that it takes, as in `PRECISIONS`.
+
+    Raises:
+        UsageError: there is no such precision, or not on `device`.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision {name}: expected one of {', '.join(PRECISIONS)}")
+    if name == "float16" and device.type != "cuda":
+        raise UsageError(f"--precision float16: needs --device cuda, got {device}: use bfloat16")
+    return PRECISIONS[name]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,7 @@ from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
 from gradviz.model.outputs import check_differentiable, select
 from gradviz.model.script import as_written
-from gradviz.model.state import same_buffers
-from gradviz.support import Capability, Format, support
+from gradviz.model.support import Capability, Format, support
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Model:
     module: nn.Module
     """What computes the outputs."""
     format: Format
-    """How it was stored, which decides what it can do: see `gradviz.support`."""
+    """How it was stored, which decides what it can do: see `gradviz.model.support`."""
     device: torch.device
     """Where it runs, and where inputs must be."""
     dtype: torch.dtype
@@ -137,3 +138,59 @@ class Model:
                 f"{self.name}: expected at most {batch} images at once, got {n} ({reason}): "
                 f"use --batch-size {batch}"
             )
+
+
+@contextmanager
+def same_buffers(module: nn.Module) -> Iterator[None]:
+    """After the block, the buffers of `module` and of all in it are what they were before.
+
+    A buffer that was written to is replaced, not written back: what the block computed may need
+    the values that it saw for its backward pass.
+    """
+    before = [
+        (owner, name, buffer, buffer.detach().clone())
+        for owner in module.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for owner, name, buffer, kept in before:
+            # By value: batch norm updates its running statistics without telling autograd.
+            if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
+                setattr(owner, name, kept)
+
+
+def size_of(model: Model) -> dict[str, int]:
+    """`count` and `bytes` of the parameters, as loaded; each that is shared counts once.
+
+    Of a frozen TorchScript, they are the floating constants of its code; of batch norms that were
+    not folded into convolutions, these include the running statistics.
+    """
+    frozen = model.format is Format.FROZEN
+    weights = list(_constants(model.module) if frozen else model.module.parameters())
+    return {
+        "count": sum(weight.numel() for weight in weights),
+        "bytes": sum(weight.numel() * weight.element_size() for weight in weights),
+    }
+
+
+def _constants(module: nn.Module) -> Iterator[Tensor]:
+    # The graph must outlive its nodes, so it has a name.
+    graph: Any = module.inlined_graph
+    for node in graph.findAllNodes("prim::Constant"):
+        value = node.output().toIValue() if node.output().type().kind() == "TensorType" else None
+        if isinstance(value, Tensor) and value.is_floating_point():
+            yield value
+
+
+def in_doubles(model: Model) -> Model:
+    """The model in float64, or itself where its format cannot be; it is converted in place.
+
+    Raises:
+        ModelError: it does not let itself be converted.
+    """
+    if not support(model.format, Capability.FLOAT64).supported:
+        return model
+    with foreign_code(f"{model.name}: cannot be made float64: use --precision float32"):
+        return replace(model, module=model.module.to(torch.float64), dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch.jit import optimized_execution  # type: ignore[attr-defined]
 
 from gradviz.errors import ModelError
 from gradviz.model.foreign import foreign_code
-from gradviz.support import Format
+from gradviz.model.support import Format
 
 
 def as_written() -> AbstractContextManager[None]:

@@ -20,10 +20,9 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from gradviz.errors import ModelError, TrustError
 from gradviz.files import members
-from gradviz.model.foreign import foreign_code
-from gradviz.model.importing import importable
+from gradviz.model.foreign import foreign_code, importable
 from gradviz.model.recognise import Content, recognise
-from gradviz.support import Capability, Format, support
+from gradviz.model.support import Capability, Format, support
 from gradviz.text import one_line
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from gradviz.support import Format
+from gradviz.model.support import Format
 
 nets: Any = importlib.import_module("small_nets")
 

@@ -181,7 +181,7 @@ def test_a_device_or_precision_that_is_not_there(
 def test_devices_by_name(
     monkeypatch: pytest.MonkeyPatch, count: int, name: str, expected: str
 ) -> None:
-    from gradviz.model.device import device_of, precision_of
+    from gradviz.model.load import device_of, precision_of
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     assert device_of(name) == torch.device(expected)

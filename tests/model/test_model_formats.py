@@ -17,7 +17,7 @@ from gradviz.errors import ModelError
 from gradviz.model.exported import load_exported
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from gradviz.support import Format
+from gradviz.model.support import Format
 
 Load = Any
 

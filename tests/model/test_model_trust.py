@@ -18,7 +18,7 @@ from torch import nn
 
 from gradviz.errors import ModelError, TrustError
 from gradviz.model.load import load_model
-from gradviz.support import Format
+from gradviz.model.support import Format
 
 ARCH = "small_nets:small_net"
 

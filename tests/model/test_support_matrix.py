@@ -22,7 +22,7 @@ from gradviz.image.read import Picture
 from gradviz.model.fast import fast
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from gradviz.support import Capability, Format, as_markdown, refuse, support
+from gradviz.model.support import Capability, Format, as_markdown, refuse, support
 
 Load = Any
 

@@ -19,7 +19,7 @@ from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
-from gradviz.model.precise import in_doubles
+from gradviz.model.model import in_doubles
 
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
 

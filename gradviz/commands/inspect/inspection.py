@@ -23,9 +23,8 @@ from gradviz.image.load import Named
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
-from gradviz.model.model import Model
-from gradviz.model.nested import walk
-from gradviz.model.size import size_of
+from gradviz.model.model import Model, size_of
+from gradviz.model.outputs import walk
 from gradviz.model.trust import tier_of
 
 RANDOM = "random"
