@@ -21,7 +21,7 @@ from gradviz.image.load import load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 
 ROUNDS = 2
 IMAGES = 200

@@ -15,7 +15,7 @@ from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.result import Outcome, Saliency
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings, Tile
 from gradviz.commands.saliency.tiled import Local
@@ -28,6 +28,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
+from gradviz.runs.results import Failure
 
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
 

@@ -202,8 +202,9 @@ def support_page() -> str:
 
     return (
         "# What works with which model format\n\n"
-        "Written by `docs/pictures/make.py` from the table in `gradviz/model/support.py`, the one place\n"
-        "where gradviz looks this up. A refusal prints the reason below it.\n\n" + as_markdown()
+        "Written by `docs/pictures/make.py` from the table in `gradviz/model/support.py`, the one\n"
+        "place where gradviz looks this up. A refusal prints the reason below it.\n\n"
+        + as_markdown()
     )
 
 

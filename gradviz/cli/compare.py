@@ -18,7 +18,7 @@ from gradviz.commands.compare.metrics import METRICS
 from gradviz.commands.compare.write import check, record
 from gradviz.errors import NOT_HELD, UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 from gradviz.text import one_line, strict_json
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(

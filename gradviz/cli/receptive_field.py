@@ -25,9 +25,8 @@ from gradviz.errors import NOT_HELD, PRECEDENCE
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.expect import parse_expectation
-from gradviz.run.store import Store
-from gradviz.run.verdict import exit_code
+from gradviz.runs.folder import Store
+from gradviz.runs.verdict import exit_code, parse_expectation
 from gradviz.text import one_line, strict_json
 
 EPILOG = None

@@ -9,7 +9,7 @@ import typer
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
 from gradviz.errors import UsageError
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 from gradviz.text import one_line, strict_json
 
 EPILOG = None

@@ -35,10 +35,10 @@ from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
-from gradviz.run.expect import Expectation, parse_expectation
-from gradviz.run.shard import shard_here
-from gradviz.run.store import Line, Store
-from gradviz.run.verdict import exit_code
+from gradviz.runs.folder import Store
+from gradviz.runs.results import Line
+from gradviz.runs.sharing import shard_here
+from gradviz.runs.verdict import Expectation, exit_code, parse_expectation
 from gradviz.text import one_line, strict_json
 
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(

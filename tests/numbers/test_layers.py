@@ -19,12 +19,12 @@ from gradviz.backward.activations import Keeper
 from gradviz.backward.layers import run_with_layers
 from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Failure
 from gradviz.commands.saliency.run import outcomes
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import LayerError, UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
+from gradviz.runs.results import Failure
 
 formats: Any = importlib.import_module("test_numbers")
 

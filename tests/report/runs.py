@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gradviz.image.preprocess import Preprocess, as_dict
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 from gradviz.text import strict_json
 
 MODEL = {"path": "net.ts", "format": "TorchScript", "sha256": "0" * 64, "device": "cpu"}

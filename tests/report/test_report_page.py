@@ -23,7 +23,7 @@ from gradviz.commands.report.inputs import Comparison, FieldRun, Flow, Run, read
 from gradviz.commands.report.page import report
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 
 runs: Any = importlib.import_module("runs")
 

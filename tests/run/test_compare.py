@@ -20,7 +20,7 @@ from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.write import record
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 from gradviz.text import strict_json
 
 Key = tuple[str, str | None]

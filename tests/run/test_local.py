@@ -20,7 +20,7 @@ from gradviz.commands.saliency.settings import Tile
 from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import Canvases
 from gradviz.model.model import Model
-from gradviz.run import store
+from gradviz.runs import folder as store
 
 Gradviz = Callable[..., Any]
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.result import Outcome, Saliency
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import MemoryShort
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.load import wrap
+from gradviz.runs.results import Failure
 
 
 class Small(torch.autograd.Function):

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import Result
 
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 
 Gradviz = Callable[..., Result]
 
@@ -152,7 +152,7 @@ def test_another_version_is_another_run(
     gradviz: Gradviz, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert gradviz(*command).exit_code == 0
-    monkeypatch.setattr("gradviz.run.describe.VERSION", "99.0")
+    monkeypatch.setattr("gradviz.runs.record.VERSION", "99.0")
     refused(gradviz(*command), "versions.gradviz was")
 
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import UsageError
-from gradviz.run.shard import Shard, shard_from, shard_here
-from gradviz.run.store import Store
-from gradviz.run.turns import LOCK, turn
+from gradviz.runs.folder import Store
+from gradviz.runs.sharing import LOCK, Shard, shard_from, shard_here, turn
 
 Run = Callable[..., Any]
 
@@ -200,8 +199,8 @@ def test_a_shard_takes_no_results_away_by_itself(
 HOLDER = """
 import sys
 from pathlib import Path
-from gradviz.run.shard import Shard
-from gradviz.run.turns import turn
+from gradviz.runs.sharing import Shard
+from gradviz.runs.sharing import turn
 with turn(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2:] else None):
     print("held", flush=True)
     sys.stdin.read()
@@ -240,8 +239,8 @@ def test_one_run_at_a_time(
 COMER = """
 import sys
 from pathlib import Path
-from gradviz.run.shard import Shard
-from gradviz.run.turns import turn
+from gradviz.runs.sharing import Shard
+from gradviz.runs.sharing import turn
 for _ in range(3000):
     with turn(Path(sys.argv[1]), Shard(int(sys.argv[2]), 3)):
         pass

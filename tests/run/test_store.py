@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from gradviz.errors import UsageError
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 from gradviz.text import strict_json
 
 IMAGES = [{"name": name, "bytes": 1} for name in ("deep/a.png", "a.png", "b.png")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gradviz.run.store import Line
-from gradviz.run.verdict import exit_code
+from gradviz.runs.results import Line
+from gradviz.runs.verdict import exit_code
 
 
 def lines(*rows: str) -> list[Line]:

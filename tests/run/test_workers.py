@@ -14,7 +14,7 @@ from PIL import Image
 
 from gradviz.errors import ImageError
 from gradviz.image.read import read_image
-from gradviz.run.workers import in_order
+from gradviz.runs.workers import in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

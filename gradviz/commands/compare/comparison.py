@@ -12,8 +12,9 @@ import numpy as np
 from gradviz.arrays import Array
 from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
-from gradviz.run.read import Result, Run, read_run
-from gradviz.run.store import BOXES, differences
+from gradviz.runs.folder import BOXES
+from gradviz.runs.reader import Result, Run, read_run
+from gradviz.runs.results import differences
 
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""

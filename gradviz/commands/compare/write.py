@@ -15,7 +15,7 @@ from gradviz.arrays import Array, Mask
 from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.run.store import RUN, Store
+from gradviz.runs.folder import RUN, Store
 from gradviz.text import strict_json
 
 DOCUMENT = "compare.json"

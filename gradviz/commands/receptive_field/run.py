@@ -19,8 +19,6 @@ from gradviz.commands.receptive_field.measure import (
     Mean,
     as_dict,
 )
-from gradviz.commands.saliency.result import Failure
-from gradviz.commands.saliency.write import failure_line
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
@@ -30,9 +28,9 @@ from gradviz.image.find import Source
 from gradviz.image.load import load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
-from gradviz.run.describe import describe
-from gradviz.run.npy import write_npy
-from gradviz.run.store import BOXES, FIELDS, Line, Store
+from gradviz.runs.folder import BOXES, FIELDS, Store, write_npy
+from gradviz.runs.record import describe
+from gradviz.runs.results import Failure, Line, failure_line
 from gradviz.text import strict_json
 
 

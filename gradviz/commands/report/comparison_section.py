@@ -14,7 +14,7 @@ from gradviz.commands.report.page_data import Page, Size
 from gradviz.commands.report.saliency_section import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
-from gradviz.run.store import Line
+from gradviz.runs.results import Line
 
 FIELDS = ("effective", "structural")
 """The arrays of a receptive field that are drawn side by side."""

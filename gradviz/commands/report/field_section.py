@@ -21,7 +21,7 @@ from gradviz.commands.report.page_data import (
 )
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
-from gradviz.run.store import BOXES
+from gradviz.runs.folder import BOXES
 
 SHARES = (20, 50, 99)
 """Contours are drawn around this much of the energy, in percent."""

@@ -16,8 +16,9 @@ from gradviz.commands.compare.write import DOCUMENT as COMPARED
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.run.read import read_run
-from gradviz.run.store import BOXES, FIELDS, RESULTS, RUN, Line, Store
+from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, Store
+from gradviz.runs.reader import read_run
+from gradviz.runs.results import Line
 
 KEYS = {
     "document of inspect": ("model", "inputs", "outputs", "seed", "layers", "warnings"),

@@ -22,7 +22,7 @@ from gradviz.commands.report.page_data import LEVELS, Page, side_for
 from gradviz.commands.report.saliency_section import map_of, sizes_of
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.run.store import Line
+from gradviz.runs.results import Line
 from gradviz.text import strict_json
 from gradviz.version import VERSION
 

@@ -21,7 +21,7 @@ from gradviz.commands.report.inputs import Run
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS, View, scale_of
 from gradviz.image.preprocess import preprocess_from
-from gradviz.run.store import RUN
+from gradviz.runs.folder import RUN
 
 BUDGET = 64 * 2**20
 """How many characters of arrays and pictures a page may hold."""

@@ -21,7 +21,7 @@ from gradviz.commands.report.page_data import (
     scales_of,
 )
 from gradviz.errors import UsageError
-from gradviz.run.store import Line
+from gradviz.runs.results import Line
 
 MORE = ("layer", "gated", "samples", "completeness", "tiles")
 """What only some results have, as results.jsonl names it."""

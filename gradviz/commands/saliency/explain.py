@@ -14,12 +14,13 @@ from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, Found, at_images, at_points
 from gradviz.commands.saliency.plan import Plan
-from gradviz.commands.saliency.result import Failure, Outcome, Saliency, failures
+from gradviz.commands.saliency.result import Outcome, Saliency, failures
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.image.load import Named
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
+from gradviz.runs.results import Failure
 from gradviz.text import listed
 
 

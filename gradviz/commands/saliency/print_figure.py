@@ -12,7 +12,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.store import Store
+from gradviz.runs.folder import Store
 
 KINDS = ("png", "pdf", "svg")
 """The suffixes of the files that can be written."""

@@ -18,6 +18,7 @@ from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in, strips
 from gradviz.image.prepare import Prepared
+from gradviz.runs.results import Failure
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,6 @@ def _view(name: str) -> View:
     if name not in VIEWS:
         raise UsageError(f"no view is called {name!r}; use one of {', '.join(VIEWS)}")
     return VIEWS[name]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is nothing for an image and a seed."""
-
-    image: str
-    seed: str | None
-    """None where the failure has nothing to do with the seed."""
-    error: GradvizError
 
 
 Outcome = Saliency | Failure

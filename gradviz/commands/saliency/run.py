@@ -22,9 +22,10 @@ from gradviz.image.load import Named, load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
-from gradviz.run.describe import describe
-from gradviz.run.store import Line, Store
-from gradviz.run.workers import THREADS, in_order
+from gradviz.runs.folder import Store
+from gradviz.runs.record import describe
+from gradviz.runs.results import Line
+from gradviz.runs.workers import THREADS, in_order
 
 Batch = Sequence[Source]
 

@@ -20,7 +20,7 @@ from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.plan import Plan
 from gradviz.commands.saliency.repeats import Repeats
-from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.result import Outcome, Saliency
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Canvases, NotLocal
 from gradviz.field.probe import Probe
@@ -29,6 +29,7 @@ from gradviz.image.load import Named
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
+from gradviz.runs.results import Failure
 
 Room = Callable[[tuple[int, ...]], Floats]
 """Makes an array of zeros, float32, of a shape."""

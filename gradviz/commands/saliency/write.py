@@ -15,7 +15,7 @@ from typing import Any
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
-from gradviz.commands.saliency.result import Failure, Outcome, Saliency
+from gradviz.commands.saliency.result import Outcome, Saliency
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
@@ -24,9 +24,8 @@ from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.load import load, photo
 from gradviz.image.preprocess import Preprocess
-from gradviz.run.npy import write_npy
-from gradviz.run.store import Line, Store
-from gradviz.text import one_line
+from gradviz.runs.folder import Store, write_npy
+from gradviz.runs.results import Failure, Line, failure_line
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
@@ -162,14 +161,4 @@ def _measured(outcome: Saliency) -> Line:
         "samples": outcome.samples,
         "completeness": outcome.completeness,
         "tiles": outcome.tiles,
-    }
-
-
-def failure_line(failure: Failure) -> Line:
-    """The line of an image, or of a seed of it, that failed."""
-    return {
-        "image": failure.image,
-        "seed": failure.seed,
-        "status": "error",
-        "error": {"type": type(failure.error).__name__, "message": one_line(failure.error)},
     }

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gradviz.errors import UsageError
-from gradviz.run.store import BOXES, FIELDS, RESULTS, RUN, Line, Store
+from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, Store
+from gradviz.runs.results import Line
 
 KINDS = ("saliency", "receptive-field")
 """The kinds of runs that have results."""

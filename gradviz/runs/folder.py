@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,8 +21,8 @@ import numpy as np
 from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
 from gradviz.files import disk
-from gradviz.run.shard import Shard
-from gradviz.run.turns import Turn, turn
+from gradviz.runs.results import Line, _read_lines, _settled, differences
+from gradviz.runs.sharing import Shard, Turn, turn
 from gradviz.text import strict_json
 
 RUN = "run.json"
@@ -33,9 +34,6 @@ IN_MEMORY = 1 << 28
 """Bytes of an array from which it is put together in a file."""
 CHUNK = 1 << 24
 """Bytes that are written to it at a time."""
-
-Line = dict[str, Any]
-"""One line of results.jsonl."""
 
 
 class Store:
@@ -351,48 +349,12 @@ class Store:
             return sorted(self.out.glob("results*.jsonl"))
 
 
-def _read_lines(path: Path) -> Iterator[Line]:
-    with disk(path):
-        rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, row in enumerate(rows, 1):
-        try:
-            line = json.loads(row)
-            whole = isinstance(line["image"], str) and line["status"] in ("ok", "error")
-        except (json.JSONDecodeError, TypeError, KeyError):
-            whole = False
-        if not whole:
-            if number == len(rows):
-                return
-            raise UsageError(
-                f"{path}:{number}: not a result; give --overwrite or choose another -o"
-            )
-        yield line
+def write_npy(array: Array, file: BinaryIO) -> None:
+    """Write `array` in NumPy's format.
 
-
-VOLATILE = frozenset({"command", "folder"})
-"""The keys of run.json that may differ in two runs that are one."""
-
-
-def _settled(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same in two runs that are one: an image may have changed in between, and
-    shards run on devices of their own."""
-    fixed = {key: value for key, value in run.items() if key not in VOLATILE}
-    model = dict(run.get("model", {}))
-    model["device"] = str(model.get("device")).partition(":")[0]
-    return {**fixed, "model": model, "images": [image["name"] for image in run["images"]]}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which keys of two records differ, by their dotted names, and how."""
-    for key in {**before, **now}:
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from (f"{key}.{rest}" for rest in differences(old, new))
-        elif isinstance(old, list) and isinstance(new, list) and old != new and len(old + new) > 6:
-            added, gone = (
-                set(map(str, new)) - set(map(str, old)),
-                set(map(str, old)) - set(map(str, new)),
-            )
-            yield f"{key}: {len(added)} added, {len(gone)} gone"
-        elif old != new:
-            yield f"{key} was {old}, is {new}"
+    Raises:
+        OSError: there is no room for all of it.
+    """
+    # Into a file itself, NumPy writes by C's streams, and never asks whether the last of their
+    # buffers found room. Into anything else it writes by the method `write`.
+    np.save(SimpleNamespace(write=file.write), array)

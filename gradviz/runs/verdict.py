@@ -1,14 +1,52 @@
-"""Expectations: what a CI job holds a measured quantity to."""
+"""From the lines of a run to its exit code."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from gradviz.errors import UsageError
+from gradviz import errors
+from gradviz.errors import PRECEDENCE, SOME_FAILED, GradvizError, ImageError, UsageError
+from gradviz.runs.results import Line
+
+
+def exit_code(lines: Iterable[Line]) -> int:
+    """0, or the code of what went wrong.
+
+    The failure of a single image has its cause's own code. Of several images, the failures of some
+    give `SOME_FAILED`; a seed or a model that fails on every image that could be read is itself
+    wrong, and gives its own code.
+    """
+    lines = list(lines)
+    # Without --seed the seed's name is known only where an image came so far as to need one.
+    default = any(line["seed"] is None for line in lines)
+    alone = len({line["image"] for line in lines}) == 1
+    causes = defaultdict(list)
+    for line in lines:
+        cause = _cause(line)
+        if alone or cause is not ImageError:
+            causes[None if default else line["seed"]].append(cause)
+    codes = {
+        cause.exit_code
+        for group in causes.values()
+        for cause in set(group)
+        if cause is not None and None not in group
+    }
+    if any(line["status"] == "error" for line in lines):
+        codes.add(SOME_FAILED)
+    return next((code for code in PRECEDENCE if code in codes), 0)
+
+
+def _cause(line: Line) -> type[GradvizError] | None:
+    if line["status"] == "ok":
+        return None
+    cause: type[GradvizError] = getattr(errors, line["error"]["type"])
+    return cause
+
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
