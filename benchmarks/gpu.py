@@ -17,7 +17,6 @@ from benchmarks.folder import CLASSIFIER, rates
 from benchmarks.images import noise, photos
 from benchmarks.nets import resnet50
 from gradviz.arrays import Floats
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.result import Saliency as Result
@@ -26,6 +25,7 @@ from gradviz.commands.saliency.tiled import Local
 from gradviz.image.find import Source
 from gradviz.image.load import Named
 from gradviz.model.fast import fast
+from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 5
 BATCH, SIDE, CLASS = 64, 224, 207

@@ -13,12 +13,12 @@ from benchmarks.clock import in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from benchmarks.nets import resnet50
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.model.fast import fast
+from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 7
 BATCH, SIDE, CLASS = 8, 224, 207

@@ -11,13 +11,13 @@ from benchmarks.clock import fresh, in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from benchmarks.nets import resnet50
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
+from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 3
 SAMPLES = 32

@@ -16,7 +16,6 @@ from benchmarks.clock import fresh
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from gradviz.arrays import Floats
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.result import Saliency
@@ -24,6 +23,7 @@ from gradviz.commands.saliency.settings import Settings, Tile
 from gradviz.commands.saliency.tiled import Local
 from gradviz.image.load import Named
 from gradviz.model.model import Model
+from gradviz.seeds.seed import parse_seed
 
 DEPTH = Path(__file__).parents[1] / "sample_models" / "depth.yaml"
 ROUNDS = 3

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from gradviz.backward.methods import METHODS
-from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
@@ -29,6 +28,7 @@ from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.runs.results import Failure
+from gradviz.seeds.seed import check_labels, parse_seed
 
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.backward.seeds import check_labels, parse_seed
 from gradviz.cli import arguments
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import (
@@ -21,6 +20,7 @@ from gradviz.cli.options import (
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import NOT_HELD
 from gradviz.image.preprocess import Preprocess
+from gradviz.seeds.seed import check_labels, parse_seed
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from gradviz.backward.seeds import KINDS, Seed, check_labels, parse_seed
 from gradviz.cli import arguments
 from gradviz.cli.console import Messages, reporting
 from gradviz.cli.options import (
@@ -39,6 +38,8 @@ from gradviz.runs.folder import Store
 from gradviz.runs.results import Line
 from gradviz.runs.sharing import shard_here
 from gradviz.runs.verdict import Expectation, exit_code, parse_expectation
+from gradviz.seeds.kinds import KINDS
+from gradviz.seeds.seed import Seed, check_labels, parse_seed
 from gradviz.text import one_line, strict_json
 
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from gradviz.backward.seeds import KINDS, Part, Site, check_labels, default_seed, parse_seed
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
+from gradviz.seeds.kinds import KINDS, Part, Site
+from gradviz.seeds.seed import check_labels, default_seed, parse_seed
 
 SCORES = torch.tensor([0.5, 3.0, -1.0, 2.0])
 DENSE = torch.tensor(

@@ -438,7 +438,7 @@ def test_version_and_module() -> None:
 
 
 def test_help_lists_every_seed(gradviz: Gradviz) -> None:
-    from gradviz.backward.seeds import KINDS
+    from gradviz.seeds.kinds import KINDS
 
     text = gradviz("saliency", "--help").stdout
     assert all(kind.form in text for kind in KINDS.values())

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.backward.activation_rules import ACTIVATIONS, BOUNDED
-from gradviz.backward.losses import LOSSES
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ModelError, UsageError
+from gradviz.seeds.outputs import LOSSES
 
 if TYPE_CHECKING:
     from tests.docs.pages import DOCS, REMEDY

@@ -19,13 +19,13 @@ from typer.main import get_command
 
 from gradviz import errors
 from gradviz.backward.methods import METHODS
-from gradviz.backward.seeds import KINDS
 from gradviz.cli.app import make_app
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.errors import GradvizError
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card
+from gradviz.seeds.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gradviz.backward.losses import LOSSES
-from gradviz.backward.seeds import KINDS, Site, parse_seed
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
+from gradviz.seeds.kinds import KINDS, Site
+from gradviz.seeds.outputs import LOSSES
+from gradviz.seeds.seed import parse_seed
 from tests.fuzz.rounds import QUICK
 from tests.fuzz.texts import anything, near, numbers
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 import gradviz as package
 from gradviz.backward.activations import Keeper
 from gradviz.backward.layers import run_with_layers
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.run import outcomes
 from gradviz.commands.saliency.settings import Settings
@@ -25,6 +24,7 @@ from gradviz.errors import LayerError, UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.results import Failure
+from gradviz.seeds.seed import parse_seed
 
 formats: Any = importlib.import_module("test_numbers")
 

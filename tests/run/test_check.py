@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.check.gradient_check import Check, check
 from gradviz.errors import ModelError, SeedError
 from gradviz.image.load import Named
@@ -20,6 +19,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import wrap
 from gradviz.model.model import in_doubles
+from gradviz.seeds.seed import parse_seed
 
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.inspect.inspection import Inspection, inspect
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.load import Named
@@ -22,6 +21,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
+from gradviz.seeds.seed import parse_seed
 
 PIXELS = np.random.default_rng(0).random((3, 16, 24), np.float32)
 FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradviz.backward.seeds import parse_seed
 from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.result import Outcome, Saliency
 from gradviz.commands.saliency.run import cut, outcomes
@@ -20,6 +19,7 @@ from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.load import wrap
 from gradviz.runs.results import Failure
+from gradviz.seeds.seed import parse_seed
 
 
 class Small(torch.autograd.Function):

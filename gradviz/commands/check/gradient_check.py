@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gradviz.backward.graph import nodes_of
-from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check.finite_differences import (
     Ladder,
@@ -25,6 +24,8 @@ from gradviz.commands.check.finite_differences import (
 from gradviz.image.load import Named
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
+from gradviz.seeds.kinds import Site
+from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM = 3
 """Random directions per seed."""

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from gradviz.backward.activations import Keeper
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
-from gradviz.backward.output import layout_of
-from gradviz.backward.seeds import KINDS, Seed, Site, default_seed
 from gradviz.commands.inspect.warnings import Flow, advice, may_mix
 from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
@@ -26,6 +24,9 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, size_of
 from gradviz.model.outputs import walk
 from gradviz.model.trust import tier_of
+from gradviz.seeds.kinds import KINDS, Site
+from gradviz.seeds.outputs import layout_of
+from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM = "random"
 """What stands for the image's name where there is none."""

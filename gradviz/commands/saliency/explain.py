@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gradviz.backward.activations import Keeper
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
-from gradviz.backward.seeds import Seed, Site, default_seed
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, Found, at_images, at_points
 from gradviz.commands.saliency.plan import Plan
@@ -21,6 +20,8 @@ from gradviz.image.load import Named
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.runs.results import Failure
+from gradviz.seeds.kinds import Site
+from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 
 

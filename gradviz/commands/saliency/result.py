@@ -12,13 +12,13 @@ from PIL import Image
 
 from gradviz.arrays import Floats
 from gradviz.backward.methods import Method
-from gradviz.backward.seeds import Seed
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in, strips
 from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
+from gradviz.seeds.seed import Seed
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
-from gradviz.backward.seeds import Seed
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import Plan, Tick, plan_of, silent
 from gradviz.commands.saliency.result import Outcome, Saliency, failures
@@ -26,6 +25,7 @@ from gradviz.runs.folder import Store
 from gradviz.runs.record import describe
 from gradviz.runs.results import Line
 from gradviz.runs.workers import THREADS, in_order
+from gradviz.seeds.seed import Seed
 
 Batch = Sequence[Source]
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from gradviz.arrays import Floats
-from gradviz.backward.seeds import Part, Seed, Site, parse_seed
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.plan import Plan
@@ -30,6 +29,8 @@ from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.runs.results import Failure
+from gradviz.seeds.kinds import Part, Site
+from gradviz.seeds.seed import Seed, parse_seed
 
 Room = Callable[[tuple[int, ...]], Floats]
 """Makes an array of zeros, float32, of a shape."""

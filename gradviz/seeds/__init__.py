@@ -1,0 +1,1 @@
+"""What is differentiated: seeds, and the outputs that they fit."""

@@ -1,0 +1,141 @@
+"""Which cotangent `v` goes into the backward pass: the table of seeds.
+
+A seed is a spec such as `pixel:64,48`. It is parsed once, before any model is loaded, and turned
+into a cotangent for each image: a tensor of the shape of that image's output. To add a seed, write
+one function `(planes, site, *values) -> v` and one row of `KINDS`; the parser, the help text and
+the documentation read the table.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradviz.errors import SeedError, UsageError
+from gradviz.seeds.kinds import KINDS, Box, Kind, Site, Size, _label, _loss, _one_class
+from gradviz.seeds.outputs import LOSSES, Layout, layout_of, planes_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A parsed seed."""
+
+    spec: str
+    """As the user wrote it."""
+    kind: Kind
+    values: tuple[Any, ...] = field(compare=False)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it names, if it does."""
+        argument = self.spec.partition(":")[2]
+        if self.kind.build is _loss:
+            name, _, argument = argument.partition("=")
+            return None if LOSSES[name].by_class else Path(argument)
+        return Path(argument) if self.kind.argument == "FILE" else None
+
+    @property
+    def class_name(self) -> str | None:
+        """The class that it names other than by its number, if it does."""
+        if self.kind.build not in (_one_class, _loss):
+            return None
+        return self.values[-1] if isinstance(self.values[-1], str) else None
+
+    def cotangent(self, y: Tensor, site: Site) -> Tensor:
+        """The cotangent for one image's output.
+
+        Args:
+            y: that image's output, of any shape without the batch axis.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            `v`, of the shape, type and device of `y`.
+
+        Raises:
+            SeedError: the seed does not fit this output; the message tells the valid range.
+        """
+        layout = layout_of(y)
+        if layout not in self.kind.layouts:
+            fitting = " or ".join(form.value for form in Layout if form in self.kind.layouts)
+            raise SeedError(
+                f"seed {self.spec}: needs {fitting}, but one image's output has the shape "
+                f"{list(y.shape)}; use {_alternatives(layout)}"
+            )
+        with self._named():
+            return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+
+    def box(self, size: Size, site: Site) -> Box:
+        """The box that `cotangent` is zero outside of, as far as the size of a dense map tells it.
+
+        Raises:
+            SeedError: the box does not fit in the map; the message tells the valid range.
+        """
+        if self.kind.box is None:
+            return (0, 0, *size)
+        with self._named():
+            return self.kind.box(size, site, *self.values)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except SeedError as error:
+            raise SeedError(f"seed {self.spec}: {error}") from None
+
+
+def parse_seed(spec: str) -> Seed:
+    """Read a seed's spec, and the file that it names.
+
+    Raises:
+        SeedError: the spec is none of the table's forms, or its file cannot be read.
+    """
+    name, colon, argument = spec.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KINDS)}"
+        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
+    if bool(colon) != bool(argument) or (argument and not kind.argument):
+        raise SeedError(f"seed {spec}: write it as {kind.form}")
+    try:
+        return Seed(spec, kind, kind.parse(argument))
+    except UsageError as error:
+        raise SeedError(f"seed {spec}: {error}") from None
+    except ValueError:
+        raise SeedError(f"seed {spec}: write it as {kind.form}") from None
+
+
+def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
+    """Notice a class name that the model does not have before any image is touched.
+
+    Raises:
+        SeedError: with the nearest name.
+    """
+    for seed in seeds:
+        if seed.class_name is not None:
+            try:
+                _label(seed.class_name, labels)
+            except SeedError as error:
+                raise SeedError(f"seed {seed.spec}: {error}") from None
+
+
+def default_seed(y: Tensor) -> Seed:
+    """The seed where the user names none, for one image's output: `top` for class scores."""
+    return parse_seed("top" if layout_of(y) is Layout.SCORES else "ones")
+
+
+def _alternatives(layout: Layout) -> str:
+    return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)
+
+
+# The text after the colon -------------------------------------------------------------------------
+
+
+# The cotangents: planes [C, H, W] → v [C, H, W] ---------------------------------------------------
