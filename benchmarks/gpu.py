@@ -19,11 +19,11 @@ from benchmarks.nets import resnet50
 from gradviz.arrays import Floats
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Saliency as Result
+from gradviz.commands.saliency.result import Attribution as Result
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.image.find import Source
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.model.fast import fast
 from gradviz.seeds.seed import parse_seed
 
@@ -33,7 +33,7 @@ FILES, TURNS = 200, 20
 """Image files, and how often a run meets each of them."""
 
 
-def gradients(images: list[Named], device: str, precision: str, optimize: bool) -> Floats:
+def gradients(images: list[LoadedImage], device: str, precision: str, optimize: bool) -> Floats:
     """Those of a class of the network, [N, 3, H, W]."""
     model = gradviz.wrap(resnet50(), device=device, precision=precision)
     plan = plan_of(Settings())

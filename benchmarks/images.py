@@ -8,16 +8,16 @@ import numpy as np
 from PIL import Image
 
 from gradviz.image.find import Source
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 
 
-def noise(side: int, number: int = 0) -> Named:
+def noise(side: int, number: int = 0) -> LoadedImage:
     """A square image in memory, ready for a model; another for every number."""
     pixels = np.random.default_rng(number).random((3, side, side), np.float32)
-    return Named(f"noise-{number}", prepare(Picture(pixels, "array"), Preprocess()))
+    return LoadedImage(f"noise-{number}", prepare(Picture(pixels, "array"), Preprocess()))
 
 
 def photos(folder: Path, count: int) -> list[Source]:

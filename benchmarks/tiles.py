@@ -18,10 +18,10 @@ from benchmarks.images import noise
 from gradviz.arrays import Floats
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Saliency
+from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import Settings, Tile
 from gradviz.commands.saliency.tiled import Local
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.model.model import Model
 from gradviz.seeds.seed import parse_seed
 
@@ -39,12 +39,12 @@ class Run:
         self.plan = plan_of(Settings(tile=tile))
         self.local = Local(model, self.plan)
 
-    def seconds(self, image: Named, seed: str) -> tuple[float, Floats]:
+    def seconds(self, image: LoadedImage, seed: str) -> tuple[float, Floats]:
         """How long one pass takes, and its gradient."""
         started = perf_counter()
         (found,) = explain(self.model, [image], [parse_seed(seed)], self.plan, self.local)
         seconds = perf_counter() - started
-        assert isinstance(found, Saliency)
+        assert isinstance(found, Attribution)
         return seconds, found.array
 
 

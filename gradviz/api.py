@@ -14,14 +14,14 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Outcome, Saliency
+from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings, Tile
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
-from gradviz.image.load import Named, load
+from gradviz.image.load import LoadedImage, load
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -47,7 +47,7 @@ def saliency(
     preprocess: Preprocess | None = None,
     batch_size: int | None = None,
     tile: Tile = "auto",
-) -> list[Saliency]:
+) -> list[Attribution]:
     """What `gradviz saliency` writes, as values.
 
     Args:
@@ -97,7 +97,7 @@ def saliency(
         if preprocess is not None:
             raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         names = {"tensor": 0}
-        one = [Named("tensor", _as_it_is(images))]
+        one = [LoadedImage("tensor", _as_it_is(images))]
         found = explain(model, one, seeds, plan, Local(model, plan))
     else:
         sources = _sources(images)

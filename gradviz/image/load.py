@@ -13,16 +13,16 @@ from gradviz.image.read import Picture, read_image
 
 
 @dataclass(frozen=True)
-class Named:
+class LoadedImage:
     """An image that is ready for the model."""
 
     name: str
     prepared: Prepared
 
 
-def load(source: Source, preprocess: Preprocess) -> Named:
+def load(source: Source, preprocess: Preprocess) -> LoadedImage:
     """Read an image file and make it the tensor that enters the model."""
-    return Named(source.name, prepare(_read(source, preprocess), preprocess))
+    return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
 
 
 @lru_cache(maxsize=1)  # the seeds of an image come one after the other

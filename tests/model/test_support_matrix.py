@@ -15,7 +15,7 @@ from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.commands.inspect.inspection import inspect
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.probe import Probe
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -87,7 +87,7 @@ def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
 def activation_of_the_last_layer(model: Model) -> float | None:
     """Its norm at an image of ones; the last layer gives the output."""
     ones = Picture(np.ones((3, 8, 8), np.float32), "array")
-    image = Named("ones", prepare(ones, Preprocess()))
+    image = LoadedImage("ones", prepare(ones, Preprocess()))
     return inspect(model, Preprocess(), image).layers[-1].activation
 
 

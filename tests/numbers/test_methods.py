@@ -30,7 +30,7 @@ from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import ModelError, SeedError, UsageError
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -371,7 +371,7 @@ def test_the_points_of_one_image_are_told_as_they_are_done(deep: Any, image: Ten
     settings = Settings(method="smoothgrad", samples=10, batch_size=4)
     plan = plan_of(settings, told.append)
     model = package.wrap(deep, precision="float64")
-    one = Named("x", prepare(Picture(image.float().numpy(), "array"), Preprocess()))
+    one = LoadedImage("x", prepare(Picture(image.float().numpy(), "array"), Preprocess()))
     list(explain(model, [one], [], plan, Local(model, plan)))
     assert told == [4, 8, 10]
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gradviz.commands.check.gradient_check import Check, check
 from gradviz.errors import ModelError, SeedError
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -24,8 +24,8 @@ from gradviz.seeds.seed import parse_seed
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
 
 
-def image(pixels: np.ndarray = PIXELS) -> Named:
-    return Named("x.npy", prepare(Picture(pixels, "array"), Preprocess()))
+def image(pixels: np.ndarray = PIXELS) -> LoadedImage:
+    return LoadedImage("x.npy", prepare(Picture(pixels, "array"), Preprocess()))
 
 
 def checked(

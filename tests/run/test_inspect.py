@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from gradviz.commands.inspect.inspection import Inspection, inspect
 from gradviz.errors import ModelError, SeedError, UsageError
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -28,7 +28,7 @@ FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "prog
 
 
 def look(model: Model, seed: str | None = None, pixels: Any = PIXELS) -> Inspection:
-    image = Named("image", prepare(Picture(pixels, "array"), Preprocess()))
+    image = LoadedImage("image", prepare(Picture(pixels, "array"), Preprocess()))
     return inspect(model, Preprocess(), image, None if seed is None else parse_seed(seed))
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.commands.saliency import tiled as local
-from gradviz.commands.saliency.result import Saliency
+from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import Tile
 from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import Canvases
@@ -111,12 +111,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def one(
     model: Model | nn.Module, image: Any, seed: str, tile: Tile, method: str = "gradient"
-) -> Saliency:
+) -> Attribution:
     (found,) = gradviz.saliency(model, image, seed, tile=tile, method=method)
     return found
 
 
-def check_alike(apart: Saliency, whole: Saliency) -> None:
+def check_alike(apart: Attribution, whole: Attribution) -> None:
     assert whole.tiles is None
     assert apart.output_shape == whole.output_shape
     assert apart.score == pytest.approx(whole.score, rel=1e-5)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.commands.saliency.plan import plan_of
-from gradviz.commands.saliency.result import Outcome, Saliency
+from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import MemoryShort
@@ -77,10 +77,10 @@ def test_batches_are_halved_until_they_fit(tmp_path: Path, backward: bool) -> No
     whole = found(tmp_path, backward, 5)
     halved = found(tmp_path, backward, 2)
     assert (Limited.backwards if backward else Limited.forwards)[:2] == [5, 3]
-    key = {(each.image, each.seed): each for each in whole if isinstance(each, Saliency)}
+    key = {(each.image, each.seed): each for each in whole if isinstance(each, Attribution)}
     assert len(key) == len(halved) == 10
     for each in halved:
-        assert isinstance(each, Saliency)
+        assert isinstance(each, Attribution)
         assert any("memory was short" in note for note in each.warnings)
         np.testing.assert_allclose(each.array, key[each.image, each.seed].array, rtol=1e-6)
     assert not any(note for each in key.values() for note in each.warnings)

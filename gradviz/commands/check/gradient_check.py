@@ -21,7 +21,7 @@ from gradviz.commands.check.finite_differences import (
     random_signs,
     reach,
 )
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.seeds.kinds import Site
@@ -101,7 +101,7 @@ class Check:
         }
 
 
-def check(model: Model, image: Named, seeds: Sequence[Seed], random_seed: int = 0) -> Check:
+def check(model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: int = 0) -> Check:
     """Test the gradient of every seed at an image, along random directions, itself, and pixels.
 
     Seeds that depend on the output, such as `top`, are settled at the image and then stay. Without

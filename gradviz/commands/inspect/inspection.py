@@ -17,7 +17,7 @@ from gradviz.commands.inspect.warnings import Flow, advice, may_mix
 from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import Dependence
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
@@ -60,7 +60,7 @@ class Inspection:
 def inspect(
     model: Model,
     preprocess: Preprocess,
-    image: Named | None = None,
+    image: LoadedImage | None = None,
     seed: Seed | None = None,
     input_size: tuple[int, int] | None = None,
     random_seed: int = 0,

@@ -13,10 +13,10 @@ from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, Found, at_images, at_points
 from gradviz.commands.saliency.plan import Plan
-from gradviz.commands.saliency.result import Outcome, Saliency, failures
+from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.runs.results import Failure
@@ -26,7 +26,7 @@ from gradviz.text import listed
 
 
 def explain(
-    model: Model, images: Sequence[Named], seeds: Sequence[Seed], plan: Plan, local: Local
+    model: Model, images: Sequence[LoadedImage], seeds: Sequence[Seed], plan: Plan, local: Local
 ) -> Iterator[Outcome]:
     """One outcome for every image and seed, each as soon as it is computed.
 
@@ -38,7 +38,7 @@ def explain(
         UsageError: the model has several outputs, and none was named; or the layer that was named
             is not there.
     """
-    by_size: defaultdict[tuple[int, ...], list[Named]] = defaultdict(list)
+    by_size: defaultdict[tuple[int, ...], list[LoadedImage]] = defaultdict(list)
     for image in images:
         by_size[image.prepared.shape].append(image)
     for group in by_size.values():
@@ -56,7 +56,7 @@ def explain(
 
 def _together(
     model: Model,
-    group: Sequence[Named],
+    group: Sequence[LoadedImage],
     seeds: Sequence[Seed],
     plan: Plan,
     local: Local,
@@ -89,7 +89,7 @@ def _together(
 
 def _at_once(
     model: Model,
-    group: Sequence[Named],
+    group: Sequence[LoadedImage],
     seeds: Sequence[Seed],
     plan: Plan,
     local: Local,
@@ -148,7 +148,7 @@ def _forward(model: Model, x: Tensor, plan: Plan) -> Forward:
 
 def _under_seed(
     model: Model,
-    group: Sequence[Named],
+    group: Sequence[LoadedImage],
     forward: Forward,
     seed: Seed,
     plan: Plan,
@@ -179,7 +179,7 @@ def _under_seed(
         if n in misfits:
             yield Failure(image.name, seed.spec, misfits[n])
         else:
-            yield Saliency(
+            yield Attribution(
                 image=image.name,
                 seed=seed.spec,
                 method=plan.method,

@@ -22,7 +22,7 @@ from gradviz.seeds.seed import Seed
 
 
 @dataclass(frozen=True)
-class Saliency:
+class Attribution:
     """The gradient or attribution of one image under one seed."""
 
     image: str
@@ -142,7 +142,7 @@ def _view(name: str) -> View:
     return VIEWS[name]
 
 
-Outcome = Saliency | Failure
+Outcome = Attribution | Failure
 
 
 def failures(image: str, seeds: Sequence[Seed], error: GradvizError) -> Iterator[Failure]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from gradviz.commands.saliency.explain import explain
 from gradviz.commands.saliency.plan import Plan, Tick, plan_of, silent
-from gradviz.commands.saliency.result import Outcome, Saliency, failures
+from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Local, Room, in_memory
 from gradviz.commands.saliency.write import Recorder, seed_folders
 from gradviz.errors import ImageError, ModelError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
-from gradviz.image.load import Named, load
+from gradviz.image.load import LoadedImage, load
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
@@ -82,12 +82,12 @@ def outcomes(
             yield from explain(local.model, ready, seeds, plan, local)
 
 
-def _corner(image: Named) -> tuple[int, int, int, int]:
+def _corner(image: LoadedImage) -> tuple[int, int, int, int]:
     _, height, width = image.prepared.shape
     return 0, 0, min(width, TRIAL), min(height, TRIAL)
 
 
-def _read(preprocess: Preprocess, source: Source) -> Named | ImageError:
+def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
     try:
         return load(source, preprocess)
     except ImageError as error:
@@ -168,7 +168,7 @@ def run(
 
 def weight(outcome: Outcome) -> float:
     """How much memory a result takes while it waits and is drawn, in millions of numbers."""
-    return outcome.array.size / 1e6 if isinstance(outcome, Saliency) else 0
+    return outcome.array.size / 1e6 if isinstance(outcome, Attribution) else 0
 
 
 def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:

@@ -19,12 +19,12 @@ from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.plan import Plan
 from gradviz.commands.saliency.repeats import Repeats
-from gradviz.commands.saliency.result import Outcome, Saliency
+from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Canvases, NotLocal
 from gradviz.field.probe import Probe
 from gradviz.field.tiles import Canvas, Tile, area
-from gradviz.image.load import Named
+from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
@@ -64,7 +64,7 @@ class Local:
         """What the run knows of the model when it computes images at once."""
 
     def split(
-        self, group: Sequence[Named], seeds: Sequence[Seed]
+        self, group: Sequence[LoadedImage], seeds: Sequence[Seed]
     ) -> Iterator[tuple[bool, Sequence[Seed]]]:
         """Seeds that follow each other and are computed alike: in parts (True), or at once.
 
@@ -96,14 +96,14 @@ class Local:
         for apart, alike in groupby(pairs, key=lambda pair: pair[1] is not None):
             yield apart, [seed for seed, _ in alike]
 
-    def outcome(self, image: Named, seed: Seed) -> Outcome:
+    def outcome(self, image: LoadedImage, seed: Seed) -> Outcome:
         """The outcome of one image and seed, computed in parts."""
         try:
             return self._saliency(image, seed)
         except GradvizError as error:
             return Failure(image.name, seed.spec, error)
 
-    def _saliency(self, image: Named, seed: Seed) -> Saliency:
+    def _saliency(self, image: LoadedImage, seed: Seed) -> Attribution:
         canvas = self._known(image).of(image.prepared.frame.input)
         model, prepared = self.model, image.prepared
         array = self._room(prepared.shape)
@@ -124,7 +124,7 @@ class Local:
             array[:, y0:y1, x0:x1] += found.array
             score += inner(v, output)
             notes.update(dict.fromkeys(found.notes))
-        return Saliency(
+        return Attribution(
             image=image.name,
             seed=seed.spec,
             method=self._plan.method,
@@ -145,7 +145,7 @@ class Local:
             return False
         return pixels >= MANY or any(seed.kind.box is not None for seed in seeds)
 
-    def _parts(self, group: Sequence[Named], canvas: Canvas, seed: Seed) -> list[Tile] | None:
+    def _parts(self, group: Sequence[LoadedImage], canvas: Canvas, seed: Seed) -> list[Tile] | None:
         """The tiles of all the images, or None if the seed is to be computed at once."""
         parts = []
         for image in group:
@@ -160,7 +160,7 @@ class Local:
             parts += tiles
         return parts
 
-    def _tiles(self, canvas: Canvas, image: Named, seed: Seed) -> list[Tile]:
+    def _tiles(self, canvas: Canvas, image: LoadedImage, seed: Seed) -> list[Tile]:
         box = seed.box(canvas.size, Site(image.prepared.frame, self.model.labels))
         if self._plan.gated:  # what a rule makes of parts does not add up
             return [canvas.tile(box)]
@@ -168,7 +168,7 @@ class Local:
         large = max(SIDE, 4 * canvas.x.axis.size, 4 * canvas.y.axis.size)
         return canvas.tiles(box, asked if isinstance(asked, int) else large)
 
-    def _known(self, image: Named) -> Canvases:
+    def _known(self, image: LoadedImage) -> Canvases:
         """What is known of the model, which takes images of as many channels."""
         if self._canvases is None:
             channels = image.prepared.shape[0]

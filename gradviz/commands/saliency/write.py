@@ -15,7 +15,7 @@ from typing import Any
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
-from gradviz.commands.saliency.result import Outcome, Saliency
+from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
@@ -96,11 +96,11 @@ class Recorder:
         result = self.result(line)
         return self._with_pictures(result, line, self._backdrop(result))
 
-    def result(self, line: Line) -> Saliency:
+    def result(self, line: Line) -> Attribution:
         """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
         image = load(self.sources[line["image"]], self.preprocess)
-        return Saliency(
+        return Attribution(
             image=line["image"],
             seed=line["seed"],
             method=method,
@@ -110,12 +110,12 @@ class Recorder:
             prepared=image.prepared,
         )
 
-    def _backdrop(self, result: Saliency) -> Bytes:
+    def _backdrop(self, result: Attribution) -> Bytes:
         if self.settings.frame == "image":
             return photo(self.sources[result.image], self.preprocess)
         return result.prepared.shown
 
-    def _with_pictures(self, result: Saliency, line: Line, backdrop: Bytes) -> Line:
+    def _with_pictures(self, result: Attribution, line: Line, backdrop: Bytes) -> Line:
         in_image = self.settings.frame == "image"
         files = {}
         for view in self.settings.views:
@@ -135,25 +135,25 @@ class Recorder:
             "stats": {**line["stats"], "scale": line["scales"]["heatmap"]},
         }
 
-    def _inside(self, outcome: Saliency) -> dict[str, float]:
+    def _inside(self, outcome: Attribution) -> dict[str, float]:
         if outcome.image not in self.masks:
             return {}
         mask = self.masks[outcome.image]
         return {"inside": energy_inside(outcome.array, outcome.prepared.frame, mask)}
 
-    def _scales(self, result: Saliency) -> dict[str, float]:
+    def _scales(self, result: Attribution) -> dict[str, float]:
         scale = self.settings.scale
         return {
             view: scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
             for view in dict.fromkeys(("heatmap", *self.settings.views))
         }
 
-    def _place(self, result: Saliency, name: str) -> str:
+    def _place(self, result: Attribution, name: str) -> str:
         folder = self.folders.get(result.seed) or seed_folders([result.seed])[result.seed]
         return f"{result.image}/{folder}/{name}"
 
 
-def _measured(outcome: Saliency) -> Line:
+def _measured(outcome: Attribution) -> Line:
     """What only some methods have."""
     return {
         "layer": outcome.layer,
