@@ -129,7 +129,7 @@ def report(
 
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("gradviz.report", ""),
+        loader=PackageLoader("gradviz.commands.report", "web"),
         autoescape=True,  # file names are whatever somebody called a file
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,1 +1,0 @@
-"""Run over many images and keep what comes out."""
