@@ -16,9 +16,8 @@ from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.runs.folder import RUN, Store
+from gradviz.runs.schema import DOCUMENT
 from gradviz.text import strict_json
-
-DOCUMENT = "compare.json"
 
 
 def check(store: Store, overwrite: bool) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Array, Bytes
-from gradviz.commands.compare.write import DOCUMENT as COMPARED
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, Store
 from gradviz.runs.reader import read_run
 from gradviz.runs.results import Line
+from gradviz.runs.schema import DOCUMENT as COMPARED
 
 KEYS = {
     "document of inspect": ("model", "inputs", "outputs", "seed", "layers", "warnings"),
