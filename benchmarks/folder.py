@@ -14,7 +14,7 @@ from benchmarks.clock import in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import photos
 from benchmarks.nets import resnet50
-from gradviz.commands.saliency.run import run
+from gradviz.commands.saliency.run import Job, SaliencyRun
 from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
 from gradviz.image.load import load
@@ -53,8 +53,9 @@ def rates(
 
         def whole() -> None:
             store = Store(Path(folder, str(next(numbers))))
-            with store.held(overwrite=False, resume=False):
-                lines = list(run(model, sources, preprocess, [], settings, store))
+            job = Job(model, sources, preprocess, [], settings)
+            with store.held(overwrite=False, resume=False), SaliencyRun(job, store) as run:
+                lines = list(run)
             assert all(line["status"] == "ok" for line in lines)
 
         taken = in_turns({"bare": bare, "whole": whole}, rounds, warm=0)

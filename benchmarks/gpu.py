@@ -17,11 +17,9 @@ from benchmarks.folder import CLASSIFIER, rates
 from benchmarks.images import noise, photos
 from benchmarks.nets import resnet50
 from gradviz.arrays import Floats
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution as Result
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.tiled import Local
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage
 from gradviz.model.fast import fast
@@ -36,15 +34,10 @@ FILES, TURNS = 200, 20
 def gradients(images: list[LoadedImage], device: str, precision: str, optimize: bool) -> Floats:
     """Those of a class of the network, [N, 3, H, W]."""
     model = gradviz.wrap(resnet50(), device=device, precision=precision)
-    plan = plan_of(Settings())
     one = images[0].prepared.tensor[None]
-    found = explain(
-        fast(model, one.to(model.device, model.dtype)) if optimize else model,
-        images,
-        [parse_seed(f"class:{CLASS}")],
-        plan,
-        Local(model, plan),
-    )
+    if optimize:
+        model = fast(model, one.to(model.device, model.dtype))
+    found = Explainer(model, Settings()).outcomes(images, [parse_seed(f"class:{CLASS}")])
     return np.stack([each.array for each in found if isinstance(each, Result)])
 
 
@@ -80,8 +73,7 @@ def speed(precision: str) -> Iterator[Figure]:
     x = torch.stack([image.prepared.tensor for image in images]).to("cuda", dtype)
     faster = fast(model, x[:1])
     settings = Settings(batch_size=BATCH)
-    plan = plan_of(settings)
-    local = Local(model, plan)
+    explainer = Explainer(faster, settings)
     seeds = [parse_seed(f"class:{CLASS}")]
     captum = Saliency(net)
 
@@ -90,7 +82,7 @@ def speed(precision: str) -> Iterator[Figure]:
         torch.cuda.synchronize()
 
     works = {
-        "gradviz": lambda: list(explain(faster, images, seeds, plan, local)),
+        "gradviz": lambda: list(explainer.outcomes(images, seeds)),
         "captum": theirs,
     }
     taken = in_turns(works, ROUNDS, warm=3)

@@ -13,10 +13,8 @@ from benchmarks.clock import in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from benchmarks.nets import resnet50
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.tiled import Local
 from gradviz.model.fast import fast
 from gradviz.seeds.seed import parse_seed
 
@@ -33,8 +31,7 @@ def figures() -> Iterator[Figure]:
     images = [noise(SIDE, n) for n in range(BATCH)]
     x = torch.stack([image.prepared.tensor for image in images])
     faster = fast(model, x[:1])
-    plan = plan_of(Settings(batch_size=BATCH))
-    local = Local(model, plan)
+    explainer = Explainer(faster, Settings(batch_size=BATCH))
     seeds = [parse_seed(f"class:{CLASS}")]
     captum = Saliency(net)
     a, b = torch.rand(2, MATRIX, MATRIX)
@@ -45,7 +42,7 @@ def figures() -> Iterator[Figure]:
         net(given)[:, CLASS].sum().backward()
 
     works = {
-        "gradviz": lambda: list(explain(faster, images, seeds, plan, local)),
+        "gradviz": lambda: list(explainer.outcomes(images, seeds)),
         "captum": lambda: captum.attribute(x.clone().requires_grad_(), target=CLASS),
         "usual": usual,
         "matrices": lambda: torch.mm(a, b),

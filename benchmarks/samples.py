@@ -11,10 +11,8 @@ from benchmarks.clock import fresh, in_turns, times
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from benchmarks.nets import resnet50
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.tiled import Local
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.seeds.seed import parse_seed
@@ -31,15 +29,15 @@ def speed(name: str, model: Model, side: int, seed: str) -> Figure:
     """How many times as fast the samples are, on the same form of the model."""
     image, seeds = noise(side), [parse_seed(seed)]
     faster = fast(model, image.prepared.tensor[None].to(model.dtype))
-    smooth = plan_of(Settings(method="smoothgrad", samples=SAMPLES))
-    single = plan_of(Settings(batch_size=1))
+    smooth = Settings(method="smoothgrad", samples=SAMPLES)
+    single = Settings(batch_size=1)
 
     def passes() -> None:
         for _ in range(SAMPLES):
-            list(explain(faster, [image], seeds, single, Local(model, single)))
+            list(Explainer(faster, single).outcomes([image], seeds))
 
     works = {
-        "samples": lambda: list(explain(faster, [image], seeds, smooth, Local(model, smooth))),
+        "samples": lambda: list(Explainer(faster, smooth).outcomes([image], seeds)),
         "passes": passes,
     }
     taken = in_turns(works, ROUNDS)

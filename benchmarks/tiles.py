@@ -16,11 +16,9 @@ from benchmarks.clock import fresh
 from benchmarks.figure import Figure
 from benchmarks.images import noise
 from gradviz.arrays import Floats
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution
-from gradviz.commands.saliency.settings import Settings, Tile
-from gradviz.commands.saliency.tiled import Local
+from gradviz.commands.saliency.settings import Settings, TileOption
 from gradviz.image.load import LoadedImage
 from gradviz.model.model import Model
 from gradviz.seeds.seed import parse_seed
@@ -34,22 +32,20 @@ LARGE, HUGE = 2048, 8192
 class Run:
     """A run with its own knowledge of the model."""
 
-    def __init__(self, model: Model, tile: Tile) -> None:
-        self.model = model
-        self.plan = plan_of(Settings(tile=tile))
-        self.local = Local(model, self.plan)
+    def __init__(self, model: Model, tile: TileOption) -> None:
+        self.explainer = Explainer(model, Settings(tile=tile))
 
     def seconds(self, image: LoadedImage, seed: str) -> tuple[float, Floats]:
         """How long one pass takes, and its gradient."""
         started = perf_counter()
-        (found,) = explain(self.model, [image], [parse_seed(seed)], self.plan, self.local)
+        (found,) = self.explainer.outcomes([image], [parse_seed(seed)])
         seconds = perf_counter() - started
         assert isinstance(found, Attribution)
         return seconds, found.array
 
 
 def in_parts(
-    what: str, model: Model, side: int, seed: str, tile: Tile, least: float
+    what: str, model: Model, side: int, seed: str, tile: TileOption, least: float
 ) -> Iterator[Figure]:
     """How many times as fast as at once the parts are, and how far they are off."""
     image = noise(side)

@@ -12,12 +12,10 @@ from torch import nn
 
 from gradviz.backward.methods import METHODS
 from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.run import cut, outcomes
-from gradviz.commands.saliency.settings import Settings, Tile
-from gradviz.commands.saliency.tiled import Local
+from gradviz.commands.saliency.settings import Settings, TileOption
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
@@ -46,7 +44,7 @@ def saliency(
     random_seed: int | None = None,
     preprocess: Preprocess | None = None,
     batch_size: int | None = None,
-    tile: Tile = "auto",
+    tile: TileOption = "auto",
 ) -> list[Attribution]:
     """What `gradviz saliency` writes, as values.
 
@@ -78,18 +76,17 @@ def saliency(
         raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: expected at least 1")
-    plan = plan_of(
-        Settings(
-            method=method,
-            layer=layer,
-            samples=samples,
-            noise=noise,
-            baseline=baseline,
-            random_seed=random_seed,
-            batch_size=batch_size or model.batch or Settings.batch_size,
-            tile=tile,
-        )
+    settings = Settings(
+        method=method,
+        layer=layer,
+        samples=samples,
+        noise=noise,
+        baseline=baseline,
+        random_seed=random_seed,
+        batch_size=batch_size or model.batch or Settings.batch_size,
+        tile=tile,
     )
+    explainer = Explainer(model, settings)
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
     check_labels(seeds, model.labels)
     found: Iterable[Outcome]
@@ -98,13 +95,12 @@ def saliency(
             raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         names = {"tensor": 0}
         one = [LoadedImage("tensor", _as_it_is(images))]
-        found = explain(model, one, seeds, plan, Local(model, plan))
+        found = explainer.outcomes(one, seeds)
     else:
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
-        batches = cut(sources, plan.batch_size)
         recipe = preprocess or model.preprocess or Preprocess()
-        found = outcomes(model, batches, recipe, seeds, plan)
+        found = outcomes(explainer, cut(sources, settings.batch_size), recipe, seeds)
     results = []
     for outcome in found:
         if isinstance(outcome, Failure):

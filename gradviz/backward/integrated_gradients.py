@@ -78,6 +78,10 @@ class IntegratedGradients:
         """⟨v, f⟩ at the baseline."""
         return self._score(0)
 
+    def rounding(self, after: float) -> float:
+        """The rounding error that a change of the score up to `after` may carry."""
+        return rounding(self._x, self.before, after)
+
     def take(self, result: Tensor) -> None:
         """Take the gradient at the next node."""
         self._panel = self._panel + next(self._weights) * result.double()

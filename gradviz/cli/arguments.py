@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
-from gradviz.commands.saliency.settings import Scale, Tile
+from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
@@ -31,13 +31,13 @@ def scale_from(text: str) -> Scale:
         raise UsageError(f"--scale {text}: give image, shared or a number above 0") from None
 
 
-def tile_from(text: str) -> Tile:
+def tile_from(text: str) -> TileOption:
     """`auto`, `off` or a number of pixels.
 
     Raises:
         UsageError: none of these.
     """
-    named: dict[str, Tile] = {"auto": "auto", "off": "off"}
+    named: dict[str, TileOption] = {"auto": "auto", "off": "off"}
     try:
         return named.get(text) or int(text)
     except ValueError:

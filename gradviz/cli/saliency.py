@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
@@ -26,7 +26,6 @@ from gradviz.cli.options import (
     OutputOptions,
     flat,
 )
-from gradviz.commands.saliency.plan import plan_of
 from gradviz.commands.saliency.pointing import find_masks
 from gradviz.commands.saliency.print_figure import check_figure, write_figure
 from gradviz.commands.saliency.settings import Settings
@@ -73,7 +72,7 @@ def saliency(
         recipe, flags = arguments.recipe_from(input_options)
         store = Store(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
-        masks = None if output.inside is None else find_masks(output.inside, found.sources)
+        masks = {} if output.inside is None else find_masks(output.inside, found.sources)
         if output.figure is not None:
             if store.shard is not None:
                 raise UsageError(
@@ -95,24 +94,14 @@ def saliency(
             settings = replace(settings, batch_size=loaded.batch)
         say.detail(f"model: {strict_json(loaded.describe())}")
         say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
-        say.detail(f"settings: {strict_json(vars(settings))}")
+        say.detail(f"settings: {strict_json(asdict(settings))}")
 
-        from gradviz.commands.saliency.run import run, shared_out
+        from gradviz.commands.saliency.run import Job, SaliencyRun
 
-        results = run(
-            loaded,
-            found.sources,
-            preprocess,
-            seeds,
-            settings,
-            store,
-            command=sys.argv,
-            resume=output.resume,
-            masks=masks,
-            tick=say.points,
-        )
-        here = sum(map(len, shared_out(found.sources, settings, store)))
-        lines = _tell(results, here * (len(seeds) or 1), found.ignored, output.out, say)
+        job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
+        here = sum(map(len, job.batches(store.shard))) * job.results_per_image
+        with SaliencyRun(job, store, output.resume, say.points) as run:
+            lines = _tell(run, here, found.ignored, output.out, say)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
             write_figure(output.figure, store, found.sources, preprocess, settings, title)
@@ -165,7 +154,7 @@ def _settings(
         random_seed=backward.random_seed,
     )
     load_palette(settings.colormap)
-    plan_of(settings)  # reads a baseline's file, if one is named
+    settings.sampling  # noqa: B018  reads a baseline's file, if one is named
     return settings
 
 

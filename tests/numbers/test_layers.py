@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import gradviz as package
 from gradviz.backward.activations import Keeper
 from gradviz.backward.layers import run_with_layers
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import LayerError, UsageError
@@ -318,14 +318,14 @@ def test_a_layer_of_one_place_fails_for_that_image_alone(tmp_path: Path) -> None
         np.save(tmp_path / f"{name}.npy", np.ones((3, side, side), np.float32))
     sources = find_images([f"{tmp_path}/*.npy"], None).sources
     for layer in ("1", None):
-        plan = plan_of(Settings(method="gradcam", layer=layer))
-        found = list(
-            outcomes(package.wrap(net), [sources], Preprocess(), [parse_seed("channel:0")], plan)
-        )
+        explainer = Explainer(package.wrap(net), Settings(method="gradcam", layer=layer))
+        found = list(outcomes(explainer, [sources], Preprocess(), [parse_seed("channel:0")]))
         failed = [one.image for one in found if isinstance(one, Failure)]
         assert failed == (["b.npy"] if layer else []), layer
     with pytest.raises(UsageError, match="no such layer"):
-        list(outcomes(package.wrap(net), [sources], Preprocess(), [], plan_of(Settings(layer="x"))))
+        list(
+            outcomes(Explainer(package.wrap(net), Settings(layer="x")), [sources], Preprocess(), [])
+        )
 
 
 def test_an_unknown_layer_has_its_nearest_names() -> None:

@@ -25,10 +25,8 @@ from torch.nn import functional as F
 import gradviz as package
 from gradviz.backward.integrated_gradients import Baseline
 from gradviz.backward.sampling import Mean, Sampling, Variance, noisy
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.tiled import Local
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
@@ -369,10 +367,10 @@ def test_samples_do_not_depend_on_the_batch_or_on_other_images(
 def test_the_points_of_one_image_are_told_as_they_are_done(deep: Any, image: Tensor) -> None:
     told: list[int] = []
     settings = Settings(method="smoothgrad", samples=10, batch_size=4)
-    plan = plan_of(settings, told.append)
     model = package.wrap(deep, precision="float64")
+    explainer = Explainer(model, settings, on_progress=told.append)
     one = LoadedImage("x", prepare(Picture(image.float().numpy(), "array"), Preprocess()))
-    list(explain(model, [one], [], plan, Local(model, plan)))
+    list(explainer.outcomes([one], []))
     assert told == [4, 8, 10]
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import gradviz
 from gradviz.commands.saliency import tiled as local
 from gradviz.commands.saliency.result import Attribution
-from gradviz.commands.saliency.settings import Tile
+from gradviz.commands.saliency.settings import TileOption
 from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import Canvases
 from gradviz.model.model import Model
@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def one(
-    model: Model | nn.Module, image: Any, seed: str, tile: Tile, method: str = "gradient"
+    model: Model | nn.Module, image: Any, seed: str, tile: TileOption, method: str = "gradient"
 ) -> Attribution:
     (found,) = gradviz.saliency(model, image, seed, tile=tile, method=method)
     return found

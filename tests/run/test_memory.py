@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradviz.commands.saliency.plan import plan_of
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings
@@ -69,7 +69,7 @@ def found(folder: Path, backward: bool, at_once: int) -> list[Outcome]:
     settings = Settings(batch_size=5)
     sources = find_images([f"{folder}/*.npy"], folder / "out").sources
     seeds = [parse_seed(spec) for spec in ("ones", "pixel:1,1")]
-    return list(outcomes(model, cut(sources, 5), Preprocess(), seeds, plan_of(settings)))
+    return list(outcomes(Explainer(model, settings), cut(sources, 5), Preprocess(), seeds))
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
-from gradviz.commands.saliency.explain import explain
-from gradviz.commands.saliency.plan import Plan, Tick, plan_of, silent
+from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.tiled import Local, Room, in_memory
 from gradviz.commands.saliency.write import Recorder, seed_folders
-from gradviz.errors import ImageError, ModelError
+from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.fast import fast
 from gradviz.model.model import Model
 from gradviz.runs.folder import Store
 from gradviz.runs.record import describe
 from gradviz.runs.results import Line
+from gradviz.runs.sharing import Shard
 from gradviz.runs.workers import THREADS, in_order
 from gradviz.seeds.seed import Seed
 
 Batch = Sequence[Source]
 
-TRIAL = 1024
-"""Sides of what the faster form of a model is tried on, at most."""
-
 
 def cut(sources: Sequence[Source], size: int) -> list[Batch]:
-    """The batches of a run, always cut from the whole list.
+    """Cut the batches of a run, always from the whole list.
 
     They are computed or skipped as a whole, because the same image in a batch of another size
     gives slightly other numbers.
@@ -43,29 +41,18 @@ def cut(sources: Sequence[Source], size: int) -> list[Batch]:
 
 
 def outcomes(
-    model: Model,
+    explainer: Explainer,
     batches: Sequence[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
-    plan: Plan,
-    room: Room = in_memory,
-    many: bool = False,
 ) -> Iterator[Outcome]:
-    """The gradients of all images under all seeds, batch by batch, failures among them.
+    """Compute all images under all seeds, batch by batch; failures are among the outcomes.
 
     The images of the next batch are read while one is computed.
-
-    Args:
-        room: where gradients of large images are put together.
-        many: whether a faster form of the model pays, where it has one.
     """
-    local = Local(model, plan, room)
-    read = in_order(
-        partial(_read, preprocess),
-        (source for batch in batches for source in batch),
-        plan.batch_size,
-    )
-    with closing(read):
+    sources = [source for batch in batches for source in batch]
+    ahead = max(map(len, batches), default=1)
+    with closing(in_order(partial(_read, preprocess), sources, ahead)) as read:
         for batch in batches:
             ready = []
             for source, image in zip(batch, read, strict=False):
@@ -73,18 +60,7 @@ def outcomes(
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
-            if many and ready:
-                # An image that the model cannot take tells nothing: the next batch may.
-                with suppress(ModelError):
-                    x = ready[0].prepared.part(_corner(ready[0]))[None]
-                    local.model = fast(model, x.to(model.device, model.dtype))
-                    many = False
-            yield from explain(local.model, ready, seeds, plan, local)
-
-
-def _corner(image: LoadedImage) -> tuple[int, int, int, int]:
-    _, height, width = image.prepared.shape
-    return 0, 0, min(width, TRIAL), min(height, TRIAL)
+            yield from explainer.outcomes(ready, seeds)
 
 
 def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
@@ -94,97 +70,174 @@ def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
         return error
 
 
-def run(
-    model: Model,
-    sources: Sequence[Source],
-    preprocess: Preprocess,
-    seeds: Sequence[Seed],
-    settings: Settings,
-    store: Store,
-    command: Sequence[str] = (),
-    resume: bool = False,
-    masks: Mapping[str, Path] | None = None,
-    tick: Tick = silent,
-) -> Iterator[Line]:
-    """Explain every image, keep what comes out, and yield each line of results.jsonl.
+@dataclass(frozen=True)
+class Job:
+    """Everything that a run is to do, but for the folder that takes the results."""
 
-    Args:
-        masks: those of `find_masks`; None measures nothing inside.
-        tick: is told how many points of an image are done, where a method takes several.
+    model: Model
+    sources: Sequence[Source]
+    preprocess: Preprocess
+    seeds: Sequence[Seed]
+    """Empty for the default of the model's output."""
+    settings: Settings
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    """The mask of each image by its name; empty if no energy inside is measured."""
+    command: Sequence[str] = ()
+    """How the program was called, for the record."""
+
+    def batches(self, shard: Shard | None) -> Sequence[Batch]:
+        """The batches of one shard, or of the whole run."""
+        batches = cut(self.sources, self.settings.batch_size)
+        return batches if shard is None else shard.of(batches)
+
+    @property
+    def results_per_image(self) -> int:
+        """How many results each image has."""
+        return len(self.seeds) or 1
+
+    def record(self) -> dict[str, Any]:
+        """The content of run.json.
+
+        Raises:
+            UsageError: a file that the run reads is gone.
+        """
+        settings = self.settings
+        arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
+        read = [*(seed.file for seed in self.seeds), settings.baseline_file, *self.masks.values()]
+        return describe(
+            "saliency",
+            self.model,
+            self.sources,
+            self.preprocess,
+            settings,
+            [*arrays, *(f"{view}.png" for view in settings.views)],
+            self.command,
+            [file for file in read if file is not None],
+        )
+
+
+class SaliencyRun:
+    """A run of a job into a folder, as a context manager that yields each line of results.jsonl.
+
+        with SaliencyRun(job, folder) as run:
+            for line in run:
+                ...
+
+    Entering starts the run, or resumes it. Leaving puts the results in order and shares scales,
+    also if the loop was left early; after an exception, what is finished stays as it is.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
     """
-    recorder = Recorder(
-        store,
-        settings,
-        preprocess,
-        load_palette(settings.colormap),
-        seed_folders([seed.spec for seed in seeds]),
-        {source.name: source for source in sources},
-        masks or {},
-    )
-    batches = shared_out(sources, settings, store)
-    plan = plan_of(settings, tick)
-    arrays = [f"{name}.npy" for name in plan.arrays] if settings.array == "npy" else []
-    record = describe(
-        "saliency",
-        model,
-        sources,
-        preprocess,
-        settings,
-        [*arrays, *(f"{view}.png" for view in settings.views)],
-        command,
-        [
-            *(file for file in (*(seed.file for seed in seeds), plan.file) if file is not None),
-            *(masks or {}).values(),
-        ],
-    )
-    if resume:
-        whole = store.resume(record)
-        batches, kept = _unfinished(batches, whole, results_per_image=len(seeds) or 1)
-        if settings.scale == "shared":  # of which an image may have gone
-            kept = [recorder.rescaled(line) for line in kept]
-        store.replace(kept)
+
+    def __init__(
+        self,
+        job: Job,
+        folder: Store,
+        resume: bool = False,
+        on_progress: Callable[[int], object] = lambda points: None,
+    ) -> None:
+        """Take what is to be done, and where.
+
+        Args:
+            job: the model, the images and the choices.
+            folder: takes the results; held by the caller.
+            resume: whether to finish what an earlier run began there.
+            on_progress: takes the number of points done for the image in hand, if the method takes
+                several.
+        """
+        self._job = job
+        self._folder = folder
+        self._resume = resume
+        self._on_progress = on_progress
+        self._recorder = Recorder(
+            folder,
+            job.settings,
+            job.preprocess,
+            load_palette(job.settings.colormap),
+            seed_folders([seed.spec for seed in job.seeds]),
+            {source.name: source for source in job.sources},
+            job.masks,
+        )
+        self._lines: Generator[Line]
+
+    def __enter__(self) -> Self:
+        """Start the run, or take over what is whole of an earlier one."""
+        job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Line]()
+        record = job.record()
+        if self._resume:
+            whole = self._folder.resume(record)
+            batches, kept = _unfinished(batches, whole, job.results_per_image)
+            if job.settings.scale == "shared":
+                # An image of the earlier run may be missing, and with it the largest scale.
+                kept = [self._recorder.rescaled(line) for line in kept]
+            self._folder.replace(kept)
+        else:
+            self._folder.begin(record)
+        self._lines = self._compute(batches, kept)
+        return self
+
+    def __iter__(self) -> Iterator[Line]:
+        """Compute, write and yield the results, those of a resumed run first."""
+        return self._lines
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the results in order and share the scales, if nothing was raised."""
+        self._lines.close()
+        if error is None:
+            self._put_in_order()
+            if self._job.settings.scale == "shared":
+                self._share_scales()
+
+    def _compute(self, batches: Sequence[Batch], kept: Sequence[Line]) -> Generator[Line]:
         yield from kept
-    else:
-        store.begin(record)
-    many = plan.fast(len(sources))
-    found = outcomes(model, batches, preprocess, seeds, plan, store.room, many)
-    # A few results are drawn and written while the next ones are computed.
-    with closing(in_order(recorder.line, found, 2 * THREADS, weight)) as lines:
+        job = self._job
+        speed_up = job.settings.speeds_up(len(job.sources))
+        explainer = Explainer(
+            job.model, job.settings, self._folder.room, speed_up, self._on_progress
+        )
+        found = outcomes(explainer, batches, job.preprocess, job.seeds)
+        # A few results are drawn and written while the next ones are computed.
+        with closing(in_order(self._recorder.line, found, 2 * THREADS, weight)) as lines:
+            for line in lines:
+                self._folder.append(line)
+                yield line
+
+    def _put_in_order(self) -> None:
+        """Sort the results by image and seed: images of other sizes in a batch come later."""
+        place = {source.name: n for n, source in enumerate(self._job.sources)}
+        turn = {seed.spec: n for n, seed in enumerate(self._job.seeds)}
+        lines = self._folder.own()
+        ordered = sorted(lines, key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
+        if ordered != lines:
+            self._folder.replace(ordered)
+
+    def _share_scales(self) -> None:
+        """Draw all results on one scale; whoever is the last of several shards draws for all."""
+        with self._folder.alone():
+            lines = self._folder.lines()
+            if {line["image"] for line in lines} == {source.name for source in self._job.sources}:
+                largest = _largest_scales(lines)
+                for part in self._folder.parts():
+                    part.replace(self._on_scales(part.own(), largest))
+
+    def _on_scales(self, lines: Iterable[Line], scales: Scales) -> Iterator[Line]:
         for line in lines:
-            store.append(line)
-            yield line
-    _put_in_order(store, sources, seeds)
-    if settings.scale == "shared":
-        with store.alone():
-            # Whoever is the last of several shards draws for all of them.
-            if {line["image"] for line in store.lines()} == {source.name for source in sources}:
-                largest = _largest_scales(store.lines())
-                for part in store.parts():
-                    part.replace(_share_scales(part.own(), largest, recorder))
+            if line["status"] == "ok":
+                shared = {view: scales[line["seed"], view] for view in line["scales"]}
+                yield self._recorder.redrawn({**line, "scales": shared})
+            else:
+                yield line
 
 
 def weight(outcome: Outcome) -> float:
     """How much memory a result takes while it waits and is drawn, in millions of numbers."""
     return outcome.array.size / 1e6 if isinstance(outcome, Attribution) else 0
-
-
-def shared_out(sources: Sequence[Source], settings: Settings, store: Store) -> Sequence[Batch]:
-    """The batches of a run that are to be done here."""
-    batches = cut(sources, settings.batch_size)
-    return batches if store.shard is None else store.shard.of(batches)
-
-
-def _put_in_order(store: Store, sources: Sequence[Source], seeds: Sequence[Seed]) -> None:
-    """The results by image and seed: images of other sizes in a batch take turns of their own."""
-    place = {source.name: n for n, source in enumerate(sources)}
-    turn = {seed.spec: n for n, seed in enumerate(seeds)}
-    lines = store.own()
-    ordered = sorted(lines, key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
-    if ordered != lines:
-        store.replace(ordered)
 
 
 def _unfinished(
@@ -205,7 +258,7 @@ def _unfinished(
 
 
 Scales = Mapping[tuple[str, str], float]
-"""Of each seed and view."""
+"""The scale of each seed and view."""
 
 
 def _largest_scales(lines: Iterable[Line]) -> Scales:
@@ -216,12 +269,3 @@ def _largest_scales(lines: Iterable[Line]) -> Scales:
             key = line["seed"], view
             largest[key] = max(largest[key], scale)
     return largest
-
-
-def _share_scales(lines: Iterable[Line], scales: Scales, recorder: Recorder) -> Iterator[Line]:
-    for line in lines:
-        if line["status"] == "ok":
-            shared = {view: scales[line["seed"], view] for view in line["scales"]}
-            yield recorder.redrawn({**line, "scales": shared})
-        else:
-            yield line

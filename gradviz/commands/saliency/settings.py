@@ -1,17 +1,23 @@
-"""How the pictures and arrays of a run are to be made, apart from the model and the images."""
+"""The choices of a `saliency` run, and what follows from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
-from gradviz.backward.methods import METHODS
-from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Sampling
+from gradviz.backward.integrated_gradients import parse_baseline
+from gradviz.backward.methods import METHODS, Method
+from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Points, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 
 Scale = Literal["image", "shared"] | float
-Tile = Literal["auto", "off"] | int
+TileOption = Literal["auto", "off"] | int
+
+MANY_PASSES = 8
+"""Passes for one image each, from which on a faster form of the model pays."""
 
 SAMPLING = tuple(each.name for each in fields(Sampling))
 """The settings that choose the points, for the methods that take several."""
@@ -42,7 +48,7 @@ class Settings:
     """The mask, or the folder of masks, whose share of the map's energy is measured."""
     batch_size: int = 8
     """Images, or samples of one image, per pass."""
-    tile: Tile = "auto"
+    tile: TileOption = "auto"
     """How images are computed in parts: tiles of this many input pixels a side, halo apart; `auto`:
     where it pays; `off`: never."""
     optimize: bool = True
@@ -56,7 +62,7 @@ class Settings:
     baseline: str | None = None
     """A name of `gradviz.backward.integrated_gradients.BASELINES`, or a file."""
     random_seed: int | None = None
-    """Of the noise."""
+    """The seed of the noise."""
 
     def __post_init__(self) -> None:
         self._check_points()
@@ -68,25 +74,92 @@ class Settings:
         if self.scale == "shared" and self.array == "none":
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
 
+    @property
+    def chosen_method(self) -> Method:
+        """The method's row of the table of methods."""
+        return METHODS[self.method]
+
+    @property
+    def points(self) -> Points:
+        """The method's row of the table of points."""
+        return POINTS[self.chosen_method.points]
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """The numbers that choose the points, for a method that takes several.
+
+        Raises:
+            UsageError: the baseline's file cannot be read.
+        """
+        chosen = {name: getattr(self, name) for name in SAMPLING}
+        given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        if self.baseline is not None:
+            given["baseline"] = parse_baseline(self.baseline)
+        return replace(Sampling(self.points.samples), **given)
+
+    @property
+    def baseline_file(self) -> Path | None:
+        """The file of the baseline; None if it has a name, or there is none."""
+        return self.sampling.baseline.file
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether every pass is read at the input, and none at a layer."""
+        return all(each.tap == "input" for each in self.chosen_method.passes_at(self.layer))
+
+    @property
+    def linear(self) -> bool:
+        """Whether the result is linear in the seed: no rule holds at activations."""
+        return all(each.rule == "plain" for each in self.chosen_method.passes)
+
+    @property
+    def tileable(self) -> bool:
+        """Whether the result of an image is the sum of those of its parts, or read from one."""
+        return self.chosen_method.points == "image" and self.reads_input
+
+    @property
+    def tiling(self) -> Literal["auto", "always", "never"]:
+        """When images are computed in parts; `auto`: if it pays."""
+        return "always" if isinstance(self.tile, int) else "never" if self.tile == "off" else "auto"
+
+    @property
+    def tile_size(self) -> int | None:
+        """The side of a tile in input pixels, halo apart, if it was given."""
+        return self.tile if isinstance(self.tile, int) else None
+
+    @property
+    def arrays(self) -> list[str]:
+        """The names of the arrays that each result has."""
+        beside = [] if self.layer is None else ["activation", "gradient"]
+        return list(dict.fromkeys([self.chosen_method.writes, *beside]))
+
+    def speeds_up(self, images: int) -> bool:
+        """Whether a faster form of the model is right for the method, and pays for so many images.
+
+        Activation rules and layers need the model as it is, and making the faster form costs as
+        much as a few passes.
+        """
+        passes = images * (self.sampling.samples or MANY_PASSES)
+        return self.optimize and passes >= MANY_PASSES and self.linear and self.reads_input
+
     def _check_tile(self) -> None:
         if self.tile in ("auto", "off"):
             return
         if not isinstance(self.tile, int) or self.tile < 1:
             raise UsageError(f"--tile {self.tile}: give auto, off or a number of pixels above 0")
-        method = METHODS[self.method]
-        if method.points != "image" or self.layer is not None or method.needs_layer:
+        if not self.tileable:
             raise UsageError(
                 f"--tile {self.tile}: only what is read at the image itself is put together from "
                 "tiles; leave out --tile, or use --method gradient without --layer"
             )
-        if any(each.rule != "plain" for each in method.passes):
+        if not self.linear:
             raise UsageError(
                 f"--tile {self.tile}: what {self.method} finds in tiles does not add up, for it is "
                 "not linear in the seed; leave out --tile, or use --method gradient"
             )
 
     def _check_points(self) -> None:
-        points = POINTS[METHODS[self.method].points]
+        points = self.points
         for name in SAMPLING:
             if getattr(self, name) is not None and name not in points.options:
                 fitting = [m.name for m in METHODS.values() if name in POINTS[m.points].options]
