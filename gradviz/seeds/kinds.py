@@ -5,7 +5,6 @@ To add one, write a function and a row of `KINDS`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.image.frame import Frame
 from gradviz.seeds.outputs import LOSSES, Layout
+from gradviz.text import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,8 +115,7 @@ def _tensor_file(argument: str) -> tuple[np.ndarray]:
 def _loss_target(argument: str) -> tuple[str, int | str | np.ndarray]:
     name, _, target = argument.partition("=")
     if name not in LOSSES:
-        near = difflib.get_close_matches(name, LOSSES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
+        hint = nearest(name, LOSSES, f"use one of {', '.join(LOSSES)}")
         raise UsageError(f"no loss is called {name!r}; {hint}")
     return name, (_class if LOSSES[name].by_class else _tensor_file)(target)[0]
 
@@ -142,8 +141,7 @@ def _label(name: str, labels: Sequence[str]) -> int:
             f"model card to use {name!r}"
         )
     if name not in labels:
-        near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"the classes are {', '.join(labels[:20])}"
+        hint = nearest(name, labels, f"the classes are {', '.join(labels[:20])}", cutoff=0.5)
         raise SeedError(f"no class is called {name!r}; {hint}")
     return labels.index(name)
 

@@ -8,7 +8,6 @@ the documentation read the table.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.kinds import KINDS, Box, Kind, Site, Size, _label, _loss, _one_class
 from gradviz.seeds.outputs import LOSSES, Layout, layout_of, planes_of
+from gradviz.text import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,8 +99,7 @@ def parse_seed(spec: str) -> Seed:
     name, colon, argument = spec.partition(":")
     kind = KINDS.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KINDS)}"
+        hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
         raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
     if bool(colon) != bool(argument) or (argument and not kind.argument):
         raise SeedError(f"seed {spec}: write it as {kind.form}")
