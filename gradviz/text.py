@@ -1,10 +1,11 @@
-"""Text that people and programs read: one line, a list of names, strict JSON."""
+"""Text that people and programs read: one line, names listed and guessed, strict JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 
 def strict_json(value: object, indent: int | None = None) -> str:
@@ -38,3 +39,25 @@ def listed(names: Sequence[str], most: int) -> str:
     """The first of the names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def nearest(
+    name: str,
+    known: Iterable[str],
+    otherwise: str,
+    most: int = 1,
+    cutoff: float = 0.6,
+    joined: str = " or ",
+) -> str:
+    """What to say of an unknown name: "did you mean X?", or `otherwise` if no known one is near.
+
+    Args:
+        name: what was written.
+        known: the names that there are.
+        otherwise: what is said if none of them is near.
+        most: the largest number of names offered.
+        cutoff: how like `name` they must be, from 0 to 1.
+        joined: what stands between them.
+    """
+    near = get_close_matches(name, list(known), most, cutoff)
+    return f"did you mean {joined.join(near)}?" if near else otherwise

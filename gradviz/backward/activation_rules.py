@@ -23,24 +23,6 @@ from gradviz.backward.activations import WEIGHTS
 from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of
 from gradviz.errors import ModelError
 
-ACTIVATIONS = frozenset(
-    [
-        *("Relu", "Threshold", "LeakyRelu", "PreluKernel", "RreluWithNoise"),
-        *("Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Softplus", "Hardswish"),
-    ]
-)
-"""The nodes of activations that rectify, hard or soft; SELU and CELU are ELUs to autograd. Sigmoid
-and tanh pass both signs of their input alike, and are left alone."""
-
-BOUNDED: dict[str, Callable[[Any], Any]] = {
-    "Hardtanh": lambda node: node._saved_min_val,
-    "Clamp": lambda node: node._saved_min,
-    "ClampMin": lambda node: node._saved_min,
-    "Maximum": lambda node: _constant(node),
-}
-"""The nodes that rectify if their lower bound is 0: ReLU6 is a Hardtanh. Between −1 and 1, a
-Hardtanh passes both signs alike."""
-
 Gradients = tuple[Tensor | None, ...]
 
 
@@ -135,6 +117,27 @@ def gating(y: Tensor, rule: str) -> Iterator[Gated]:
             handle.remove()
 
 
+# What counts as an activation ---------------------------------------------------------------------
+
+ACTIVATIONS = frozenset(
+    [
+        *("Relu", "Threshold", "LeakyRelu", "PreluKernel", "RreluWithNoise"),
+        *("Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Softplus", "Hardswish"),
+    ]
+)
+"""The nodes of activations that rectify, hard or soft; SELU and CELU are ELUs to autograd. Sigmoid
+and tanh pass both signs of their input alike, and are left alone."""
+
+BOUNDED: dict[str, Callable[[Any], Any]] = {
+    "Hardtanh": lambda node: node._saved_min_val,
+    "Clamp": lambda node: node._saved_min,
+    "ClampMin": lambda node: node._saved_min,
+    "Maximum": lambda node: _constant(node),
+}
+"""The nodes that rectify if their lower bound is 0: ReLU6 is a Hardtanh. Between −1 and 1, a
+Hardtanh passes both signs alike."""
+
+
 def _rectifies(node: Any) -> bool:
     kind = kind_of(node)
     return kind in ACTIVATIONS or (kind in BOUNDED and _is_zero(BOUNDED[kind](node), node))
@@ -155,6 +158,8 @@ def _constant(node: Any) -> Tensor | None:
     return getattr(node, f"_saved_{constant[0]}") if constant else None
 
 
+# What may be an activation that the model writes out in other operations --------------------------
+
 SUSPECTS = frozenset(
     [
         *("Maximum", "Minimum", "Fmax", "Fmin", "Logaddexp"),
@@ -163,17 +168,14 @@ SUSPECTS = frozenset(
 )
 """Operations that hold back some of their input, and are no activations with a rule."""
 
-
 CHOICES = {"Where": "_saved_condition", "MaskedFill": "_saved_mask"}
 """Operations that choose by a condition: an activation's is of the output's shape, while a mask of
 the model's own is mostly of fewer axes."""
-
 
 SQUASHING = frozenset(
     ["Sigmoid", "Tanh", "Erf", "Hardsigmoid", "Hardtanh", "Clamp", "ClampMin", "NormalCdf", "Relu"]
 )
 """What a value is multiplied with in a SiLU, GELU, Mish or Hardswish that is written out."""
-
 
 NEAR = 24
 """How many operations are looked at for where two factors come from."""

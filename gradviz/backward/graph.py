@@ -21,6 +21,16 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 End = Tensor | GradientEdge
 """Where a backward pass may start: an output, or the output of any operation before it."""
 
+ACCUMULATE = "AccumulateGrad"
+
+WRITE = "CopySlices"
+"""The kind of every operation that wrote into a view; which one it was, torch does not tell."""
+
+SELECTS = "gradviz: selects by the image's values"
+
+WROTE = "gradviz: the kind of operation that wrote"
+"""Keys of `node.metadata`, where a forward pass leaves what the graph itself does not tell."""
+
 
 def edge_of(end: End) -> GradientEdge:
     """The node that computed `end`, and which of its outputs that is.
@@ -82,15 +92,6 @@ def _count_users(first: Node) -> Counter[Node]:
                 waiting.append(before)
             users[before] += 1
     return users
-
-
-ACCUMULATE = "AccumulateGrad"
-WRITE = "CopySlices"
-"""The kind of every operation that wrote into a view; which one it was, torch does not tell."""
-
-SELECTS = "gradviz: selects by the image's values"
-WROTE = "gradviz: the kind of operation that wrote"
-"""Keys of `node.metadata`, where a forward pass leaves what the graph itself does not tell."""
 
 
 def kind_of(node: Node) -> str:

@@ -25,15 +25,6 @@ PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
 panel gets narrower than this."""
 
 
-@cache
-def nodes(count: int) -> tuple[tuple[float, float], ...]:
-    """Places and weights of Gauss–Legendre quadrature on [0, 1]."""
-    import numpy as np
-
-    places, weights = np.polynomial.legendre.leggauss(count)
-    return tuple((float(1 + p) / 2, float(w) / 2) for p, w in zip(places, weights, strict=True))
-
-
 class IntegratedGradients:
     """Integrated Gradients (Sundararajan et al. 2017), by Gauss–Legendre quadrature.
 
@@ -105,6 +96,15 @@ class IntegratedGradients:
         return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
 
 
+@cache
+def nodes(count: int) -> tuple[tuple[float, float], ...]:
+    """Places and weights of Gauss–Legendre quadrature on [0, 1]."""
+    import numpy as np
+
+    places, weights = np.polynomial.legendre.leggauss(count)
+    return tuple((float(1 + p) / 2, float(w) / 2) for p, w in zip(places, weights, strict=True))
+
+
 def rounding(x: Tensor, first: float, last: float) -> float:
     """What the numbers of a model with inputs such as x may add to a change from first to last."""
     import torch
@@ -112,36 +112,7 @@ def rounding(x: Tensor, first: float, last: float) -> float:
     return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))
 
 
-def _zero(x: Tensor) -> Tensor:
-    return x.new_zeros(x.shape)
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.mean((1, 2), keepdim=True).expand_as(x)
-
-
-def _blur(x: Tensor) -> Tensor:
-    rows, columns = (_blurring(size, min(x.shape[1:]) / 10).to(x) for size in x.shape[1:])
-    return rows @ x @ columns.T
-
-
-def _blurring(size: int, sigma: float) -> Tensor:
-    """[size, size], float64: the weights of each place's neighbours along one axis, up to 3σ; the
-    first and the last place stand for what is beyond them."""
-    import torch
-
-    radius = math.ceil(3 * sigma)
-    offsets = torch.arange(-radius, radius + 1)
-    weights = torch.exp(-(offsets.double() ** 2) / (2 * sigma**2))
-    neighbours = (torch.arange(size)[:, None] + offsets).clamp(0, size - 1)
-    matrix = torch.zeros(size, size, dtype=torch.float64)
-    return matrix.scatter_add_(1, neighbours, (weights / weights.sum()).expand(neighbours.shape))
-
-
-BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"zero": _zero, "mean": _mean, "blur": _blur}
-"""Baselines by name, each from an input [C, h, w]: 0 in the model's own numbers; each channel's
-mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side, cut off at
-3σ."""
+# Baselines: where the line begins -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -198,3 +169,35 @@ def parse_baseline(spec: str) -> Baseline:
     if not np.isfinite(values).all():
         raise UsageError(f"--baseline {spec}: holds NaN or Inf")
     return Baseline(spec, values)
+
+
+def _zero(x: Tensor) -> Tensor:
+    return x.new_zeros(x.shape)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean((1, 2), keepdim=True).expand_as(x)
+
+
+def _blur(x: Tensor) -> Tensor:
+    rows, columns = (_blurring(size, min(x.shape[1:]) / 10).to(x) for size in x.shape[1:])
+    return rows @ x @ columns.T
+
+
+def _blurring(size: int, sigma: float) -> Tensor:
+    """[size, size], float64: the weights of each place's neighbours along one axis, up to 3σ; the
+    first and the last place stand for what is beyond them."""
+    import torch
+
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-(offsets.double() ** 2) / (2 * sigma**2))
+    neighbours = (torch.arange(size)[:, None] + offsets).clamp(0, size - 1)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add_(1, neighbours, (weights / weights.sum()).expand(neighbours.shape))
+
+
+BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"zero": _zero, "mean": _mean, "blur": _blur}
+"""Baselines by name, each from an input [C, h, w]: 0 in the model's own numbers; each channel's
+mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side, cut off at
+3σ."""

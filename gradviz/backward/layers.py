@@ -9,7 +9,6 @@ own, and its layer no name but such a number.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -31,7 +30,7 @@ from gradviz.backward.graph import (
     users_of,
 )
 from gradviz.errors import LayerError, UsageError
-from gradviz.text import listed
+from gradviz.text import listed, nearest
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
 """The modules whose layers are known by their weights, not by hooks."""
@@ -106,9 +105,8 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
         UsageError: there is none; the message has the nearest names, or the first.
     """
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=3)
         names = f"it has {listed(list(layers), NAMED)}: see gradviz inspect"
-        hint = f"did you mean {', '.join(near)}?" if near else names
+        hint = nearest(name, layers, names, most=3, joined=", ")
         raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
     return layers[name]
 

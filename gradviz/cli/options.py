@@ -152,8 +152,8 @@ SeedSpecs = Annotated[
     _backward(
         "--seed",
         metavar="SPEC",
-        help="What to differentiate, see below (repeatable). [default: ones, or top for class "
-        "scores]",
+        help="What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "or top for class scores]",
     ),
 ]
 
@@ -310,7 +310,8 @@ class InspectOptions:
         _backward(
             "--seed",
             metavar="SPEC",
-            help="What to differentiate, see below. [default: ones, or top for class scores]",
+            help="What to differentiate, see below: not the random seed. [default: ones, or top "
+            "for class scores]",
         ),
     ] = None
     input_size: Annotated[

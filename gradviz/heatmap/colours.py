@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradviz.arrays import Bytes, Numbers
 from gradviz.errors import UsageError
+from gradviz.text import nearest
 
 if TYPE_CHECKING:
     from cmap import Colormap
@@ -74,6 +74,5 @@ def _colormap(name: str) -> Colormap:
         # The full name, since cmap logs a warning about names that several packages share.
         return Colormap(catalogue.resolve(base) + name[len(base) :])
     except KeyError:
-        near = difflib.get_close_matches(name, catalogue.short_keys(), n=1)
-        hint = f"did you mean {near[0]}?" if near else "try inferno, viridis, magma or vik"
+        hint = nearest(name, catalogue.short_keys(), "try inferno, viridis, magma or vik")
         raise UsageError(f"--colormap {name}: no colour map has that name; {hint}") from None

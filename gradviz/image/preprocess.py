@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gradviz.errors import UsageError
 from gradviz.image.read import DEFAULT_MAX_PIXELS, WHITE
-from gradviz.text import one_line
+from gradviz.text import nearest, one_line
 
 
 def _number(value: object) -> object:
@@ -118,6 +117,5 @@ def _complaint(key: str, mapping: Mapping[str, object]) -> str:
     fields = Preprocess.model_fields
     if key in fields:
         return f"{key}: expected {fields[key].description}, got {mapping[key]!r}"
-    near = get_close_matches(key, fields, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(fields)}"
+    hint = nearest(key, fields, f"expected one of {', '.join(fields)}")
     return f"unknown key {key}; {hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
 from gradviz.errors import UsageError
 from gradviz.image.preprocess import Preprocess, preprocess_from
 from gradviz.strict_yaml import KeyPath, load_mapping
+from gradviz.text import nearest
 
 
 class Card(BaseModel):
@@ -57,8 +57,7 @@ def read_card(path: Path) -> Card:
     said, lines = load_mapping(path)
     for key in said:
         if key not in _MUST_BE:
-            close = difflib.get_close_matches(key, _MUST_BE, n=1)
-            advice = f"did you mean {close[0]}?" if close else f"expected {', '.join(_MUST_BE)}"
+            advice = nearest(key, _MUST_BE, f"expected {', '.join(_MUST_BE)}")
             raise UsageError(f"{path}, line {lines[(key,)]}: unknown key {key!r}: {advice}")
     block = said.get("preprocess")
     if isinstance(block, dict):

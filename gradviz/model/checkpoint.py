@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TypeGuard
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.outputs import children, find
+from gradviz.text import listed
 
 NESTINGS = (
     "state_dict",
@@ -72,8 +73,8 @@ def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Wei
         sought = "no weights"
     if found is None:
         there = [f"{key} ({_described(value)})" for key, value in children(checkpoint).items()]
-        listed = _some(there, 12) if there else f"a {type(checkpoint).__name__}"
-        raise UsageError(f"{where}: {sought}; the file holds {listed}: choose with --weights-key")
+        holds = listed(there, 12) if there else f"a {type(checkpoint).__name__}"
+        raise UsageError(f"{where}: {sought}; the file holds {holds}: choose with --weights-key")
     return found
 
 
@@ -157,9 +158,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         ("of another shape", list(misfits.values())),
     )
     if any(names for _, names in kinds):
-        listed = "; ".join(f"{len(n)} {kind} ({_some(n, _SHOWN)})" for kind, n in kinds if n)
+        counts = "; ".join(f"{len(n)} {kind} ({listed(n, _SHOWN)})" for kind, n in kinds if n)
         raise ModelError(
-            f"{where}: the weights do not fit the model: {listed}: check --arch and --arch-arg, or "
+            f"{where}: the weights do not fit the model: {counts}: check --arch and --arch-arg, or "
             "name a part of the weights with --weights-key"
         )
 
@@ -183,8 +184,3 @@ def _namings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 def _joined(paths: list[list[str]], weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     names = (".".join(path[depth:]) for path in paths)
     return dict(zip(names, weights.values(), strict=True))
-
-
-def _some(items: Sequence[str], limit: int) -> str:
-    more = len(items) - limit
-    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -18,6 +17,7 @@ from torch import nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code, importable
+from gradviz.text import nearest
 
 
 def build(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
@@ -133,5 +133,5 @@ def _check_arguments(
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = nearest(name, known, otherwise="", most=3)
+    return f"; {hint}" if hint else ""

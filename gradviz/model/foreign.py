@@ -35,14 +35,23 @@ def foreign_code(doing: str) -> Iterator[None]:
         raise kind(f"{doing}: {explain(error)}") from error
 
 
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Put `folder` first on the import path, and restore the path afterwards."""
+    before = sys.path[:]
+    sys.path.insert(0, str(folder))
+    # A file may be newer than what Python remembers of its folder.
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+# What to do about an error of torch's -------------------------------------------------------------
+
 SHORT = r"out of memory|can't allocate memory|not enough memory"
 """What messages of too little memory say; TorchScript wraps them in errors of its own."""
-
-
-def is_short(error: BaseException) -> bool:
-    """Whether it says that memory is short."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT, str(error)))
-
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 
@@ -80,6 +89,11 @@ def explain(error: BaseException) -> str:
     return f"{said}: {hint}" if hint else said
 
 
+def is_short(error: BaseException) -> bool:
+    """Whether it says that memory is short."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT, str(error)))
+
+
 def wrong_channels(expected: int, got: int) -> str:
     """What to say of an image with another number of channels than the model takes."""
     option = {1: "use --channels gray", 3: "use --channels rgb"}.get(
@@ -98,16 +112,3 @@ def _essence(message: str) -> str:
     # CUDA's messages end in general advice; all others end in the point.
     line = lines[0] if lines[0].startswith("CUDA") else lines[-1]
     return one_line(re.sub(r"^(\w+\.)*\w*(Error|Exception): ", "", line)).rstrip(".")
-
-
-@contextmanager
-def importable(folder: Path) -> Iterator[None]:
-    """Put `folder` first on the import path, and restore the path afterwards."""
-    before = sys.path[:]
-    sys.path.insert(0, str(folder))
-    # A file may be newer than what Python remembers of its folder.
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before

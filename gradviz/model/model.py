@@ -140,25 +140,16 @@ class Model:
             )
 
 
-@contextmanager
-def same_buffers(module: nn.Module) -> Iterator[None]:
-    """After the block, the buffers of `module` and of all in it are what they were before.
+def in_doubles(model: Model) -> Model:
+    """The model in float64, or itself where its format cannot be; it is converted in place.
 
-    A buffer that was written to is replaced, not written back: what the block computed may need
-    the values that it saw for its backward pass.
+    Raises:
+        ModelError: it does not let itself be converted.
     """
-    before = [
-        (owner, name, buffer, buffer.detach().clone())
-        for owner in module.modules()
-        for name, buffer in owner.named_buffers(recurse=False)
-    ]
-    try:
-        yield
-    finally:
-        for owner, name, buffer, kept in before:
-            # By value: batch norm updates its running statistics without telling autograd.
-            if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
-                setattr(owner, name, kept)
+    if not support(model.format, Capability.FLOAT64).supported:
+        return model
+    with foreign_code(f"{model.name}: cannot be made float64: use --precision float32"):
+        return replace(model, module=model.module.to(torch.float64), dtype=torch.float64)
 
 
 def size_of(model: Model) -> dict[str, int]:
@@ -184,13 +175,22 @@ def _constants(module: nn.Module) -> Iterator[Tensor]:
             yield value
 
 
-def in_doubles(model: Model) -> Model:
-    """The model in float64, or itself where its format cannot be; it is converted in place.
+@contextmanager
+def same_buffers(module: nn.Module) -> Iterator[None]:
+    """After the block, the buffers of `module` and of all in it are what they were before.
 
-    Raises:
-        ModelError: it does not let itself be converted.
+    A buffer that was written to is replaced, not written back: what the block computed may need
+    the values that it saw for its backward pass.
     """
-    if not support(model.format, Capability.FLOAT64).supported:
-        return model
-    with foreign_code(f"{model.name}: cannot be made float64: use --precision float32"):
-        return replace(model, module=model.module.to(torch.float64), dtype=torch.float64)
+    before = [
+        (owner, name, buffer, buffer.detach().clone())
+        for owner in module.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for owner, name, buffer, kept in before:
+            # By value: batch norm updates its running statistics without telling autograd.
+            if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
+                setattr(owner, name, kept)

@@ -41,24 +41,6 @@ def select(output: object, key: str | None, batch: int) -> Tensor:
     )
 
 
-def check_differentiable(output: Tensor) -> None:
-    """Do nothing if a gradient leads from `output` back to the input.
-
-    Raises:
-        ModelError: no gradient leads back to the input; the message names likely causes.
-    """
-    if output.is_inference():
-        cause = "the model computes it under torch.inference_mode"
-    elif not output.requires_grad:
-        cause = "the model detaches it, computes it under torch.no_grad, or ignores its input"
-    else:
-        return
-    raise ModelError(
-        f"the output cannot be differentiated: {cause}: save the model without that, or choose "
-        "another output with --output"
-    )
-
-
 def _at(output: object, key: str | None) -> object:
     if key is None:
         return output
@@ -104,6 +86,24 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def check_differentiable(output: Tensor) -> None:
+    """Do nothing if a gradient leads from `output` back to the input.
+
+    Raises:
+        ModelError: no gradient leads back to the input; the message names likely causes.
+    """
+    if output.is_inference():
+        cause = "the model computes it under torch.inference_mode"
+    elif not output.requires_grad:
+        cause = "the model detaches it, computes it under torch.no_grad, or ignores its input"
+    else:
+        return
+    raise ModelError(
+        f"the output cannot be differentiated: {cause}: save the model without that, or choose "
+        "another output with --output"
+    )
+
+
 def changed(y: Tensor, again: Tensor) -> str | None:
     """What differs between two answers to one input by more than rounding does; None if nothing.
 
@@ -124,21 +124,7 @@ def changed(y: Tensor, again: Tensor) -> str | None:
     return f"the output changes by {change:.2g}, where the largest value is {size:.2g}"
 
 
-def children(value: object) -> dict[str, object]:
-    """What `value` holds, by name; empty for what holds nothing, such as a tensor.
-
-    Dicts give their keys, named tuples and dataclasses their fields, lists and tuples the indices.
-    """
-    if isinstance(value, (Tensor, nn.Module)):
-        return {}
-    if isinstance(value, Mapping):
-        return {str(key): child for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        names = getattr(value, "_fields", range(len(value)))
-        return {str(name): child for name, child in zip(names, value, strict=True)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {}
+# Outputs that hold outputs: dicts, lists, tuples and dataclasses ----------------------------------
 
 
 def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -168,3 +154,20 @@ def find(value: object, path: str) -> object:
             except KeyError:
                 continue
     raise KeyError(path)
+
+
+def children(value: object) -> dict[str, object]:
+    """What `value` holds, by name; empty for what holds nothing, such as a tensor.
+
+    Dicts give their keys, named tuples and dataclasses their fields, lists and tuples the indices.
+    """
+    if isinstance(value, (Tensor, nn.Module)):
+        return {}
+    if isinstance(value, Mapping):
+        return {str(key): child for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        names = getattr(value, "_fields", range(len(value)))
+        return {str(name): child for name, child in zip(names, value, strict=True)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {}

@@ -1,11 +1,11 @@
-"""Every kind of seed: its spelling, what it means, and the cotangent that it makes.
+"""The table of seeds: how each is written, what it means, and the cotangent that it makes.
 
-To add one, write a function and a row of `KINDS`.
+To add a seed, write a function `(planes, site, *values) -> v` and a row of `KINDS`: the parser, the
+help text, the messages and the documentation read the table.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.image.frame import Frame
 from gradviz.seeds.outputs import LOSSES, Layout
+from gradviz.text import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of an output map, right and bottom exclusive."""
-
 
 Size = tuple[int, int]
 """Width and height."""
@@ -50,6 +50,14 @@ class Site:
 
 
 @dataclass(frozen=True)
+class ArrayFile:
+    """The content of a file that a spec names."""
+
+    path: Path
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class Kind:
     """One row of the table of seeds."""
 
@@ -66,6 +74,8 @@ class Kind:
     box: Callable[..., Box] | None = None
     """`(size of the map, site, *values) -> the box that v is zero outside of`, where the size tells
     it; raises SeedError. None for the whole map."""
+    names_class: bool = False
+    """Whether its last value may be a class: an `int`, or a `str` that is one of the labels."""
 
     @property
     def form(self) -> str:
@@ -73,6 +83,9 @@ class Kind:
         if self.argument.startswith("["):
             return f"{self.name}[:{self.argument[1:]}"
         return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+# The text after the colon: str → values -----------------------------------------------------------
 
 
 def _nothing(argument: str) -> tuple[()]:
@@ -100,31 +113,34 @@ def _class(argument: str) -> tuple[int | str]:
         return (argument,)
 
 
-def _mask_file(argument: str) -> tuple[np.ndarray]:
+def _mask_file(argument: str) -> tuple[ArrayFile]:
     from gradviz.image.read import read_mask
 
     return (_read(argument, read_mask),)
 
 
-def _tensor_file(argument: str) -> tuple[np.ndarray]:
+def _tensor_file(argument: str) -> tuple[ArrayFile]:
     from gradviz.image.array import read_array
 
     return (_read(argument, read_array),)
 
 
-def _loss_target(argument: str) -> tuple[str, int | str | np.ndarray]:
+def _loss_target(argument: str) -> tuple[str, int | str | ArrayFile]:
     name, _, target = argument.partition("=")
     if name not in LOSSES:
-        near = difflib.get_close_matches(name, LOSSES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(LOSSES)}"
+        hint = nearest(name, LOSSES, f"use one of {', '.join(LOSSES)}")
         raise UsageError(f"no loss is called {name!r}; {hint}")
     return name, (_class if LOSSES[name].by_class else _tensor_file)(target)[0]
 
 
-def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
+def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> ArrayFile:
     if not argument:
         raise ValueError
-    return reader(Path(argument))
+    path = Path(argument)
+    return ArrayFile(path, reader(path))
+
+
+# The cotangents: planes [C, H, W] → v [C, H, W] ---------------------------------------------------
 
 
 def _ones(planes: Tensor, site: Site) -> Tensor:
@@ -132,20 +148,31 @@ def _ones(planes: Tensor, site: Site) -> Tensor:
 
 
 def _one_class(planes: Tensor, site: Site, name: int | str) -> Tensor:
-    return _channel(planes, site, name if isinstance(name, int) else _label(name, site.labels))
+    return _channel(planes, site, name if isinstance(name, int) else class_index(name, site.labels))
 
 
-def _label(name: str, labels: Sequence[str]) -> int:
+def class_index(name: str, labels: Sequence[str]) -> int:
+    """The number of the class of that name.
+
+    Raises:
+        SeedError: there is none; the message has the nearest name.
+    """
     if not labels:
         raise SeedError(
             f"the model has no class names; name the class by its number, or list `labels:` in a "
             f"model card to use {name!r}"
         )
     if name not in labels:
-        near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"the classes are {', '.join(labels[:20])}"
+        hint = nearest(name, labels, f"the classes are {', '.join(labels[:20])}", cutoff=0.5)
         raise SeedError(f"no class is called {name!r}; {hint}")
     return labels.index(name)
+
+
+def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
+    _check("channel", channel, len(planes))
+    v = planes.new_zeros(planes.shape)
+    v[channel] = 1.0
+    return v
 
 
 def _top(planes: Tensor, site: Site, rank: int = 1) -> Tensor:
@@ -210,14 +237,7 @@ def _part(planes: Tensor, site: Site) -> Part:
     return site.part or Part((0, 0, width, height), (width, height))
 
 
-def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
-    _check("channel", channel, len(planes))
-    v = planes.new_zeros(planes.shape)
-    v[channel] = 1.0
-    return v
-
-
-def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
+def _mask(planes: Tensor, site: Site, mask: ArrayFile) -> Tensor:
     import numpy as np
     import torch
 
@@ -227,14 +247,14 @@ def _mask(planes: Tensor, site: Site, mask: np.ndarray) -> Tensor:
     columns, rows = (
         (2 * np.arange(start, stop) + 1) * length // (2 * size)
         for start, stop, length, size in zip(
-            (x0, y0), (x1, y1), reversed(mask.shape), part.of, strict=True
+            (x0, y0), (x1, y1), reversed(mask.values.shape), part.of, strict=True
         )
     )
-    weights = mask[rows[:, None], columns]
+    weights = mask.values[rows[:, None], columns]
     return torch.as_tensor(weights, dtype=planes.dtype, device=planes.device).expand_as(planes)
 
 
-def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
+def _tensor(planes: Tensor, site: Site, file: ArrayFile) -> Tensor:
     # Compared without axes of length one in front, so that a saved [1, C, H, W] fits one image.
     import numpy as np
     import torch
@@ -242,12 +262,12 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     whole = tuple(planes.shape)
     if site.part is not None:
         whole = (whole[0], *reversed(site.part.of))
-    given, wanted = values.shape, whole
+    given, wanted = file.values.shape, whole
     if wanted[1:] == (1, 1) and len(given) < 3:  # class scores
         wanted = wanted[:1]
     if _trimmed(given) != _trimmed(wanted):
         raise SeedError(f"the file's shape is {list(given)}, one image's output {list(wanted)}")
-    values = values.reshape(whole)
+    values = file.values.reshape(whole)
     if site.part is not None:
         x0, y0, x1, y1 = site.part.box
         values = values[:, y0:y1, x0:x1]
@@ -257,7 +277,11 @@ def _tensor(planes: Tensor, site: Site, values: np.ndarray) -> Tensor:
     return v
 
 
-def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray) -> Tensor:
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if not shape or shape[0] != 1 else _trimmed(shape[1:])
+
+
+def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) -> Tensor:
     if isinstance(target, int | str):
         if len(planes) < 2:
             raise SeedError(f"{name} needs class scores, but the output has one channel")
@@ -273,23 +297,18 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | np.ndarray)
     return slope if pixels == width * height else slope * (pixels / (width * height))
 
 
-def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if not shape or shape[0] != 1 else _trimmed(shape[1:])
-
-
 def _check(what: str, index: int, size: int) -> None:
     if not 0 <= index < size:
         raise SeedError(f"{what} {index} is outside the output: 0 to {size - 1}")
 
 
-_ANY = frozenset(Layout)
+# The table ----------------------------------------------------------------------------------------
 
+_ANY = frozenset(Layout)
 
 _PLANES = frozenset({Layout.SCORES, Layout.DENSE})
 
-
 _DENSE = frozenset({Layout.DENSE})
-
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -309,6 +328,7 @@ KINDS: dict[str, Kind] = {
             _PLANES,
             _class,
             _one_class,
+            names_class=True,
         ),
         Kind(
             "top",
@@ -381,6 +401,7 @@ KINDS: dict[str, Kind] = {
             _PLANES,
             _loss_target,
             _loss,
+            names_class=True,
         ),
     )
 }

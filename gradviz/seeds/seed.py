@@ -1,14 +1,13 @@
-"""Which cotangent `v` goes into the backward pass: the table of seeds.
+"""Which cotangent `v` goes into the backward pass: a seed.
 
 A seed is a spec such as `pixel:64,48`. It is parsed once, before any model is loaded, and turned
-into a cotangent for each image: a tensor of the shape of that image's output. To add a seed, write
-one function `(planes, site, *values) -> v` and one row of `KINDS`; the parser, the help text and
-the documentation read the table.
+into a cotangent for each image: a tensor of the shape of that image's output. It is the seed vector
+of automatic differentiation (Griewank and Walther 2008, doi:10.1137/1.9780898717761), and has
+nothing to do with random numbers.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
-from gradviz.seeds.kinds import KINDS, Box, Kind, Site, Size, _label, _loss, _one_class
-from gradviz.seeds.outputs import LOSSES, Layout, layout_of, planes_of
+from gradviz.seeds.kinds import KINDS, ArrayFile, Box, Kind, Site, Size, class_index
+from gradviz.seeds.outputs import Layout, layout_of, planes_of
+from gradviz.text import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,23 +30,20 @@ class Seed:
     spec: str
     """As the user wrote it."""
     kind: Kind
+    """Its row of the table."""
     values: tuple[Any, ...] = field(compare=False)
+    """What follows the colon, as that row parses it."""
 
     @property
     def file(self) -> Path | None:
         """The file that it names, if it does."""
-        argument = self.spec.partition(":")[2]
-        if self.kind.build is _loss:
-            name, _, argument = argument.partition("=")
-            return None if LOSSES[name].by_class else Path(argument)
-        return Path(argument) if self.kind.argument == "FILE" else None
+        return next((each.path for each in self.values if isinstance(each, ArrayFile)), None)
 
     @property
     def class_name(self) -> str | None:
         """The class that it names other than by its number, if it does."""
-        if self.kind.build not in (_one_class, _loss):
-            return None
-        return self.values[-1] if isinstance(self.values[-1], str) else None
+        named = self.kind.names_class and isinstance(self.values[-1], str)
+        return self.values[-1] if named else None
 
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
         """The cotangent for one image's output.
@@ -98,9 +95,13 @@ def parse_seed(spec: str) -> Seed:
     """
     name, colon, argument = spec.partition(":")
     kind = KINDS.get(name)
+    if kind is None and spec.isdecimal():
+        raise SeedError(
+            f"seed {spec}: no seed is a number; did you mean --random-seed {spec}, or --seed "
+            f"class:{spec}?"
+        )
     if kind is None:
-        near = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(KINDS)}"
+        hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
         raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
     if bool(colon) != bool(argument) or (argument and not kind.argument):
         raise SeedError(f"seed {spec}: write it as {kind.form}")
@@ -121,7 +122,7 @@ def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
     for seed in seeds:
         if seed.class_name is not None:
             try:
-                _label(seed.class_name, labels)
+                class_index(seed.class_name, labels)
             except SeedError as error:
                 raise SeedError(f"seed {seed.spec}: {error}") from None
 
@@ -133,9 +134,3 @@ def default_seed(y: Tensor) -> Seed:
 
 def _alternatives(layout: Layout) -> str:
     return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)
-
-
-# The text after the colon -------------------------------------------------------------------------
-
-
-# The cotangents: planes [C, H, W] → v [C, H, W] ---------------------------------------------------

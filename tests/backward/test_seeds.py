@@ -116,6 +116,7 @@ def test_a_seed_that_does_not_fit_says_what_would(spec: str, y: Tensor, message:
     [
         ("", "no seed is called ''; use one of ones"),
         ("pixle:1,2", "did you mean pixel?"),
+        ("42", "did you mean --random-seed 42, or --seed class:42?"),
         ("ones:1", "write it as ones"),
         ("pixel", "write it as pixel:X,Y[,C]"),
         ("pixel:", "write it as pixel:X,Y[,C]"),
@@ -141,6 +142,32 @@ def test_class_names_are_checked_before_any_image() -> None:
         check_labels([parse_seed("class:traingle")], LABELS)
     with pytest.raises(SeedError, match="no class names"):
         check_labels([parse_seed("class:star")], ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "class_name"),
+    [
+        ("top", None, None),
+        ("class:2", None, None),
+        ("class:star", None, "star"),
+        ("loss:ce=2", None, None),
+        ("loss:ce=star", None, "star"),
+        ("loss:mse=v=1.npy", "v=1.npy", None),
+        ("tensor:v=1.npy", "v=1.npy", None),
+        ("mask:v=1.npy", "v=1.npy", None),
+    ],
+)
+def test_a_seed_tells_the_file_and_the_class_that_it_names(
+    spec: str,
+    file: str | None,
+    class_name: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("v=1.npy", np.zeros((2, 3)))
+    seed = parse_seed(spec)
+    assert (seed.file, seed.class_name) == (None if file is None else Path(file), class_name)
 
 
 @given(

@@ -15,6 +15,10 @@ from gradviz.errors import UsageError
 from gradviz.runs.folder import BOXES
 from gradviz.runs.reader import Result, Run, read_run
 from gradviz.runs.results import differences
+from gradviz.text import listed
+
+NAMED = 3
+"""How many results a warning names; the rest it counts."""
 
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""
@@ -275,13 +279,8 @@ def _warnings(a: Run, b: Run, items: Sequence[Item]) -> Iterator[str]:
         yield f"the runs were made differently: {'; '.join(changed)}"
     if bare := [item.name for item in items if item.measured and not item.paths]:
         yield (
-            f"{_some(bare)}: without arrays in both runs (--array none), only the score and the "
-            "statistics are compared"
+            f"{listed(bare, NAMED)}: without arrays in both runs (--array none), only the score "
+            "and the statistics are compared"
         )
     if failed := [item.name for item in items if not item.compared]:
-        yield f"{_some(failed)}: failed in both runs, and not compared"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+        yield f"{listed(failed, NAMED)}: failed in both runs, and not compared"
