@@ -1,4 +1,4 @@
-"""The kinds of arrays that every part of gradviz passes on."""
+"""The kinds of arrays, boxes and sizes that every part of gradviz passes on."""
 
 from __future__ import annotations
 
@@ -13,3 +13,9 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels; half-open: the right and the bottom edge are exclusive."""

@@ -55,7 +55,7 @@ class Probe:
     """
 
     def __init__(self, model: Model, tensor: Tensor, layer: str | None = None) -> None:
-        self.x = tensor[None].to(model.device, model.dtype).requires_grad_()
+        self.x = model.batch_of(tensor)
         with Dependence() as dependence:
             y, self.layers = run_with_layers(model.module, lambda: model(self.x))
         if dependence.random:

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gradviz.model.foreign import is_short
-from gradviz.model.model import Model
+from gradviz.model.model import Model, deterministic
 from gradviz.model.outputs import changed
 from gradviz.model.script import folded_script
 from gradviz.model.support import Capability, support
@@ -56,8 +56,7 @@ def fast(model: Model, x: Tensor) -> Model:
 
 def _answer(model: Model, x: Tensor) -> Tensor:
     """The output, with the same draws each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with deterministic():
         return model(x)
 
 

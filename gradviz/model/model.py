@@ -80,6 +80,17 @@ class Model:
             "precision": str(self.dtype).removeprefix("torch."),
         }
 
+    def batch_of(self, image: Tensor) -> Tensor:
+        """One image as a batch that the model takes, whose gradient can be asked for.
+
+        Args:
+            image: [C, H, W], of any number type and on any device.
+
+        Returns:
+            [1, C, H, W], of `dtype` and on `device`; a leaf that requires a gradient.
+        """
+        return image[None].to(self.device, self.dtype).requires_grad_()
+
     def __call__(self, x: Tensor) -> Tensor:
         """The chosen output [N, ...] for a batch of images.
 
@@ -138,6 +149,14 @@ class Model:
                 f"{self.name}: expected at most {batch} images at once, got {n} ({reason}): "
                 f"use --batch-size {batch}"
             )
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Draw the same random numbers in every such block, and leave the caller's draws untouched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def in_doubles(model: Model) -> Model:

@@ -23,7 +23,7 @@ from gradviz.commands.check.finite_differences import (
 )
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
-from gradviz.model.model import Model
+from gradviz.model.model import Model, deterministic
 from gradviz.seeds.kinds import Site
 from gradviz.seeds.seed import Seed, default_seed
 
@@ -114,7 +114,7 @@ def check(model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: 
         SeedError: a seed does not fit the output.
         ModelError: the model cannot be run or differentiated.
     """
-    x = image.prepared.tensor[None].to(model.device, model.dtype)
+    x = model.batch_of(image.prepared.tensor).detach()
     y = _run(model, x.clone().requires_grad_())
     output = y.detach()[0]
     dtype = _least_precise(y, model.dtype)
@@ -270,9 +270,7 @@ class _Place:
 
 
 def _run(model: Model, x: Tensor) -> Tensor:
-    # What draws random numbers draws the same ones every time: it is one function then.
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with deterministic():  # so that a model that draws random numbers is one function
         return model(x)
 
 

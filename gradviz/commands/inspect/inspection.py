@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradviz.arrays import Size
 from gradviz.backward.activations import Keeper
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.commands.inspect.warnings import Flow, advice, may_mix
-from gradviz.commands.receptive_field.measure import Fields, FieldSettings
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import Dependence
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
-from gradviz.model.model import Model, size_of
+from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import walk
+from gradviz.model.random_input import RandomInput, only_size
 from gradviz.model.trust import tier_of
 from gradviz.seeds.kinds import KINDS, Site
 from gradviz.seeds.outputs import layout_of
@@ -62,7 +63,7 @@ def inspect(
     preprocess: Preprocess,
     image: LoadedImage | None = None,
     seed: Seed | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     random_seed: int = 0,
 ) -> Inspection:
     """Run the model forward and backward once, and tell what was seen.
@@ -80,8 +81,7 @@ def inspect(
     """
     name = RANDOM if image is None else image.name
     warnings = []
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with deterministic():
         if image is not None:
             prepared = image.prepared
             raw = _outputs(model, prepared)
@@ -93,7 +93,7 @@ def inspect(
             warnings.append(
                 f"the model has {len(keys)} outputs; looking at {keys[0]}: choose with --output KEY"
             )
-        x = _batch(model, prepared)
+        x = model.batch_of(prepared.tensor)
         keeper = Keeper(model.module)
         with Dependence() as dependence:
             y, layers = run_with_layers(model.module, lambda: model(x), keeper)
@@ -131,10 +131,6 @@ def inspect(
 # Input and outputs --------------------------------------------------------------------------------
 
 
-def _batch(model: Model, prepared: Prepared) -> Tensor:
-    return prepared.tensor[None].to(model.device, model.dtype).requires_grad_()
-
-
 class _Keeping(nn.Module):
     """Keeps all that a model returns, of which its caller gets one tensor."""
 
@@ -152,7 +148,7 @@ def _outputs(model: Model, prepared: Prepared) -> object:
     """All that the model returns for one image, however many outputs that is."""
     keeping = _Keeping(model.module)
     try:
-        replace(model, module=keeping)(_batch(model, prepared))
+        replace(model, module=keeping)(model.batch_of(prepared.tensor))
     except UsageError:
         several = sum(map(_fits, (value for _, value in walk(keeping.kept)))) > 1
         if model.output is not None or not several:
@@ -166,14 +162,14 @@ def _fits(value: object) -> bool:
 
 
 def _random(
-    model: Model, preprocess: Preprocess, size: tuple[int, int] | None, random_seed: int
+    model: Model, preprocess: Preprocess, size: Size | None, random_seed: int
 ) -> tuple[Prepared, object]:
     """Random pixels of a size that the model takes, and what it returns for them."""
-    noise = Fields(model, preprocess, FieldSettings(random_seed=random_seed)).noise
-    fixed = size or _only_size(model, preprocess)
+    random = RandomInput.of(model, preprocess, random_seed)
+    fixed = size or only_size(model) or _size_after(preprocess)
     failure: ModelError | None = None
-    for width, height in [fixed] if fixed else [(side, side) for side in SIDES]:
-        prepared = noise(width, height)
+    for tried in [fixed] if fixed else [(side, side) for side in SIDES]:
+        prepared = random.draw(tried)
         try:
             return prepared, _outputs(model, prepared)
         except ModelError as error:
@@ -184,11 +180,8 @@ def _random(
     raise ModelError(f"{failure}; or name an input size that it takes: --input-size WxH") from None
 
 
-def _only_size(model: Model, preprocess: Preprocess) -> tuple[int, int] | None:
-    """Width and height, where the model or its recipe fixes them."""
-    *_, height, width = model.input_shape or (None, None)
-    if height is not None and width is not None:
-        return width, height
+def _size_after(preprocess: Preprocess) -> Size | None:
+    """Width and height after preprocessing; None if they follow the image's own."""
     if preprocess.resize is None and preprocess.crop is None:
         return None
     # What a large square photo would become.

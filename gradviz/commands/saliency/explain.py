@@ -20,7 +20,7 @@ from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, Usage
 from gradviz.image.load import LoadedImage
 from gradviz.model.fast import fast
 from gradviz.model.foreign import foreign_code
-from gradviz.model.model import Model
+from gradviz.model.model import Model, deterministic
 from gradviz.model.outputs import changed
 from gradviz.runs.results import Failure
 from gradviz.seeds.kinds import Site
@@ -158,8 +158,7 @@ class Explainer:
             x = x.pin_memory()
         x = x.to(self._model.device, self._model.dtype, non_blocking=True)
         # What draws random numbers draws the same ones for this batch in every run.
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with deterministic():
             forward = self._forward(work.images, x)
             notes = work.notes + self._steadiness(x.detach(), forward.y.detach())
             seeds = work.seeds or (default_seed(forward.y.detach()[0]),)

@@ -86,7 +86,7 @@ class TilePlan:
         prepared = self.image.prepared
         score, notes = 0.0, dict[str, None]()
         for tile in self.tiles:
-            x = prepared.part(tile.inputs)[None].to(model.device, model.dtype).requires_grad_()
+            x = model.batch_of(prepared.part(tile.inputs))
             y = model(x)
             output, v = y.detach(), torch.zeros_like(y)
             x0, y0, x1, y1 = tile.inner

@@ -1,0 +1,56 @@
+"""Random pixels in place of an image, of a size and with as many channels as a model takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradviz.arrays import Size
+from gradviz.errors import UsageError
+from gradviz.image.prepare import Prepared, prepare
+from gradviz.image.preprocess import Preprocess
+from gradviz.image.read import Picture
+from gradviz.model.model import Model
+
+
+@dataclass(frozen=True)
+class RandomInput:
+    """A source of random images, each preprocessed as an image file of its size would be."""
+
+    recipe: Preprocess
+    """What is done to the pixels; its sizes are ignored, since each image has its final size."""
+    channels: int
+    """How many channels the pixels have before the recipe."""
+    draws: np.random.Generator
+    """Where the pixels come from; every image takes the next numbers."""
+
+    @classmethod
+    def of(cls, model: Model, recipe: Preprocess, random_seed: int = 0) -> RandomInput:
+        """Random input with as many channels as the model takes, or else as the recipe makes."""
+        channels = 1 if recipe.channels == "gray" else 3
+        if model.input_shape is not None and model.input_shape[1] is not None:
+            channels = model.input_shape[1]
+        return cls(recipe, channels, np.random.default_rng(random_seed))
+
+    def draw(self, size: Size) -> Prepared:
+        """The next random image of this width and height.
+
+        Raises:
+            UsageError: it has more pixels than the recipe allows.
+        """
+        width, height = size
+        if width * height > self.recipe.max_pixels:
+            raise UsageError(
+                f"random input of {width}x{height}: expected at most {self.recipe.max_pixels} "
+                "pixels in all; allow more with --max-pixels"
+            )
+        pixels = self.draws.random((self.channels, height, width), np.float32)
+        unsized = self.recipe.model_copy(update={"resize": None, "multiple": None, "crop": None})
+        return prepare(Picture(pixels, "array"), unsized)
+
+
+def only_size(model: Model) -> Size | None:
+    """The one width and height that an exported program takes; None if they may vary."""
+    *_, height, width = model.input_shape or (None, None)
+    return None if width is None or height is None else (width, height)
