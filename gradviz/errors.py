@@ -6,19 +6,47 @@ code; any other exception is a bug in gradviz (exit code 1).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from enum import IntEnum
 from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """How a command ends, in the order of precedence: if several codes apply, the first wins."""
+
+    BUG = 1
+    """An exception that no `GradvizError` is."""
+    INTERRUPTED = 130
+    """SIGINT or SIGTERM."""
+    REFUSED = 5
+    """Loading would run code, and `--trust` was not given."""
+    MODEL = 3
+    """The model cannot be loaded or run."""
+    USAGE = 2
+    """The command, a config file, a seed or the output folder is wrong."""
+    SOME_FAILED = 4
+    """Some images of several failed, and the rest is done."""
+    NOT_HELD = 6
+    """An expectation, a comparison or a check did not hold."""
+    DONE = 0
+    """All is done."""
+
+    @classmethod
+    def winner(cls, codes: Collection[int]) -> ExitCode:
+        """The code that wins if these apply; `DONE` if there are none."""
+        return next((code for code in cls if code in codes), cls.DONE)
 
 
 class GradvizError(Exception):
     """A failure that the user can understand. The message is one line: what, where, what to do."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
 
 class UsageError(GradvizError):
     """The command, a config file or the output folder is wrong."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class SeedError(UsageError):
@@ -36,7 +64,7 @@ class ImageError(UsageError):
 class ModelError(GradvizError):
     """The model cannot be loaded or run, or its output cannot be differentiated."""
 
-    exit_code = 3
+    exit_code = ExitCode.MODEL
 
 
 class MemoryShort(ModelError):
@@ -46,14 +74,4 @@ class MemoryShort(ModelError):
 class TrustError(GradvizError):
     """Loading would run code, and `--trust` was not given."""
 
-    exit_code = 5
-
-
-SOME_FAILED = 4
-"""The exit code where some images of several failed and the rest is done."""
-NOT_HELD = 6
-"""The exit code where an expectation, a comparison or a check did not hold."""
-INTERRUPTED = 130
-"""The exit code after SIGINT or SIGTERM."""
-PRECEDENCE = (1, 130, 5, 3, 2, 4, 6)
-"""Which exit code wins where several apply: the first in this order."""
+    exit_code = ExitCode.REFUSED

@@ -18,7 +18,7 @@ from gradviz.cli.options import (
     flat,
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
-from gradviz.errors import NOT_HELD
+from gradviz.errors import ExitCode
 from gradviz.image.preprocess import Preprocess
 from gradviz.seeds.seed import check_labels, parse_seed
 from gradviz.text import strict_json
@@ -78,7 +78,7 @@ def check(
                 # A gradient of which nothing was measured is not proven: exit 6, not 0.
                 tell = say.error if hidden == len(judged) else say.warning
                 tell(_hidden(seed, hidden, len(judged), found.precision))
-        raise typer.Exit(0 if found.ok else NOT_HELD)
+        raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 
 command = flat(check)

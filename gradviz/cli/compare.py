@@ -16,7 +16,7 @@ from gradviz.cli.options import CompareOptions, MessageOptions, flat
 from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.commands.compare.write import check, record
-from gradviz.errors import NOT_HELD, UsageError
+from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.runs.folder import Store
 from gradviz.text import one_line, strict_json
@@ -55,7 +55,7 @@ def compare_runs(
             say.results(_table(found))
         if found.failed:
             say.error(_failure(found, options.out))
-            raise typer.Exit(NOT_HELD)
+            raise typer.Exit(ExitCode.NOT_HELD)
 
 
 command = flat(compare_runs)

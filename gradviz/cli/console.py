@@ -25,7 +25,7 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, results_stream
-from gradviz.errors import INTERRUPTED, GradvizError
+from gradviz.errors import ExitCode, GradvizError
 from gradviz.text import one_line
 
 Item = TypeVar("Item")
@@ -124,7 +124,7 @@ def reporting(options: MessageOptions) -> Iterator[Messages]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             messages.error("interrupted; what is finished stays, and --resume goes on from there")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
-from gradviz.errors import INTERRUPTED, UsageError
+from gradviz.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -54,7 +54,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     # Modules that are being imported may swallow an exception, or make another one of it.
     with suppress(OSError):
         os.write(2, b"error: interrupted\n")
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

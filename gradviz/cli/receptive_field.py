@@ -21,7 +21,7 @@ from gradviz.cli.options import (
     ModelOptions,
     flat,
 )
-from gradviz.errors import NOT_HELD, PRECEDENCE
+from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
@@ -88,13 +88,13 @@ def receptive_field(
             failure = expectation.failure(outcome.measured(expectation.quantity))
             if failure is not None:
                 say.error(f"--expect: {failure}")
-                codes.add(NOT_HELD)
+                codes.add(ExitCode.NOT_HELD)
         if message_options.json:
             say.results([strict_json(outcome.document, indent=2)])
         elif not message_options.quiet:
             say.results(_rows(outcome.document, output.out))
         say.note(f"see {output.out}")
-        raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
+        raise typer.Exit(ExitCode.winner(codes))
 
 
 command = flat(receptive_field)

@@ -29,7 +29,7 @@ from gradviz.cli.options import (
 from gradviz.commands.saliency.pointing import find_masks
 from gradviz.commands.saliency.print_figure import check_figure, write_figure
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import NOT_HELD, PRECEDENCE, UsageError
+from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess, as_dict
@@ -118,8 +118,8 @@ def saliency(
         codes = {exit_code(lines)}
         for complaint in _complaints(lines, expected):
             say.error(complaint)
-            codes.add(NOT_HELD)
-        raise typer.Exit(next((code for code in PRECEDENCE if code in codes), 0))
+            codes.add(ExitCode.NOT_HELD)
+        raise typer.Exit(ExitCode.winner(codes))
 
 
 command = flat(saliency)

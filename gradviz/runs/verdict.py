@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from math import isnan
 
 from gradviz import errors
-from gradviz.errors import PRECEDENCE, SOME_FAILED, GradvizError, ImageError, UsageError
+from gradviz.errors import ExitCode, GradvizError, ImageError, UsageError
 from gradviz.runs.results import Line
 
 
-def exit_code(lines: Iterable[Line]) -> int:
+def exit_code(lines: Iterable[Line]) -> ExitCode:
     """0, or the code of what went wrong.
 
     The failure of a single image has its cause's own code. Of several images, the failures of some
-    give `SOME_FAILED`; a seed or a model that fails on every image that could be read is itself
-    wrong, and gives its own code.
+    give `ExitCode.SOME_FAILED`; a seed or a model that fails on every image that could be read is
+    itself wrong, and gives its own code.
     """
     lines = list(lines)
     # Without --seed the seed's name is known only where an image came so far as to need one.
@@ -37,8 +37,8 @@ def exit_code(lines: Iterable[Line]) -> int:
         if cause is not None and None not in group
     }
     if any(line["status"] == "error" for line in lines):
-        codes.add(SOME_FAILED)
-    return next((code for code in PRECEDENCE if code in codes), 0)
+        codes.add(ExitCode.SOME_FAILED)
+    return ExitCode.winner(codes)
 
 
 def _cause(line: Line) -> type[GradvizError] | None:
