@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
@@ -17,6 +18,8 @@ from gradviz.strict_yaml import parse_scalar
 if TYPE_CHECKING:
     from gradviz.model.model import Model
 
+Value = TypeVar("Value")
+
 
 def scale_from(text: str) -> Scale:
     """`image`, `shared` or a number.
@@ -25,10 +28,7 @@ def scale_from(text: str) -> Scale:
         UsageError: none of these.
     """
     named: dict[str, Scale] = {"image": "image", "shared": "shared"}
-    try:
-        return named.get(text) or float(text)
-    except ValueError:
-        raise UsageError(f"--scale {text}: give image, shared or a number above 0") from None
+    return _named_or_number(text, named, float, "--scale", "a number above 0")
 
 
 def tile_from(text: str) -> TileOption:
@@ -38,14 +38,39 @@ def tile_from(text: str) -> TileOption:
         UsageError: none of these.
     """
     named: dict[str, TileOption] = {"auto": "auto", "off": "off"}
+    return _named_or_number(text, named, int, "--tile", "a number of pixels above 0")
+
+
+def _named_or_number(
+    text: str,
+    named: Mapping[str, Value],
+    number: Callable[[str], Value],
+    option: str,
+    form: str,
+) -> Value:
     try:
-        return named.get(text) or int(text)
+        return named[text] if text in named else number(text)
     except ValueError:
-        raise UsageError(f"--tile {text}: give auto, off or a number of pixels above 0") from None
+        raise UsageError(f"{option} {text}: give {', '.join(named)} or {form}") from None
 
 
-def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, object]]:
-    """The recipe that `--preprocess` names, None where it is left to the card; and the flags.
+@dataclass(frozen=True)
+class Recipe:
+    """What the command line asks of preprocessing."""
+
+    named: Preprocess | None
+    """The recipe that `--preprocess` names; None if it is left to the model's card."""
+    flags: Mapping[str, object]
+    """The single steps that are given, which win over every recipe."""
+
+    def with_card(self, card: Preprocess | None) -> Preprocess:
+        """The preprocessing: the flags over the named recipe, or over the card's, or over none."""
+        recipe = self.named or card or Preprocess()
+        return preprocess_from({**as_dict(recipe), **self.flags}, "the command line")
+
+
+def recipe_from(options: InputOptions) -> Recipe:
+    """What the options ask of preprocessing.
 
     Raises:
         UsageError: one of them cannot be read.
@@ -53,15 +78,13 @@ def recipe_from(options: InputOptions) -> tuple[Preprocess | None, dict[str, obj
     flags = {key: value for key, value in asdict(options).items() if value is not None}
     named = flags.pop("preprocess", None)
     preprocess_from(flags, "the command line")
-    if named is None:
-        return None, flags
-    if named == "imagenet":
-        return IMAGENET, flags
-    return (Preprocess() if named == "none" else read_preprocess(Path(named))), flags
+    recipes = {None: None, "imagenet": IMAGENET, "none": Preprocess()}
+    recipe = recipes[named] if named in recipes else read_preprocess(Path(named))
+    return Recipe(recipe, flags)
 
 
-def load(path: str, options: ModelOptions, place: DeviceOptions) -> Model:
-    """Load the model as the options say."""
+def load(path: str, options: ModelOptions, device_options: DeviceOptions) -> Model:
+    """Load the model as the options ask."""
     from gradviz.model.load import load_model
 
     return load_model(
@@ -71,14 +94,9 @@ def load(path: str, options: ModelOptions, place: DeviceOptions) -> Model:
         weights_key=options.weights_key,
         output=options.output,
         trust=options.trust,
-        device=place.device,
-        precision=place.precision,
+        device=device_options.device,
+        precision=device_options.precision,
     )
-
-
-def merged(recipe: Preprocess, flags: dict[str, object]) -> Preprocess:
-    """The recipe with the flags on top."""
-    return preprocess_from({**as_dict(recipe), **flags}, "the command line")
 
 
 def one_image(text: str) -> Source:

@@ -19,9 +19,7 @@ from gradviz.cli.options import (
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import ExitCode
-from gradviz.image.preprocess import Preprocess
 from gradviz.seeds.seed import check_labels, parse_seed
-from gradviz.text import strict_json
 
 if TYPE_CHECKING:
     from gradviz.commands.check.gradient_check import Finding
@@ -37,21 +35,21 @@ def check(
     model_options: ModelOptions,
     input_options: InputOptions,
     options: CheckOptions,
-    place: PreciseOptions,
+    device_options: PreciseOptions,
     message_options: MessageOptions,
 ) -> None:
-    """Check the command, load the model, test its gradient, and say what agrees."""
-    with reporting(message_options) as say:
+    """Check the command, load the model, test its gradient, and print what agrees."""
+    with reporting(message_options) as console:
         seeds = [parse_seed(spec) for spec in dict.fromkeys(options.seed or ())]
-        recipe, flags = arguments.recipe_from(input_options)
+        recipe = arguments.recipe_from(input_options)
         source = arguments.one_image(image)
 
-        automatic = place.precision == "auto"
+        automatic = device_options.precision == "auto"
         if automatic:
-            place = replace(place, precision="float32")
-        loaded = arguments.load(model, model_options, place)
+            device_options = replace(device_options, precision="float32")
+        loaded = arguments.load(model, model_options, device_options)
         check_labels(seeds, loaded.labels)
-        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        preprocess = recipe.with_card(loaded.preprocess)
 
         from gradviz.commands.check.gradient_check import check as run
         from gradviz.image.load import load
@@ -61,23 +59,21 @@ def check(
             loaded = in_doubles(loaded)
         found = run(loaded, load(source, preprocess), seeds, options.random_seed)
         if found.precision != "float64":
-            say.note(
+            console.note(
                 f"computed in {found.precision}: longer steps are taken, and an error of "
                 f"{found.tolerance:.1%} passes"
             )
-        if message_options.json:
-            say.results([strict_json(found.document(), indent=2)])
-        elif not message_options.quiet:
-            say.results(columns([COLUMNS, *(_row(test, found.span) for test in found.tests)]))
+        rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
+        console.results(found.document(), columns(rows))
         for test in found.tests:
             if test.ok is False:
-                say.error(_failure(test))
+                console.error(_failure(test))
         for seed in dict.fromkeys(test.seed for test in found.tests):
             judged = [test for test in found.tests if test.seed == seed and test.judged]
             if hidden := sum(test.ok is None for test in judged):
                 # A gradient of which nothing was measured is not proven: exit 6, not 0.
-                tell = say.error if hidden == len(judged) else say.warning
-                tell(_hidden(seed, hidden, len(judged), found.precision))
+                report = console.error if hidden == len(judged) else console.warn
+                report(_hidden(seed, hidden, len(judged), found.precision))
         raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 

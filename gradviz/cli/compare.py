@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from gradviz.cli.console import reporting
+from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import CompareOptions, MessageOptions, flat
 from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.metrics import METRICS
@@ -19,7 +19,7 @@ from gradviz.commands.compare.write import check, record
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.runs.folder import Store
-from gradviz.text import one_line, strict_json
+from gradviz.text import one_line
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
     escape(f"{each.name} ({'>=' if each.larger_is_nearer else '<='} {each.tolerance:g}): ")
@@ -34,8 +34,8 @@ def compare_runs(
     options: CompareOptions,
     message_options: MessageOptions,
 ) -> None:
-    """Check the command, compare, and say what differs."""
-    with reporting(message_options) as say, ExitStack() as until_done:
+    """Check the command, compare, and print what differs."""
+    with reporting(message_options) as console, ExitStack() as until_done:
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
         palette = load_palette()
@@ -47,14 +47,11 @@ def compare_runs(
         metric = None if options.metric is None else str(options.metric)
         found = compare(run_a, run_b, metric, options.tolerance)
         for warning in found.warnings:
-            say.warning(warning)
+            console.warn(warning)
         document = found.document() if store is None else record(found, store, palette, sys.argv)
-        if message_options.json:
-            say.results([strict_json(document, indent=2)])
-        elif not message_options.quiet:
-            say.results(_table(found))
+        console.results(document, _table(found))
         if found.failed:
-            say.error(_failure(found, options.out))
+            console.error(_failure(found, options.out))
             raise typer.Exit(ExitCode.NOT_HELD)
 
 
@@ -78,10 +75,7 @@ def _table(found: Comparison) -> Iterator[str]:
                 one_line("; ".join(item.problems)),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    yield from columns(rows)
 
 
 def _verdict(item: Item, found: Comparison) -> str:

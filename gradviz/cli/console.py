@@ -1,4 +1,4 @@
-"""What is said on stderr, and the exit code that a failure becomes."""
+"""Results on stdout, messages on stderr, and the exit code that a failure becomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TextIO, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console as Terminal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,7 +26,7 @@ from rich.text import Text
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, results_stream
 from gradviz.errors import ExitCode, GradvizError
-from gradviz.text import one_line
+from gradviz.text import one_line, strict_json
 
 Item = TypeVar("Item")
 
@@ -44,43 +44,52 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
-class Messages:
-    """The voice of one command: results on stdout, all else on stderr, as loud as is asked."""
+class Console:
+    """The output of one command: results to stdout, messages to stderr, as its options ask."""
 
     def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
-        self.options = options
+        self._options = options
         self._stdout = stdout
-        self._stderr = Console(stderr=True)
+        self._stderr = Terminal(stderr=True)
         self._bar: tuple[Progress, TaskID, str] | None = None
 
-    def results(self, lines: Iterable[str]) -> None:
-        """Write to stdout."""
-        for line in lines:
-            self._stdout.write(line + "\n")
+    def results(self, document: object, rows: Iterable[str]) -> None:
+        """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
+
+        Args:
+            document: the results for programs, JSON-ready.
+            rows: the same for people, a line each.
+        """
+        if self._options.json:
+            rows = [strict_json(document, indent=2)]
+        elif self._options.quiet:
+            return
+        for row in rows:
+            self._stdout.write(row + "\n")
         self._stdout.flush()
 
     def error(self, text: str) -> None:
-        """Say what went wrong, in one line."""
-        self._say("error", "bold red", text)
+        """Print what went wrong, in one line."""
+        self._print("error", "bold red", text)
 
-    def warning(self, text: str) -> None:
-        """Say what may mislead, in one line."""
-        if not self.options.quiet:
-            self._say("warning", "yellow", text)
+    def warn(self, text: str) -> None:
+        """Print what may mislead, in one line."""
+        if not self._options.quiet:
+            self._print("warning", "yellow", text)
 
     def note(self, text: str) -> None:
-        """Say what happened."""
-        if not self.options.quiet:
+        """Print what happened."""
+        if not self._options.quiet:
             self._stderr.print(Text(one_line(text)), soft_wrap=True)
 
     def detail(self, text: str) -> None:
-        """Say what only `-v` asks for."""
-        if self.options.verbose:
+        """Print what only `-v` asks for."""
+        if self._options.verbose:
             self.note(text)
 
     def progress(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         """Pass the items on, with a bar on a terminal."""
-        hidden = self.options.quiet or not self._stderr.is_terminal
+        hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -97,33 +106,33 @@ class Messages:
             yield from bar.track(items, task_id=task)
         self._bar = None
 
-    def points(self, done: int) -> None:
-        """Show beside the bar how many points of the image in hand are done."""
+    def show_points(self, done: int) -> None:
+        """Show beside the bar how many points of the present image are done."""
         if self._bar is not None:
             bar, task, what = self._bar
             bar.update(task, description=f"{what}, {done} points")
 
-    def _say(self, kind: str, style: str, text: str) -> None:
+    def _print(self, kind: str, style: str, text: str) -> None:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
 
 
 @contextmanager
-def reporting(options: MessageOptions) -> Iterator[Messages]:
+def reporting(options: MessageOptions) -> Iterator[Console]:
     """Turn what the core raises into one line and an exit code.
 
     Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
     with interruptible(), _reserved_stdout() as stdout:
-        messages = Messages(options, stdout)
+        console = Console(options, stdout)
         try:
-            yield messages
+            yield console
         except GradvizError as error:
             if options.debug:
                 traceback.print_exception(error, file=sys.stderr)
-            messages.error(str(error))
+            console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            messages.error("interrupted; what is finished stays, and --resume goes on from there")
+            console.error("interrupted; what is finished stays, and --resume goes on from there")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 

@@ -20,7 +20,7 @@ from gradviz.cli.options import (
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
-from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.image.preprocess import as_dict
 from gradviz.seeds.seed import check_labels, parse_seed
 from gradviz.text import strict_json
 
@@ -42,25 +42,25 @@ def inspect(
     model_options: ModelOptions,
     input_options: InputOptions,
     inspected: InspectOptions,
-    place: DeviceOptions,
+    device_options: DeviceOptions,
     message_options: MessageOptions,
     image: Annotated[
         str | None, typer.Argument(metavar="[IMAGE]", help="One file; none for random input.")
     ] = None,
 ) -> None:
-    """Check the command, load the model, look, and say what was seen."""
-    with reporting(message_options) as say:
+    """Check the command, load the model, look, and print what was found."""
+    with reporting(message_options) as console:
         seed = None if inspected.seed is None else parse_seed(inspected.seed)
         size = None if inspected.input_size is None else arguments.size_from(inspected.input_size)
         if image is not None and size is not None:
             raise UsageError("--input-size is for random input; leave it out, or the image")
         source = None if image is None else arguments.one_image(image)
-        recipe, flags = arguments.recipe_from(input_options)
+        recipe = arguments.recipe_from(input_options)
 
-        loaded = arguments.load(model, model_options, place)
+        loaded = arguments.load(model, model_options, device_options)
         check_labels([] if seed is None else [seed], loaded.labels)
-        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
-        say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+        preprocess = recipe.with_card(loaded.preprocess)
+        console.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
 
         from gradviz.commands.inspect.inspection import inspect as look
         from gradviz.image.load import load
@@ -74,11 +74,8 @@ def inspect(
             inspected.random_seed,
         )
         for warning in found.warnings:
-            say.warning(warning)
-        if message_options.json:
-            say.results([strict_json(found.as_dict(), indent=2)])
-        elif not message_options.quiet:
-            say.results(_page(found))
+            console.warn(warning)
+        console.results(found.as_dict(), _page(found))
 
 
 command = flat(inspect)

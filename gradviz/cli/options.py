@@ -435,7 +435,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class MessageOptions:
-    """What is said, and how."""
+    """Which messages are printed, and in which form the results."""
 
     json: Annotated[bool, _messages("--json", help="One JSON document on stdout.")] = False
     quiet: Annotated[bool, _messages("-q", "--quiet", help="Errors only.")] = False

@@ -29,15 +29,15 @@ def prepare() -> None:
         pass
     os.close(number)
     sys.stdout = results_stream(1, sys.stdout)
-    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr)
-    for each in _heeded():
+    sys.stderr = _text(_MessageStream(2, "w", closefd=False), sys.stderr)
+    for each in _handled_signals():
         signal.signal(each, _leave)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let signals raise KeyboardInterrupt, so that what was begun is cleaned up."""
-    before = {each: signal.signal(each, _interrupt) for each in _heeded()}
+    before = {each: signal.signal(each, _interrupt) for each in _handled_signals()}
     try:
         yield
     finally:
@@ -45,8 +45,8 @@ def interruptible() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _heeded() -> list[signal.Signals]:
-    """The signals that the shell did not ask to ignore, as `nohup` and a script's `&` do."""
+def _handled_signals() -> list[signal.Signals]:
+    """The signals that the shell does not ignore, as it does under `nohup` and a script's `&`."""
     return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
@@ -66,7 +66,7 @@ def results_stream(number: int, like: TextIO | None) -> TextIO:
 
     Writing to it raises UsageError where the disk is full.
     """
-    return _text(_Results(number, "w", closefd=number > 2), like)
+    return _text(_ResultStream(number, "w", closefd=number > 2), like)
 
 
 def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
@@ -78,8 +78,8 @@ def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
     )
 
 
-class _Results(io.FileIO):
-    """Results: a reader that has gone away, such as `head`, has read enough."""
+class _ResultStream(io.FileIO):
+    """The stream of results; a reader that closes it early, such as `head`, is no error."""
 
     gone = False
 
@@ -94,8 +94,8 @@ class _Results(io.FileIO):
         return memoryview(data).nbytes
 
 
-class _Messages(io.FileIO):
-    """Messages: where they cannot be written nobody hears of it, and the work goes on."""
+class _MessageStream(io.FileIO):
+    """The stream of messages; errors of a closed or full stderr are ignored."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

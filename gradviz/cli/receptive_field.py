@@ -24,10 +24,9 @@ from gradviz.cli.options import (
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store
 from gradviz.runs.verdict import exit_code, parse_expectation
-from gradviz.text import one_line, strict_json
+from gradviz.text import one_line
 
 EPILOG = None
 
@@ -42,7 +41,7 @@ def receptive_field(
     model_options: ModelOptions,
     input_options: InputOptions,
     fields: FieldOptions,
-    place: DeviceOptions,
+    device_options: DeviceOptions,
     output: FieldOutputOptions,
     message_options: MessageOptions,
     image: Annotated[
@@ -50,19 +49,19 @@ def receptive_field(
         typer.Argument(metavar="[IMAGE...]", help="Files, folders or globs; none for noise."),
     ] = None,
 ) -> None:
-    """Check the command, load the model, measure, and say what was found."""
-    with reporting(message_options) as say, ExitStack() as until_done:
+    """Check the command, load the model, measure, and print what was found."""
+    with reporting(message_options) as console, ExitStack() as until_done:
         pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else arguments.size_from(fields.input_size)
         expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
-        recipe, flags = arguments.recipe_from(input_options)
+        recipe = arguments.recipe_from(input_options)
         store = Store(output.out)
         sources = find_images(image, output.out).sources if image else ()
         until_done.enter_context(store.held(overwrite=output.overwrite, resume=False))
 
-        loaded = arguments.load(model, model_options, place)
-        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        loaded = arguments.load(model, model_options, device_options)
+        preprocess = recipe.with_card(loaded.preprocess)
 
         from gradviz.commands.receptive_field.measure import FieldSettings
         from gradviz.commands.receptive_field.run import run
@@ -80,20 +79,17 @@ def receptive_field(
         outcome = run(loaded, sources, preprocess, settings, store, palette, command=sys.argv)
         for line in outcome.lines:
             if line["status"] == "error":
-                say.error(f"{line['image']}: {line['error']['message']}")
+                console.error(f"{line['image']}: {line['error']['message']}")
         for warning in outcome.warnings:
-            say.warning(warning)
+            console.warn(warning)
         codes = {exit_code(outcome.lines)}
         for expectation in expected:
             failure = expectation.failure(outcome.measured(expectation.quantity))
             if failure is not None:
-                say.error(f"--expect: {failure}")
+                console.error(f"--expect: {failure}")
                 codes.add(ExitCode.NOT_HELD)
-        if message_options.json:
-            say.results([strict_json(outcome.document, indent=2)])
-        elif not message_options.quiet:
-            say.results(_rows(outcome.document, output.out))
-        say.note(f"see {output.out}")
+        console.results(outcome.document, _rows(outcome.document, output.out))
+        console.note(f"see {output.out}")
         raise typer.Exit(ExitCode.winner(codes))
 
 

@@ -10,7 +10,7 @@ from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
 from gradviz.errors import UsageError
 from gradviz.runs.folder import Store
-from gradviz.text import one_line, strict_json
+from gradviz.text import one_line
 
 EPILOG = None
 
@@ -29,7 +29,7 @@ def report(
     message_options: MessageOptions,
 ) -> None:
     """Read the runs, make the page, and write it."""
-    with reporting(message_options) as say:
+    with reporting(message_options) as console:
         out = options.out
         if out.suffix.lower() not in SUFFIXES:
             raise UsageError(f"-o {out}: a report is a page; name a file that ends in .html")
@@ -39,24 +39,21 @@ def report(
         from gradviz.commands.report.inputs import read
         from gradviz.commands.report.page import report as make
 
-        told = [read(argument) for argument in dict.fromkeys(run)]
-        page = make(told, lambda results: say.progress(results, len(results), "report"))
+        inputs = [read(argument) for argument in dict.fromkeys(run)]
+        page = make(inputs, lambda results: console.progress(results, len(results), "report"))
         # A file name may hold what is no text.
         content = page.html.encode("utf-8", "backslashreplace")
         Store(out.parent).save(out.name, lambda file: file.write(content))
         for note in page.notes:
-            say.warning(note)
-        if message_options.json:
-            document = {
-                "schema": 1,
-                "kind": "report",
-                "file": str(out),
-                "bytes": len(content),
-                "notes": page.notes,
-            }
-            say.results([strict_json(document, indent=2)])
-        elif not message_options.quiet:
-            say.results([f"{one_line(out)}\t{len(content) / 2**20:.1f} MB"])
+            console.warn(note)
+        document = {
+            "schema": 1,
+            "kind": "report",
+            "file": str(out),
+            "bytes": len(content),
+            "notes": page.notes,
+        }
+        console.results(document, [f"{one_line(out)}\t{len(content) / 2**20:.1f} MB"])
 
 
 command = flat(report)

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 from gradviz.cli import arguments
-from gradviz.cli.console import Messages, reporting
+from gradviz.cli.console import Console, reporting
 from gradviz.cli.options import (
     BackwardOptions,
     DeviceOptions,
@@ -32,7 +32,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.image.preprocess import as_dict
 from gradviz.runs.folder import Store
 from gradviz.runs.results import Line
 from gradviz.runs.sharing import shard_here
@@ -59,17 +59,17 @@ def saliency(
     model_options: ModelOptions,
     input_options: InputOptions,
     backward: BackwardOptions,
-    place: DeviceOptions,
+    device_options: DeviceOptions,
     output: OutputOptions,
     message_options: MessageOptions,
 ) -> None:
-    """Check the command, load the model, run, and say what came out."""
-    with reporting(message_options) as say, ExitStack() as until_done:
+    """Check the command, load the model, run, and print the results."""
+    with reporting(message_options) as console, ExitStack() as until_done:
         # What can be wrong with the command is noticed before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
-        recipe, flags = arguments.recipe_from(input_options)
+        recipe = arguments.recipe_from(input_options)
         store = Store(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         masks = {} if output.inside is None else find_masks(output.inside, found.sources)
@@ -83,41 +83,35 @@ def saliency(
             check_figure(output.figure, rows, settings.array, images)
         until_done.enter_context(store.held(overwrite=output.overwrite, resume=output.resume))
 
-        loaded = arguments.load(model, model_options, place)
+        loaded = arguments.load(model, model_options, device_options)
         check_labels(seeds, loaded.labels)
-        preprocess = arguments.merged(recipe or loaded.preprocess or Preprocess(), flags)
+        preprocess = recipe.with_card(loaded.preprocess)
         if loaded.batch is not None:
             if backward.batch_size not in (None, loaded.batch):
                 raise UsageError(
                     f"{model}: was exported for batches of {loaded.batch}; leave out --batch-size"
                 )
             settings = replace(settings, batch_size=loaded.batch)
-        say.detail(f"model: {strict_json(loaded.describe())}")
-        say.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
-        say.detail(f"settings: {strict_json(asdict(settings))}")
+        console.detail(f"model: {strict_json(loaded.describe())}")
+        console.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+        console.detail(f"settings: {strict_json(asdict(settings))}")
 
         from gradviz.commands.saliency.run import Job, SaliencyRun
 
         job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
         here = sum(map(len, job.batches(store.shard))) * job.results_per_image
-        with SaliencyRun(job, store, output.resume, say.points) as run:
-            lines = _tell(run, here, found.ignored, output.out, say)
+        with SaliencyRun(job, store, output.resume, console.show_points) as run:
+            lines = _follow(run, here, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
             write_figure(output.figure, store, found.sources, preprocess, settings, title)
-        if message_options.json:
-            document = {
-                "schema": 1,
-                "kind": "saliency",
-                "run": store.run(),
-                "results": _here(store),
-            }
-            say.results([strict_json(document, indent=2)])
-        elif not message_options.quiet:
-            say.results(_row(line, output.out) for line in _here(store) if line["status"] == "ok")
+        written = _here(store)
+        document = {"schema": 1, "kind": "saliency", "run": store.run(), "results": written}
+        done = (line for line in written if line["status"] == "ok")
+        console.results(document, (_row(line, output.out) for line in done))
         codes = {exit_code(lines)}
         for complaint in _complaints(lines, expected):
-            say.error(complaint)
+            console.error(complaint)
             codes.add(ExitCode.NOT_HELD)
         raise typer.Exit(ExitCode.winner(codes))
 
@@ -183,23 +177,23 @@ def _here(store: Store) -> list[Line]:
     return store.lines() if store.shard is None else sorted(store.own(), key=itemgetter("image"))
 
 
-def _tell(
-    results: Iterable[Line], total: int, ignored: int, out: Path, say: Messages
+def _follow(
+    results: Iterable[Line], total: int, ignored: int, out: Path, console: Console
 ) -> list[Line]:
-    """Show the progress and the remarks of a run, and sum it up."""
+    """Go through the results of a run: print its progress and remarks, and a summary at the end."""
     started = perf_counter()
     lines = []
-    told: set[tuple[str, str]] = set()
-    for line in say.progress(results, total, "saliency"):
+    printed: set[tuple[str, str]] = set()
+    for line in console.progress(results, total, "saliency"):
         lines.append(line)
-        # What ails an image ails it under every seed: once is enough.
-        for remark in set(_remarks(line)) - told:
-            told.add(remark)
+        # An image that cannot be read fails under every seed: one message is enough.
+        for remark in set(_remarks(line)) - printed:
+            printed.add(remark)
             level, text = remark
-            (say.error if level == "error" else say.warning)(text)
+            (console.error if level == "error" else console.warn)(text)
     failed = sum(line["status"] == "error" for line in lines)
     others = f"; {ignored} other files ignored" if ignored else ""
-    say.note(
+    console.note(
         f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
         f"{others}; see {out}"
     )
@@ -207,7 +201,7 @@ def _tell(
 
 
 def _remarks(line: Line) -> Iterator[tuple[str, str]]:
-    """What a reader of the results must not miss, and how loud it is to be said."""
+    """The level and the text of what a reader of the results must not miss."""
     if line["status"] == "error":
         message = line["error"]["message"]
         yield "error", message if line["image"] in message else f"{line['image']}: {message}"
