@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Axis, Geometry, Make
-from gradviz.field.probe import Probe
+from gradviz.field.geometry import Axis, Geometry
+from gradviz.field.probe import Probe, ProbeFactory
 
 NOTHING = -1
 """All four numbers of the box of an output pixel to which nothing matters."""
@@ -21,7 +21,7 @@ STRIP = 64
 """How high the input is on which columns are asked, and how wide for rows."""
 
 
-def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
+def boxes_of(probe: Probe, probe_at: ProbeFactory, geometry: Geometry) -> Boxes:
     """The structural box of every output pixel, [h, w, 4]: x0, y0, x1, y1 inclusive.
 
     A window is a range of columns times a range of rows, so a pixel's box is that of its column
@@ -36,13 +36,13 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
 
     Args:
         probe: on an input of the size that is asked about.
-        make: gives a probe of the same network on a strip.
+        probe_at: makes a probe of the same network on a strip.
         geometry: that of the probe's output.
     """
     width, height = probe.size
     boxes = np.empty((height, width, 4), np.int32)
-    columns = _extents(_strip(probe, make, 0), 0, geometry.x)
-    rows = _extents(_strip(probe, make, 1), 1, geometry.y)
+    columns = _extents(_strip(probe, probe_at, 0), 0, geometry.x)
+    rows = _extents(_strip(probe, probe_at, 1), 1, geometry.y)
     if columns is not None and rows is not None:
         boxes[:, :, (0, 2)] = columns[None]
         boxes[:, :, (1, 3)] = rows[:, None]
@@ -57,11 +57,11 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
     return boxes
 
 
-def _strip(probe: Probe, make: Make, axis: int) -> Probe:
+def _strip(probe: Probe, probe_at: ProbeFactory, axis: int) -> Probe:
     """A probe on a strip, if the model runs on one and gives a map of the same length there."""
     height, width = probe.x.shape[2:]
     try:
-        strip = make(*((width, min(STRIP, height)) if axis == 0 else (min(STRIP, width), height)))
+        strip = probe_at((width, min(STRIP, height)) if axis == 0 else (min(STRIP, width), height))
     except ModelError:
         return probe
     return strip if strip.size[axis] == probe.size[axis] else probe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradviz.arrays import Floats, Mask
+from gradviz.arrays import Floats, Mask, Size
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Reach, reach
 from gradviz.field.dependence.trace import Dependence
 from gradviz.model.model import Model
+from gradviz.model.random_input import RandomInput
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the input, all inclusive."""
@@ -124,6 +125,15 @@ class Probe:
         if layer is None:
             return self._output
         return find_layer(self.layers, layer).end
+
+
+ProbeFactory = Callable[[Size], Probe]
+"""Makes a probe of one model on random input of a width and a height."""
+
+
+def random_probes(model: Model, random: RandomInput, layer: str | None = None) -> ProbeFactory:
+    """Make probes of a model, or of one of its layers, on random input of any size."""
+    return lambda size: Probe(model, random.draw(size).tensor, layer)
 
 
 def _unseen(module: nn.Module) -> list[str]:

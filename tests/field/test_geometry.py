@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Geometry, measure
+from gradviz.field.geometry import Geometry, measure_geometries
 from gradviz.field.probe import Probe
 
 topologies: Any = importlib.import_module("topologies")
@@ -25,7 +25,9 @@ def geometry(
     module: nn.Module, names: Sequence[str | None] = (None,), **options: Any
 ) -> list[Geometry]:
     model = gradviz.wrap(module)
-    return measure(lambda w, h: Probe(model, torch.rand(3, h, w)), names, **options)
+    return measure_geometries(
+        lambda size: Probe(model, torch.rand(3, *reversed(size))), names, **options
+    )
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
