@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradviz.arrays import Size
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
@@ -113,7 +114,7 @@ def pixel_from(text: str) -> tuple[int, int]:
     return x, y
 
 
-def size_from(text: str) -> tuple[int, int]:
+def size_from(text: str) -> Size:
     """`WxH` of an input, or `N` for a square.
 
     Raises:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradviz.arrays import Box, Size
 from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
 from gradviz.field.geometry import Axis, growing_probes, measure_geometries
 from gradviz.field.probe import ProbeFactory
-from gradviz.field.tiles import Box, Canvas, Range, Side, Tile, box_of
+from gradviz.field.tiles import Canvas, Range, Side, Tile, box_of
 from gradviz.model.model import Model, in_doubles
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
@@ -64,11 +65,11 @@ class Canvases:
         self._model = model
         self._probe_at = probe_at
         self._axes: tuple[Axis, Axis] | NotLocal | None = None
-        self._tried: dict[tuple[int, int], Canvas | NotLocal] = {}
+        self._tried: dict[Size, Canvas | NotLocal] = {}
         self._seen = (0, 0)
         self._held: set[_Kind] = set()
 
-    def of(self, size: tuple[int, int]) -> Canvas:
+    def of(self, size: Size) -> Canvas:
         """That of an input of this width and height.
 
         Raises:
@@ -99,7 +100,7 @@ class Canvases:
             self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
         return canvas
 
-    def check(self, size: tuple[int, int], tiles: Sequence[Tile]) -> None:
+    def check(self, size: Size, tiles: Sequence[Tile]) -> None:
         """Compare tiles of an input of this width and height with the whole, on strips as long as
         it. A model that pads its input to a multiple does so otherwise for a part than for the
         whole, which shows at some lengths and borders only.
@@ -166,7 +167,7 @@ class Canvases:
         return canvas
 
 
-_Kind = tuple[int, tuple[int, int], bool, bool, int]
+_Kind = tuple[int, Size, bool, bool, int]
 """Of a tile along an axis: the axis, the input's size, whether it begins and whether it ends with
 the image, and its length in input pixels."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradviz.arrays import Floats, Mask, Size
+from gradviz.arrays import Box, Floats, Mask, Size
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
@@ -18,9 +18,6 @@ from gradviz.field.dependence.propagate import Reach, reach
 from gradviz.field.dependence.trace import Dependence
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of the input, all inclusive."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +38,11 @@ class Structural:
 
     @cached_property
     def box(self) -> Box | None:
-        """The smallest box around the mask; None where nothing matters."""
+        """The smallest box around the mask, in pixels of the input; None if nothing matters."""
         rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             return None
-        return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 class Probe:
@@ -70,7 +67,7 @@ class Probe:
         self.shape = shape_of(self.end)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """Width and height of the output map.
 
         Raises:

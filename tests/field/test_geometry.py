@@ -152,7 +152,7 @@ def test_the_extent_of_any_output_pixel() -> None:
     for i in range(40):
         box = probe.structural(i, 20).box
         first, last = found.x.extent(i)
-        assert box is not None and (box[0], box[2]) == (max(0, first), min(39, last))
+        assert box is not None and (box[0], box[2]) == (max(0, first), min(39, last) + 1)
 
 
 class SqueezeExcite(nn.Module):

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
+from gradviz.arrays import Box
 from gradviz.field.geometry import Axis
 from gradviz.field.locality import Canvases, NotLocal
 from gradviz.field.probe import random_probes
-from gradviz.field.tiles import Box, Canvas, Side, Tile, area
+from gradviz.field.tiles import Canvas, Side, Tile, area
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradviz.arrays import Mask
 from gradviz.commands.receptive_field.measure import MEAN, NOISE, Field, FieldMeter, RunningMean
@@ -124,7 +125,7 @@ def measure_fields(
     if settings.map and shape is not None:
         size = (shape[1], shape[0])
         boxes = boxes_of(meter.probe_at(size), meter.probe_at, geometry)
-        store.save(BOXES, partial(write_npy, boxes))
+        store.save(BOXES, partial(write_npy, _inclusive(boxes)))
     write_document(store, document)
     return FieldOutcome(document, tuple(lines))
 
@@ -213,13 +214,13 @@ def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
     """One object of field.json's `fields`, without its `files`."""
     structural, box = field.structural, field.structural.box
     area = int(structural.mask.sum())
-    size = None if box is None else [box[2] - box[0] + 1, box[3] - box[1] + 1]
+    size = None if box is None else [box[2] - box[0], box[3] - box[1]]
     return {
         "image": field.image,
         "pixel": list(field.pixel),
         "status": structural.status,
         "lost_at": list(structural.lost_at),
-        "box": None if box is None else list(box),
+        "box": None if box is None else _inclusive(np.array(box)).tolist(),
         "size": size,
         "clipped": _clipped(field, geometry),
         "area": area,
@@ -229,6 +230,14 @@ def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
         "local": {"area": int(field.local.sum())},
         "effective": field.statistics(geometry).as_dict(),
     }
+
+
+def _inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
+    """Boxes [..., 4] as files have them: with inclusive edges, four times -1 for an empty one."""
+    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+    empty = ((x0 == x1) | (y0 == y1))[..., None]
+    written = np.where(empty, -1, boxes - np.array([0, 0, 1, 1]))
+    return written.astype(boxes.dtype)
 
 
 def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
