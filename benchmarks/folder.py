@@ -17,7 +17,7 @@ from benchmarks.nets import resnet50
 from gradviz.commands.saliency.run import Job, SaliencyRun
 from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
-from gradviz.image.load import load
+from gradviz.image.load import load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import fast
 from gradviz.model.model import Model
@@ -37,7 +37,7 @@ def rates(
     The bare pass has its images on the device, and the same faster form of the model.
     """
     size = settings.batch_size
-    tensors = [load(source, preprocess).prepared.tensor for source in sources]
+    tensors = [load_image(source, preprocess).prepared.tensor for source in sources]
     faster = fast(model, tensors[0][None])
     x = torch.stack(tensors).to(model.device, model.dtype)
 

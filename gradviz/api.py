@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gradviz.backward.methods import METHODS
-from gradviz.commands.receptive_field.measure import Field, Fields, FieldSettings
+from gradviz.commands.receptive_field.measure import Field, FieldMeter, FieldSettings
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.run import cut, outcomes
@@ -19,7 +19,7 @@ from gradviz.commands.saliency.settings import Settings, TileOption
 from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
-from gradviz.image.load import LoadedImage, load
+from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
@@ -155,14 +155,12 @@ def receptive_field(
         samples=samples,
         random_seed=random_seed,
     )
-    fields = Fields(model, recipe, settings)
-    (geometry,) = fields.geometry([layer])
+    meter = FieldMeter(model, recipe, settings)
+    (geometry,) = meter.geometries([layer])
     if images is None:
-        return ReceptiveFields(list(fields.at_noise(fields.chosen_size(geometry))), geometry)
+        return ReceptiveFields(list(meter.at_noise(geometry)), geometry)
     found = [
-        field
-        for source in _sources(images)
-        for field in fields.at_image(source.name, load(source, recipe).prepared)
+        field for source in _sources(images) for field in meter.at_image(load_image(source, recipe))
     ]
     return ReceptiveFields(found, geometry)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gradviz.arrays import Size
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
@@ -131,7 +132,7 @@ def pixel_from(text: str) -> tuple[int, int]:
     return x, y
 
 
-def size_from(text: str) -> tuple[int, int]:
+def size_from(text: str) -> Size:
     """`WxH` of an input, or `N` for a square.
 
     Raises:

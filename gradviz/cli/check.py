@@ -52,12 +52,12 @@ def check(
         preprocess = recipe.with_card(loaded.preprocess)
 
         from gradviz.commands.check.gradient_check import check as run
-        from gradviz.image.load import load
+        from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
 
         if automatic:
             loaded = in_doubles(loaded)
-        found = run(loaded, load(source, preprocess), seeds, options.random_seed)
+        found = run(loaded, load_image(source, preprocess), seeds, options.random_seed)
         if found.precision != "float64":
             console.note(
                 f"computed in {found.precision}: longer steps are taken, and an error of "

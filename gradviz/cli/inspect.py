@@ -63,12 +63,12 @@ def inspect(
         console.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
 
         from gradviz.commands.inspect.inspection import inspect as look
-        from gradviz.image.load import load
+        from gradviz.image.load import load_image
 
         found = look(
             loaded,
             preprocess,
-            None if source is None else load(source, preprocess),
+            None if source is None else load_image(source, preprocess),
             seed,
             size,
             inspected.random_seed,

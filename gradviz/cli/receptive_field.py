@@ -63,8 +63,8 @@ def receptive_field(
         loaded = arguments.load(model, model_options, device_options)
         preprocess = recipe.with_card(loaded.preprocess)
 
-        from gradviz.commands.receptive_field.measure import FieldSettings
-        from gradviz.commands.receptive_field.run import run
+        from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
+        from gradviz.commands.receptive_field.run import measure_fields
 
         settings = FieldSettings(
             pixels=pixels,
@@ -76,7 +76,9 @@ def receptive_field(
             log=output.log,
             random_seed=fields.random_seed,
         )
-        outcome = run(loaded, sources, preprocess, settings, store, palette, command=sys.argv)
+        outcome = measure_fields(
+            FieldMeter(loaded, preprocess, settings), sources, store, palette, sys.argv
+        )
         for line in outcome.lines:
             if line["status"] == "error":
                 console.error(f"{line['image']}: {line['error']['message']}")

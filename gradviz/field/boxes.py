@@ -7,22 +7,23 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from gradviz.arrays import Box
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Axis, Geometry, Make
-from gradviz.field.probe import Probe
-
-NOTHING = -1
-"""All four numbers of the box of an output pixel to which nothing matters."""
+from gradviz.field.geometry import Axis, Geometry
+from gradviz.field.probe import Probe, ProbeFactory
 
 Boxes = NDArray[np.int32]
+"""[..., 4]: a `Box` each; an empty one is zeros."""
+
+EMPTY = (0, 0, 0, 0)
+"""The box of an output pixel to which nothing matters."""
+
+STRIP_WIDTH = 64
+"""Pixels across a strip of input: its height for columns, its width for rows."""
 
 
-STRIP = 64
-"""How high the input is on which columns are asked, and how wide for rows."""
-
-
-def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
-    """The structural box of every output pixel, [h, w, 4]: x0, y0, x1, y1 inclusive.
+def boxes_of(probe: Probe, probe_at: ProbeFactory, geometry: Geometry) -> Boxes:
+    """Find the structural box of every output pixel: boxes [h, w, 4] in pixels of the input.
 
     A window is a range of columns times a range of rows, so a pixel's box is that of its column
     and that of its row: columns are asked on a strip of the input's width, rows on one of its
@@ -36,17 +37,18 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
 
     Args:
         probe: on an input of the size that is asked about.
-        make: gives a probe of the same network on a strip.
+        probe_at: makes a probe of the same network on a strip.
         geometry: that of the probe's output.
     """
     width, height = probe.size
     boxes = np.empty((height, width, 4), np.int32)
-    columns = _extents(_strip(probe, make, 0), 0, geometry.x)
-    rows = _extents(_strip(probe, make, 1), 1, geometry.y)
+    columns = _extents(_strip(probe, probe_at, 0), 0, geometry.x)
+    rows = _extents(_strip(probe, probe_at, 1), 1, geometry.y)
     if columns is not None and rows is not None:
         boxes[:, :, (0, 2)] = columns[None]
         boxes[:, :, (1, 3)] = rows[:, None]
-        boxes[(boxes == NOTHING).any(axis=-1)] = NOTHING
+        x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+        boxes[(x0 == x1) | (y0 == y1)] = EMPTY
     if (
         columns is None
         or rows is None
@@ -57,24 +59,28 @@ def boxes_of(probe: Probe, make: Make, geometry: Geometry) -> Boxes:
     return boxes
 
 
-def _strip(probe: Probe, make: Make, axis: int) -> Probe:
+def _strip(probe: Probe, probe_at: ProbeFactory, axis: int) -> Probe:
     """A probe on a strip, if the model runs on one and gives a map of the same length there."""
     height, width = probe.x.shape[2:]
     try:
-        strip = make(*((width, min(STRIP, height)) if axis == 0 else (min(STRIP, width), height)))
+        strip = probe_at(
+            (width, min(STRIP_WIDTH, height)) if axis == 0 else (min(STRIP_WIDTH, width), height)
+        )
     except ModelError:
         return probe
     return strip if strip.size[axis] == probe.size[axis] else probe
 
 
 def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32] | None:
-    """The first and last input column (axis 0) or row (axis 1) of each of the output's, [n, 2].
+    """Find the input columns (axis 0) or rows (axis 1) that matter to each of the output's.
 
-    None where one of them reaches further than was measured.
+    Returns:
+        start and stop [n, 2], zeros if nothing matters; None if one of them reaches further than
+        was measured.
     """
     count = probe.size[axis]
     apart = count if measured is None else _apart(measured, count)
-    extents = np.full((count, 2), NOTHING, np.int32)
+    extents = np.zeros((count, 2), np.int32)
     for start in range(apart):
         group = range(start, count, apart)
         reached = np.asarray(probe.lines(group, axis).any(axis=axis))
@@ -83,7 +89,7 @@ def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32
             low = max(0, low)
             places = np.flatnonzero(reached[low : high + 1])
             if len(places):
-                extents[i] = low + places[0], low + places[-1]
+                extents[i] = low + places[0], low + places[-1] + 1
             reached[low : high + 1] = False
         if reached.any():
             return None
@@ -100,8 +106,8 @@ def _apart(axis: Axis, count: int) -> int:
     )
 
 
-def _box(probe: Probe, x: int, y: int) -> tuple[int, int, int, int]:
-    return probe.structural(x, y).box or (NOTHING,) * 4
+def _box(probe: Probe, x: int, y: int) -> Box:
+    return probe.structural(x, y).box or EMPTY
 
 
 def _witnesses(width: int, height: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ field has the same shape again, moved by whole input pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from gradviz.arrays import Size
 from gradviz.backward.graph import End, kind_of, nodes_of, shape_of, shapes_of
 from gradviz.errors import ModelError
-from gradviz.field.probe import Probe
+from gradviz.field.probe import Probe, ProbeFactory
 
 SIZES = (64, 128, 224, 256, 512, 1024, 2048)
 """Input sizes that are tried, up to the first on which the field is free of the border."""
@@ -125,9 +126,6 @@ def _number(stride: Fraction) -> int | float:
     return int(stride) if stride.denominator == 1 else float(stride)
 
 
-Make = Callable[[int, int], Probe]
-"""A probe on random input of a width and a height."""
-
 WINDOWED = frozenset(
     {
         "Convolution",
@@ -147,21 +145,19 @@ WINDOWED = frozenset(
 """Operations that reach a bounded way: where they cover a map, a larger one would show the edge."""
 
 
-Size = tuple[int, int]
-"""Width and height of an input."""
-
-
-def measure(make: Make, names: Sequence[str | None], fixed: Size | None = None) -> list[Geometry]:
+def measure_geometries(
+    probe_at: ProbeFactory, names: Sequence[str | None], fixed: Size | None = None
+) -> list[Geometry]:
     """The geometry of the output (None) and of layers by name, in the order given.
 
     Args:
-        make: gives a probe on random input of a width and a height.
+        probe_at: makes a probe on random input of a size.
         fixed: the only input size that is tried; None to grow strips until the fields fit.
 
     Raises:
         ModelError: the model runs on none of the sizes.
     """
-    x, y = (_measure_axis(make, axis, names, fixed) for axis in (0, 1))
+    x, y = (_measure_axis(probe_at, axis, names, fixed) for axis in (0, 1))
     return [_together(*axes) for axes in zip(x, y, strict=True)]
 
 
@@ -182,12 +178,12 @@ class Covered:
 
 
 def _measure_axis(
-    make: Make, axis: int, names: Sequence[str | None], fixed: Size | None
+    probe_at: ProbeFactory, axis: int, names: Sequence[str | None], fixed: Size | None
 ) -> list[Axis | Covered | None]:
     """For each name the axis, or what covers it on every input, or None if neither was found."""
     found: dict[str | None, Axis | Covered | None] = dict.fromkeys(names)
     open_names = list(found)
-    for probe in growing(make, axis, fixed):
+    for probe in growing_probes(probe_at, axis, fixed):
         for name in open_names:
             found[name] = _look(probe, probe.end_of(name), axis)
         # What covers a small input may still be bounded.
@@ -198,7 +194,7 @@ def _measure_axis(
     return [found[name] for name in names]
 
 
-def growing(make: Make, axis: int, fixed: Size | None) -> Iterator[Probe]:
+def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Iterator[Probe]:
     """Probes on longer and longer strips, or squares where the model takes no strips.
 
     Raises:
@@ -211,7 +207,7 @@ def growing(make: Make, axis: int, fixed: Size | None) -> Iterator[Probe]:
         square = [(length, length)] if length <= LARGEST_SQUARE else []
         for size in (strip, *square) if fixed is None else (fixed,):
             try:
-                probe = make(*size)
+                probe = probe_at(size)
             except ModelError as error:
                 failure = failure or error
             else:

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradviz.arrays import Box, Size
 from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
-from gradviz.field.geometry import Axis, Make, growing, measure
-from gradviz.field.tiles import Box, Canvas, Range, Side, Tile, box_of
+from gradviz.field.geometry import Axis, growing_probes, measure_geometries
+from gradviz.field.probe import ProbeFactory
+from gradviz.field.tiles import Canvas, Range, Side, Tile, box_of
 from gradviz.model.model import Model, in_doubles
 
 TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
@@ -58,16 +60,16 @@ class Canvases:
     on strips of its own length before they are used.
     """
 
-    def __init__(self, model: Model, make: Make) -> None:
-        """`make` gives a probe of the model on random input of a width and a height."""
+    def __init__(self, model: Model, probe_at: ProbeFactory) -> None:
+        """`probe_at` makes a probe of the model on random input of a size."""
         self._model = model
-        self._make = make
+        self._probe_at = probe_at
         self._axes: tuple[Axis, Axis] | NotLocal | None = None
-        self._tried: dict[tuple[int, int], Canvas | NotLocal] = {}
+        self._tried: dict[Size, Canvas | NotLocal] = {}
         self._seen = (0, 0)
         self._held: set[_Kind] = set()
 
-    def of(self, size: tuple[int, int]) -> Canvas:
+    def of(self, size: Size) -> Canvas:
         """That of an input of this width and height.
 
         Raises:
@@ -98,7 +100,7 @@ class Canvases:
             self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
         return canvas
 
-    def check(self, size: tuple[int, int], tiles: Sequence[Tile]) -> None:
+    def check(self, size: Size, tiles: Sequence[Tile]) -> None:
         """Compare tiles of an input of this width and height with the whole, on strips as long as
         it. A model that pads its input to a multiple does so otherwise for a part than for the
         whole, which shows at some lengths and borders only.
@@ -117,7 +119,7 @@ class Canvases:
             new = [cut for kind, cut in cuts.items() if kind not in self._held]
             if new:
                 strip = _strip(canvas, axis)
-                x = self._make(strip.x.inputs, strip.y.inputs).x.detach()
+                x = self._probe_at((strip.x.inputs, strip.y.inputs)).x.detach()
                 # A strip of a huge image would take gigabytes in doubles.
                 long = x[0, 0].numel() > LITTLE and self._model.dtype == torch.float32
                 model = self._model if long else _precise(self._model)
@@ -135,7 +137,7 @@ class Canvases:
         for axis, side in enumerate((canvas.x, canvas.y)):
             strip = _strip(canvas, axis)
             ends = (0, side.outputs - 1)
-            probe = self._make(strip.x.inputs, strip.y.inputs)
+            probe = self._probe_at((strip.x.inputs, strip.y.inputs))
             seen = np.asarray(probe.lines(ends, axis).any(axis=axis))
             # At the border, interpolation may take its second element from farther inside.
             near = side.axis.extent(ends[0])[1] + 1 + 2 * side.axis.shift
@@ -144,10 +146,10 @@ class Canvases:
                 raise NotLocal("an output pixel's field is larger than could be measured")
 
     def _measured(self) -> tuple[Axis, Axis]:
-        shape = next(growing(self._make, 0, None)).shape
+        shape = next(growing_probes(self._probe_at, 0, None)).shape
         if len(shape) not in (3, 4):
             raise NotLocal(f"its output {list(shape)} is no map")
-        (geometry,) = measure(self._make, [None])
+        (geometry,) = measure_geometries(self._probe_at, [None])
         if geometry.x is None or geometry.y is None:
             through = geometry.through or "the largest input that was tried"
             raise NotLocal(f"an output pixel depends on the whole image, through {through}")
@@ -155,7 +157,7 @@ class Canvases:
 
     def _small(self, axes: tuple[Axis, Axis], width: int, height: int) -> Canvas:
         """The map of a small input, on which parts were tried."""
-        probe = self._make(width, height)
+        probe = self._probe_at((width, height))
         columns, rows = probe.size
         field = probe.structural(columns // 2, rows // 2)
         if field.lost_at:
@@ -165,7 +167,7 @@ class Canvases:
         return canvas
 
 
-_Kind = tuple[int, tuple[int, int], bool, bool, int]
+_Kind = tuple[int, Size, bool, bool, int]
 """Of a tile along an axis: the axis, the input's size, whether it begins and whether it ends with
 the image, and its length in input pixels."""
 

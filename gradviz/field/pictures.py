@@ -7,7 +7,7 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Bytes, Mask, Numbers
+from gradviz.arrays import Box, Bytes, Mask, Numbers
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.views import CLIP, scale_of
 
@@ -67,7 +67,7 @@ def effective_picture(
 def overlay_picture(
     backdrop: Bytes,
     mask: Mask,
-    box: tuple[int, int, int, int] | None,
+    box: Box | None,
     footprint: tuple[float, float, float, float],
 ) -> Image.Image:
     """The image with the field marked on it.
@@ -84,7 +84,7 @@ def overlay_picture(
     Args:
         backdrop: uint8 RGB [H, W, 3].
         mask: bool [H, W].
-        box: the mask's bounding box (x0, y0, x1, y1) in pixels, inclusive; None to leave it out.
+        box: the bounding box of the mask; None to leave it out.
         footprint: what the output pixel itself covers of the input (x0, y0, x1, y1), where pixel
             `i` is `[i, i + 1)`; every pixel it touches belongs to it.
 
@@ -99,8 +99,7 @@ def overlay_picture(
     pixels[_grown(~mask, width, beyond=True) & mask] = OUTLINE
 
     if box is not None:
-        x0, y0, x1, y1 = box
-        y, x = np.nonzero(_frame(mask, (x0, y0, x1 + 1, y1 + 1), 0, width))
+        y, x = np.nonzero(_frame(mask, box, 0, width))
         dashes = (x + y) // (4 * width) % 2
         pixels[y, x] = np.where(dashes[:, None], DARK, BOX)
 
@@ -121,18 +120,18 @@ def _grown(mask: Mask, steps: int, *, beyond: bool) -> Mask:
     return mask
 
 
-def _frame(mask: Mask, rectangle: tuple[int, int, int, int], near: int, far: int) -> Mask:
-    """The pixels more than `near` and at most `far` outside a rectangle, right and bottom
-    exclusive; of the shape of `mask`."""
+def _frame(mask: Mask, box: Box, near: int, far: int) -> Mask:
+    """The pixels more than `near` and at most `far` outside a box; of the shape of
+    `mask`."""
     height, width = mask.shape
-    x0, y0, x1, y1 = rectangle
+    x0, y0, x1, y1 = box
     x, y = np.arange(width), np.arange(height)[:, None]
     distance = np.maximum(np.maximum(x0 - x, x - x1 + 1), np.maximum(y0 - y, y - y1 + 1))
     framed: Mask = (distance > near) & (distance <= far)
     return framed
 
 
-def _touched(footprint: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+def _touched(footprint: tuple[float, float, float, float]) -> Box:
     # A hair off either edge, so that a product such as 3 × (7 / 3) ends where it should.
     x0, y0, x1, y1 = footprint
     left, top = floor(x0 + 1e-6), floor(y0 + 1e-6)

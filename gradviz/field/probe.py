@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,16 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradviz.arrays import Floats, Mask
+from gradviz.arrays import Box, Floats, Mask, Size
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Reach, reach
 from gradviz.field.dependence.trace import Dependence
 from gradviz.model.model import Model
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of the input, all inclusive."""
+from gradviz.model.random_input import RandomInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +38,11 @@ class Structural:
 
     @cached_property
     def box(self) -> Box | None:
-        """The smallest box around the mask; None where nothing matters."""
+        """The smallest box around the mask, in pixels of the input; None if nothing matters."""
         rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             return None
-        return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 class Probe:
@@ -69,7 +67,7 @@ class Probe:
         self.shape = shape_of(self.end)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """Width and height of the output map.
 
         Raises:
@@ -124,6 +122,15 @@ class Probe:
         if layer is None:
             return self._output
         return find_layer(self.layers, layer).end
+
+
+ProbeFactory = Callable[[Size], Probe]
+"""Makes a probe of one model on random input of a width and a height."""
+
+
+def random_probes(model: Model, random: RandomInput, layer: str | None = None) -> ProbeFactory:
+    """Make probes of a model, or of one of its layers, on random input of any size."""
+    return lambda size: Probe(model, random.draw(size).tensor, layer)
 
 
 def _unseen(module: nn.Module) -> list[str]:

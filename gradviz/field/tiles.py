@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gradviz.arrays import Box, Size
 from gradviz.field.geometry import Axis
 
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels, right and bottom exclusive."""
-
 Range = tuple[int, int]
-"""Start and stop."""
+"""Start and stop; half-open: the stop is exclusive."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,11 @@ class Canvas:
     y: Side
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """Width and height of the output map."""
         return self.x.outputs, self.y.outputs
 
-    def at(self, inputs: tuple[int, int]) -> Canvas:
+    def at(self, inputs: Size) -> Canvas:
         """That of an input whose width and height differ by multiples of the period."""
         return Canvas(self.x.at(inputs[0]), self.y.at(inputs[1]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Bytes, Floats
+from gradviz.arrays import Bytes, Floats, Size
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.views import View, strips
 from gradviz.image.frame import Frame
@@ -67,7 +67,7 @@ def _pixels(
     return pixels
 
 
-def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _enlarged(values: np.ndarray, size: Size) -> np.ndarray:
     """Planes [..., h, w] at this width and height: numbers bilinear, truth values nearest."""
     if values.shape[-2:] == size[::-1]:
         return values

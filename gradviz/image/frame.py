@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradviz.arrays import Array
+from gradviz.arrays import Array, Size
 from gradviz.errors import SeedError
 
 Indices = NDArray[np.int64]
@@ -22,13 +22,13 @@ class Frame:
     file's pixels are meant upright, as a viewer shows them (EXIF orientation applied).
     """
 
-    image: tuple[int, int]
+    image: Size
     """Width and height of the upright image file."""
-    resized: tuple[int, int]
+    resized: Size
     """Width and height after the resize, before the crop."""
     origin: tuple[int, int]
     """Left and top edge of the crop, in resized pixels."""
-    input: tuple[int, int]
+    input: Size
     """Width and height of the input tensor."""
 
     def to_input(self, x: int, y: int) -> tuple[float, float]:

@@ -20,7 +20,7 @@ class LoadedImage:
     prepared: Prepared
 
 
-def load(source: Source, preprocess: Preprocess) -> LoadedImage:
+def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
     """Read an image file and make it the tensor that enters the model."""
     return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
 

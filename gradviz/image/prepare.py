@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gradviz.arrays import Array, Bytes, Floats
+from gradviz.arrays import Array, Box, Bytes, Floats, Size
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.frame import Frame
 from gradviz.image.preprocess import Preprocess
@@ -46,8 +46,8 @@ class Prepared:
         width, height = self.frame.input
         return self.part((0, 0, width, height))
 
-    def part(self, box: tuple[int, int, int, int]) -> torch.Tensor:
-        """The tensor's pixels in the box x0, y0, x1, y1, right and bottom exclusive."""
+    def part(self, box: Box) -> torch.Tensor:
+        """The pixels of the tensor in a box: float32 [C, h, w], normalised."""
         x0, y0, x1, y1 = box
         pixels = in_unit(self.levels[:, y0:y1, x0:x1], self.white)
         return torch.from_numpy(_normalised(pixels, self.preprocess))
@@ -105,7 +105,7 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
     return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
 
 
-def frame_of(image: tuple[int, int], preprocess: Preprocess) -> Frame:
+def frame_of(image: Size, preprocess: Preprocess) -> Frame:
     """Where the input of an image of this width and height lies.
 
     Raises ImageError where the crop is larger than the resized image, or that has more than
@@ -127,7 +127,7 @@ def frame_of(image: tuple[int, int], preprocess: Preprocess) -> Frame:
     return Frame(image, resized, (left, top), crop)
 
 
-def _resized(image: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+def _resized(image: Size, preprocess: Preprocess) -> Size:
     width, height = image
     match preprocess.resize:
         case int(shorter):
@@ -142,11 +142,11 @@ def _resized(image: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     return width, height
 
 
-def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+def _both(size: int | Size) -> Size:
     return (size, size) if isinstance(size, int) else size
 
 
-def _by(size: tuple[int, int]) -> str:
+def _by(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 
-from gradviz.arrays import Array, Bytes, Floats
+from gradviz.arrays import Array, Bytes, Floats, Size
 from gradviz.errors import ImageError, UsageError
 from gradviz.files import reading
 from gradviz.image.array import array_format, read_array
@@ -267,7 +267,7 @@ def _scaled(array: Array, path: Path, max_pixels: int) -> Floats:
     return values
 
 
-def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(path: Path, size: Size, max_pixels: int) -> None:
     width, height = size
     if width * height == 0:
         raise ImageError(f"{path}: {width}x{height} pixels, expected at least 1x1; save it again")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError, UsageError
 from gradviz.image.frame import Frame
 from gradviz.seeds.outputs import LOSSES, Layout
@@ -19,12 +20,6 @@ from gradviz.text import nearest
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of an output map, right and bottom exclusive."""
-
-Size = tuple[int, int]
-"""Width and height."""
 
 
 @dataclass(frozen=True)

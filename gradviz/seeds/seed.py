@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError, UsageError
-from gradviz.seeds.kinds import KINDS, ArrayFile, Box, Kind, Site, Size, class_index
+from gradviz.seeds.kinds import KINDS, ArrayFile, Kind, Site, class_index
 from gradviz.seeds.outputs import Layout, layout_of, planes_of
 from gradviz.text import nearest
 

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import Result
 
 from gradviz.image.find import Source
-from gradviz.image.load import LoadedImage, load
+from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from tests.faults.processes import gradviz as process
 from tests.faults.processes import photos, script
@@ -193,7 +193,7 @@ def test_images_that_are_deleted_once_they_are_read(
     """Pictures in the photo's own pixels are drawn on the photo, which is read again."""
 
     def read_and_delete(source: Source, preprocess: Preprocess) -> LoadedImage:
-        image = load(source, preprocess)
+        image = load_image(source, preprocess)
         source.path.unlink()
         return image
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import gradviz
+from gradviz.arrays import Size
 from gradviz.field.boxes import boxes_of
-from gradviz.field.geometry import measure
+from gradviz.field.geometry import measure_geometries
 from gradviz.field.probe import Probe
 
 topologies: Any = importlib.import_module("topologies")
@@ -62,13 +63,13 @@ NETWORKS = {
 def test_every_pixels_box(name: str) -> None:
     model = gradviz.wrap(NETWORKS[name])
 
-    def make(width: int, height: int) -> Probe:
-        return Probe(model, torch.rand(3, height, width))
+    def probe_at(size: Size) -> Probe:
+        return Probe(model, torch.rand(3, *reversed(size)))
 
-    (geometry,) = measure(make, [None])
-    probe = make(26, 30)
-    boxes = boxes_of(probe, make, geometry)
+    (geometry,) = measure_geometries(probe_at, [None])
+    probe = probe_at((26, 30))
+    boxes = boxes_of(probe, probe_at, geometry)
     width, height = probe.size
     assert boxes.shape == (height, width, 4) and boxes.dtype == np.int32
     for y, x in np.ndindex(height, width):
-        assert tuple(boxes[y, x]) == (probe.structural(x, y).box or (-1, -1, -1, -1))
+        assert tuple(boxes[y, x]) == (probe.structural(x, y).box or (0, 0, 0, 0))

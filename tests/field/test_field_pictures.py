@@ -174,7 +174,7 @@ def test_every_pixel_by_brute_force(mask: Mask, gray: int) -> None:
 
 def test_the_box_is_dashed_around_its_pixels() -> None:
     mask = np.zeros((8, 12), bool)
-    assert drawn(mask, (2, 1, 8, 5)) == [
+    assert drawn(mask, (2, 1, 9, 6)) == [
         ",bbb####bb,,",
         ",b,,,,,,,b,,",
         ",b,,,,,,,b,,",
@@ -188,9 +188,9 @@ def test_the_box_is_dashed_around_its_pixels() -> None:
 
 def test_a_clipped_side_of_the_box_is_open() -> None:
     mask = np.zeros((4, 7), bool)
-    assert drawn(mask, (0, 0, 3, 3)) == [",,,,#,,", ",,,,#,,", ",,,,#,,", ",,,,#,,"]
-    assert drawn(mask, (4, 2, 6, 3)) == [",,,,,,,", ",,,####", ",,,#,,,", ",,,#,,,"]
-    assert drawn(mask, (0, 0, 6, 3)) == [",,,,,,,"] * 4
+    assert drawn(mask, (0, 0, 4, 4)) == [",,,,#,,", ",,,,#,,", ",,,,#,,", ",,,,#,,"]
+    assert drawn(mask, (4, 2, 7, 4)) == [",,,,,,,", ",,,####", ",,,#,,,", ",,,#,,,"]
+    assert drawn(mask, (0, 0, 7, 4)) == [",,,,,,,"] * 4
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_footprint_at_the_border_is_open_there() -> None:
 
 def test_the_field_by_lines_from_the_lowest_to_the_topmost() -> None:
     mask = from_letters(["........", "........", "..xxxxx.", "..xxxxx.", "..xxxxx.", "........"])
-    assert drawn(mask, (2, 2, 6, 4), (3, 3, 4, 4)) == [
+    assert drawn(mask, (2, 2, 7, 5), (3, 3, 4, 4)) == [
         ",,,,,,,,",
         ",FFFFF#b",
         ",FfffFob",
@@ -242,7 +242,7 @@ def test_the_field_by_lines_from_the_lowest_to_the_topmost() -> None:
 def test_lines_grow_with_the_image(size: int, width: int) -> None:
     mask = np.zeros((80, size), bool)
     mask[:, :60] = True
-    box = (0, 0, 70, 79)
+    box = (0, 0, 71, 80)
     rows = drawn(mask, box, (30, 40, 31, 41))
     row = rows[40]
     frame = "F" * width + "f" * width

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Geometry, measure
+from gradviz.field.geometry import Geometry, measure_geometries
 from gradviz.field.probe import Probe
 
 topologies: Any = importlib.import_module("topologies")
@@ -25,7 +25,9 @@ def geometry(
     module: nn.Module, names: Sequence[str | None] = (None,), **options: Any
 ) -> list[Geometry]:
     model = gradviz.wrap(module)
-    return measure(lambda w, h: Probe(model, torch.rand(3, h, w)), names, **options)
+    return measure_geometries(
+        lambda size: Probe(model, torch.rand(3, *reversed(size))), names, **options
+    )
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
@@ -150,7 +152,7 @@ def test_the_extent_of_any_output_pixel() -> None:
     for i in range(40):
         box = probe.structural(i, 20).box
         first, last = found.x.extent(i)
-        assert box is not None and (box[0], box[2]) == (max(0, first), min(39, last))
+        assert box is not None and (box[0], box[2]) == (max(0, first), min(39, last) + 1)
 
 
 class SqueezeExcite(nn.Module):

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz
-from gradviz.commands.receptive_field.measure import Fields, FieldSettings
+from gradviz.arrays import Box
 from gradviz.field.geometry import Axis
 from gradviz.field.locality import Canvases, NotLocal
-from gradviz.field.tiles import Box, Canvas, Side, Tile, area
+from gradviz.field.probe import random_probes
+from gradviz.field.tiles import Canvas, Side, Tile, area
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
+from gradviz.model.random_input import RandomInput
 
 PLAIN = Axis((-1,), (1,), 1)
 """One 3×3 convolution."""
@@ -149,8 +151,7 @@ SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"
 
 def canvases_of(net: nn.Module) -> tuple[Model, Canvases]:
     model = gradviz.wrap(net, precision="float64")
-    fields = Fields(model, Preprocess(), FieldSettings())
-    return model, Canvases(model, fields.random_probe)
+    return model, Canvases(model, random_probes(model, RandomInput.of(model, Preprocess())))
 
 
 def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:

@@ -81,7 +81,7 @@ def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
     probe = Probe(model, torch.rand(3, 8, 8))
     first = next(iter(probe.layers.values()))
     box = probe.structural(4, 4, first.end).box
-    return box and (box[2] - box[0] + 1, box[3] - box[1] + 1)
+    return box and (box[2] - box[0], box[3] - box[1])
 
 
 def activation_of_the_last_layer(model: Model) -> float | None:

@@ -9,25 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradviz.commands.receptive_field.measure import (
-    MEAN,
-    NOISE,
-    Field,
-    Fields,
-    FieldSettings,
-    Mean,
-    as_dict,
-)
+from gradviz.arrays import Mask
+from gradviz.commands.receptive_field.measure import MEAN, NOISE, Field, FieldMeter, RunningMean
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
-from gradviz.image.load import load
-from gradviz.image.preprocess import Preprocess
-from gradviz.model.model import Model
+from gradviz.image.load import load_image
 from gradviz.runs.folder import BOXES, FIELDS, Store, write_npy
 from gradviz.runs.record import describe
 from gradviz.runs.results import Failure, Line, failure_line
@@ -35,7 +27,7 @@ from gradviz.text import strict_json
 
 
 @dataclass(frozen=True)
-class FieldRun:
+class FieldOutcome:
     """What a run found."""
 
     document: dict[str, Any]
@@ -72,37 +64,42 @@ class FieldRun:
         return [unknown if value is None else value for value in values]
 
 
-def run(
-    model: Model,
+def measure_fields(
+    meter: FieldMeter,
     sources: Sequence[Source],
-    preprocess: Preprocess,
-    settings: FieldSettings,
     store: Store,
     palette: Palette,
     command: Sequence[str] = (),
-) -> FieldRun:
-    """Measure the fields of a model, at images or at random input, and keep what comes out.
+) -> FieldOutcome:
+    """Measure the fields of a model, at images or at random input, and write them.
+
+    Args:
+        meter: the model, its recipe, and what is asked.
+        sources: the images; empty for random input.
+        store: the folder that the results go into.
+        palette: the colours of the effective field.
+        command: how the program was called, for run.json.
 
     Raises:
         UsageError: the output has no pixels, there is no such layer, or the disk refuses.
         ModelError: the model fails on random input, or draws random numbers.
     """
+    settings = meter.settings
     if taken := {source.name for source in sources} & {NOISE, MEAN}:
         raise UsageError(f"an image cannot be called {taken.pop()}: its folder has that name")
     if sources and settings.input_size is not None:
         raise UsageError("--input-size is that of random input; leave it out with images")
-    fields = Fields(model, preprocess, settings)
-    (geometry,) = fields.geometry([settings.layer])
+    (geometry,) = meter.geometries([settings.layer])
     description = describe(
         "receptive-field",
-        model,
+        meter.model,
         [*sources, *(Source(Path(name), name) for name in (NOISE, MEAN))],
-        preprocess,
+        meter.recipe,
         settings,
         WRITES,
         command,
     )
-    outcomes = _outcomes(fields, sources, preprocess, geometry)
+    outcomes = _outcomes(meter, sources, geometry)
     if not sources:
         # A pixel outside the map is noticed before an earlier run is taken away.
         outcomes = iter(list(outcomes))
@@ -115,7 +112,7 @@ def run(
             lines.append(failure_line(outcome))
         else:
             shape = shape or outcome.local.shape
-            objects.append(record(store, outcome, geometry, palette, settings.log))
+            objects.append(write_field(store, outcome, geometry, palette, settings.log))
             lines.append(_line(outcome, objects[-1]["files"]))
         store.append(lines[-1])
     document = {
@@ -123,29 +120,29 @@ def run(
         "kind": "receptive-field",
         "fields": objects,
         "geometry": geometry.as_dict(),
-        "layers": _layers(fields) if settings.layers else [],
+        "layers": _layers(meter) if settings.layers else [],
     }
     if settings.map and shape is not None:
         size = (shape[1], shape[0])
-        boxes = boxes_of(fields.random_probe(*size), fields.random_probe, geometry)
-        store.save(BOXES, partial(write_npy, boxes))
+        boxes = boxes_of(meter.probe_at(size), meter.probe_at, geometry)
+        store.save(BOXES, partial(write_npy, _inclusive(boxes)))
     write_document(store, document)
-    return FieldRun(document, tuple(lines))
+    return FieldOutcome(document, tuple(lines))
 
 
 def _outcomes(
-    fields: Fields, sources: Sequence[Source], preprocess: Preprocess, geometry: Geometry
+    meter: FieldMeter, sources: Sequence[Source], geometry: Geometry
 ) -> Iterator[Field | Failure]:
     """The fields at every image, then their means; or at random input where there is no image."""
     if not sources:
-        yield from fields.at_noise(fields.chosen_size(geometry))
+        yield from meter.at_noise(geometry)
         return
-    means: dict[tuple[int, int], Mean] = {}
+    means: dict[tuple[int, int], RunningMean] = {}
     for source in sources:
         try:
-            for field in fields.at_image(source.name, load(source, preprocess).prepared):
+            for field in meter.at_image(load_image(source, meter.recipe)):
                 yield field
-                means[field.pixel] = Mean.of(field, means.get(field.pixel))
+                means[field.pixel] = RunningMean.of(field, means.get(field.pixel))
         except (ImageError, ModelError, SeedError) as error:
             yield Failure(source.name, None, error)
     for mean in means.values():
@@ -158,10 +155,10 @@ def _line(field: Field, files: dict[str, str]) -> Line:
     return {"image": field.image, "seed": f"pixel:{x},{y}", "status": "ok", "files": files}
 
 
-def _layers(fields: Fields) -> list[dict[str, Any]]:
+def _layers(meter: FieldMeter) -> list[dict[str, Any]]:
     """The table of layers, in the order in which they run."""
-    layers = [layer for layer in fields.layers() if len(layer.shape) in (3, 4)]
-    geometries = fields.geometry([layer.name for layer in layers])
+    layers = [layer for layer in meter.layers() if len(layer.shape) in (3, 4)]
+    geometries = meter.geometries([layer.name for layer in layers])
     return [
         {
             "name": layer.name,
@@ -184,10 +181,10 @@ WRITES = (
 """The files of each field."""
 
 
-def record(
+def write_field(
     store: Store, field: Field, geometry: Geometry, palette: Palette, log: bool
 ) -> dict[str, Any]:
-    """Write one field's arrays and pictures; its object of field.json."""
+    """Write one field's arrays and pictures; return its object of field.json."""
     x, y = field.pixel
     folder = f"{field.image}/pixel-{x}-{y}"
     arrays = {
@@ -210,7 +207,54 @@ def record(
     for name, picture in pictures.items():
         files[f"{name}.png"] = f"{folder}/{name}.png"
         store.save(files[f"{name}.png"], partial(picture.save, format="PNG"))
-    return {**as_dict(field, geometry), "files": files}
+    return {**_entry(field, geometry), "files": files}
+
+
+def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
+    """One object of field.json's `fields`, without its `files`."""
+    structural, box = field.structural, field.structural.box
+    area = int(structural.mask.sum())
+    size = None if box is None else [box[2] - box[0], box[3] - box[1]]
+    return {
+        "image": field.image,
+        "pixel": list(field.pixel),
+        "status": structural.status,
+        "lost_at": list(structural.lost_at),
+        "box": None if box is None else _inclusive(np.array(box)).tolist(),
+        "size": size,
+        "clipped": _clipped(field, geometry),
+        "area": area,
+        "fill": None if size is None else area / (size[0] * size[1]),
+        "global": geometry.through is not None,
+        "global_through": geometry.through,
+        "local": {"area": int(field.local.sum())},
+        "effective": field.statistics(geometry).as_dict(),
+    }
+
+
+def _inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
+    """Boxes [..., 4] as files have them: with inclusive edges, four times -1 for an empty one."""
+    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
+    empty = ((x0 == x1) | (y0 == y1))[..., None]
+    written = np.where(empty, -1, boxes - np.array([0, 0, 1, 1]))
+    return written.astype(boxes.dtype)
+
+
+def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
+    """Whether the field goes on beyond each side of the input: left, top, right, bottom."""
+    if field.structural.box is None:
+        return None
+    if geometry.x is None or geometry.y is None:
+        return [bool(line.any()) for line in _borders(field.structural.mask)]
+    height, width = field.structural.mask.shape
+    (left, right), (top, bottom) = (
+        axis.extent(i) for axis, i in zip((geometry.x, geometry.y), field.pixel, strict=True)
+    )
+    return [left < 0, top < 0, right >= width, bottom >= height]
+
+
+def _borders(mask: Mask) -> Sequence[Mask]:
+    return mask[:, 0], mask[0], mask[:, -1], mask[-1]
 
 
 def write_document(store: Store, document: Mapping[str, Any]) -> None:

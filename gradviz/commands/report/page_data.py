@@ -233,9 +233,9 @@ class Page:
                 return None
             recipe = preprocess_from(run.record["preprocess"], RUN)
 
-            from gradviz.image.load import load  # imports torch, which is slow
+            from gradviz.image.load import load_image  # imports torch, which is slow
 
-            return load(source, recipe).prepared.shown
+            return load_image(source, recipe).prepared.shown
         except UsageError as error:
             self.notes.append(f"{image}: {error}")
             return None

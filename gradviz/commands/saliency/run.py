@@ -18,7 +18,7 @@ from gradviz.commands.saliency.write import Recorder, seed_folders
 from gradviz.errors import ImageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
-from gradviz.image.load import LoadedImage, load
+from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.runs.folder import Store
@@ -65,7 +65,7 @@ def outcomes(
 
 def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
     try:
-        return load(source, preprocess)
+        return load_image(source, preprocess)
     except ImageError as error:
         return error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -21,12 +20,12 @@ from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Canvases, NotLocal
-from gradviz.field.probe import Probe
+from gradviz.field.probe import random_probes
 from gradviz.field.tiles import Canvas, Tile, area
 from gradviz.image.load import LoadedImage
-from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
+from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
 from gradviz.seeds.kinds import Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
@@ -198,9 +197,9 @@ class Tiler:
     def _known(self, image: LoadedImage) -> Canvases:
         """What is known of the model, which takes images of as many channels."""
         if self._canvases is None:
-            channels = image.prepared.shape[0]
-            like = replace(image.prepared, levels=np.zeros((channels, 0, 0), np.float32), white=1)
-            self._canvases = Canvases(self._model, partial(_noise_probe, self._model, like))
+            channels, *_ = image.prepared.shape
+            random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
+            self._canvases = Canvases(self._model, random_probes(self._model, random))
         return self._canvases
 
 
@@ -208,9 +207,3 @@ def _tiles_of(plans: Sequence[TilePlan] | None) -> list[Tile]:
     return [
         tile for plan in plans or () if not isinstance(plan.tiles, SeedError) for tile in plan.tiles
     ]
-
-
-def _noise_probe(model: Model, like: Prepared, width: int, height: int) -> Probe:
-    """On random pixels, preprocessed like those of an image."""
-    pixels = np.random.default_rng(0).random((like.shape[0], height, width), np.float32)
-    return Probe(model, replace(like, levels=pixels).part((0, 0, width, height)))

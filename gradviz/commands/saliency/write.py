@@ -22,7 +22,7 @@ from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
-from gradviz.image.load import load, photo
+from gradviz.image.load import load_image, photo
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store, write_npy
 from gradviz.runs.results import Failure, Line, failure_line
@@ -99,7 +99,7 @@ class Recorder:
     def result(self, line: Line) -> Attribution:
         """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
-        image = load(self.sources[line["image"]], self.preprocess)
+        image = load_image(self.sources[line["image"]], self.preprocess)
         return Attribution(
             image=line["image"],
             seed=line["seed"],
