@@ -139,7 +139,9 @@ def _template() -> Template:
 
 
 def _asset(name: str) -> Asset:
-    return Asset(Markup(files("gradviz.commands.report").joinpath("web", name).read_text(encoding="utf-8")))
+    return Asset(
+        Markup(files("gradviz.commands.report").joinpath("web", name).read_text(encoding="utf-8"))
+    )
 
 
 def _palette(name: str | None) -> dict[str, str]:
