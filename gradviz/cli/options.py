@@ -23,9 +23,18 @@ from gradviz.commands.compare.metrics import METRICS
 from gradviz.heatmap.views import CLIP, VIEWS
 
 
-def _option(panel: str, *names: str, help: str, **details: Any) -> Any:
+def _option(
+    panel: str, help: str, metavar: str | None = None, short: str | None = None, **bounds: Any
+) -> Any:
+    """Declare an option; its name is that of the field that carries it, written with dashes."""
+    short_name = () if short is None else (short,)
     return typer.Option(
-        *names, help=escape(help), rich_help_panel=panel, show_default=False, **details
+        *short_name,
+        help=escape(help),
+        metavar=metavar,
+        rich_help_panel=panel,
+        show_default=False,
+        **bounds,
     )
 
 
@@ -47,14 +56,16 @@ _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 _SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "metavar": "N"}
 
+Text = str | None
+
 
 # Options of more than one command.
-Out = Annotated[Path, _output("-o", "--out", help="Folder. [default: gradviz-out]")]
+Out = Annotated[Path, _output("Folder. [default: gradviz-out]", short="-o")]
 ColormapName = Annotated[
-    str | None,
-    _output("--colormap", metavar="NAME", help="Any of the cmap catalogue, such as viridis."),
+    Text,
+    _output("Any of the cmap catalogue, such as viridis.", "NAME"),
 ]
-Overwrite = Annotated[bool, _output("--overwrite", help="Replace the run in the folder.")]
+Overwrite = Annotated[bool, _output("Replace the run in the folder.")]
 
 
 @dataclass(frozen=True)
@@ -62,42 +73,30 @@ class ModelOptions:
     """Which model, and how it is loaded."""
 
     arch: Annotated[
-        str | None,
+        Text,
         _model(
-            "--arch",
-            metavar="MODULE:FACTORY",
-            help="A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
+            "A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
+            "MODULE:FACTORY",
         ),
     ] = None
     arch_arg: Annotated[
         list[str] | None,
-        _model(
-            "--arch-arg",
-            metavar="KEY=VALUE",
-            help="An argument of the factory, typed as in YAML (repeatable).",
-        ),
+        _model("An argument of the factory, typed as in YAML (repeatable).", "KEY=VALUE"),
     ] = None
     weights_key: Annotated[
-        str | None,
-        _model("--weights-key", metavar="KEY", help="Where in the checkpoint the weights are."),
+        Text,
+        _model("Where in the checkpoint the weights are.", "KEY"),
     ] = None
     output: Annotated[
-        str | None,
-        _model(
-            "--output",
-            metavar="KEY",
-            help="Which of several outputs: out, 0, aux.1, predicted_depth.",
-        ),
+        Text,
+        _model("Which of several outputs: out, 0, aux.1, predicted_depth.", "KEY"),
     ] = None
-    trust: Annotated[
-        bool, _model("--trust", help="Load what can run code: pickled modules and .pt2 files.")
-    ] = False
+    trust: Annotated[bool, _model("Load what can run code: pickled modules and .pt2 files.")] = (
+        False
+    )
     no_optimize: Annotated[
         bool,
-        _model(
-            "--no-optimize",
-            help="Run the model as it was loaded: batch norm is not folded into convolutions.",
-        ),
+        _model("Run the model as it was loaded: batch norm is not folded into convolutions."),
     ] = False
 
 
@@ -106,54 +105,38 @@ class InputOptions:
     """How an image becomes the tensor that enters the model."""
 
     preprocess: Annotated[
-        str | None,
+        Text,
         _input(
-            "--preprocess",
-            metavar="imagenet|none|FILE.yaml",
-            help="A whole recipe; the flags below win. [default: the model card's, or none]",
+            "A whole recipe; the flags below win. [default: the model card's, or none]",
+            "imagenet|none|FILE.yaml",
         ),
     ] = None
-    resize: Annotated[
-        str | None, _input("--resize", metavar="N|WxH", help="Resize; N is the shorter side.")
-    ] = None
-    multiple: Annotated[
-        str | None, _input("--multiple", metavar="N", help="Round both sides to multiples of N.")
-    ] = None
-    crop: Annotated[str | None, _input("--crop", metavar="N|WxH", help="Keep the centre.")] = None
-    mean: Annotated[
-        str | None, _input("--mean", metavar="A,B,C", help="Subtracted from each channel.")
-    ] = None
-    std: Annotated[str | None, _input("--std", metavar="A,B,C", help="Divides each channel.")] = (
-        None
-    )
+    resize: Annotated[Text, _input("Resize; N is the shorter side.", "N|WxH")] = None
+    multiple: Annotated[Text, _input("Round both sides to multiples of N.", "N")] = None
+    crop: Annotated[Text, _input("Keep the centre.", "N|WxH")] = None
+    mean: Annotated[Text, _input("Subtracted from each channel.", "A,B,C")] = None
+    std: Annotated[Text, _input("Divides each channel.", "A,B,C")] = None
     range: Annotated[
-        str | None,
-        _input("--range", metavar="LOW,HIGH", help="What black and white become. [default: 0,1]"),
+        Text,
+        _input("What black and white become. [default: 0,1]", "LOW,HIGH"),
     ] = None
     channels: Annotated[
-        str | None,
-        _input("--channels", metavar="rgb|bgr|gray", help="What the model takes. [default: rgb]"),
+        Text,
+        _input("What the model takes. [default: rgb]", "rgb|bgr|gray"),
     ] = None
     background: Annotated[
-        str | None,
-        _input(
-            "--background",
-            metavar="R,G,B",
-            help="Seen through transparent pixels. [default: 255,255,255]",
-        ),
+        Text,
+        _input("Seen through transparent pixels. [default: 255,255,255]", "R,G,B"),
     ] = None
-    max_pixels: Annotated[
-        str | None, _input("--max-pixels", metavar="N", help="Refuse larger images.")
-    ] = None
+    max_pixels: Annotated[Text, _input("Refuse larger images.", "N")] = None
 
 
 SeedSpecs = Annotated[
     list[str] | None,
     _backward(
-        "--seed",
-        metavar="SPEC",
-        help="What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
         "or top for class scores]",
+        "SPEC",
     ),
 ]
 
@@ -163,57 +146,48 @@ class BackwardOptions:
     """What is differentiated, and how."""
 
     seed: SeedSpecs = None
-    method: Annotated[MethodName, _backward("--method", help="[default: gradient]")] = "gradient"
+    method: Annotated[MethodName, _backward("[default: gradient]")] = "gradient"
     layer: Annotated[
-        str | None,
+        Text,
         _backward(
-            "--layer",
-            metavar="NAME",
-            help="Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
+            "Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
             "last layer that is a map]",
+            "NAME",
         ),
     ] = None
     samples: Annotated[
         int | None,
         _backward(
-            "--samples",
-            metavar="N",
-            min=1,
-            help="Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
+            "Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
             "until complete to 0.1 %].",
+            "N",
+            min=1,
         ),
     ] = None
     noise: Annotated[
         float | None,
         _backward(
-            "--noise",
-            metavar="SIGMA",
-            help="Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]",
+            "Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]", "SIGMA"
         ),
     ] = None
     baseline: Annotated[
-        str | None,
-        _backward(
-            "--baseline",
-            metavar="zero|mean|blur|FILE",
-            help="Where integrated-gradients begins. [default: zero]",
-        ),
+        Text,
+        _backward("Where integrated-gradients begins. [default: zero]", "zero|mean|blur|FILE"),
     ] = None
     random_seed: Annotated[
         int | None,
-        _backward("--random-seed", **_SEEDS, help="Of the noise. [default: 0]"),
+        _backward("Of the noise. [default: 0]", **_SEEDS),
     ] = None
     batch_size: Annotated[
         int | None,
-        _backward("--batch-size", min=1, help="Images or samples per pass. [default: 8]"),
+        _backward("Images or samples per pass. [default: 8]", min=1),
     ] = None
     tile: Annotated[
         str,
         _backward(
-            "--tile",
-            metavar="N|auto|off",
-            help="Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
+            "Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
             "it pays. [default: auto]",
+            "N|auto|off",
         ),
     ] = "auto"
 
@@ -222,16 +196,10 @@ class BackwardOptions:
 class DeviceOptions:
     """Where the pass runs, and in which numbers."""
 
-    device: Annotated[
-        str, _backward("--device", metavar="auto|cpu|cuda[:N]", help="[default: auto]")
-    ] = "auto"
+    device: Annotated[str, _backward("[default: auto]", "auto|cpu|cuda[:N]")] = "auto"
     precision: Annotated[
         str,
-        _backward(
-            "--precision",
-            metavar="float32|float64|bfloat16|float16",
-            help="float16 on CUDA only. [default: float32]",
-        ),
+        _backward("float16 on CUDA only. [default: float32]", "float32|float64|bfloat16|float16"),
     ] = "float32"
 
 
@@ -242,9 +210,8 @@ class PreciseOptions(DeviceOptions):
     precision: Annotated[
         str,
         _backward(
-            "--precision",
-            metavar="float32|float64|bfloat16|float16",
-            help="[default: float64, or float32 where the weights are constants]",
+            "[default: float64, or float32 where the weights are constants]",
+            "float32|float64|bfloat16|float16",
         ),
     ] = "auto"
 
@@ -256,7 +223,7 @@ class CheckOptions:
     seed: SeedSpecs = None
     random_seed: Annotated[
         int,
-        _backward("--random-seed", **_SEEDS, help="Of the random directions. [default: 0]"),
+        _backward("Of the random directions. [default: 0]", **_SEEDS),
     ] = 0
 
 
@@ -266,37 +233,26 @@ class FieldOptions:
 
     pixel: Annotated[
         list[str] | None,
-        _field(
-            "--pixel",
-            metavar="X,Y",
-            help="An output pixel, 0-based (repeatable). [default: the one in the middle]",
-        ),
+        _field("An output pixel, 0-based (repeatable). [default: the one in the middle]", "X,Y"),
     ] = None
-    layer: Annotated[
-        str | None, _field("--layer", metavar="NAME", help="Of this layer's output.")
-    ] = None
-    layers: Annotated[
-        bool, _field("--layers", help="Measure every layer: the table of sizes and strides.")
-    ] = False
-    map: Annotated[
-        bool, _field("--map", help="Write boxes.npy: the box of every output pixel.")
-    ] = False
+    layer: Annotated[Text, _field("Of this layer's output.", "NAME")] = None
+    layers: Annotated[bool, _field("Measure every layer: the table of sizes and strides.")] = False
+    map: Annotated[bool, _field("Write boxes.npy: the box of every output pixel.")] = False
     input_size: Annotated[
-        str | None,
-        _field("--input-size", metavar="WxH", help="Of random input. [default: large enough]"),
+        Text,
+        _field("Of random input. [default: large enough]", "WxH"),
     ] = None
     samples: Annotated[
         int,
-        _field("--samples", min=1, help="Random inputs to average over. [default: 8]"),
+        _field("Random inputs to average over. [default: 8]", min=1),
     ] = 8
-    random_seed: Annotated[int, _field("--random-seed", **_SEEDS, help="[default: 0]")] = 0
+    random_seed: Annotated[int, _field("[default: 0]", **_SEEDS)] = 0
     expect: Annotated[
         list[str] | None,
         _field(
-            "--expect",
-            metavar="'QUANTITY OP N'",
-            help="Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
+            "Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
             "(repeatable).",
+            "'QUANTITY OP N'",
         ),
     ] = None
 
@@ -306,19 +262,18 @@ class InspectOptions:
     """What a model is looked at with."""
 
     seed: Annotated[
-        str | None,
+        Text,
         _backward(
-            "--seed",
-            metavar="SPEC",
-            help="What to differentiate, see below: not the random seed. [default: ones, or top "
+            "What to differentiate, see below: not the random seed. [default: ones, or top "
             "for class scores]",
+            "SPEC",
         ),
     ] = None
     input_size: Annotated[
-        str | None,
-        _input("--input-size", metavar="WxH", help="Of random input. [default: one that works]"),
+        Text,
+        _input("Of random input. [default: one that works]", "WxH"),
     ] = None
-    random_seed: Annotated[int, _input("--random-seed", **_SEEDS, help="[default: 0]")] = 0
+    random_seed: Annotated[int, _input("[default: 0]", **_SEEDS)] = 0
 
 
 @dataclass(frozen=True)
@@ -327,19 +282,15 @@ class CompareOptions:
 
     metric: Annotated[
         MetricName | None,
-        _comparison(
-            "--metric", help="What judges, see below. [default: relative; iou for receptive fields]"
-        ),
+        _comparison("What judges, see below. [default: relative; iou for receptive fields]"),
     ] = None
     tolerance: Annotated[
         float | None,
-        _comparison(
-            "--tolerance", metavar="N", help="The farthest value that passes. [default: see below]"
-        ),
+        _comparison("The farthest value that passes. [default: see below]", "N"),
     ] = None
     out: Annotated[
         Path | None,
-        _output("-o", "--out", help="Folder for pictures of the differences, and compare.json."),
+        _output("Folder for pictures of the differences, and compare.json.", short="-o"),
     ] = None
     overwrite: Overwrite = False
 
@@ -349,9 +300,7 @@ class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 
     out: Out = Path("gradviz-out")
-    log: Annotated[
-        bool, _output("--log", help="Draw the effective field in logarithmic colours.")
-    ] = False
+    log: Annotated[bool, _output("Draw the effective field in logarithmic colours.")] = False
     colormap: ColormapName = None
     overwrite: Overwrite = False
 
@@ -360,9 +309,9 @@ class FieldOutputOptions:
 class ReportOptions:
     """Where the page is written."""
 
-    out: Annotated[
-        Path, _output("-o", "--out", help="HTML file. [default: gradviz-report.html]")
-    ] = Path("gradviz-report.html")
+    out: Annotated[Path, _output("HTML file. [default: gradviz-report.html]", short="-o")] = Path(
+        "gradviz-report.html"
+    )
 
 
 @dataclass(frozen=True)
@@ -372,63 +321,55 @@ class OutputOptions:
     out: Out = Path("gradviz-out")
     view: Annotated[
         list[ViewName] | None,
-        _output("--view", help="A picture (repeatable). [default: heatmap, overlay]"),
+        _output("A picture (repeatable). [default: heatmap, overlay]"),
     ] = None
-    array: Annotated[
-        Literal["npy", "none"], _output("--array", help="Keep the numbers. [default: npy]")
-    ] = "npy"
+    array: Annotated[Literal["npy", "none"], _output("Keep the numbers. [default: npy]")] = "npy"
     colormap: ColormapName = None
     clip: Annotated[
         float,
-        _output("--clip", metavar="PERCENT", help="What gets the strongest colour. [default: 99]"),
+        _output("What gets the strongest colour. [default: 99]", "PERCENT"),
     ] = CLIP
     scale: Annotated[
         str,
         _output(
-            "--scale",
-            metavar="image|shared|NUMBER",
-            help="Each picture its own scale, one for all images, or this. [default: image]",
+            "Each picture its own scale, one for all images, or this. [default: image]",
+            "image|shared|NUMBER",
         ),
     ] = "image"
     frame: Annotated[
         Literal["input", "image"],
-        _output("--frame", help="Draw in the model's pixels or the photo's. [default: input]"),
+        _output("Draw in the model's pixels or the photo's. [default: input]"),
     ] = "input"
     inside: Annotated[
         Path | None,
         _output(
-            "--inside",
-            metavar="MASK",
-            help="Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
+            "Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
             "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
             "images' names.",
+            "MASK",
         ),
     ] = None
     expect: Annotated[
         list[str] | None,
         _output(
-            "--expect",
-            metavar="'QUANTITY OP N'",
-            help="Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
+            "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
             "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+            "'QUANTITY OP N'",
         ),
     ] = None
     figure: Annotated[
         Path | None,
         _output(
-            "--figure",
-            metavar="FILE.png|pdf|svg",
-            help="Also one figure for print: input, map, overlay and scale of every result.",
+            "Also one figure for print: input, map, overlay and scale of every result.",
+            "FILE.png|pdf|svg",
         ),
     ] = None
     overwrite: Overwrite = False
-    resume: Annotated[bool, _output("--resume", help="Finish the run in the folder.")] = False
+    resume: Annotated[bool, _output("Finish the run in the folder.")] = False
     shard: Annotated[
-        str | None,
+        Text,
         _output(
-            "--shard",
-            metavar="I/N",
-            help="Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]",
+            "Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]", "I/N"
         ),
     ] = None
 
@@ -437,12 +378,12 @@ class OutputOptions:
 class MessageOptions:
     """Which messages are printed, and in which form the results."""
 
-    json: Annotated[bool, _messages("--json", help="One JSON document on stdout.")] = False
-    quiet: Annotated[bool, _messages("-q", "--quiet", help="Errors only.")] = False
+    json: Annotated[bool, _messages("One JSON document on stdout.")] = False
+    quiet: Annotated[bool, _messages("Errors only.", short="-q")] = False
     verbose: Annotated[
-        bool, _messages("-v", "--verbose", help="Say what was resolved: model, preprocessing.")
+        bool, _messages("Say what was resolved: model, preprocessing.", short="-v")
     ] = False
-    debug: Annotated[bool, _messages("--debug", help="Show tracebacks of errors.")] = False
+    debug: Annotated[bool, _messages("Show tracebacks of errors.")] = False
 
 
 def flat(function: Callable[..., None]) -> Callable[..., None]:
@@ -456,6 +397,10 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
             continue
         options = get_type_hints(groups[name], include_extras=True)
+        for each in fields(groups[name]):
+            (option,) = options[each.name].__metadata__
+            if not any(name.startswith("--") for name in option.param_decls):
+                option.param_decls = (*option.param_decls, f"--{each.name.replace('_', '-')}")
         parameters.extend(
             inspect.Parameter(
                 field.name,
