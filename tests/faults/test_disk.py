@@ -197,7 +197,7 @@ def test_images_that_are_deleted_once_they_are_read(
         source.path.unlink()
         return image
 
-    monkeypatch.setattr("gradviz.commands.saliency.run.load", read_and_delete)
+    monkeypatch.setattr("gradviz.commands.saliency.run.load_image", read_and_delete)
     result = vanishing("--frame", frame)
     assert result.exit_code == code, result.stderr
     assert [line["image"] for line in lines()] == [f"000{n}.png" for n in range(8)]
