@@ -1,10 +1,14 @@
 """What the backward pass does at an activation: the rules `guided` and `deconvnet`.
 
-An activation is a node of the autograd graph, so a rule is two hooks on it: no surgery on the
-model, the same in every format, and a function, an in-place write or one module that is called
-twice are as good as any other activation. For ReLU the rules are those of the literature; for the
-other activations they are the same words: `guided` lets only positive gradients into the
-activation's own derivative, `deconvnet` puts that in the derivative's place.
+An activation is a node of the autograd graph, so a rule is a hook on it: no surgery on the model,
+the same in every format, and a function, an in-place write or one module that is called twice are
+as good as any other activation. For ReLU the rules are those of the literature. For the other
+activations they carry over: `guided` lets only positive gradients into the activation's own
+derivative, `deconvnet` puts that in the derivative's place.
+
+Sources:
+    guided: Springenberg, Dosovitskiy, Brox and Riedmiller 2014, arXiv:1412.6806
+    deconvnet: Zeiler and Fergus 2013, arXiv:1311.2901
 """
 
 from __future__ import annotations
@@ -27,13 +31,13 @@ Gradients = tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
-class Gate:
+class ActivationRule:
     """One row of the table of rules."""
 
     name: str
     meaning: str
     attach: Callable[[Any], Any]
-    """Puts the hook on an activation's node, and returns what takes it off again."""
+    """Puts the hook on an activation's node; returns the handle that removes it."""
 
 
 def _rectified(gradients: Sequence[Tensor | None]) -> Gradients:
@@ -47,15 +51,15 @@ def _replaced(inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None])
     return tuple(None if gradient is None else replaced for gradient in inputs)
 
 
-GATES: dict[str, Gate] = {
-    gate.name: gate
-    for gate in (
-        Gate(
+ACTIVATION_RULES: dict[str, ActivationRule] = {
+    rule.name: rule
+    for rule in (
+        ActivationRule(
             "guided",
             "negative gradients are cut before the activation's own derivative",
             lambda node: node.register_prehook(_rectified),
         ),
-        Gate(
+        ActivationRule(
             "deconvnet",
             "the activation's derivative is replaced by cutting negative gradients",
             lambda node: node.register_hook(_replaced),
@@ -66,20 +70,21 @@ GATES: dict[str, Gate] = {
 
 
 @dataclass(frozen=True)
-class Gated:
-    """What a rule found in the graph of a pass."""
+class RuleCoverage:
+    """Where a rule holds in the graph of a pass, and where it may fail to."""
 
     activations: int
-    """How many it holds at."""
+    """The number of activations at which it holds."""
     hidden: int
-    """Writes into a part of a tensor: what wrote there autograd does not tell, so an activation
-    among them is not gated."""
+    """The number of writes into a part of a tensor. Autograd does not record which operation wrote
+    there, so the rule does not hold at an activation among them."""
     suspects: Counter[str]
-    """Operations that may be activations, written out or of the model's own making: not gated."""
+    """Operations that may be activations, written out or of the model's own making, at which the
+    rule does not hold."""
 
     @property
     def notes(self) -> Iterator[str]:
-        """What a reader of the result must know."""
+        """Warnings for a reader of the result."""
         if self.hidden:
             yield (
                 f"{self.hidden} writes into parts of a tensor hide what wrote them: an activation "
@@ -94,8 +99,8 @@ class Gated:
 
 
 @contextmanager
-def gating(y: Tensor, rule: str) -> Iterator[Gated]:
-    """While this lasts, backward passes from `y` follow the rule, a name of `GATES`.
+def rule_applied(y: Tensor, rule: str) -> Iterator[RuleCoverage]:
+    """Make backward passes from `y` follow the rule, a name of `ACTIVATION_RULES`, in the block.
 
     Raises:
         ModelError: no activation leads to `y`, so the rule would be the plain gradient.
@@ -109,9 +114,11 @@ def gating(y: Tensor, rule: str) -> Iterator[Gated]:
             f"the rule {rule} finds no activation in the model's graph (ReLU, GELU, SiLU, …)"
             f"{seen}: use the method gradient"
         )
-    handles = [GATES[rule].attach(node) for node in activations]
+    handles = [ACTIVATION_RULES[rule].attach(node) for node in activations]
     try:
-        yield Gated(len(activations), sum(kind_of(node) == WRITE for node in nodes), suspects)
+        yield RuleCoverage(
+            len(activations), sum(kind_of(node) == WRITE for node in nodes), suspects
+        )
     finally:
         for handle in handles:
             handle.remove()
@@ -152,7 +159,7 @@ def _is_zero(bound: float | Tensor | None, node: Node) -> bool:
 
 
 def _constant(node: Any) -> Tensor | None:
-    """The side of a maximum that no gradient leads to."""
+    """The constant side of a maximum: the one that no gradient leads to."""
     sides = ("self", "other")
     constant = [s for s, (before, _) in zip(sides, node.next_functions, strict=True) if not before]
     return getattr(node, f"_saved_{constant[0]}") if constant else None
@@ -166,7 +173,7 @@ SUSPECTS = frozenset(
         *("Glu", "Softshrink", "Hardshrink", "LogSigmoid"),
     ]
 )
-"""Operations that hold back some of their input, and are no activations with a rule."""
+"""Operations that hold back some of their input, and are no activations that a rule holds at."""
 
 CHOICES = {"Where": "_saved_condition", "MaskedFill": "_saved_mask"}
 """Operations that choose by a condition: an activation's is of the output's shape, while a mask of
@@ -175,14 +182,14 @@ the model's own is mostly of fewer axes."""
 SQUASHING = frozenset(
     ["Sigmoid", "Tanh", "Erf", "Hardsigmoid", "Hardtanh", "Clamp", "ClampMin", "NormalCdf", "Relu"]
 )
-"""What a value is multiplied with in a SiLU, GELU, Mish or Hardswish that is written out."""
+"""The factors of a value in a SiLU, GELU, Mish or Hardswish that is written out."""
 
 NEAR = 24
-"""How many operations are looked at for where two factors come from."""
+"""The number of operations that are searched for the origin of a factor."""
 
 
 def written_out(node: Any) -> str | None:
-    """What the operation may be a written-out activation by; None where nothing speaks for it."""
+    """The reason to suspect that this operation is a decomposed activation, or None."""
     kind = kind_of(node)
     if isinstance(node, BackwardCFunction):
         return kind.removesuffix("Backward")
@@ -193,13 +200,13 @@ def written_out(node: Any) -> str | None:
     if kind in ("Amax", "Max"):
         before = node.next_functions[0][0]
         return f"{kind.lower()} of a stack" if before and kind_of(before) == "Stack" else None
-    if kind == "Mul" and (_masks(node) or _gates_itself(node)):
+    if kind == "Mul" and (_is_masked(node) or _is_self_gated(node)):
         return "mul"
     return None
 
 
-def _masks(node: Any) -> bool:
-    """Whether it multiplies with zeros and ones, an each of its own for every value."""
+def _is_masked(node: Any) -> bool:
+    """Whether it multiplies by a constant of zeros and ones that has the output's shape."""
     factors = (node._saved_self, node._saved_other)
     return any(
         isinstance(factor, Tensor)
@@ -210,8 +217,8 @@ def _masks(node: Any) -> bool:
     )
 
 
-def _gates_itself(node: Node) -> bool:
-    """Whether both factors are made, value by value, of the same, and one of them is squashed."""
+def _is_self_gated(node: Node) -> bool:
+    """Whether both factors come, value by value, from the same one, and one of them is squashed."""
     factors = [set(_made_of(before, number)) for before, number in node.next_functions if before]
     if len(factors) < 2 or not factors[0] & factors[1]:
         return False
@@ -220,7 +227,7 @@ def _gates_itself(node: Node) -> bool:
 
 
 def _made_of(node: Node, number: int) -> Iterator[tuple[Node, int]]:
-    """The operations behind a value that work on each value by itself, and what they begin with."""
+    """The elementwise operations behind a value, and the operation that they begin with."""
     shape = shapes_of(node)[number]
     waiting = [(node, number)]
     for _ in range(NEAR):

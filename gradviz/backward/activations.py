@@ -1,4 +1,4 @@
-"""What layers put out, though the model writes into their memory later."""
+"""Records what layers put out, and copies it before an in-place operation overwrites it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ WEIGHTS = {
     "NativeGroupNorm": ("_saved_weight", "norm"),
     "PreluKernel": ("_saved_weight", "prelu"),
 }
-"""Operations with a weight: where autograd keeps it, and what a nameless one is called."""
+"""Operations with a weight: the attribute under which autograd saves it, and the name of a layer
+whose weight has none."""
 
 WEIGHT_ARGUMENTS = frozenset({"weight", "mat2"})
-"""What the operators behind `WEIGHTS` call their weight."""
+"""The names of the weight among the arguments of the operators behind `WEIGHTS`."""
 
 
 def owners_of(module: nn.Module) -> dict[int, str]:
-    """The layers' names by where the memory of their parameters begins."""
+    """The names of the layers, by the address of the memory of their parameters."""
     return {
         memory_of(parameter): name.rpartition(".")[0] or name
         for name, parameter in module.named_parameters()
@@ -37,31 +38,31 @@ def owners_of(module: nn.Module) -> dict[int, str]:
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Where the tensor's memory begins; tensors with the same one share it."""
+    """The address of the tensor's memory; tensors with the same one share it."""
     return tensor.untyped_storage().data_ptr()
 
 
-class Keeper(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches a forward pass from below autograd and holds on to what layers put out.
+class ActivationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the outputs of layers during a forward pass, from below autograd.
 
-    Nothing is copied before an operation is about to write into what is held, as an in-place ReLU
-    does to the convolution before it.
+    Nothing is copied before an operation is about to write into a recorded output, as an in-place
+    ReLU does to the convolution before it.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kept: dict[Hashable, Tensor] = {}
-        """What is held: by the numbers of its node and of its output there; what was computed
-        without a gradient, by the name of its layer."""
+        self.recorded: dict[Hashable, Tensor] = {}
+        """The outputs, by the numbers of their node and of the output there; those computed without
+        a gradient, by the name of their layer."""
         self.ran: dict[str, Hashable] = {}
-        """The layers that ran, with a gradient or without, and under what their last output is
-        held, if it is."""
+        """The layers that ran, with a gradient or without, and the key of their last output in
+        `recorded`, if it is there."""
         self._owners = owners_of(module)
 
-    def keep(self, key: Hashable, tensor: Tensor) -> None:
-        """Hold on to what the tensor holds now."""
+    def record(self, key: Hashable, tensor: Tensor) -> None:
+        """Record the tensor's present values."""
         if tensor.layout == torch.strided:
-            self.kept[key] = tensor.detach()
+            self.recorded[key] = tensor.detach()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -71,13 +72,15 @@ class Keeper(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = {each.name: value for each, value in zip(arguments, args, strict=False)} | kwargs
         written = [each.name for each in arguments if each.alias_info and each.alias_info.is_write]
         if written:
-            self._copy({memory_of(each) for each in _tensors([given.get(n) for n in written])})
+            self._copy_before_write(
+                {memory_of(each) for each in _tensors([given.get(n) for n in written])}
+            )
         result = func(*args, **kwargs)
         if kind_of_operator(func._schema.name) in WEIGHTS:
-            self._see(given, _tensors(result)[0])
+            self._record_layer(given, _tensors(result)[0])
         return result
 
-    def _see(self, given: dict[str, Any], output: Tensor) -> None:
+    def _record_layer(self, given: dict[str, Any], output: Tensor) -> None:
         weights = _tensors([given.get(name) for name in WEIGHT_ARGUMENTS])
         name = self._owners.get(memory_of(weights[0])) if weights else None
         key: Hashable = name
@@ -85,14 +88,14 @@ class Keeper(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # Autograd has made the operation's node already: it has the last number given out.
             key = torch.autograd._get_sequence_nr() - 1, 0  # type: ignore[attr-defined]
         if key is not None:
-            self.keep(key, output)
+            self.record(key, output)
         if name is not None:
             self.ran[name] = key
 
-    def _copy(self, written: Collection[int]) -> None:
-        for key, tensor in self.kept.items():
-            if memory_of(tensor) in written:
-                self.kept[key] = tensor.clone()
+    def _copy_before_write(self, addresses: Collection[int]) -> None:
+        for key, tensor in self.recorded.items():
+            if memory_of(tensor) in addresses:
+                self.recorded[key] = tensor.clone()
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -1,4 +1,10 @@
-"""The gradient integrated along the straight line from a baseline to the image."""
+"""Integrated Gradients: the gradient integrated along the line from a baseline to the image.
+
+Sources:
+    the method and its completeness: Sundararajan, Taly and Yan 2017, arXiv:1703.01365
+    Gauss–Legendre quadrature: Golub and Welsch 1969, doi:10.1090/S0025-5718-69-99647-1
+    baselines and what they change: Sturmfels, Lundberg and Lee 2020, doi:10.23915/distill.00022
+"""
 
 from __future__ import annotations
 
@@ -26,24 +32,25 @@ panel gets narrower than this."""
 
 
 class IntegratedGradients:
-    """Integrated Gradients (Sundararajan et al. 2017), by Gauss–Legendre quadrature.
+    """A sampler of the points on the line, and the attribution that their gradients add up to.
 
-    With a number of samples: that many nodes on the whole line. Without: panel by panel from the
-    baseline on, a panel halved until what was attributed so far is the output's change so far, to
-    `TOLERANCE` of the whole change. The many ReLUs of a network are kinks on the line, which nodes
-    spread over all of it resolve slowly, and a smooth network is done with the first panels.
+    With a number of samples, that many nodes lie on the whole line. Without one, the line is taken
+    panel by panel from the baseline on, and a panel is halved until the attribution so far is the
+    output's change so far, to `TOLERANCE` of the whole change. The many ReLUs of a network are
+    kinks on the line, which nodes spread over all of it resolve slowly; a smooth network is done
+    with the first panels.
     """
 
     def __init__(self, x: Tensor, start: Tensor, samples: int | None, score: Score) -> None:
         self._x, self._start = x, start
-        self._way = x.double() - start.double()
+        self._delta = x.double() - start.double()
         self._samples = samples
         self._score = cache(lambda place: score(self._at(place)))
-        self._sum = self._panel = self._way * 0
+        self._sum = self._panel = self._delta * 0
         self._weights: Iterator[float] = iter(())
 
     def rounds(self) -> Iterator[Iterator[Tensor]]:
-        """One round for each panel that is tried."""
+        """Yield the inputs of each panel that is tried."""
         if self._samples is not None:
             yield self._nodes(0, 1, self._samples)
             self._sum = self._panel
@@ -54,7 +61,7 @@ class IntegratedGradients:
             low, high = left.pop()
             yield self._nodes(low, high, NODES)
             together = self._sum + self._panel
-            gap = self._score(high) - self._score(0) - float((self._way * together).sum())
+            gap = self._score(high) - self._score(0) - float((self._delta * together).sum())
             if not abs(gap - leaps) > allowed:  # nor where it is NaN, which no panel mends
                 self._sum = together
             elif high - low <= NARROWEST:
@@ -73,25 +80,25 @@ class IntegratedGradients:
         """The rounding error that a change of the score up to `after` may carry."""
         return rounding(self._x, self.before, after)
 
-    def take(self, result: Tensor) -> None:
-        """Take the gradient at the next node."""
-        self._panel = self._panel + next(self._weights) * result.double()
+    def update(self, gradient: Tensor) -> None:
+        """Add the gradient at the next node."""
+        self._panel = self._panel + next(self._weights) * gradient.double()
 
     def result(self) -> Tensor:
         """The attribution of each input value, float64."""
-        return self._way * self._sum
+        return self._delta * self._sum
 
     def _at(self, place: float) -> Tensor:
         return self._start + place * (self._x - self._start)
 
     def _nodes(self, low: float, high: float, count: int) -> Iterator[Tensor]:
         """The inputs of one panel, whose gradients are expected next."""
-        self._panel = self._way * 0
+        self._panel = self._delta * 0
         self._weights = iter([(high - low) * weight for _, weight in nodes(count)])
         return (self._at(low + (high - low) * place) for place, _ in nodes(count))
 
     def _allowed(self) -> float:
-        """The gap that is let pass; a change that drowns in rounding cannot be met closely."""
+        """The gap that passes: no smaller than the rounding error of the change."""
         first, last = self._score(0), self._score(1)
         return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
 
@@ -106,7 +113,7 @@ def nodes(count: int) -> tuple[tuple[float, float], ...]:
 
 
 def rounding(x: Tensor, first: float, last: float) -> float:
-    """What the numbers of a model with inputs such as x may add to a change from first to last."""
+    """The rounding error that a change from `first` to `last` may carry in the number type of x."""
     import torch
 
     return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))

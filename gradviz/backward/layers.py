@@ -1,10 +1,10 @@
-"""Where a gradient can be read, or a pass begin: the layers of a model.
+"""The layers of a model: where a gradient can be read, or a backward pass begin.
 
-An eager module tells by hooks what each submodule puts out. In TorchScript and exported programs a
+In an eager module, hooks show what each submodule puts out. In TorchScript and exported programs a
 layer is the operation whose weight is the layer's parameter: the same memory, so the same layer. A
 frozen TorchScript has constants instead of parameters; its layers are numbered in the order in
 which they first run. A weight that is computed on the way, as under weight norm, has memory of its
-own, and its layer no name but such a number.
+own, so its layer has such a number as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from gradviz.backward.activations import WEIGHTS, Keeper, memory_of, owners_of
+from gradviz.backward.activations import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.backward.graph import (
     ACCUMULATE,
     edge_of,
@@ -50,7 +50,7 @@ class Layer:
     shape: tuple[int, ...]
     """Of its output, the batch axis included."""
     activation: Tensor | None = None
-    """Its output [N, ...] as it was in this pass, where outputs were kept; else None."""
+    """Its output [N, ...] in this pass; None if outputs were not recorded."""
 
     @property
     def spatial(self) -> bool:
@@ -68,34 +68,34 @@ class Layer:
 
 
 def run_with_layers(
-    module: nn.Module, call: Callable[[], Tensor], keeper: Keeper | None = None
+    module: nn.Module, call: Callable[[], Tensor], recorder: ActivationRecorder | None = None
 ) -> tuple[Tensor, dict[str, Layer]]:
     """Call a model once; its output, and its layers by name in the order in which they ran.
 
     Args:
         module: what `call` runs.
         call: runs it on an input that requires a gradient.
-        keeper: of the same module; keeps the layers' outputs, which holds their memory.
+        recorder: records the outputs of the layers of that module, at the cost of their memory.
     """
     places: list[Place] = []
 
-    def see(name: str, output: Tensor) -> None:
-        if keeper is not None:
-            keeper.ran.setdefault(name, None)
+    def record(name: str, output: Tensor) -> None:
+        if recorder is not None:
+            recorder.ran.setdefault(name, None)
         if output.requires_grad:
             end = get_gradient_edge(output)
             place = Place(name, end, (end.node._sequence_nr(), end.output_nr))
             places.append(place)
-            if keeper is not None:
-                keeper.keep(place.key, output)
+            if recorder is not None:
+                recorder.record(place.key, output)
 
-    with keeper or nullcontext(), hooked(module, see):
+    with recorder or nullcontext(), hooked(module, record):
         y = call()
     # Some layers of an eager model run without being called, such as the projection of attention.
     called = {place.name for place in places}
     places += (place for place in _by_weight(module, y) if place.name not in called)
     places.sort(key=lambda place: place.key)
-    return y, {layer.name: layer for layer in _numbered(places, keeper)}
+    return y, {layer.name: layer for layer in _numbered(places, recorder)}
 
 
 def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
@@ -152,32 +152,32 @@ def _last_weighted(y: Tensor) -> Node:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer's output was met."""
+    """A place in the graph where the output of a layer was computed."""
 
     name: str
     end: GradientEdge
     key: tuple[int, int]
-    """Under which a `Keeper` holds it."""
+    """Its key in `ActivationRecorder.recorded`."""
 
 
 @contextmanager
-def hooked(module: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """While this lasts, `see` gets the name and the output of each eager submodule that runs.
+def hooked(module: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Pass the name and the output of each eager submodule that runs in the block to `record`.
 
-    Of several outputs, the first. TorchScript inside takes no hooks.
+    Of several outputs, it is the first. TorchScript inside takes no hooks.
     """
 
-    def seeing(name: str) -> Callable[..., None]:
+    def hook_of(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _given: Any, output: Any) -> None:
             if isinstance(output, tuple | list) and output:
                 output = output[0]
             if isinstance(output, Tensor):
-                see(name, output)
+                record(name, output)
 
         return hook
 
     handles = [
-        child.register_forward_hook(seeing(name))
+        child.register_forward_hook(hook_of(name))
         for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
         if name and not isinstance(child, torch.jit.ScriptModule)
     ]
@@ -235,13 +235,13 @@ def _has_channels_last(end: GradientEdge) -> bool:
     return False
 
 
-def _numbered(places: Sequence[Place], keeper: Keeper | None) -> Iterator[Layer]:
+def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> Iterator[Layer]:
     calls: Counter[str] = Counter()
     for place in places:
         calls[place.name] += 1
         count = calls[place.name]
         shape = shape_of(place.end)
-        activation = None if keeper is None else keeper.kept.get(place.key)
+        activation = None if recorder is None else recorder.recorded.get(place.key)
         yield Layer(
             place.name if count == 1 else f"{place.name}:{count}",
             place.end,

@@ -1,9 +1,19 @@
 """How gradients become a heatmap's numbers: the table of methods.
 
 A method is a name for a combination of independent choices: at which points the gradient is taken
-(`points.py`), by which rule the pass goes through activations (`gates.py`), where it is read (the
-input, or a layer: `taps.py`), and what is made of it at the end. Any seed goes with any method. To
-add one, write a row of `METHODS`.
+(`sampling.py`), by which rule the pass goes through activations (`activation_rules.py`), whether it
+is read at the input or at a layer (`layers.py`), and what is made of it at the end. Any seed goes
+with any method. To add one, write a row of `METHODS`.
+
+Sources:
+    gradient: Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034
+    input-x-gradient: Shrikumar, Greenside, Shcherbina and Kundaje 2016, arXiv:1605.01713
+    smoothgrad: Smilkov, Thorat, Kim, Viégas and Wattenberg 2017, arXiv:1706.03825
+    vargrad: Adebayo, Gilmer, Goodfellow and Kim 2018, arXiv:1810.03307
+    integrated-gradients: Sundararajan, Taly and Yan 2017, arXiv:1703.01365
+    guided: Springenberg, Dosovitskiy, Brox and Riedmiller 2014, arXiv:1412.6806
+    deconvnet: Zeiler and Fergus 2013, arXiv:1311.2901
+    gradcam, guided-gradcam: Selvaraju et al. 2017, arXiv:1610.02391
 """
 
 from __future__ import annotations
@@ -21,14 +31,14 @@ class Pass:
     """One backward pass that a method asks for."""
 
     rule: str = "plain"
-    """What happens at activations: `plain`, or a name of `gates.GATES`."""
-    tap: Literal["input", "layer"] = "input"
-    """Where it is read."""
+    """What happens at activations: `plain`, or a name of `ACTIVATION_RULES`."""
+    read_at: Literal["input", "layer"] = "input"
+    """Where its gradient is read."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What one backward pass found at its tap."""
+    """The result of one backward pass, at the place where it is read."""
 
     value: Tensor
     """[N, ...]: the input, or the layer's activation."""
@@ -43,25 +53,25 @@ class Method:
     name: str
     meaning: str
     writes: str
-    """What its array is, and so its file's name: `gradient` or `attribution`."""
+    """The name of its array, and so of its file: `gradient` or `attribution`."""
     blank: str
-    """What it means where its array is zero everywhere."""
+    """What it means if its array is zero everywhere."""
     finish: Callable[..., Tensor]
     """`(one Read for each of passes) -> the array [N, ...]`."""
     passes: tuple[Pass, ...] = (Pass(),)
     points: str = "image"
-    """At which inputs: a name of `points.POINTS`."""
+    """At which inputs the gradient is taken: a name of `sampling.POINTS`."""
 
     def passes_at(self, layer: str | None) -> tuple[Pass, ...]:
-        """The passes where the user names a layer: that is where the gradient is then read."""
+        """The passes, read at the layer that the user names; None for no layer."""
         if layer is None or self.needs_layer:
             return self.passes
         return tuple(Pass(each.rule, "layer") for each in self.passes)
 
     @property
     def needs_layer(self) -> bool:
-        """Whether it looks at a layer even where the user names none: one that is a map."""
-        return any(each.tap == "layer" for each in self.passes)
+        """Whether it reads a layer, one that is a map, even if the user names none."""
+        return any(each.read_at == "layer" for each in self.passes)
 
 
 def _gradient(read: Read) -> Tensor:
@@ -154,7 +164,7 @@ METHODS: dict[str, Method] = {
             "attribution",
             "nowhere do the layer's weighted channels add up to more than 0",
             _cam,
-            (Pass(tap="layer"),),
+            (Pass(read_at="layer"),),
         ),
         Method(
             "guided-gradcam",
@@ -162,7 +172,7 @@ METHODS: dict[str, Method] = {
             "attribution",
             "nowhere do a positive Grad-CAM and a guided gradient meet",
             _guided_cam,
-            (Pass("guided"), Pass(tap="layer")),
+            (Pass("guided"), Pass(read_at="layer")),
         ),
     )
 }

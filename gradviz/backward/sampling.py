@@ -1,7 +1,12 @@
 """At which inputs the gradient is taken, and how the results become one: the table of points.
 
-Every choice of points is a walk: it tells the inputs, round by round, and takes what came out at
-each of them. Nothing is kept but the sum, so that memory does not grow with the number of samples.
+A sampler yields inputs in rounds and accumulates the gradient at each. It keeps sums only, so that
+memory does not grow with the number of samples.
+
+Sources:
+    SmoothGrad: Smilkov et al. 2017, arXiv:1706.03825
+    VarGrad: Adebayo et al. 2018, arXiv:1810.03307
+    mean and variance in one pass: Welford 1962, doi:10.1080/00401706.1962.10490022
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 ZERO = Baseline("zero")
 
 RANDOM_SEEDS = range(2**63)
-"""What random numbers can be drawn from."""
+"""The seeds that random numbers can be drawn from."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +33,33 @@ class Sampling:
     """The numbers that choose the points."""
 
     samples: int | None
-    """How many; None for as many as it takes."""
+    """The number of points; None for as many as it takes."""
     noise: float = 0.15
     """The standard deviation of noise, as a fraction of the input's own range."""
     baseline: Baseline = ZERO
     """Where a path begins."""
     random_seed: int = 0
-    """Of the noise: every image gets the same draws, whatever other images there are."""
+    """The seed of the noise: every image gets the same draws, whatever other images there are."""
 
 
-class Walk(Protocol):
-    """The points of one image."""
+class Sampler(Protocol):
+    """The points around one image, and what the gradients at them make together."""
 
     def rounds(self) -> Iterator[Iterator[Tensor]]:
-        """The inputs [C, h, w]. What came out at a round's is taken before the next is asked for:
-        it may depend on that."""
+        """Yield the inputs [C, h, w], round by round.
 
-    def take(self, result: Tensor) -> None:
-        """Take the result at the next point, in their order."""
+        A round may depend on the gradients of those before: `update` has had all of them before the
+        next round is asked for.
+        """
+
+    def update(self, gradient: Tensor) -> None:
+        """Add the gradient at the next point, in the order of the points."""
 
     def result(self) -> Tensor:
-        """What they make together, float64."""
+        """The array that the gradients make together, float64."""
 
 
-WalkOf = Callable[["Tensor", Sampling, Score], Walk]
+MakeSampler = Callable[["Tensor", Sampling, Score], Sampler]
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,11 @@ class Points:
     """The number of samples where the user gives none; None for as many as it takes."""
     options: frozenset[str]
     """The fields of `Sampling` that it looks at."""
-    walk: WalkOf | None = None
-    """`(x [C, h, w], sampling, score) -> a fresh walk`; None where the image itself is enough."""
+    sampler: MakeSampler | None = None
+    """`(x [C, h, w], sampling, score) -> a fresh sampler`; None if the image itself is enough."""
 
 
-class _Noisy:
+class _NoiseSampler:
     """Mean and variance in one pass, by Welford's update: no difference of large numbers."""
 
     def __init__(self, x: Tensor, sampling: Sampling, _score: Score) -> None:
@@ -79,41 +87,42 @@ class _Noisy:
         self._mean = self._squares = x.double() * 0
 
     def rounds(self) -> Iterator[Iterator[Tensor]]:
-        """All in one."""
+        """Yield all noisy copies in one round."""
         yield noisy(self._x, self._sampling)
 
-    def take(self, result: Tensor) -> None:
-        """Take the result at the next point."""
+    def update(self, gradient: Tensor) -> None:
+        """Add the gradient at the next noisy copy."""
         self._count += 1
-        before = result.double() - self._mean
+        before = gradient.double() - self._mean
         self._mean = self._mean + before / self._count
-        self._squares = self._squares + before * (result.double() - self._mean)
+        self._squares = self._squares + before * (gradient.double() - self._mean)
 
 
-class Mean(_Noisy):
-    """SmoothGrad."""
+class SmoothGrad(_NoiseSampler):
+    """The mean gradient over noisy copies."""
 
     def result(self) -> Tensor:
-        """The mean of what was taken."""
+        """The mean of the gradients."""
         return self._mean
 
 
-class Variance(_Noisy):
-    """VarGrad."""
+class VarGrad(_NoiseSampler):
+    """The variance of the gradient over noisy copies."""
 
     def result(self) -> Tensor:
-        """The variance of what was taken: the mean square of the distance from the mean."""
+        """The variance of the gradients: the mean square of the distance from their mean."""
         return self._squares / self._count
 
 
 def noisy(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
-    """Copies of x with Gaussian noise, drawn on the CPU one by one: alike in every batch size.
+    """Yield noisy copies of x; the noise is Gaussian, and alike in every batch size and device.
 
     Raises:
         UsageError: the noise is too large for the numbers of x.
     """
     import torch
 
+    # Drawn on the CPU one by one, since a device and a batch size have draws of their own.
     draws = torch.Generator().manual_seed(sampling.random_seed)
     sigma = sampling.noise * float(x.max() - x.min())
     for _ in range(sampling.samples or 0):
@@ -133,8 +142,8 @@ POINTS: dict[str, Points] = {
     points.name: points
     for points in (
         Points("image", "the image itself", 1, 1, frozenset()),
-        Points("noise", "the mean over noisy copies", 1, 32, _NOISE, Mean),
-        Points("spread", "the variance over noisy copies", 2, 32, _NOISE, Variance),
+        Points("noise", "the mean over noisy copies", 1, 32, _NOISE, SmoothGrad),
+        Points("spread", "the variance over noisy copies", 2, 32, _NOISE, VarGrad),
         Points(
             "path",
             "the integral along a line from a baseline",

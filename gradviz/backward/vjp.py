@@ -1,4 +1,8 @@
-"""The one idea: a vector–Jacobian product, `Jᵀ v = ∂⟨v, y⟩/∂x`."""
+"""The vector–Jacobian product `Jᵀ v = ∂⟨v, y⟩/∂x`, on which everything else is built.
+
+It is what reverse-mode automatic differentiation computes (Griewank and Walther 2008,
+doi:10.1137/1.9780898717761).
+"""
 
 from __future__ import annotations
 
@@ -11,44 +15,47 @@ from gradviz.backward.graph import End
 from gradviz.errors import ModelError
 
 LARGEST, LEAST = 2.0**15, 2.0**-20
-"""To what a float16 cotangent is scaled, below the largest float16; and where that is given up."""
+"""The first and the last scale of a float16 cotangent's largest value; the first is below the
+largest float16."""
 STEP = 2.0**-5
-"""By what the scale shrinks where a gradient overflows."""
+"""The factor by which the scale shrinks if a gradient overflows."""
 
 
-def vjp(y: Tensor, x: End, v: Tensor, keep: bool = False) -> Tensor:
+def vjp(y: Tensor, x: End, v: Tensor, retain_graph: bool = False) -> Tensor:
     """Pull a cotangent back through the pass that computed `y` from `x`.
+
+    Unlike `torch.func.vjp`, it takes a pass that has run, not a function.
 
     Args:
         y: the output `[N, ...]`, computed with gradients enabled.
         x: the input `[N, C, H, W]`, which requires a gradient, or the output of a layer.
         v: the cotangent, of the shape of `y`.
-        keep: whether another cotangent is going to be pulled back through the same pass.
+        retain_graph: whether another cotangent is going to be pulled back through the same pass.
 
     Returns:
-        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`; float32 where the pass is
-        in float16, which holds no number below 6e-8: there the cotangent is scaled by a power of
-        two on the way, as large as the gradients allow (Micikevicius et al. 2018).
+        the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`. A pass in float16 gives
+        float32: float16 holds no number below 6e-8, so the cotangent is scaled by a power of two on
+        the way, as large as the gradients allow (Micikevicius et al. 2018, arXiv:1710.03740).
 
     Raises:
         ModelError: no path leads from `y` back to `x`.
     """
     if v.dtype != torch.float16:
-        return _pulled(y, x, v, keep)
+        return _pulled(y, x, v, retain_graph)
     largest = float(v.abs().max())
     scale = 2.0 ** math.floor(math.log2(LARGEST / largest)) if 0 < largest < math.inf else 1.0
     while scale > LEAST:
-        gradient = _pulled(y, x, v * scale, keep=True).float() / scale
+        gradient = _pulled(y, x, v * scale, retain_graph=True).float() / scale
         if gradient.isfinite().all():
             return gradient
         scale *= STEP
-    return _pulled(y, x, v, keep).float()
+    return _pulled(y, x, v, retain_graph).float()
 
 
-def _pulled(y: Tensor, x: End, v: Tensor, keep: bool) -> Tensor:
+def _pulled(y: Tensor, x: End, v: Tensor, retain_graph: bool) -> Tensor:
     # As `grad_outputs`, v would make torch import SymPy first, half a second of a short command.
     seeded = (y * v).sum()
-    (gradient,) = torch.autograd.grad(seeded, x, retain_graph=keep, allow_unused=True)
+    (gradient,) = torch.autograd.grad(seeded, x, retain_graph=retain_graph, allow_unused=True)
     if gradient is None:
         place = "image" if isinstance(x, Tensor) else "layer"
         raise ModelError(

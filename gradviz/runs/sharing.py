@@ -7,7 +7,6 @@ system, and go with the process that held them.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from gradviz.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # neither Linux nor macOS
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 """The file's name; it is gone when nobody is writing."""
@@ -29,9 +33,13 @@ def turn(out: Path, shard: Shard | None) -> Iterator[Turn]:
     """Hold a folder, which must be there, for a run or for one shard of it.
 
     Raises:
-        UsageError: somebody else holds it.
+        UsageError: somebody else holds it, or this system has no such locks.
         OSError: the disk refuses.
     """
+    if fcntl is None:
+        raise UsageError(
+            f"{out}: a run locks its folder, and this system has no such locks: use Linux or macOS"
+        )
     first, length = (1, MOST) if shard is None else (shard.index, 1)
     while True:
         file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)

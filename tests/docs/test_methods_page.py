@@ -73,14 +73,15 @@ def test_pictures_are_small() -> None:
 
 def test_the_table_of_methods() -> None:
     rows = [
-        (name, points, rule, tap, writes) for name, points, rule, tap, writes, *_ in table("method")
+        (name, points, rule, read_at, writes)
+        for name, points, rule, read_at, writes, *_ in table("method")
     ]
     assert rows == [
         (
             [method.name],
             [method.points],
             [each.rule for each in method.passes],
-            [each.tap for each in method.passes],
+            [each.read_at for each in method.passes],
             [f"{method.writes}.npy"],
         )
         for method in METHODS.values()

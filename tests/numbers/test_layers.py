@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz as package
-from gradviz.backward.activations import Keeper
+from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.layers import run_with_layers
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes
@@ -350,7 +350,7 @@ def test_only_what_is_written_to_is_copied() -> None:
         torch.zeros(1, 2, 4, 4).add_(first)  # reads what is held
         return outputs[1]
 
-    keeper = Keeper(net)
-    run_with_layers(net, call, keeper)
-    places = {tensor.data_ptr() for tensor in keeper.kept.values()}
+    recorder = ActivationRecorder(net)
+    run_with_layers(net, call, recorder)
+    places = {tensor.data_ptr() for tensor in recorder.recorded.values()}
     assert {output.data_ptr() for output in outputs} <= places

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 import gradviz as package
 from gradviz.backward.integrated_gradients import Baseline
-from gradviz.backward.sampling import Mean, Sampling, Variance, noisy
+from gradviz.backward.sampling import Sampling, SmoothGrad, VarGrad, noisy
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ModelError, SeedError, UsageError
@@ -435,11 +435,11 @@ def test_the_variance_is_stable() -> None:
     """Numbers far from 0: the mean of squares less the square of the mean would give noise."""
     x = torch.zeros(1, dtype=torch.float64)
     values = 1e9 + torch.tensor([4.0, 7, 13, 16], dtype=torch.float64)
-    walks = [kind(x, Sampling(4), lambda _: 0.0) for kind in (Mean, Variance)]
+    samplers = [kind(x, Sampling(4), lambda _: 0.0) for kind in (SmoothGrad, VarGrad)]
     for value in values:
-        for walk in walks:
-            walk.take(value[None])
-    assert [float(walk.result()) for walk in walks] == [1e9 + 10, 22.5]
+        for sampler in samplers:
+            sampler.update(value[None])
+    assert [float(sampler.result()) for sampler in samplers] == [1e9 + 10, 22.5]
 
 
 def test_baselines(image: Tensor) -> None:

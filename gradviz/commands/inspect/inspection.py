@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Size
-from gradviz.backward.activations import Keeper
+from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.commands.inspect.warnings import Flow, advice, may_mix
@@ -94,9 +94,9 @@ def inspect(
                 f"the model has {len(keys)} outputs; looking at {keys[0]}: choose with --output KEY"
             )
         x = model.batch_of(prepared.tensor)
-        keeper = Keeper(model.module)
+        recorder = ActivationRecorder(model.module)
         with Dependence() as dependence:
-            y, layers = run_with_layers(model.module, lambda: model(x), keeper)
+            y, layers = run_with_layers(model.module, lambda: model(x), recorder)
     output = y.detach()[0]
     seed = seed or default_seed(output)
     v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
@@ -107,9 +107,9 @@ def inspect(
         _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
         for layer in layers.values()
     ]
-    flows += _apart(keeper, layers, dependence)
+    flows += _apart(recorder, layers, dependence)
     two = _of_two(model, x) if may_mix(y) else None
-    warnings += advice(y, two, flows, _idle(model.module, keeper), tuple(dependence.random))
+    warnings += advice(y, two, flows, _idle(model.module, recorder), tuple(dependence.random))
     return Inspection(
         model={
             **model.describe(),
@@ -245,20 +245,22 @@ def _flow(
     )
 
 
-def _apart(keeper: Keeper, layers: Mapping[str, Layer], dependence: Dependence) -> Iterator[Flow]:
+def _apart(
+    recorder: ActivationRecorder, layers: Mapping[str, Layer], dependence: Dependence
+) -> Iterator[Flow]:
     """The layers that ran on the image, but that no gradient can reach."""
-    for name, key in keeper.ran.items():
-        output = keeper.kept.get(key)
+    for name, key in recorder.ran.items():
+        output = recorder.recorded.get(key)
         if name not in layers and output is not None and dependence.knows(output):
             yield Flow(name, tuple(output.shape), None, _norm(output), None, None)
 
 
-def _idle(module: nn.Module, keeper: Keeper) -> list[str]:
+def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
     """The eager layers that did not run; of other formats it is not known what is a layer."""
     return [
         name
         for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
-        if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in keeper.ran
+        if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in recorder.ran
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradviz.arrays import Floats
-from gradviz.backward.activation_rules import Gated, gating
+from gradviz.backward.activation_rules import RuleCoverage, rule_applied
 from gradviz.backward.integrated_gradients import IntegratedGradients
 from gradviz.backward.layers import Layer
 from gradviz.backward.methods import Pass, Read
@@ -62,18 +62,18 @@ def at_images(
     """
     method = settings.chosen_method
     passes = method.passes_at(settings.layer)
-    reads, gates = [], []
+    reads, coverages = [], []
     for left, each in zip(range(len(passes) - 1, -1, -1), passes, strict=True):
-        read, gated = _read(forward, v, each, retain_graph or left > 0)
+        read, coverage = _read(forward, v, each, retain_graph or left > 0)
         reads.append(read)
-        gates += [gated] if gated else []
+        coverages += [coverage] if coverage else []
     arrays = {method.writes: method.finish(*reads)}
     if settings.layer is not None:
         # The pass at the layer comes last where there are several.
         arrays = {"activation": reads[-1].value, "gradient": reads[-1].gradient, **arrays}
     found = {name: _numbers(array) for name, array in arrays.items()}
     main = found.pop(method.writes)
-    notes = tuple(note for gated in gates for note in gated.notes)
+    notes = tuple(note for coverage in coverages for note in coverage.notes)
     if forward.layer is not None and main[0].ndim != 3:
         notes += (
             f"the layer {forward.layer.name} has no spatial extent: its picture has one colour",
@@ -90,23 +90,25 @@ def at_images(
             prepared=image.prepared,
             layer=None if forward.layer is None else forward.layer.name,
             beside={name: array[n] for name, array in found.items()},
-            gated=sum(gated.activations for gated in gates) if gates else None,
+            gated=sum(each.activations for each in coverages) if coverages else None,
             notes=notes,
         )
         for n, image in enumerate(forward.images)
     ]
 
 
-def _read(forward: Forward, v: Tensor, each: Pass, retain_graph: bool) -> tuple[Read, Gated | None]:
+def _read(
+    forward: Forward, v: Tensor, each: Pass, retain_graph: bool
+) -> tuple[Read, RuleCoverage | None]:
     """Run one backward pass; return what it found, and what its rule held at."""
-    with nullcontext() if each.rule == "plain" else gating(forward.y, each.rule) as gated:
-        if each.tap == "input" or forward.layer is None:
-            return Read(forward.x.detach(), vjp(forward.y, forward.x, v, retain_graph)), gated
+    with nullcontext() if each.rule == "plain" else rule_applied(forward.y, each.rule) as coverage:
+        if each.read_at == "input" or forward.layer is None:
+            return Read(forward.x.detach(), vjp(forward.y, forward.x, v, retain_graph)), coverage
         gradient = vjp(forward.y, forward.layer.end, v, retain_graph)
     if forward.layer.activation is None:
         raise ModelError(f"the layer {forward.layer.name} ran where its output cannot be seen")
     # An exported program's batch is filled up with copies of the last image.
-    return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), gated
+    return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), coverage
 
 
 def at_points(
@@ -133,7 +135,7 @@ def at_points(
         ModelError: the model fails at one of the points.
         UsageError: the baseline does not have the image's shape.
     """
-    assert settings.points.walk is not None
+    assert settings.points.sampler is not None
     torch.manual_seed(0)  # what draws random numbers draws the same for every image and seed
     (image,), x, y, v = forward.images, forward.x[0], forward.y.detach()[0], v[0]
     method = settings.chosen_method
@@ -142,20 +144,20 @@ def at_points(
     def score(point: Tensor) -> float:
         return inner(v, model(point[None])[0])
 
-    walk = settings.points.walk(x, settings.sampling, score)
+    sampler = settings.points.sampler(x, settings.sampling, score)
     samples = 0
-    for inputs in walk.rounds():
+    for inputs in sampler.rounds():
         while some := list(islice(inputs, settings.batch_size)):
             batch = torch.stack(some).requires_grad_()
             there = model(batch)
             read, _ = _read(Forward((), batch, there), v.expand_as(there), each, False)
-            for result in method.finish(read):
-                walk.take(result)
+            for gradient in method.finish(read):
+                sampler.update(gradient)
             samples += len(some)
             on_progress(samples)
-    array = walk.result()
-    if isinstance(walk, IntegratedGradients):
-        gap, notes = _completeness(walk, float(array.sum()), inner(v, y), samples)
+    array = sampler.result()
+    if isinstance(sampler, IntegratedGradients):
+        gap, notes = _completeness(sampler, float(array.sum()), inner(v, y), samples)
     else:
         gap, notes = None, tuple(_unshaken(x, settings))
     return Attribution(
@@ -178,10 +180,10 @@ def _completeness(
     """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
 
     Args:
-        path: the finished walk from the baseline to the image.
+        path: the finished sampler of the line from the baseline to the image.
         total: Σ attribution.
         after: ⟨v, f(x)⟩.
-        samples: the number of points that the walk took.
+        samples: the number of points on the line.
     """
     change = after - path.before
     gap = change - total

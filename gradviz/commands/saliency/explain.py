@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradviz.backward.activations import Keeper
+from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
@@ -168,12 +168,14 @@ class Explainer:
 
     def _forward(self, images: Sequence[LoadedImage], x: Tensor) -> Forward:
         settings, model = self._settings, self._model
-        if settings.points.walk is not None:  # then gradients are taken elsewhere
+        if settings.points.sampler is not None:  # then gradients are taken elsewhere
             return Forward(images, x, model(x))
         x.requires_grad_()
         if settings.reads_input:
             return Forward(images, x, model(x))
-        y, layers = run_with_layers(model.module, lambda: model(x), Keeper(model.module))
+        y, layers = run_with_layers(
+            model.module, lambda: model(x), ActivationRecorder(model.module)
+        )
         layer = (
             last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
         )
@@ -227,7 +229,7 @@ class Explainer:
         """Apply the method to each image, at the image itself or at points around it."""
         settings, model = self._settings, self._model
         with foreign_code(f"{model.name}: the backward pass failed"):
-            if settings.points.walk is None:
+            if settings.points.sampler is None:
                 return at_images(forward, seed.spec, v, settings, retain_graph)
             return [
                 at_points(

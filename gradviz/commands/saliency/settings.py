@@ -105,7 +105,7 @@ class Settings:
     @property
     def reads_input(self) -> bool:
         """Whether every pass is read at the input, and none at a layer."""
-        return all(each.tap == "input" for each in self.chosen_method.passes_at(self.layer))
+        return all(each.read_at == "input" for each in self.chosen_method.passes_at(self.layer))
 
     @property
     def linear(self) -> bool:
