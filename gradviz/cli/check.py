@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPILOG = SEEDS
 
 
-def check(
+def check_gradient(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
@@ -51,7 +51,7 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 
-        from gradviz.commands.check.gradient_check import check as run
+        from gradviz.commands.check.gradient_check import check_gradient as run
         from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
 
@@ -77,7 +77,7 @@ def check(
         raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 
-command = flat(check)
+command = flat(check_gradient)
 
 
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")
