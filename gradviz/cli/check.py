@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPILOG = SEEDS
 
 
-def check_gradient(
+def check(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
@@ -77,7 +77,7 @@ def check_gradient(
         raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 
-command = flat(check_gradient)
+command = flat(check)
 
 
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")

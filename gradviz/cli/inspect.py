@@ -34,7 +34,7 @@ EIGHTHS = ("", *"▏▎▍▌▋▊▉")
 """Parts of a cell."""
 
 
-def inspect_model(
+def inspect(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
@@ -77,7 +77,7 @@ def inspect_model(
         console.results(found.as_dict(), _page(found))
 
 
-command = flat(inspect_model)
+command = flat(inspect)
 
 
 def _page(found: Inspection) -> Iterator[str]:
