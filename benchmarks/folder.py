@@ -19,7 +19,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.model.model import Model
 from gradviz.runs.folder import Store
 
@@ -38,7 +38,7 @@ def rates(
     """
     size = settings.batch_size
     tensors = [load_image(source, preprocess).prepared.tensor for source in sources]
-    faster = fast(model, tensors[0][None])
+    faster = optimised(model, tensors[0][None])
     x = torch.stack(tensors).to(model.device, model.dtype)
 
     def bare() -> None:

@@ -22,7 +22,7 @@ from gradviz.commands.saliency.result import Attribution as Result
 from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 5
@@ -36,7 +36,7 @@ def gradients(images: list[LoadedImage], device: str, precision: str, optimize: 
     model = gradviz.wrap(resnet50(), device=device, precision=precision)
     one = images[0].prepared.tensor[None]
     if optimize:
-        model = fast(model, one.to(model.device, model.dtype))
+        model = optimised(model, one.to(model.device, model.dtype))
     found = Explainer(model, Settings()).outcomes(images, [parse_seed(f"class:{CLASS}")])
     return np.stack([each.array for each in found if isinstance(each, Result)])
 
@@ -71,7 +71,7 @@ def speed(precision: str) -> Iterator[Figure]:
     model = gradviz.wrap(resnet50(), device="cuda", precision=precision)
     images = [noise(SIDE, n) for n in range(BATCH)]
     x = torch.stack([image.prepared.tensor for image in images]).to("cuda", dtype)
-    faster = fast(model, x[:1])
+    faster = optimised(model, x[:1])
     settings = Settings(batch_size=BATCH)
     explainer = Explainer(faster, settings)
     seeds = [parse_seed(f"class:{CLASS}")]

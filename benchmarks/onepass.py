@@ -15,7 +15,7 @@ from benchmarks.images import noise
 from benchmarks.nets import resnet50
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 7
@@ -30,7 +30,7 @@ def figures() -> Iterator[Figure]:
     model = gradviz.wrap(net)
     images = [noise(SIDE, n) for n in range(BATCH)]
     x = torch.stack([image.prepared.tensor for image in images])
-    faster = fast(model, x[:1])
+    faster = optimised(model, x[:1])
     explainer = Explainer(faster, Settings(batch_size=BATCH))
     seeds = [parse_seed(f"class:{CLASS}")]
     captum = Saliency(net)

@@ -13,7 +13,7 @@ from benchmarks.images import noise
 from benchmarks.nets import resnet50
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.model.model import Model
 from gradviz.seeds.seed import parse_seed
 
@@ -28,7 +28,7 @@ DEPTH = ROOT / "sample_models" / "depth.yaml"
 def speed(name: str, model: Model, side: int, seed: str) -> Figure:
     """How many times as fast the samples are, on the same form of the model."""
     image, seeds = noise(side), [parse_seed(seed)]
-    faster = fast(model, image.prepared.tensor[None].to(model.dtype))
+    faster = optimised(model, image.prepared.tensor[None].to(model.dtype))
     smooth = Settings(method="smoothgrad", samples=SAMPLES)
     single = Settings(batch_size=1)
 

@@ -137,7 +137,7 @@ def test_a_bgr_models_gradient_is_in_its_own_order_and_its_picture_in_true_colou
 
 def test_statistics_in_strips_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.array([[[3, -4, np.nan, 0, 12, 0]]], np.float32)
-    monkeypatch.setattr(strips, "STRIP", 2)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 2)
     (result,) = gradviz.saliency(HalfSquare(), image, "ones")
     assert {name: result.stats[name] for name in result.stats if name != "scale"} == {
         "min": -4,

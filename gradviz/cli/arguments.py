@@ -12,7 +12,7 @@ from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
-from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
+from gradviz.image.preprocess import IMAGENET, Preprocess, preprocess_from
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 
@@ -67,7 +67,7 @@ class Recipe:
     def with_card(self, card: Preprocess | None) -> Preprocess:
         """The preprocessing: the flags over the named recipe, or over the card's, or over none."""
         recipe = self.named or card or Preprocess()
-        return preprocess_from({**as_dict(recipe), **self.flags}, "the command line")
+        return preprocess_from({**recipe.as_dict(), **self.flags}, "the command line")
 
 
 def recipe_from(options: InputOptions) -> Recipe:

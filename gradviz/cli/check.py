@@ -51,7 +51,7 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 
-        from gradviz.commands.check.gradient_check import check as run
+        from gradviz.commands.check.gradient_check import check_gradient as run
         from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
 

@@ -20,7 +20,6 @@ from gradviz.cli.options import (
 )
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
-from gradviz.image.preprocess import as_dict
 from gradviz.seeds.seed import check_labels, parse_seed
 from gradviz.text import strict_json
 
@@ -60,9 +59,9 @@ def inspect(
         loaded = arguments.load(model, model_options, device_options)
         check_labels([] if seed is None else [seed], loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
-        console.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+        console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")
 
-        from gradviz.commands.inspect.inspection import inspect as look
+        from gradviz.commands.inspect.inspection import inspect_model as look
         from gradviz.image.load import load_image
 
         found = look(

@@ -32,7 +32,6 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.image.preprocess import as_dict
 from gradviz.runs.folder import Store
 from gradviz.runs.results import Line
 from gradviz.runs.sharing import shard_here
@@ -93,7 +92,7 @@ def saliency(
                 )
             settings = replace(settings, batch_size=loaded.batch)
         console.detail(f"model: {strict_json(loaded.describe())}")
-        console.detail(f"preprocess: {strict_json(as_dict(preprocess))}")
+        console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")
         console.detail(f"settings: {strict_json(asdict(settings))}")
 
         from gradviz.commands.saliency.run import Job, SaliencyRun

@@ -13,7 +13,7 @@ from gradviz.heatmap.views import CLIP, scale_of
 
 Colour = tuple[int, int, int]
 
-DECADES = 5
+LOG_DECADES = 5
 """How many powers of ten below the peak the logarithmic picture tells apart."""
 
 DIM = 0.3
@@ -56,7 +56,7 @@ def effective_picture(
     peak = finite.max()
     t = finite / peak if peak > 0 else finite
     if log:
-        t = np.log1p(10**DECADES * t) / np.log1p(10**DECADES)
+        t = np.log1p(10**LOG_DECADES * t) / np.log1p(10**LOG_DECADES)
     elif peak > 0:
         t = np.minimum(t / scale_of(t.astype(np.float32), clip), 1)
     pixels = palette.sequential(t)

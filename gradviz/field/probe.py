@@ -14,14 +14,14 @@ from gradviz.arrays import Box, Floats, Mask, Size
 from gradviz.backward.graph import End, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
-from gradviz.field.dependence.propagate import Reach, reach
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.propagate import Propagation, propagate
+from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 
 
 @dataclass(frozen=True, eq=False)
-class Structural:
+class StructuralField:
     """The input pixels that can matter to an output pixel, whatever weights and image are."""
 
     mask: Mask
@@ -54,14 +54,14 @@ class Probe:
 
     def __init__(self, model: Model, tensor: Tensor, layer: str | None = None) -> None:
         self.x = model.batch_of(tensor)
-        with Dependence() as dependence:
+        with DependenceTrace() as trace:
             y, self.layers = run_with_layers(model.module, lambda: model(self.x))
-        if dependence.random:
+        if trace.random:
             raise ModelError(
-                f"{model.name}: draws random numbers ({', '.join(dependence.random)}), so its "
+                f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
-        self.selections = (*dependence.selections, *_unseen(model.module))
+        self.selections = (*trace.selections, *_unseen(model.module))
         self._output = y
         self.end = self.end_of(layer)
         self.shape = shape_of(self.end)
@@ -81,17 +81,17 @@ class Probe:
             )
         return self.shape[-1], self.shape[-2]
 
-    def structural(self, x: int, y: int, end: End | None = None) -> Structural:
+    def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
         """What can matter to output pixel (x, y), on any of its channels."""
         end = self.end if end is None else end
-        found = reach(end, self.x, self._asked(x, y, shape_of(end)))
-        return Structural(_mask(found), (*self.selections, *found.lost_at), found.through)
+        found = propagate(end, self.x, self._asked(x, y, shape_of(end)))
+        return StructuralField(_mask(found), (*self.selections, *found.lost_at), found.through)
 
     def lines(self, indices: Sequence[int], axis: int) -> Mask:
         """What can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
         asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
-        return _mask(reach(self.end, self.x, asked))
+        return _mask(propagate(self.end, self.x, asked))
 
     def gradient(self, x: int, y: int) -> Floats:
         """The plain gradient [C, H, W] of output pixel (x, y), all channels added."""
@@ -140,6 +140,6 @@ def _unseen(module: nn.Module) -> list[str]:
     return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []
 
 
-def _mask(found: Reach) -> Mask:
+def _mask(found: Propagation) -> Mask:
     mask: Mask = found.tainted[0].any(dim=0).cpu().numpy()
     return mask

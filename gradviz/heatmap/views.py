@@ -139,11 +139,11 @@ VIEWS: dict[str, View] = {
 """Every view, by name, in the order of the documentation."""
 
 
-STRIP = 1 << 20
+STRIP_PIXELS = 1 << 20
 """Pixels of a strip, about."""
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
     """The rows of an image, as slices, from the top down."""
-    rows = max(1, STRIP // max(1, width))
+    rows = max(1, STRIP_PIXELS // max(1, width))
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))

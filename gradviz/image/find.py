@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImages:
     """What the arguments stand for."""
 
     sources: tuple[Source, ...]
@@ -38,7 +38,7 @@ class Found:
     """How many files in the folders are no pictures."""
 
 
-def find_images(arguments: Sequence[str], out: Path | None) -> Found:
+def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
     """The image files that `arguments` (files, folders and globs) stand for.
 
     An argument that exists is that path, even where it could be read as a glob. Folders are
@@ -70,7 +70,7 @@ def find_images(arguments: Sequence[str], out: Path | None) -> Found:
             f"no image found in {', '.join(arguments)} ({len(walk.ignored)} other files; the "
             "output folder and folders with a run.json are not searched); name an image file"
         )
-    return Found(tuple(sources), len(walk.ignored - walk.sources.keys()))
+    return FoundImages(tuple(sources), len(walk.ignored - walk.sources.keys()))
 
 
 class _Walk:

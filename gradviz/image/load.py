@@ -26,7 +26,7 @@ def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
 
 
 @lru_cache(maxsize=1)  # the seeds of an image come one after the other
-def photo(source: Source, preprocess: Preprocess) -> Bytes:
+def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
     """The whole image file, upright, uint8 RGB [H, W, 3]."""
     picture = _read(source, preprocess)
     return as_shown(picture.levels, picture.white)

@@ -50,11 +50,11 @@ _Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Positive = Annotated[_Real, Field(gt=0)]
 
 Count = Annotated[_Count, BeforeValidator(_number)]
-Size = Annotated[_Count | tuple[_Count, _Count], BeforeValidator(_size)]
+SideOrSize = Annotated[_Count | tuple[_Count, _Count], BeforeValidator(_size)]
 Reals = Annotated[tuple[_Real, ...], Field(min_length=1), BeforeValidator(_numbers)]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_numbers)]
 Bounds = Annotated[tuple[_Real, _Real], AfterValidator(_ascending), BeforeValidator(_numbers)]
-Colour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_numbers)]
+BackgroundColour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_numbers)]
 
 
 class Preprocess(BaseModel):
@@ -69,18 +69,22 @@ class Preprocess(BaseModel):
         default=DEFAULT_MAX_PIXELS, description="a number of pixels (200000000)"
     )
     """The largest width × height that is decoded, or resized to."""
-    background: Colour = Field(default=WHITE, description="R,G,B of 0 to 255 (255,255,255)")
+    background: BackgroundColour = Field(
+        default=WHITE, description="R,G,B of 0 to 255 (255,255,255)"
+    )
     """The colour behind transparent pixels."""
     channels: Literal["rgb", "bgr", "gray"] = Field(default="rgb", description="rgb, bgr or gray")
     """What the tensor's channels are: three in this order, or one of luma (ITU-R BT.601)."""
-    resize: Size | None = Field(
+    resize: SideOrSize | None = Field(
         default=None, description="the shorter side (224) or WIDTHxHEIGHT (320x240)"
     )
     """The shorter side in pixels, the aspect kept and the longer side cut to whole pixels; or width
     and height; None for the own size."""
     multiple: Count | None = Field(default=None, description="a number of pixels (32)")
     """Both sides, resized or own, are rounded to the nearest multiple of this, at least to one."""
-    crop: Size | None = Field(default=None, description="a side (224) or WIDTHxHEIGHT (320x240)")
+    crop: SideOrSize | None = Field(
+        default=None, description="a side (224) or WIDTHxHEIGHT (320x240)"
+    )
     """The side, or width and height, of the part in the centre that is kept; None for all."""
     range: Bounds = Field(default=(0.0, 1.0), description="two rising numbers LOW,HIGH (0,255)")
     """The values that black and white get, before `mean` and `std`."""
@@ -90,6 +94,10 @@ class Preprocess(BaseModel):
         default=None, description="one number above 0 per channel (0.5,0.5,0.5)"
     )
     """Each channel is divided by it, after `mean`."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values, which `preprocess_from` reads back."""
+        return self.model_dump(mode="json")
 
 
 IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -106,11 +114,6 @@ def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise UsageError(one_line(f"{where}: {_complaint(key, mapping)}")) from error
-
-
-def as_dict(preprocess: Preprocess) -> dict[str, Any]:
-    """The recipe as JSON-ready values, which `preprocess_from` reads back."""
-    return preprocess.model_dump(mode="json")
 
 
 def _complaint(key: str, mapping: Mapping[str, object]) -> str:

@@ -20,7 +20,7 @@ from gradviz.model.foreign import foreign_code, importable
 from gradviz.text import nearest
 
 
-def build(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
+def build_network(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
     """Call the factory `arch` with `arch_args` and return the module that it makes.
 
     Args:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gradviz.model.foreign import is_short
+from gradviz.model.foreign import is_memory_short
 from gradviz.model.model import Model, deterministic
-from gradviz.model.outputs import changed
+from gradviz.model.outputs import difference
 from gradviz.model.script import folded_script
 from gradviz.model.support import Capability, support
 
@@ -31,7 +31,7 @@ BATCH_NORMS: dict[type, type] = {
 """The batch norm that each convolution takes in. Their subclasses may do anything else."""
 
 
-def fast(model: Model, x: Tensor) -> Model:
+def optimised(model: Model, x: Tensor) -> Model:
     """A faster model that computes the same up to rounding; the given one stays as it is.
 
     Python can do anything between two layers, so the faster form is tried before it is believed:
@@ -51,7 +51,7 @@ def fast(model: Model, x: Tensor) -> Model:
         again = _answer(faster, x)
     except Exception:  # the model's own code runs in here, and nothing depends on it
         return model
-    return model if changed(y, again) else faster
+    return model if difference(y, again) else faster
 
 
 def _answer(model: Model, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class _Either(nn.Module):
         try:
             return self.faster(x)
         except Exception as error:  # whatever it is, the module as it was loaded says it again
-            if is_short(error):
+            if is_memory_short(error):
                 raise
         return self.module(x)
 

@@ -31,8 +31,8 @@ def foreign_code(doing: str) -> Iterator[None]:
     except GradvizError:
         raise
     except (Exception, SystemExit) as error:
-        kind = MemoryShort if is_short(error) else ModelError
-        raise kind(f"{doing}: {explain(error)}") from error
+        kind = MemoryShort if is_memory_short(error) else ModelError
+        raise kind(f"{doing}: {describe_error(error)}") from error
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def importable(folder: Path) -> Iterator[None]:
 
 # What to do about an error of torch's -------------------------------------------------------------
 
-SHORT = r"out of memory|can't allocate memory|not enough memory"
+SHORT_OF_MEMORY = r"out of memory|can't allocate memory|not enough memory"
 """What messages of too little memory say; TorchScript wraps them in errors of its own."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
@@ -64,7 +64,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the image's size does not fit: use --resize, or --multiple with the model's stride",
     ),
     (
-        SHORT,
+        SHORT_OF_MEMORY,
         "use --tile, --precision bfloat16, --resize or a smaller --batch-size",
     ),
     (
@@ -75,7 +75,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
 """What PyTorch says, and what a user of gradviz can do about it."""
 
 
-def explain(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """`error` in one line: its type, what it says in essence, and what to do where that is known.
 
     A TorchScript error carries a traceback of its own; only its last line says what went wrong.
@@ -89,9 +89,9 @@ def explain(error: BaseException) -> str:
     return f"{said}: {hint}" if hint else said
 
 
-def is_short(error: BaseException) -> bool:
+def is_memory_short(error: BaseException) -> bool:
     """Whether it says that memory is short."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT, str(error)))
+    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
 
 
 def wrong_channels(expected: int, got: int) -> str:

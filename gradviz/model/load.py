@@ -20,13 +20,13 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.exported import InputShape, load_exported
-from gradviz.model.factory import build
+from gradviz.model.factory import build_network
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
 from gradviz.model.support import Capability, Format, refuse
-from gradviz.model.trust import check_inside, load_saved, refuse_exported
+from gradviz.model.trust import load_saved, refuse_exported, refuse_zip_bomb
 
 
 def load_model(
@@ -230,7 +230,7 @@ def _built(path: Path, request: _Request, weights: Weights) -> _Opened:
             f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
             "network with --arch package.module:factory or --arch file.py:factory"
         )
-    network = build(request.arch, request.arch_args)
+    network = build_network(request.arch, request.arch_args)
     state = value.state_dict() if isinstance(value, nn.Module) else value
     load_weights(network, state, str(path))
     return _Opened(network, Format.STATE_DICT, weights.key)
@@ -246,7 +246,7 @@ def _open_exported(path: Path, request: _Request) -> _Opened:
     _refuse_weights_options(path, request, Format.EXPORTED)
     if not request.trust:
         refuse_exported(path)
-    check_inside(path)
+    refuse_zip_bomb(path)
     module, input_shape = load_exported(path, request.device)
     return _Opened(module, Format.EXPORTED, input_shape=input_shape)
 

@@ -15,7 +15,7 @@ from gradviz.errors import ModelError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
-from gradviz.model.outputs import check_differentiable, select
+from gradviz.model.outputs import check_differentiable, select_output
 from gradviz.model.script import as_written
 from gradviz.model.support import Capability, Format, support
 
@@ -119,7 +119,7 @@ class Model:
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
             output = self.module(full)
-        y = select(output, self.output, len(full))
+        y = select_output(output, self.output, len(full))
         if x.requires_grad:
             check_differentiable(y)
         return y[: len(x)] if surplus else y

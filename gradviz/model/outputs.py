@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gradviz.errors import ModelError, UsageError
 
 
-def select(output: object, key: str | None, batch: int) -> Tensor:
+def select_output(output: object, key: str | None, batch: int) -> Tensor:
     """The floating tensor [N, ...] in `output`, what a model returned.
 
     Args:
@@ -47,7 +47,7 @@ def _at(output: object, key: str | None) -> object:
     try:
         return find(output, key)
     except KeyError:
-        tensors = [_described(path, t) for path, t in walk(output) if isinstance(t, Tensor)]
+        tensors = [_described(path, t) for path, t in leaves(output) if isinstance(t, Tensor)]
         listed = ", ".join(tensors) or f"no keys: it is a {type(output).__name__}"
         if isinstance(output, Tensor):
             listed = f"no keys: it is one tensor {list(output.shape)}, leave out --output"
@@ -57,7 +57,7 @@ def _at(output: object, key: str | None) -> object:
 def _only(value: object, prefix: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
-    tensors = [(path, t) for path, t in walk(value, prefix) if isinstance(t, Tensor)]
+    tensors = [(path, t) for path, t in leaves(value, prefix) if isinstance(t, Tensor)]
     floating = [(path, t) for path, t in tensors if t.is_floating_point()]
     # A number without axes, such as a loss, can never be an output per image.
     fitting = [(path, t) for path, t in floating if t.dim() > 0] or floating
@@ -104,7 +104,7 @@ def check_differentiable(output: Tensor) -> None:
     )
 
 
-def changed(y: Tensor, again: Tensor) -> str | None:
+def difference(y: Tensor, again: Tensor) -> str | None:
     """What differs between two answers to one input by more than rounding does; None if nothing.
 
     Up to the root of the precision, 3e-4 of the largest value in float32, is rounding: far beyond
@@ -127,13 +127,13 @@ def changed(y: Tensor, again: Tensor) -> str | None:
 # Outputs that hold outputs: dicts, lists, tuples and dataclasses ----------------------------------
 
 
-def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Everything inside `value` that holds nothing more, with the path that leads to it."""
     inside = children(value)
     if not inside:
         yield path, value
     for name, child in inside.items():
-        yield from walk(child, f"{path}.{name}" if path else name)
+        yield from leaves(child, f"{path}.{name}" if path else name)
 
 
 def find(value: object, path: str) -> object:

@@ -48,7 +48,7 @@ def refuse_exported(path: Path) -> None:
         raise _refusal(path, reason, _blocked(names))
 
 
-def tier_of(format: Format, path: Path | None, arch: str | None) -> str:
+def trust_tier(format: Format, path: Path | None, arch: str | None) -> str:
     """What loading a file of this format may run, and what consent that takes.
 
     Args:
@@ -63,7 +63,7 @@ def tier_of(format: Format, path: Path | None, arch: str | None) -> str:
     return "data" if arch is None else "data, and an architecture by consent"
 
 
-def check_inside(path: Path) -> None:
+def refuse_zip_bomb(path: Path) -> None:
     """Refuse a `.pt2` file that holds an archive which would unpack to far more than it is.
 
     Raises:

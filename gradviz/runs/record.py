@@ -13,7 +13,7 @@ import torch
 
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.version import VERSION
 
@@ -55,7 +55,7 @@ def describe(
             "python": sys.version.split()[0],
         },
         "model": model.describe(),
-        "preprocess": as_dict(preprocess),
+        "preprocess": preprocess.as_dict(),
         "settings": asdict(settings),
         "files": {str(path): _digest(path) for path in (*code, *files)},
         "images": [_identity(source) for source in sources],

@@ -298,11 +298,8 @@ def _check(what: str, index: int, size: int) -> None:
 
 
 # The table ----------------------------------------------------------------------------------------
-
 _ANY = frozenset(Layout)
-
 _PLANES = frozenset({Layout.SCORES, Layout.DENSE})
-
 _DENSE = frozenset({Layout.DENSE})
 
 KINDS: dict[str, Kind] = {

@@ -12,23 +12,23 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from gradviz.backward.graph import nodes_of
-from gradviz.field.dependence.propagate import Reach, reach
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.propagate import Propagation, propagate
+from gradviz.field.dependence.trace import DependenceTrace
 
 Call = Callable[[Tensor], Tensor]
 
 
 def watched(
     call: Call, x: Tensor, place: tuple[int, ...] | None = None
-) -> tuple[Dependence, Reach]:
+) -> tuple[DependenceTrace, Propagation]:
     """The field of one output, or of all, of a pass that was watched."""
     x = x.clone().requires_grad_()
-    with Dependence() as dependence:
+    with DependenceTrace() as dependence:
         y = call(x)
     asked = torch.full(y.shape, place is None)
     if place is not None:
         asked[place] = True
-    return dependence, reach(y, x, asked)
+    return dependence, propagate(y, x, asked)
 
 
 def image() -> Tensor:
@@ -194,7 +194,7 @@ def test_a_write_that_nobody_watched_is_named() -> None:
     x = image().requires_grad_()
     y = x * 2
     y[:, :1].relu_()
-    assert reach(y, x, torch.ones_like(y).bool()).lost_at == ("CopySlices",)
+    assert propagate(y, x, torch.ones_like(y).bool()).lost_at == ("CopySlices",)
 
 
 def test_weights_that_learn_do_not_lead_to_the_image() -> None:
@@ -207,10 +207,10 @@ def test_weights_that_learn_do_not_lead_to_the_image() -> None:
 def test_nothing_is_missed_where_nothing_depends() -> None:
     x = image().requires_grad_()
     other = image().requires_grad_()
-    assert not reach(other * 2, x, torch.ones_like(other).bool()).tainted.any()
-    assert reach(x, x, torch.ones_like(x).bool()).tainted.all()
+    assert not propagate(other * 2, x, torch.ones_like(other).bool()).tainted.any()
+    assert propagate(x, x, torch.ones_like(x).bool()).tainted.all()
     with pytest.raises(ValueError, match="without gradients"):
-        reach(x.detach(), x, torch.ones_like(x).bool())
+        propagate(x.detach(), x, torch.ones_like(x).bool())
 
 
 def test_a_pass_may_begin_and_end_in_the_middle() -> None:
@@ -219,13 +219,13 @@ def test_a_pass_may_begin_and_end_in_the_middle() -> None:
     y = F.max_pool2d(middle.relu(), 2)
     asked = torch.zeros(y.shape, dtype=torch.bool)
     asked[0, 0, 1, 1] = True
-    assert reach(y, middle, asked).tainted.nonzero().tolist() == [
+    assert propagate(y, middle, asked).tainted.nonzero().tolist() == [
         [0, 0, i, j] for i in (2, 3) for j in (2, 3)
     ]
     edge = torch.autograd.graph.get_gradient_edge(middle)
     wide = torch.zeros(middle.shape, dtype=torch.bool)
     wide[0, :, 0, 0] = True
-    assert reach(edge, x, wide).tainted[0, 0].nonzero().tolist() == [
+    assert propagate(edge, x, wide).tainted[0, 0].nonzero().tolist() == [
         [i, j] for i in range(3) for j in range(3)
     ]
 

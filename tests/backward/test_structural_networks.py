@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradviz.field.dependence.propagate import Reach, reach
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.propagate import Propagation, propagate
+from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 
@@ -27,16 +27,16 @@ oracles: Any = importlib.import_module("test_structural_oracles")
 Call = Callable[[Tensor], Tensor]
 
 
-def field(call: Call, x: Tensor, *place: int) -> Reach:
+def field(call: Call, x: Tensor, *place: int) -> Propagation:
     """What output `[..., *place]` can look at, all channels of it."""
     x = x.clone().requires_grad_()
-    with Dependence() as dependence:
+    with DependenceTrace() as dependence:
         y = call(x)
     assert not dependence.selections and not dependence.random
     asked = torch.zeros(y.shape, dtype=torch.bool)
     index: tuple[Any, ...] = (..., *place)
     asked[index] = True
-    return reach(y, x, asked)
+    return propagate(y, x, asked)
 
 
 # Random networks ------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_no_arithmetic_of_the_network_is_done_again() -> None:
     asked = torch.zeros(y.shape, dtype=torch.bool)
     asked[0, 0, 2, 2] = True
     with Operators() as operators:
-        assert reach(y, x, asked).tainted.any()
+        assert propagate(y, x, asked).tainted.any()
     assert operators.names
     assert not [name for name in operators.names if "conv" in name or "backward" in name]
 

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradviz.backward.graph import WROTE, kind_of, nodes_of
 from gradviz.field.dependence.rules import LINEAR, RULES
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.trace import DependenceTrace
 
 oracles: Any = importlib.import_module("test_structural_oracles")
 
@@ -648,7 +648,7 @@ def test_every_row_of_the_tables_is_tested() -> None:
     met = set()
     for case in CASES:
         x = torch.randn(case.shape).requires_grad_()
-        with Dependence():
+        with DependenceTrace():
             y = case.make()(x)
         for node in nodes_of(y):
             notes: Any = node.metadata

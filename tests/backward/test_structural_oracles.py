@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.field.dependence.propagate import reach
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.propagate import propagate
+from gradviz.field.dependence.trace import DependenceTrace
 
 Call = Callable[[Tensor], Tensor]
 
@@ -25,7 +25,7 @@ Call = Callable[[Tensor], Tensor]
 def structural(call: Call, x: Tensor) -> tuple[Tensor, set[str]]:
     """[outputs, inputs], which output can look at which input, and what makes that partial."""
     x = x.clone().requires_grad_()
-    with Dependence() as dependence:
+    with DependenceTrace() as dependence:
         y = call(x)
     assert not dependence.random
     partial = set(dependence.selections)
@@ -33,7 +33,7 @@ def structural(call: Call, x: Tensor) -> tuple[Tensor, set[str]]:
     for output in range(y.numel()):
         asked = torch.zeros(y.shape, dtype=torch.bool)
         asked.view(-1)[output] = True
-        found = reach(y, x, asked)
+        found = propagate(y, x, asked)
         partial.update(found.lost_at)
         rows.append(found.tainted.flatten())
     return torch.stack(rows), partial

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 import gradviz
 from gradviz.arrays import Box
 from gradviz.field.geometry import Axis
-from gradviz.field.locality import Canvases, NotLocal
+from gradviz.field.locality import NotTileable, OutputGrids
 from gradviz.field.probe import random_probes
-from gradviz.field.tiles import Canvas, Side, Tile, area
+from gradviz.field.tiles import GridAxis, OutputGrid, Tile, input_pixels
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
@@ -32,23 +32,23 @@ DOUBLED = Axis((-1, 0), (0, 1), 1)
 @pytest.mark.parametrize(
     ("side", "outputs", "inputs", "within"),
     [
-        (Side(PLAIN, 10, 10), (4, 6), (3, 7), (1, 3)),
-        (Side(PLAIN, 10, 10), (0, 1), (0, 2), (0, 1)),
-        (Side(PLAIN, 10, 10), (9, 10), (8, 10), (1, 2)),
-        (Side(HALVED, 13, 6), (2, 3), (2, 8), (1, 2)),  # 2 to 7
-        (Side(HALVED, 13, 6), (5, 6), (8, 13), (1, 2)),  # 8 to 13, ends with the image
-        (Side(HALVED, 13, 6), (3, 5), (4, 12), (1, 3)),  # 4 to 9 and 6 to 11
-        (Side(DOUBLED, 5, 10), (4, 5), (1, 3), (2, 3)),
-        (Side(DOUBLED, 5, 10), (5, 6), (2, 4), (1, 2)),
-        (Side(DOUBLED, 5, 10), (4, 6), (1, 4), (2, 4)),
+        (GridAxis(PLAIN, 10, 10), (4, 6), (3, 7), (1, 3)),
+        (GridAxis(PLAIN, 10, 10), (0, 1), (0, 2), (0, 1)),
+        (GridAxis(PLAIN, 10, 10), (9, 10), (8, 10), (1, 2)),
+        (GridAxis(HALVED, 13, 6), (2, 3), (2, 8), (1, 2)),  # 2 to 7
+        (GridAxis(HALVED, 13, 6), (5, 6), (8, 13), (1, 2)),  # 8 to 13, ends with the image
+        (GridAxis(HALVED, 13, 6), (3, 5), (4, 12), (1, 3)),  # 4 to 9 and 6 to 11
+        (GridAxis(DOUBLED, 5, 10), (4, 5), (1, 3), (2, 3)),
+        (GridAxis(DOUBLED, 5, 10), (5, 6), (2, 4), (1, 2)),
+        (GridAxis(DOUBLED, 5, 10), (4, 6), (1, 4), (2, 4)),
         # Of neighbours, either may reach farther on either side: 5 to 10 and 1 to 10, 0 to 9 and
         # 0 to 3.
-        (Side(Axis((0, -4, -4), (5, 5, 9), 5), 50, 30), (3, 5), (0, 15), (3, 5)),
-        (Side(Axis((0, 0), (9, 3), 5), 50, 20), (0, 2), (0, 10), (0, 2)),
+        (GridAxis(Axis((0, -4, -4), (5, 5, 9), 5), 50, 30), (3, 5), (0, 15), (3, 5)),
+        (GridAxis(Axis((0, 0), (9, 3), 5), 50, 20), (0, 2), (0, 10), (0, 2)),
     ],
 )
 def test_what_a_range_of_the_output_needs(
-    side: Side, outputs: tuple[int, int], inputs: tuple[int, int], within: tuple[int, int]
+    side: GridAxis, outputs: tuple[int, int], inputs: tuple[int, int], within: tuple[int, int]
 ) -> None:
     assert side.needed(outputs) == inputs
     assert side.within(outputs, inputs) == within
@@ -58,8 +58,8 @@ def test_what_a_range_of_the_output_needs(
 @pytest.mark.parametrize("length", [1, 3, 7, 100])
 @pytest.mark.parametrize("outputs", [(0, 30), (7, 8), (3, 23)])
 def test_parts_cover_a_range_once(axis: Axis, length: int, outputs: tuple[int, int]) -> None:
-    side = Side(axis, 200, 30)
-    parts = side.cut(outputs, length)
+    side = GridAxis(axis, 200, 30)
+    parts = side.split(outputs, length)
     assert parts[0][0] == outputs[0]
     assert parts[-1][1] == outputs[1]
     assert all(before[1] == after[0] for before, after in pairwise(parts))
@@ -68,16 +68,16 @@ def test_parts_cover_a_range_once(axis: Axis, length: int, outputs: tuple[int, i
 
 
 def test_another_size_differs_by_whole_periods() -> None:
-    assert Side(HALVED, 13, 6).at(9).outputs == 4
-    assert Side(DOUBLED, 5, 10).at(8).outputs == 16
+    assert GridAxis(HALVED, 13, 6).at(9).outputs == 4
+    assert GridAxis(DOUBLED, 5, 10).at(8).outputs == 16
     with pytest.raises(ValueError, match="13 plus a multiple of 2"):
-        Side(HALVED, 13, 6).at(12)
+        GridAxis(HALVED, 13, 6).at(12)
 
 
 def test_the_area_counts_halos() -> None:
-    canvas = Canvas(Side(PLAIN, 10, 10), Side(PLAIN, 10, 10))
-    assert area([canvas.tile((0, 0, 10, 10))]) == 100
-    assert area(canvas.tiles((0, 0, 10, 10), 5)) == 4 * 6 * 6
+    grid = OutputGrid(GridAxis(PLAIN, 10, 10), GridAxis(PLAIN, 10, 10))
+    assert input_pixels([grid.tile((0, 0, 10, 10))]) == 100
+    assert input_pixels(grid.tiles((0, 0, 10, 10), 5)) == 4 * 6 * 6
 
 
 # Networks: the sum over tiles is the gradient of the whole ------------------------------------
@@ -149,9 +149,9 @@ SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"
 """Widths and heights, where halves must be whole."""
 
 
-def canvases_of(net: nn.Module) -> tuple[Model, Canvases]:
+def grids_of(net: nn.Module) -> tuple[Model, OutputGrids]:
     model = gradviz.wrap(net, precision="float64")
-    return model, Canvases(model, random_probes(model, RandomInput.of(model, Preprocess())))
+    return model, OutputGrids(model, random_probes(model, RandomInput.of(model, Preprocess())))
 
 
 def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:
@@ -185,20 +185,20 @@ def boxes(width: int, height: int) -> list[Box]:
 @pytest.mark.parametrize("name", NETS)
 def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
     torch.manual_seed(0)
-    model, canvases = canvases_of(NETS[name]())
+    model, grids = grids_of(NETS[name]())
     for size in SIZES.get(name, [(59, 47), (60, 46)]):
         width, height = size
         x = torch.rand(1, 3, height, width, dtype=torch.float64)
-        canvas = canvases.of(size)
+        grid = grids.of(size)
         y = model(x)
-        assert canvas.size == (y.shape[-1], y.shape[-2])
-        for box in boxes(*canvas.size):
+        assert grid.size == (y.shape[-1], y.shape[-2])
+        for box in boxes(*grid.size):
             x0, y0, x1, y1 = box
             v = torch.randn_like(y[..., y0:y1, x0:x1])
             expected = gradient(model, x, v, box)
-            tiles = canvas.tiles(box, 13)
-            canvases.check(size, tiles)
-            assert len(tiles) == 1 or area(tiles) < len(tiles) * width * height
+            tiles = grid.tiles(box, 13)
+            grids.check(size, tiles)
+            assert len(tiles) == 1 or input_pixels(tiles) < len(tiles) * width * height
             got = put_together(model, x, v, box, tiles)
             assert (got - expected).norm() <= 1e-12 * expected.norm(), (size, box)
 
@@ -206,17 +206,17 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
 @pytest.mark.parametrize("name", ["padded", "dilated", "transposed", "reflected"])
 def test_a_smaller_part_would_be_wrong(name: str) -> None:
     torch.manual_seed(0)
-    model, canvases = canvases_of(NETS[name]())
-    canvas = canvases.of((96, 96))
+    model, grids = grids_of(NETS[name]())
+    grid = grids.of((96, 96))
     x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
-    place = canvas.size[0] // 2
+    place = grid.size[0] // 2
     box = (place, place, place + 1, place + 1)
-    tile = canvas.tile(box)
+    tile = grid.tile(box)
     v = torch.ones_like(model(x)[..., :1, :1])
     expected = gradient(model, x, v, box)
-    step = canvas.x.axis.shift
+    step = grid.x.field.shift
     x0, y0, x1, y1 = tile.inputs
-    shift = len(canvas.x.axis.first)
+    shift = len(grid.x.field.first)
     a, b, c, d = tile.inner
     smaller = [
         ((x0 + step, y0, x1, y1), (a - shift, b, c - shift, d)),
@@ -342,17 +342,17 @@ class Noisy(nn.Module):
 def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
     torch.manual_seed(0)
     make, reason = REFUSED[name]
-    _, canvases = canvases_of(make())
+    _, grids = grids_of(make())
     for _ in range(2):  # the reason is kept
-        with pytest.raises(NotLocal, match=reason):
-            canvases.of((81, 81) if name == "odd sizes" else (80, 80))
+        with pytest.raises(NotTileable, match=reason):
+            grids.of((81, 81) if name == "odd sizes" else (80, 80))
 
 
 def test_a_field_about_as_large_as_the_image_is_not_tried() -> None:
     halves = (conv(3, 3, 3, stride=2, padding=1) for _ in range(8))
-    _, canvases = canvases_of(nn.Sequential(*halves))
-    with pytest.raises(NotLocal, match="too large: 511x511"):
-        canvases.of((1024, 1024))
+    _, grids = grids_of(nn.Sequential(*halves))
+    with pytest.raises(NotTileable, match="too large: 511x511"):
+        grids.of((1024, 1024))
 
 
 class Afar(nn.Module):
@@ -360,29 +360,29 @@ class Afar(nn.Module):
 
     def __init__(self, axis: int) -> None:
         super().__init__()
-        self.axis = axis
+        self.field = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        pad = [0, 0, 0, 150] if self.axis else [0, 150, 0, 0]
-        moved: Tensor = F.pad(x, pad)[..., 150:, :] if self.axis else F.pad(x, pad)[..., 150:]
+        pad = [0, 0, 0, 150] if self.field else [0, 150, 0, 0]
+        moved: Tensor = F.pad(x, pad)[..., 150:, :] if self.field else F.pad(x, pad)[..., 150:]
         return x + moved
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_what_matters_from_afar_is_found_on_a_larger_image(axis: int) -> None:
-    _, canvases = canvases_of(Afar(axis))
+    _, grids = grids_of(Afar(axis))
     size = [140, 140]
-    assert canvases.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
+    assert grids.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
     size[axis] = 160
-    with pytest.raises(NotLocal, match="larger than could be measured"):
-        canvases.of((size[0], size[1]))
+    with pytest.raises(NotTileable, match="larger than could be measured"):
+        grids.of((size[0], size[1]))
 
 
 def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
-    _, canvases = canvases_of(Fitted())
-    assert canvases.of((80, 64)).size == (80, 64)
-    with pytest.raises(NotLocal, match="where in the image"):
-        canvases.of((81, 64))
+    _, grids = grids_of(Fitted())
+    assert grids.of((80, 64)).size == (80, 64)
+    with pytest.raises(NotTileable, match="where in the image"):
+        grids.of((81, 64))
 
 
 # Models that a small input does not give away -------------------------------------------------
@@ -429,25 +429,25 @@ class Turned(nn.Module):
         return y.mT
 
 
-def everything(canvas: Canvas) -> Box:
-    return 0, 0, *canvas.size
+def everything(grid: OutputGrid) -> Box:
+    return 0, 0, *grid.size
 
 
 @pytest.mark.parametrize("size", [(151, 128), (128, 153)])
 def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model, canvases = canvases_of(Fills())
-    canvas = canvases.of(size)  # nothing to be seen where everything is filled up
-    box = everything(canvas)
-    tiles = canvas.tiles(box, 48)
+    model, grids = grids_of(Fills())
+    grid = grids.of(size)  # nothing to be seen where everything is filled up
+    box = everything(grid)
+    tiles = grid.tiles(box, 48)
     x = torch.rand(1, 3, size[1], size[0], dtype=torch.float64)
     v = torch.randn_like(model(x))
     expected = gradient(model, x, v, box)
     assert (put_together(model, x, v, box, tiles) - expected).norm() > 1e-3 * expected.norm()
-    with pytest.raises(NotLocal, match="where in the image"):
-        canvases.check(size, tiles)
-    with pytest.raises(NotLocal, match="where in the image"):
-        canvases.of((64, 64))  # from then on, none has parts
+    with pytest.raises(NotTileable, match="where in the image"):
+        grids.check(size, tiles)
+    with pytest.raises(NotTileable, match="where in the image"):
+        grids.of((64, 64))  # from then on, none has parts
 
 
 POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -466,23 +466,23 @@ def test_a_place_that_small_inputs_do_not_have(name: str, across: bool) -> None:
     size = (140, 60)
     if across:
         net, size = Turned(net), (60, 140)
-    _, canvases = canvases_of(net)
-    canvas = canvases.of(size)
+    _, grids = grids_of(net)
+    grid = grids.of(size)
     # One pixel is enough to ask for.
-    with pytest.raises(NotLocal, match="where in the image"):
-        canvases.check(size, [canvas.tile((30, 30, 31, 31))])
+    with pytest.raises(NotTileable, match="where in the image"):
+        grids.check(size, [grid.tile((30, 30, 31, 31))])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_tiles_of_another_length_are_tried_when_they_come(axis: int) -> None:
     torch.manual_seed(0)
     net: nn.Module = Weighed(lambda x: torch.ones_like(x) * (2 if len(x) == 12 else 1))
-    _, canvases = canvases_of(Turned(net) if axis else net)
-    canvas = canvases.of((140, 140))
-    canvases.check((140, 140), [canvas.tile((30, 30, 41, 41)), canvas.tile((0, 30, 9, 41))])
+    _, grids = grids_of(Turned(net) if axis else net)
+    grid = grids.of((140, 140))
+    grids.check((140, 140), [grid.tile((30, 30, 41, 41)), grid.tile((0, 30, 9, 41))])
     twelve = (30, 30, 41, 40) if axis else (30, 30, 40, 41)
-    with pytest.raises(NotLocal, match="where in the image"):
-        canvases.check((140, 140), [canvas.tile(twelve)])
+    with pytest.raises(NotTileable, match="where in the image"):
+        grids.check((140, 140), [grid.tile(twelve)])
 
 
 class Grows(nn.Module):
@@ -493,7 +493,7 @@ class Grows(nn.Module):
 
 
 def test_a_map_of_another_size_than_small_inputs_tell() -> None:
-    _, canvases = canvases_of(Grows())
-    canvas = canvases.of((140, 60))
-    with pytest.raises(NotLocal, match="does not grow"):
-        canvases.check((140, 60), [canvas.tile((30, 30, 31, 31))])
+    _, grids = grids_of(Grows())
+    grid = grids.of((140, 60))
+    with pytest.raises(NotTileable, match="does not grow"):
+        grids.check((140, 60), [grid.tile((30, 30, 31, 31))])

@@ -154,6 +154,6 @@ def test_strips_make_the_same_picture_and_scale(view: str, monkeypatch: pytest.M
     backdrop = np.random.default_rng(1).integers(0, 256, (11, 5, 3), dtype=np.uint8)
     whole = scale_in(g, VIEWS[view], 90), pixels(view, 2, g, backdrop).tolist()
     assert whole[0] == scale_of(VIEWS[view].quantity(g), 90)
-    monkeypatch.setattr(strips, "STRIP", 10)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 10)
     assert [rows.stop - rows.start for rows in strips.strips(11, 5)] == [2, 2, 2, 2, 2, 1]
     assert whole == (scale_in(g, VIEWS[view], 90), pixels(view, 2, g, backdrop).tolist())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradviz.errors import UsageError
-from gradviz.image.find import Found, find_images
+from gradviz.image.find import FoundImages, find_images
 
 
 def grow(root: Path, *names: str) -> Path:
@@ -19,7 +19,7 @@ def grow(root: Path, *names: str) -> Path:
     return root
 
 
-def names(found: Found) -> list[str]:
+def names(found: FoundImages) -> list[str]:
     return [source.name for source in found.sources]
 
 

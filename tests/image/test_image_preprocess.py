@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gradviz.errors import UsageError
-from gradviz.image.preprocess import IMAGENET, Preprocess, as_dict, preprocess_from
+from gradviz.image.preprocess import IMAGENET, Preprocess, preprocess_from
 
 WRONG: dict[str, list[Any]] = {
     "resize": [0, -1, True, 22.5, "x", "3x", "3x4x5", [1], [1, 0], {}],
@@ -87,7 +87,7 @@ def test_an_unknown_key() -> None:
     ],
 )
 def test_it_survives_json(recipe: Preprocess) -> None:
-    stored = json.loads(json.dumps(as_dict(recipe), allow_nan=False))
+    stored = json.loads(json.dumps(recipe.as_dict(), allow_nan=False))
     assert preprocess_from(stored, "run.json") == recipe
     assert stored.keys() == Preprocess.model_fields.keys()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.factory import build
+from gradviz.model.factory import build_network
 
 NETS = Path(__file__).with_name("small_nets.py")
 
@@ -17,15 +17,15 @@ TINY = "from torch import nn\n\ndef net(width=1):\n    return nn.Conv2d(3, width
 
 
 def test_a_module_and_a_file_give_the_same_network() -> None:
-    by_module = build("small_nets:small_net", {"width": 2, "classes": 5})
-    by_file = build(f"{NETS}:small_net", {"width": 2, "classes": 5})
+    by_module = build_network("small_nets:small_net", {"width": 2, "classes": 5})
+    by_file = build_network(f"{NETS}:small_net", {"width": 2, "classes": 5})
     shapes = {name: tensor.shape for name, tensor in by_module.state_dict().items()}
     assert shapes["head.weight"] == (5, 2)
     assert {name: tensor.shape for name, tensor in by_file.state_dict().items()} == shapes
 
 
 def test_a_class_is_a_factory() -> None:
-    made = build("torch.nn:Conv2d", {"in_channels": 3, "out_channels": 1, "kernel_size": 1})
+    made = build_network("torch.nn:Conv2d", {"in_channels": 3, "out_channels": 1, "kernel_size": 1})
     assert isinstance(made, torch.nn.Conv2d)
 
 
@@ -35,7 +35,7 @@ def test_modules_of_the_working_folder_are_found(
     (tmp_path / "net_in_folder.py").write_text(TINY)
     monkeypatch.chdir(tmp_path)
     before = sys.path[:]
-    assert build("net_in_folder:net", {"width": 7}).get_parameter("weight").shape[0] == 7
+    assert build_network("net_in_folder:net", {"width": 7}).get_parameter("weight").shape[0] == 7
     assert sys.path == before
 
 
@@ -51,7 +51,7 @@ def test_files_and_siblings_of_the_same_name_do_not_clash(tmp_path: Path) -> Non
             "    return nn.Conv2d(3, WIDTH, 1)\n"
         )
     for name, width in (("a", 2), ("b", 5), ("a", 2)):
-        made = build(f"{tmp_path / name / 'net.py'}:net", {})
+        made = build_network(f"{tmp_path / name / 'net.py'}:net", {})
         assert made.get_parameter("weight").shape[0] == width
     assert sys.path == before
     assert not {"sizes", "parts", "parts.width"} & set(sys.modules)
@@ -65,7 +65,7 @@ def test_an_environment_below_the_file_stays_imported(
     (packages / "installed_package.py").write_text("WIDTH = 3\n")
     monkeypatch.syspath_prepend(packages)
     (tmp_path / "net.py").write_text("import installed_package\n" + TINY)
-    build(f"{tmp_path / 'net.py'}:net", {})
+    build_network(f"{tmp_path / 'net.py'}:net", {})
     assert sys.modules.pop("installed_package").WIDTH == 3
 
 
@@ -76,7 +76,7 @@ def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
         "class Net(nn.Conv2d):\n    pass\n\n"
         "def net():\n    return Net(3, Sizes().width, 1)\n"
     )
-    made = build(f"{tmp_path / 'net.py'}:net", {})
+    made = build_network(f"{tmp_path / 'net.py'}:net", {})
     assert made.get_parameter("weight").shape[0] == 4
     assert sys.modules[type(made).__module__].__file__ == str(tmp_path / "net.py")
 
@@ -99,7 +99,7 @@ def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
 )
 def test_a_spec_that_names_nothing(arch: str, arguments: dict[str, object], part: str) -> None:
     with pytest.raises(UsageError) as caught:
-        build(arch, arguments)
+        build_network(arch, arguments)
     message = str(caught.value)
     assert message.startswith(f"--arch {arch}: ")
     assert part in message
@@ -116,7 +116,7 @@ def test_a_spec_that_names_nothing(arch: str, arguments: dict[str, object], part
 )
 def test_a_factory_that_fails(factory: str, part: str) -> None:
     with pytest.raises(ModelError, match=part):
-        build(f"small_nets:{factory}", {})
+        build_network(f"small_nets:{factory}", {})
 
 
 @pytest.mark.parametrize(
@@ -135,5 +135,5 @@ def test_a_file_that_cannot_be_imported(
     before = sys.path[:]
     for arch in ("broken_net.py:net", "broken_net:net"):
         with pytest.raises(ModelError, match=part):
-            build(arch, {})
+            build_network(arch, {})
     assert sys.path == before

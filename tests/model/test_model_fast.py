@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.errors import ModelError
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 
@@ -82,9 +82,9 @@ def test_as_accurate_as_the_plain_pass() -> None:
         exact = gradient(wrap(net, precision="float64"), x.double())
         errors = [
             float((gradient(each, x) - exact).norm() / exact.norm())
-            for each in (model, fast(model, x[:1]))
+            for each in (model, optimised(model, x[:1]))
         ]
-        assert norms(model, x) and not norms(fast(model, x[:1]), x)
+        assert norms(model, x) and not norms(optimised(model, x[:1]), x)
         plain.append(errors[0])
         faster.append(errors[1])
     assert 0 < median(faster) <= 2 * median(plain)
@@ -293,7 +293,7 @@ def test_only_what_may_be_folded_is(net: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = wrap(settled(net()), precision="float64")
     x = torch.rand(2, 3, 12, 12, dtype=torch.float64)
-    faster = fast(model, x[:1])
+    faster = optimised(model, x[:1])
     torch.testing.assert_close(faster(x), model(x), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-9, atol=1e-12)
     assert norms(faster, x) == LEFT[net]
@@ -302,7 +302,7 @@ def test_only_what_may_be_folded_is(net: Callable[[], nn.Module]) -> None:
 def test_a_model_that_cannot_be_copied_runs_as_it_is() -> None:
     model = wrap(settled(Hooked()))
     vars(model.module)["lines"] = (each for each in "ab")  # which cannot be copied
-    assert fast(model, torch.rand(1, 3, 8, 8)) is model
+    assert optimised(model, torch.rand(1, 3, 8, 8)) is model
 
 
 def test_an_input_on_which_the_faster_form_fails_changes_nothing_for_others() -> None:
@@ -311,7 +311,7 @@ def test_an_input_on_which_the_faster_form_fails_changes_nothing_for_others() ->
     torch.manual_seed(0)
     model = wrap(settled(Random(3)))
     x = torch.rand(2, 3, 16, 16)
-    faster = fast(model, x[:1])
+    faster = optimised(model, x[:1])
     before = gradient(faster, x)
     with pytest.raises(ModelError):
         faster(torch.rand(1, 5, 16, 16))
@@ -323,7 +323,7 @@ def test_the_given_model_stays_as_it_is() -> None:
     model = wrap(settled(Tied()))
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     x = torch.rand(1, 3, 8, 8)
-    fast(model, x)(x)
+    optimised(model, x)(x)
     after = model.module.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -339,7 +339,7 @@ def test_torchscript(kind: str, tmp_path: Path) -> None:
     torch.jit.save(torch.jit.freeze(module) if kind == "freeze" else module, tmp_path / "m.ts")
     precision = "float32" if kind == "freeze" else "float64"
     model = load_model(tmp_path / "m.ts", precision=precision)
-    faster = fast(model, example[:1])
+    faster = optimised(model, example[:1])
     tolerance = 1e-4 if kind == "freeze" else 1e-9
     for _ in range(5):
         x = torch.rand(2, 3, 12, 12).to(model.dtype)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.load import wrap
-from gradviz.model.outputs import select
+from gradviz.model.outputs import select_output
 
 A = torch.zeros(2, 5)
 B = torch.zeros(2, 1, 4, 4)
@@ -50,7 +50,7 @@ class Both:
     ],
 )
 def test_the_output_that_the_key_leads_to(output: object, key: str | None, chosen: Tensor) -> None:
-    assert select(output, key, 2) is chosen
+    assert select_output(output, key, 2) is chosen
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_output_that_the_key_leads_to(output: object, key: str | None, chose
 )
 def test_the_choices_are_listed(output: object, key: str | None, parts: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        select(output, key, 2)
+        select_output(output, key, 2)
     assert all(part in str(caught.value) for part in parts), caught.value
 
 
@@ -88,7 +88,7 @@ def test_the_choices_are_listed(output: object, key: str | None, parts: list[str
 )
 def test_an_output_that_has_no_gradient(output: object, key: str | None, parts: list[str]) -> None:
     with pytest.raises(ModelError) as caught:
-        select(output, key, 2)
+        select_output(output, key, 2)
     assert all(part in str(caught.value) for part in parts), caught.value
 
 

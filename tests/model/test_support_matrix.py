@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from gradviz import saliency
 from gradviz.backward.graph import kind_of, nodes_of
-from gradviz.commands.inspect.inspection import inspect
+from gradviz.commands.inspect.inspection import inspect_model
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.probe import Probe
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.model.support import Capability, Format, as_markdown, refuse, support
@@ -72,7 +72,7 @@ def layers_of(model: Model) -> set[str]:
 
 def runs_without_batch_norm(model: Model) -> bool:
     x = torch.rand(2, 3, 8, 8)
-    y = fast(model, x)(x.requires_grad_())
+    y = optimised(model, x)(x.requires_grad_())
     return not any(kind_of(node) == "NativeBatchNorm" for node in nodes_of(y))
 
 
@@ -88,7 +88,7 @@ def activation_of_the_last_layer(model: Model) -> float | None:
     """Its norm at an image of ones; the last layer gives the output."""
     ones = Picture(np.ones((3, 8, 8), np.float32), "array")
     image = LoadedImage("ones", prepare(ones, Preprocess()))
-    return inspect(model, Preprocess(), image).layers[-1].activation
+    return inspect_model(model, Preprocess(), image).layers[-1].activation
 
 
 class Guided(torch.autograd.Function):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gradviz.image.preprocess import Preprocess, as_dict
+from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store
 from gradviz.text import strict_json
 
@@ -24,7 +24,7 @@ def record(kind: str, images: list[dict[str, Any]], **settings: Any) -> dict[str
         "folder": "/somewhere",
         "versions": {"gradviz": "0", "torch": "0", "python": "0"},
         "model": {**MODEL, "precision": "float32"},
-        "preprocess": as_dict(Preprocess()),
+        "preprocess": Preprocess().as_dict(),
         "settings": {"colormap": None, **settings},
         "files": {},
         "images": images,

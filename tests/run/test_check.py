@@ -1,4 +1,4 @@
-"""`check` passes what is right, at kinks and ties too, and fails what is wrong."""
+"""`check_gradient` passes what is right, at kinks and ties too, and fails what is wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.commands.check.gradient_check import Check, check
+from gradviz.commands.check.gradient_check import GradientCheck, check_gradient
 from gradviz.errors import ModelError, SeedError
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
@@ -34,9 +34,9 @@ def checked(
     pixels: np.ndarray = PIXELS,
     precision: str = "float64",
     random_seed: int = 0,
-) -> Check:
+) -> GradientCheck:
     model = wrap(module.eval(), precision=precision)
-    return check(model, image(pixels), [parse_seed(seed) for seed in seeds], random_seed)
+    return check_gradient(model, image(pixels), [parse_seed(seed) for seed in seeds], random_seed)
 
 
 class Calls(nn.Module):
@@ -462,7 +462,7 @@ def test_misfits_and_failures_keep_their_own_errors() -> None:
 def test_in_doubles() -> None:
     model = in_doubles(wrap(relu_net(True)))
     assert model.dtype == torch.float64
-    assert check(model, image(), ()).precision == "float64"
+    assert check_gradient(model, image(), ()).precision == "float64"
 
 
 def test_a_frozen_script_stays_in_floats_and_is_still_judged() -> None:
@@ -470,5 +470,5 @@ def test_a_frozen_script_stays_in_floats_and_is_still_judged() -> None:
     frozen = torch.jit.freeze(scripted)
     model = in_doubles(wrap(frozen))
     assert model.dtype == torch.float32
-    found = check(model, image(), ())
+    found = check_gradient(model, image(), ())
     assert found.ok and found.precision == "float32"

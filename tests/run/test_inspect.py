@@ -1,4 +1,4 @@
-"""What `inspect` tells of a model, against passes written out by hand."""
+"""What `inspect_model` tells of a model, against passes written out by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.commands.inspect.inspection import Inspection, inspect
+from gradviz.commands.inspect.inspection import Inspection, inspect_model
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
@@ -29,7 +29,7 @@ FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "prog
 
 def look(model: Model, seed: str | None = None, pixels: Any = PIXELS) -> Inspection:
     image = LoadedImage("image", prepare(Picture(pixels, "array"), Preprocess()))
-    return inspect(model, Preprocess(), image, None if seed is None else parse_seed(seed))
+    return inspect_model(model, Preprocess(), image, None if seed is None else parse_seed(seed))
 
 
 def saved(net: nn.Module, format: str, folder: Path, batch: int = 1) -> Model:
@@ -485,15 +485,17 @@ def test_many_layers_are_counted_not_named() -> None:
 
 def test_random_input_is_what_the_recipe_makes_of_a_photo() -> None:
     recipe = Preprocess(resize=48, multiple=32)
-    assert inspect(wrap(net()), recipe).inputs == ({"from": "random", "shape": [1, 3, 64, 64]},)
-    assert inspect(wrap(net()), Preprocess()).inputs[0]["shape"] == [1, 3, 224, 224]
-    sized = inspect(wrap(net()), recipe, input_size=(20, 16))
+    assert inspect_model(wrap(net()), recipe).inputs == (
+        {"from": "random", "shape": [1, 3, 64, 64]},
+    )
+    assert inspect_model(wrap(net()), Preprocess()).inputs[0]["shape"] == [1, 3, 224, 224]
+    sized = inspect_model(wrap(net()), recipe, input_size=(20, 16))
     assert sized.inputs[0]["shape"] == [1, 3, 16, 20]
 
 
 def test_random_input_is_the_same_for_the_same_seed() -> None:
     first, again, other = (
-        inspect(wrap(net()), Preprocess(), input_size=(24, 16), random_seed=seed).layers
+        inspect_model(wrap(net()), Preprocess(), input_size=(24, 16), random_seed=seed).layers
         for seed in (0, 0, 1)
     )
     assert first == again != other
@@ -501,7 +503,7 @@ def test_random_input_is_the_same_for_the_same_seed() -> None:
 
 def test_random_input_of_a_program_has_its_shape(tmp_path: Path) -> None:
     model = saved(net(), "program.pt2", tmp_path)
-    assert inspect(model, Preprocess()).inputs[0]["shape"] == [1, 3, 16, 24]
+    assert inspect_model(model, Preprocess()).inputs[0]["shape"] == [1, 3, 16, 24]
 
 
 class Only(nn.Module):
@@ -517,11 +519,11 @@ class Only(nn.Module):
 
 
 def test_random_sizes_are_tried_until_one_fits() -> None:
-    assert inspect(wrap(Only(64)), Preprocess()).inputs[0]["shape"] == [1, 3, 64, 64]
+    assert inspect_model(wrap(Only(64)), Preprocess()).inputs[0]["shape"] == [1, 3, 64, 64]
     with pytest.raises(ModelError, match=r"\[1, 3, 224, 224\].*--input-size WxH"):
-        inspect(wrap(Only(7)), Preprocess())
+        inspect_model(wrap(Only(7)), Preprocess())
     with pytest.raises(ModelError, match=r"\[1, 3, 8, 8\]"):
-        inspect(wrap(Only(7)), Preprocess(), input_size=(8, 8))
+        inspect_model(wrap(Only(7)), Preprocess(), input_size=(8, 8))
 
 
 @pytest.mark.parametrize("format", FORMATS)

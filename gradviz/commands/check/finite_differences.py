@@ -15,7 +15,7 @@ from torch import Tensor
 Scalar = Callable[[Tensor], float]
 """A function from a tensor to one number."""
 
-TREND = 0.1
+TREND_TOLERANCE = 0.1
 """How far, relatively, a function may leave its tangent and still be said to follow it."""
 
 _PER_DECADE = 3
@@ -93,7 +93,7 @@ def noise_of(
     return max(*bends, last_digits)
 
 
-def compare(
+def compare_slope(
     function: Scalar,
     x: Tensor,
     direction: Tensor,
@@ -137,7 +137,7 @@ def compare(
     return _slope((wrong or [sharpest])[0], agrees=False, corner=corner)
 
 
-def reach(
+def linear_range(
     function: Scalar,
     x: Tensor,
     direction: Tensor,
@@ -149,8 +149,8 @@ def reach(
 ) -> Slope:
     """The longest step up to which `function` follows its tangent, forwards and backwards.
 
-    Arguments are those of `compare`. The error of a step is how far the function is from
-    `expected` times the step, relative to that; up to `TREND` it follows.
+    Arguments are those of `compare_slope`. The error of a step is how far the function is from
+    `expected` times the step, relative to that; up to `TREND_TOLERANCE` it follows.
 
     Returns:
         the slope measured over that step; the step is 0 where it does not even follow at the
@@ -164,7 +164,7 @@ def reach(
         risen = (sides[0] - start, start - sides[1])
         off = max(abs(rise - expected * step) for rise in risen)
         slope = Slope(sum(risen) / (2 * step), _ratio(off, abs(expected) * step), step, True)
-        allowed = TREND * abs(expected) * step
+        allowed = TREND_TOLERANCE * abs(expected) * step
         if not off <= allowed + noise:
             return found or Slope(slope.measured, slope.error, 0.0, False)
         if noise <= allowed or not expected:

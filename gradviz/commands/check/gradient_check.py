@@ -16,10 +16,10 @@ from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check.finite_differences import (
     Ladder,
     Slope,
-    compare,
+    compare_slope,
+    linear_range,
     noise_of,
     random_signs,
-    reach,
 )
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
@@ -27,11 +27,11 @@ from gradviz.model.model import Model, deterministic
 from gradviz.seeds.kinds import Site
 from gradviz.seeds.seed import Seed, default_seed
 
-RANDOM = 3
+RANDOM_DIRECTIONS = 3
 """Random directions per seed."""
-PIXELS = 3
+STRONGEST_PIXELS = 3
 """Single pixels per seed, the strongest first, as far as they have a gradient."""
-BESIDE = 5
+NEARBY_POINTS = 5
 """Points beside the image that are tried where the gradient does not hold at the image."""
 
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Check:
+class GradientCheck:
     """All tests of a model at an image."""
 
     tests: tuple[Finding, ...]
@@ -101,7 +101,9 @@ class Check:
         }
 
 
-def check(model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: int = 0) -> Check:
+def check_gradient(
+    model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: int = 0
+) -> GradientCheck:
     """Test the gradient of every seed at an image, along random directions, itself, and pixels.
 
     Seeds that depend on the output, such as `top`, are settled at the image and then stay. Without
@@ -124,7 +126,7 @@ def check(model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: 
     for seed in seeds or (default_seed(output),):
         v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
-    return Check(tuple(tests), str(dtype).removeprefix("torch."), ladder.tolerance, span)
+    return GradientCheck(tuple(tests), str(dtype).removeprefix("torch."), ladder.tolerance, span)
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,10 @@ class _Checker:
         image = _Place(self, self.x, shake)
         beside = [
             _Place(self, self._beside(direction, generator), shake)
-            for direction in islice(signs, BESIDE)
+            for direction in islice(signs, NEARBY_POINTS)
         ]
         along = _unit(image.g)
-        directions = {f"random {n}": d for n, d in enumerate(islice(signs, RANDOM), 1)}
+        directions = {f"random {n}": d for n, d in enumerate(islice(signs, RANDOM_DIRECTIONS), 1)}
         directions["gradient"] = along
         directions |= _strongest_pixels(image.g)
         slopes = {name: image.compare(direction) for name, direction in directions.items()}
@@ -179,7 +181,7 @@ class _Checker:
         for name, direction in directions.items():
             yield self._test(name, direction, image, slopes[name], beside, kink)
         expected = inner(along, image.g)
-        slope = reach(
+        slope = linear_range(
             self.function,
             self.x,
             along,
@@ -257,7 +259,7 @@ class _Place:
         """The slope in a direction, beside the one that the gradient predicts."""
         # What ⟨g, d⟩ is for a random direction of this length.
         size = float(self.g.norm() * direction.norm()) / self.g.numel() ** 0.5
-        return compare(
+        return compare_slope(
             self.checker.function,
             self.x,
             direction,
@@ -291,7 +293,9 @@ def _strongest_pixels(g: Tensor) -> dict[str, Tensor]:
     strength = g.abs().sum((0, 1))
     width = strength.shape[1]
     found = {}
-    for place in strength.flatten().argsort(descending=True, stable=True)[:PIXELS].tolist():
+    for place in (
+        strength.flatten().argsort(descending=True, stable=True)[:STRONGEST_PIXELS].tolist()
+    ):
         y, x = divmod(place, width)
         if strength[y, x] == 0:  # there is no direction to move it in
             break

@@ -14,25 +14,25 @@ from gradviz.arrays import Size
 from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
-from gradviz.commands.inspect.warnings import Flow, advice, may_mix
+from gradviz.commands.inspect.warnings import LayerFlow, may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
-from gradviz.field.dependence.trace import Dependence
+from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic, size_of
-from gradviz.model.outputs import walk
+from gradviz.model.outputs import leaves
 from gradviz.model.random_input import RandomInput, only_size
-from gradviz.model.trust import tier_of
+from gradviz.model.trust import trust_tier
 from gradviz.seeds.kinds import KINDS, Site
 from gradviz.seeds.outputs import layout_of
 from gradviz.seeds.seed import Seed, default_seed
 
-RANDOM = "random"
+RANDOM_NAME = "random"
 """What stands for the image's name where there is none."""
 
-SIDES = (224, 256, 64, 512, 32)
+SQUARE_SIDES = (224, 256, 64, 512, 32)
 """Sides of random squares, tried in this order where nothing tells what the model takes."""
 
 
@@ -48,7 +48,7 @@ class Inspection:
     """`key` (None for a bare tensor), `shape`, `type`, `layout`, `seeds` that fit, `chosen`."""
     seed: str
     """What was differentiated."""
-    layers: tuple[Flow, ...]
+    layers: tuple[LayerFlow, ...]
     """In the order in which they ran; behind them, those that ran apart from every gradient."""
     warnings: tuple[str, ...]
     """What a practitioner would say to it."""
@@ -58,7 +58,7 @@ class Inspection:
         return {"schema": 1, "kind": "inspect", **asdict(self)}
 
 
-def inspect(
+def inspect_model(
     model: Model,
     preprocess: Preprocess,
     image: LoadedImage | None = None,
@@ -79,7 +79,7 @@ def inspect(
         SeedError: the seed does not fit the output.
         ModelError: the model fails on the input, or cannot be differentiated.
     """
-    name = RANDOM if image is None else image.name
+    name = RANDOM_NAME if image is None else image.name
     warnings = []
     with deterministic():
         if image is not None:
@@ -87,7 +87,7 @@ def inspect(
             raw = _outputs(model, prepared)
         else:
             prepared, raw = _random(model, preprocess, input_size, random_seed)
-        keys = [key for key, value in walk(raw) if _fits(value)]
+        keys = [key for key, value in leaves(raw) if _fits(value)]
         if model.output is None and len(keys) > 1:
             model = replace(model, output=keys[0])
             warnings.append(
@@ -95,7 +95,7 @@ def inspect(
             )
         x = model.batch_of(prepared.tensor)
         recorder = ActivationRecorder(model.module)
-        with Dependence() as dependence:
+        with DependenceTrace() as trace:
             y, layers = run_with_layers(model.module, lambda: model(x), recorder)
     output = y.detach()[0]
     seed = seed or default_seed(output)
@@ -107,19 +107,19 @@ def inspect(
         _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
         for layer in layers.values()
     ]
-    flows += _apart(recorder, layers, dependence)
+    flows += _apart(recorder, layers, trace)
     two = _of_two(model, x) if may_mix(y) else None
-    warnings += advice(y, two, flows, _idle(model.module, recorder), tuple(dependence.random))
+    warnings += warnings_of(y, two, flows, _idle(model.module, recorder), tuple(trace.random))
     return Inspection(
         model={
             **model.describe(),
-            "trust": tier_of(model.format, model.path, model.arch),
+            "trust": trust_tier(model.format, model.path, model.arch),
             "parameters": size_of(model),
         },
         inputs=({"from": name, "shape": list(x.shape)},),
         outputs=tuple(
             _described(key, value, _is_chosen(key, raw, model.output))
-            for key, value in walk(raw)
+            for key, value in leaves(raw)
             if isinstance(value, Tensor)
         ),
         seed=seed.spec,
@@ -150,7 +150,7 @@ def _outputs(model: Model, prepared: Prepared) -> object:
     try:
         replace(model, module=keeping)(model.batch_of(prepared.tensor))
     except UsageError:
-        several = sum(map(_fits, (value for _, value in walk(keeping.kept)))) > 1
+        several = sum(map(_fits, (value for _, value in leaves(keeping.kept)))) > 1
         if model.output is not None or not several:
             raise
     return keeping.kept
@@ -168,7 +168,7 @@ def _random(
     random = RandomInput.of(model, preprocess, random_seed)
     fixed = size or only_size(model) or _size_after(preprocess)
     failure: ModelError | None = None
-    for tried in [fixed] if fixed else [(side, side) for side in SIDES]:
+    for tried in [fixed] if fixed else [(side, side) for side in SQUARE_SIDES]:
         prepared = random.draw(tried)
         try:
             return prepared, _outputs(model, prepared)
@@ -212,7 +212,7 @@ def _is_chosen(key: str, raw: object, output: str | None) -> bool:
     if output is not None:
         # The key may lead to what holds the tensor as its only one.
         return key == output or key.startswith(f"{output}.")
-    only = [name for name, value in walk(raw) if _fits(value)]
+    only = [name for name, value in leaves(raw) if _fits(value)]
     return only == [key]
 
 
@@ -232,10 +232,10 @@ def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tenso
 
 def _flow(
     layer: Layer, gradient: Tensor | None, dead: Tensor | None, entered: Sequence[int]
-) -> Flow:
+) -> LayerFlow:
     # An exported program runs a whole batch of the one image.
     copies = layer.shape[0] / entered[0]
-    return Flow(
+    return LayerFlow(
         name=layer.name,
         shape=layer.shape,
         stride=tuple(_strides(layer, entered)) if layer.spatial else None,
@@ -246,13 +246,13 @@ def _flow(
 
 
 def _apart(
-    recorder: ActivationRecorder, layers: Mapping[str, Layer], dependence: Dependence
-) -> Iterator[Flow]:
+    recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
+) -> Iterator[LayerFlow]:
     """The layers that ran on the image, but that no gradient can reach."""
     for name, key in recorder.ran.items():
         output = recorder.recorded.get(key)
-        if name not in layers and output is not None and dependence.knows(output):
-            yield Flow(name, tuple(output.shape), None, _norm(output), None, None)
+        if name not in layers and output is not None and trace.depends_on_image(output):
+            yield LayerFlow(name, tuple(output.shape), None, _norm(output), None, None)
 
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:

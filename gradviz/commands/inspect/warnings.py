@@ -12,29 +12,31 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
-from gradviz.field.dependence.rules import VIEWS
+from gradviz.field.dependence.rules import TENSOR_VIEWS
 from gradviz.text import listed
 
-VANISHING = 1e4
+VANISHING_DROP = 1e4
 """The drop of the gradient's norm, from a layer to an earlier one, above which it is told."""
-DEAD = 0.5
+DEAD_SHARE = 0.5
 """The share of dead units above which it is told."""
 
-NAMED = 5
+MOST_LISTED = 5
 """How many layers a warning names; the rest it counts."""
 
-SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+PROBABILITIES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 """The operations that make probabilities of logits, as autograd and as people call them."""
 
-SEE_THROUGH = VIEWS | {"Slice", "Select"}
+SEE_THROUGH = TENSOR_VIEWS | {"Slice", "Select"}
 """What may lie between such an operation and the output."""
 
-NORMS = frozenset({"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate"})
+BATCH_NORM_NODES = frozenset(
+    {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate"}
+)
 """Batch norms; the nodes of all of them say whether they used the batch's statistics."""
 
 
 @dataclass(frozen=True)
-class Flow:
+class LayerFlow:
     """One layer, and what went through it forth and back."""
 
     name: str
@@ -52,10 +54,10 @@ class Flow:
     layer or the activation behind it; None where its output is no map."""
 
 
-def advice(
+def warnings_of(
     y: Tensor,
     two: Tensor | None,
-    layers: Sequence[Flow],
+    layers: Sequence[LayerFlow],
     idle: Sequence[str],
     random: Sequence[str],
 ) -> list[str]:
@@ -85,8 +87,8 @@ def _probabilities(y: Tensor) -> Iterator[str]:
     while node is not None and kind_of(node) in SEE_THROUGH:
         node = node.next_functions[0][0]
     planes = y.detach()[0]
-    if node is not None and kind_of(node) in SQUASHING:
-        seen = f"the output has gone through a {SQUASHING[kind_of(node)]}"
+    if node is not None and kind_of(node) in PROBABILITIES:
+        seen = f"the output has gone through a {PROBABILITIES[kind_of(node)]}"
     elif planes.dim() in (1, 3) and len(planes) > 1 and _adds_up_to_one(planes):
         seen = "the output is made of probabilities: positive, and 1 in total"
     else:
@@ -122,7 +124,7 @@ def _batch_statistics(nodes: Sequence[Any], of_two: Sequence[Any]) -> Iterator[s
 
 
 def _in_training(nodes: Sequence[Any]) -> list[Any]:
-    return [node for node in nodes if kind_of(node) in NORMS and node._saved_training]
+    return [node for node in nodes if kind_of(node) in BATCH_NORM_NODES and node._saved_training]
 
 
 def _dropout(random: Sequence[str]) -> Iterator[str]:
@@ -133,18 +135,18 @@ def _dropout(random: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _unreached(layers: Sequence[Flow]) -> Iterator[str]:
+def _unreached(layers: Sequence[LayerFlow]) -> Iterator[str]:
     names = [layer.name for layer in layers if not layer.gradient]  # None, or exactly 0
     if names:
-        yield f"no gradient reaches {listed(names, NAMED)}"
+        yield f"no gradient reaches {listed(names, MOST_LISTED)}"
 
 
 def _idle(names: Sequence[str]) -> Iterator[str]:
     if names:
-        yield f"did not run for this input: {listed(names, NAMED)}"
+        yield f"did not run for this input: {listed(names, MOST_LISTED)}"
 
 
-def _vanishing(layers: Sequence[Flow]) -> Iterator[str]:
+def _vanishing(layers: Sequence[LayerFlow]) -> Iterator[str]:
     """The steepest drop from a layer to one that ran before it."""
     norms = [
         (layer.gradient, layer.name)
@@ -157,20 +159,20 @@ def _vanishing(layers: Sequence[Flow]) -> Iterator[str]:
         for (most, after), (norm, before) in zip(largest, norms, strict=True)
     )
     drop, after, before = max(drops, default=(0.0, "", ""))
-    if drop > VANISHING:
+    if drop > VANISHING_DROP:
         yield f"the gradient vanishes: from {after} back to {before} its norm drops {drop:.0e} fold"
 
 
-def _nonfinite(layers: Sequence[Flow]) -> Iterator[str]:
+def _nonfinite(layers: Sequence[LayerFlow]) -> Iterator[str]:
     for what in ("activation", "gradient"):
         values = ((layer.name, getattr(layer, what)) for layer in layers)
         names = [name for name, value in values if value is not None and not isfinite(value)]
         if names:
-            yield f"the {what} is NaN or Inf at {listed(names, NAMED)}"
+            yield f"the {what} is NaN or Inf at {listed(names, MOST_LISTED)}"
 
 
-def _dead(layers: Sequence[Flow]) -> Iterator[str]:
-    found = [layer for layer in layers if (layer.dead or 0) > DEAD]
+def _dead(layers: Sequence[LayerFlow]) -> Iterator[str]:
+    found = [layer for layer in layers if (layer.dead or 0) > DEAD_SHARE]
     if found:
         told = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
-        yield f"more than half of the units are dead for this input at {listed(told, NAMED)}"
+        yield f"more than half of the units are dead for this input at {listed(told, MOST_LISTED)}"

@@ -20,7 +20,7 @@ from gradviz.field.effective import (
     support_of,
 )
 from gradviz.field.geometry import SIZES, Geometry, growing_probes, measure_geometries
-from gradviz.field.probe import Probe, ProbeFactory, Structural, random_probes
+from gradviz.field.probe import Probe, ProbeFactory, StructuralField, random_probes
 from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
@@ -62,7 +62,7 @@ class Field:
 
     image: str
     pixel: tuple[int, int]
-    structural: Structural
+    structural: StructuralField
     local: Mask
     """[H, W]: where the gradient is not zero."""
     energy: Doubles

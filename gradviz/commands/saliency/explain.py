@@ -18,10 +18,10 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
-from gradviz.model.fast import fast
+from gradviz.model.fast import optimised
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
-from gradviz.model.outputs import changed
+from gradviz.model.outputs import difference
 from gradviz.runs.results import Failure
 from gradviz.seeds.kinds import Site
 from gradviz.seeds.seed import Seed, default_seed
@@ -124,7 +124,7 @@ class Explainer:
             _, height, width = images[0].prepared.shape
             corner = images[0].prepared.part((0, 0, min(width, TRIAL), min(height, TRIAL)))
             with suppress(ModelError):
-                self._model = fast(
+                self._model = optimised(
                     self._model, corner[None].to(self._model.device, self._model.dtype)
                 )
                 self._speed_up = False
@@ -257,7 +257,7 @@ class Explainer:
             ModelError: the model fails when it is called again.
         """
         if self._unsteady is None and x[:, 0].numel() <= LARGE:
-            change = changed(y, self._model(x))
+            change = difference(y, self._model(x))
             self._unsteady = () if change is None else (_UNSTEADY.format(change),)
         return self._unsteady or ()
 

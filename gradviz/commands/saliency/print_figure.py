@@ -1,24 +1,72 @@
-"""The figure of a finished run."""
+"""`--figure`: the maps of a finished run beside their inputs, as one figure for print."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
+from gradviz.arrays import Bytes, Floats
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
-from gradviz.heatmap.colours import load_palette
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.colours import Palette, load_palette
+from gradviz.heatmap.draw import draw
+from gradviz.heatmap.views import VIEWS, View
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store
 
-KINDS = ("png", "pdf", "svg")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FIGURE_KINDS = ("png", "pdf", "svg")
 """The suffixes of the files that can be written."""
 
 MOST_ROWS = 24
-"""How many results a figure has at most, each in a row of its own."""
+"""The most results that a figure shows, each in a row of its own."""
+
+FIGURE_WIDTH = 7.2
+"""Figure width in inches: the text width of a page."""
+
+PICTURE_WIDTH = 1.9
+"""The width of a picture in inches, about."""
+
+BAR_SHARE = 0.05
+"""The width of a scale bar as a share of a picture's."""
+
+DOTS_PER_INCH = 300
+"""The resolution of a PNG."""
+
+PRINT_STYLE: dict[Any, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.linewidth": 0.5,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gradviz",  # the same figure is the same bytes
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FigureRow:
+    """One result in a figure."""
+
+    name: str
+    """The image and the seed."""
+    g: Floats
+    """The gradient or attribution [C, h, w], channels in the picture's order."""
+    shown: Bytes
+    """The input [H, W, 3]."""
+    scale: float
+    """The magnitude that gets the view's strongest colour."""
+    heat: float
+    """The magnitude that gets the overlay's strongest colour."""
 
 
 def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> None:
@@ -32,8 +80,8 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
     Raises:
         UsageError: it is another kind of file, or one of the images; or has too many rows.
     """
-    if _kind(path) not in KINDS:
-        raise UsageError(f"--figure {path}: expected a file that ends in {', '.join(KINDS)}")
+    if _kind(path) not in FIGURE_KINDS:
+        raise UsageError(f"--figure {path}: expected a file that ends in {', '.join(FIGURE_KINDS)}")
     if array == "none":
         raise UsageError("--figure draws from the arrays; leave out --array none")
     if rows > MOST_ROWS:
@@ -55,13 +103,12 @@ def write_figure(
     settings: Settings,
     title: str,
 ) -> None:
-    """Draw the results that a run has put into its folder; nothing where there are none.
+    """Draw the results that a run has put into its folder, if there are any.
 
     Raises:
         UsageError: an image is gone, or the disk refuses.
     """
     from gradviz.commands.saliency.write import Recorder  # imports torch
-    from gradviz.heatmap import figure  # imports matplotlib, which is slow
 
     palette = load_palette(settings.colormap)
     by_name = {source.name: source for source in sources}
@@ -73,7 +120,7 @@ def write_figure(
             result = recorder.result(line)
             scales = line["scales"]
             rows.append(
-                figure.Row(
+                FigureRow(
                     name=f"{line['image']}, {line['seed']}",
                     g=result.colour_array,
                     shown=result.prepared.shown,
@@ -82,9 +129,64 @@ def write_figure(
                 )
             )
     if rows:
-        draw = partial(figure.write_figure, kind=_kind(path), rows=rows, view=view)
-        Store(path.parent).save(path.name, partial(draw, palette=palette, title=title))
+        drawn = partial(_draw_figure, kind=_kind(path), rows=rows, view=view)
+        Store(path.parent).save(path.name, partial(drawn, palette=palette, title=title))
 
 
 def _kind(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
+
+
+def _draw_figure(
+    file: BinaryIO, kind: str, rows: Sequence[FigureRow], view: View, palette: Palette, title: str
+) -> None:
+    """Draw each row's input, the overlay, and its map in one view with a scale bar.
+
+    Args:
+        kind: `png`, `pdf` or `svg`. In the latter two, pictures keep their own pixels.
+        title: stands above all rows.
+    """
+    from matplotlib import rc_context  # slow to import
+    from matplotlib.figure import Figure
+
+    heights = [PICTURE_WIDTH * row.shown.shape[0] / row.shown.shape[1] + 0.35 for row in rows]
+    # A date would make every file another; names may have letters that the font lacks.
+    undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with rc_context(PRINT_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure = Figure(figsize=(FIGURE_WIDTH, sum(heights) + 0.5), layout="constrained")
+        figure.suptitle(title, fontsize=9, parse_math=False)
+        shares = {"height_ratios": heights, "width_ratios": [1, 1, 1, BAR_SHARE]}
+        places = figure.subplots(len(rows), 4, squeeze=False, gridspec_kw=shares)
+        for row, axes in zip(rows, places, strict=True):
+            _draw_row(figure, row, axes, view, palette)
+        for name, axis in zip(("input", "overlay", view.name), places[-1], strict=False):
+            axis.set_xlabel(name)
+        figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=undated[kind])
+
+
+def _draw_row(
+    figure: Figure, row: FigureRow, axes: Sequence[Axes], view: View, palette: Palette
+) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    pictures = (
+        row.shown,
+        draw(row.g, VIEWS["overlay"], row.heat, palette, row.shown),
+        draw(row.g, view, row.scale, palette, row.shown),
+    )
+    *panels, bar = axes
+    for axis, picture in zip(panels, pictures, strict=True):
+        axis.imshow(np.asarray(picture), interpolation="none")
+        axis.set_xticks([])
+        axis.set_yticks([])
+    panels[0].set_title(row.name, loc="left", parse_math=False)
+    if not row.scale > 0:
+        bar.axis("off")  # an evenly blank picture has no scale
+        return
+    low = -1 if view.signed else 0
+    # As one row of a picture, so that every view paints it.
+    ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), palette, row.shown)
+    colours = ListedColormap(ramp.reshape(-1, 3) / 255)
+    figure.colorbar(ScalarMappable(Normalize(low * row.scale, row.scale), colours), cax=bar)

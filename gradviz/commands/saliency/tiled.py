@@ -19,9 +19,9 @@ from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
-from gradviz.field.locality import Canvases, NotLocal
+from gradviz.field.locality import NotTileable, OutputGrids
 from gradviz.field.probe import random_probes
-from gradviz.field.tiles import Canvas, Tile, area
+from gradviz.field.tiles import OutputGrid, Tile, input_pixels
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
@@ -60,7 +60,7 @@ class TilePlan:
 
     image: LoadedImage
     seed: Seed
-    canvas: Canvas
+    grid: OutputGrid
     """The output map of the whole image."""
     tiles: tuple[Tile, ...] | SeedError
     """The tiles, or why the seed does not fit the image."""
@@ -89,7 +89,7 @@ class TilePlan:
             y = model(x)
             output, v = y.detach(), torch.zeros_like(y)
             x0, y0, x1, y1 = tile.inner
-            part = Part(tile.outputs, self.canvas.size)
+            part = Part(tile.outputs, self.grid.size)
             v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(
                 output[0, ..., y0:y1, x0:x1], Site(prepared.frame, model.labels, part)
             )
@@ -105,8 +105,8 @@ class TilePlan:
             array=array,
             output_shape=(
                 *found.output_shape[:-2],
-                self.canvas.y.outputs,
-                self.canvas.x.outputs,
+                self.grid.y.outputs,
+                self.grid.x.outputs,
             ),
             score=score,
             notes=tuple(notes),
@@ -121,7 +121,7 @@ class Tiler:
         """Take the model on which tiles are tried, and the choices of a run."""
         self._model = model
         self._settings = settings
-        self._canvases: Canvases | None = None
+        self._grids: OutputGrids | None = None
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
@@ -137,14 +137,14 @@ class Tiler:
         if not self._may_pay(width * height, seeds):
             return [Whole(tuple(seeds))]
         try:
-            canvases = self._known(images[0])
+            grids = self._known(images[0])
             size = images[0].prepared.frame.input
-            canvas = canvases.of(size)
-            # The default of a dense output, and no other has a canvas.
+            grid = grids.of(size)
+            # The default of a dense output, and no other has a grid.
             some = seeds or (parse_seed("ones"),)
-            plans = [self._tiled(images, canvas, seed) for seed in some]
-            canvases.check(size, [tile for each in plans for tile in _tiles_of(each)])
-        except NotLocal as error:
+            plans = [self._tiled(images, grid, seed) for seed in some]
+            grids.check(size, [tile for each in plans for tile in _tiles_of(each)])
+        except NotTileable as error:
             if self._settings.tiling != "auto":
                 raise UsageError(
                     f"--tile {self._settings.tile}: {error}; leave out --tile"
@@ -170,37 +170,41 @@ class Tiler:
         return pixels >= MANY or any(seed.kind.box is not None for seed in seeds)
 
     def _tiled(
-        self, images: Sequence[LoadedImage], canvas: Canvas, seed: Seed
+        self, images: Sequence[LoadedImage], grid: OutputGrid, seed: Seed
     ) -> list[TilePlan] | None:
         """Cut the part of each image that the seed needs; None if whole images cost less."""
         plans = []
         for image in images:
             try:
-                tiles = self._cut(canvas, image, seed)
+                tiles = self._cut(grid, image, seed)
             except SeedError as error:
-                plans.append(TilePlan(image, seed, canvas, error))
+                plans.append(TilePlan(image, seed, grid, error))
                 continue
             *_, height, width = image.prepared.shape
             small = len(tiles) == 1 or width * height < MANY
-            if self._settings.tiling == "auto" and small and area(tiles) > width * height / 2:
+            if (
+                self._settings.tiling == "auto"
+                and small
+                and input_pixels(tiles) > width * height / 2
+            ):
                 return None
-            plans.append(TilePlan(image, seed, canvas, tuple(tiles)))
+            plans.append(TilePlan(image, seed, grid, tuple(tiles)))
         return plans
 
-    def _cut(self, canvas: Canvas, image: LoadedImage, seed: Seed) -> list[Tile]:
-        box = seed.box(canvas.size, Site(image.prepared.frame, self._model.labels))
+    def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
+        box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
         if not self._settings.linear:  # what a rule makes of parts does not add up
-            return [canvas.tile(box)]
-        large = max(SIDE, 4 * canvas.x.axis.size, 4 * canvas.y.axis.size)
-        return canvas.tiles(box, self._settings.tile_size or large)
+            return [grid.tile(box)]
+        large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
+        return grid.tiles(box, self._settings.tile_size or large)
 
-    def _known(self, image: LoadedImage) -> Canvases:
+    def _known(self, image: LoadedImage) -> OutputGrids:
         """What is known of the model, which takes images of as many channels."""
-        if self._canvases is None:
+        if self._grids is None:
             channels, *_ = image.prepared.shape
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
-            self._canvases = Canvases(self._model, random_probes(self._model, random))
-        return self._canvases
+            self._grids = OutputGrids(self._model, random_probes(self._model, random))
+        return self._grids
 
 
 def _tiles_of(plans: Sequence[TilePlan] | None) -> list[Tile]:

@@ -22,7 +22,7 @@ from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
-from gradviz.image.load import load_image, photo
+from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store, write_npy
 from gradviz.runs.results import Failure, Line, failure_line
@@ -112,7 +112,7 @@ class Recorder:
 
     def _backdrop(self, result: Attribution) -> Bytes:
         if self.settings.frame == "image":
-            return photo(self.sources[result.image], self.preprocess)
+            return load_photo(self.sources[result.image], self.preprocess)
         return result.prepared.shown
 
     def _with_pictures(self, result: Attribution, line: Line, backdrop: Bytes) -> Line:

@@ -29,7 +29,7 @@ from gradviz.field.dependence.rules import (
     LINEAR,
     PAIRED,
     RULES,
-    VIEWS,
+    TENSOR_VIEWS,
     Rule,
     covers,
     elementwise,
@@ -42,7 +42,7 @@ Edge = tuple[Node, int]
 
 
 @dataclass(frozen=True)
-class Reach:
+class Propagation:
     """What a structural backward pass found."""
 
     tainted: Tensor
@@ -55,11 +55,11 @@ class Reach:
     maps of all images."""
 
 
-def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
+def propagate(end: End, x: Tensor, asked: Tensor) -> Propagation:
     """Which elements of the input can matter to the outputs asked about.
 
     Nothing is computed from the values of image, weights or activations. Choices that the forward
-    pass made by such values are known only if it ran under `Dependence`.
+    pass made by such values are known only if it ran under `DependenceTrace`.
 
     Args:
         end: the output, or the output of an operation before it.
@@ -94,7 +94,7 @@ def reach(end: End, x: Tensor, asked: Tensor) -> Reach:
             tainted[edge] = tainted[edge] | found if edge in tainted else found
     nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     mask = tainted.get((source.node, source.output_nr), nothing)
-    return Reach(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
+    return Propagation(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
 
 
 def _severed(nodes: Sequence[Node], leading: set[Node]) -> set[Node]:
@@ -197,6 +197,6 @@ def _write(
 
 def _culprit(node: Node, users: dict[Node, Node]) -> str:
     """A view covers a map only because of the operation that used it."""
-    while kind_of(node) in VIEWS and node in users:
+    while kind_of(node) in TENSOR_VIEWS and node in users:
         node = users[node]
     return kind_of(node)

@@ -99,8 +99,8 @@ class Window:
     padding: int
     dilation: int
 
-    def reach(self, count: int) -> int:
-        """How many elements `count` windows cover, from the first to the last."""
+    def span(self, count: int) -> int:
+        """Count the elements that `count` windows cover, from the first to the last."""
         return (count - 1) * self.stride + (self.size - 1) * self.dilation + 1
 
     def slices(self, count: int) -> list[slice]:
@@ -116,7 +116,7 @@ def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
     """From windows to the `size` elements under them."""
     tainted = tainted.movedim(axis, -1)
     count = tainted.shape[-1]
-    covered = tainted.new_zeros((*tainted.shape[:-1], window.reach(count)))
+    covered = tainted.new_zeros((*tainted.shape[:-1], window.span(count)))
     for part in window.slices(count):
         covered[..., part] |= tainted
     # Windows may hang over both edges, by their padding and by ceil_mode, or leave a rest.
@@ -126,7 +126,7 @@ def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
 
 def _gather(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
     """From the elements under windows to the `size` windows that wrote them."""
-    tainted = _resize(tainted.movedim(axis, -1), window.padding, window.reach(size))
+    tainted = _resize(tainted.movedim(axis, -1), window.padding, window.span(size))
     found = tainted.new_zeros((*tainted.shape[:-1], size))
     for part in window.slices(size):
         found |= tainted[..., part]
@@ -342,7 +342,7 @@ PAIRED = frozenset(["Aminmax", "StdMean", "VarMean"])
 ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div"])
 """Operations of `RULES` whose own formula carries NaN to both operands as well."""
 
-VIEWS = frozenset(
+TENSOR_VIEWS = frozenset(
     _words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
 )
 """Operations that only give places another name."""

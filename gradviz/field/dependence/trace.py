@@ -37,14 +37,14 @@ PICKS = frozenset(["index", "masked_select"])
 """Operators with such a tag that tell of their indices alone, not of what they pick from."""
 
 
-class Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches a forward pass from below autograd, whatever the format of the model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an
-    index, a detached value. The backward pass does not see through it. Where it meets a tensor that
-    does carry a gradient, the node of that operation in the autograd graph is marked, and `reach`
-    names it if it lies on the way; where it decides the flow of control, no node knows, and it is
-    named here.
+    index, a detached value. The backward pass does not see through it. If it meets a tensor that
+    does carry a gradient, the node of that operation in the autograd graph is marked, and
+    `propagate` names the operation if it lies on the way. If it decides the flow of control, no
+    node tells, and the operation is named here.
 
     The model's parameters must not require gradients, or they pass for the image.
     """
@@ -67,7 +67,7 @@ class Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         given = _tensors((args, kwargs))
         carrying = [tensor for tensor in given if tensor.requires_grad]
-        hidden = any(not tensor.requires_grad and self.knows(tensor) for tensor in given)
+        hidden = any(not tensor.requires_grad and self.depends_on_image(tensor) for tensor in given)
         self._computed |= _storages(carrying)
         if torch.Tag.nondeterministic_seeded in func.tags:
             result = self._run_seeded(func, args, kwargs, given)
@@ -114,7 +114,7 @@ class Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.random[_name(func).strip("_")] = None
         return result
 
-    def knows(self, tensor: Tensor) -> bool:
+    def depends_on_image(self, tensor: Tensor) -> bool:
         """Whether the tensor, or another one in the same memory, was computed from the image."""
         # Nothing is known of the memory of sparse and blocked layouts.
         return tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor]))
@@ -123,7 +123,7 @@ class Dependence(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Exports(TorchFunctionMode):
     """Sees what Python reads straight from memory, without an operator."""
 
-    def __init__(self, watcher: Dependence) -> None:
+    def __init__(self, watcher: DependenceTrace) -> None:
         super().__init__()
         self._watcher = watcher
 
@@ -131,7 +131,7 @@ class _Exports(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if name in EXPORTS and self._watcher.knows(args[0]):
+        if name in EXPORTS and self._watcher.depends_on_image(args[0]):
             self._watcher.selections[name] = None
         return func(*args, **(kwargs or {}))
 
