@@ -7,31 +7,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from gradviz.commands.check.finite_differences import (
     Ladder,
+    Ray,
     Slope,
     compare_slope,
     linear_range,
     noise_of,
 )
 
-X = torch.tensor([0.3, -1.2], dtype=torch.float64)
-E0 = torch.tensor([1.0, 0.0], dtype=torch.float64)
 DOUBLES = Ladder(torch.finfo(torch.float64).eps)
 FLOATS = Ladder(torch.finfo(torch.float32).eps)
 
 Function = Callable[[float], float]
 
 
-def on_x0(function: Function) -> Callable[[Tensor], float]:
-    return lambda x: function(float(x[0]))
+def from_0_3(function: Function) -> Ray:
+    return lambda step: function(0.3 + step)
 
 
 def compared(function: Function, expected: float, noise: float = 1e-16, **more: float) -> Slope:
     settings = {"size": 0.0, "span": 1.0, **more}
-    return compare_slope(on_x0(function), X, E0, expected, noise=noise, ladder=DOUBLES, **settings)
+    return compare_slope(from_0_3(function), expected, noise=noise, ladder=DOUBLES, **settings)
 
 
 def test_the_ladders() -> None:
@@ -144,18 +142,18 @@ def test_what_is_not_finite_never_agrees() -> None:
 
 def test_the_noise_of_a_rounded_line() -> None:
     """Rounded to 1e-9, stepped by 2.5e-10: second differences are one grain, or none."""
-    noise = noise_of(on_x0(lambda x: round(x * 3, 9)), X, E0, 2.5e-10, last_digits=0)
+    noise = noise_of(from_0_3(lambda x: round(x * 3, 9)), 2.5e-10, last_digits=0)
     assert noise == pytest.approx(1e-9, rel=1e-3)
-    assert noise_of(on_x0(lambda x: x * 3), X, E0, 2.5e-10, last_digits=0) < 1e-15
-    assert noise_of(on_x0(lambda x: 5.0), X, E0, 1e-12, last_digits=1e-3) == 1e-3
+    assert noise_of(from_0_3(lambda x: x * 3), 2.5e-10, last_digits=0) < 1e-15
+    assert noise_of(from_0_3(lambda x: 5.0), 1e-12, last_digits=1e-3) == 1e-3
 
 
 def test_the_reach_of_a_parabola() -> None:
     """x² leaves its tangent 2·0.3·t by t², a tenth of it at t = 0.06."""
-    found = linear_range(on_x0(lambda x: x * x), X, E0, 0.6, span=1.0, noise=1e-16, ladder=DOUBLES)
+    found = linear_range(from_0_3(lambda x: x * x), 0.6, span=1.0, noise=1e-16, ladder=DOUBLES)
     assert found.agrees and 0.06 / 10 ** (1 / 3) < found.step <= 0.06
     assert found.error == pytest.approx(found.step / 0.6)
-    wide = linear_range(on_x0(lambda x: x * x), X, E0, 0.6, span=4.0, noise=1e-16, ladder=DOUBLES)
+    wide = linear_range(from_0_3(lambda x: x * x), 0.6, span=4.0, noise=1e-16, ladder=DOUBLES)
     assert 0.06 / 10 ** (1 / 3) < wide.step <= 0.06
 
 
@@ -163,19 +161,22 @@ def test_the_reach_in_noise_is_not_told() -> None:
     """A tenth of the slope is above the noise from t = 1e-2 on, and there the line has ended."""
     level = 1e-3
     found = linear_range(
-        on_x0(lambda x: x if abs(x - 0.3) < 1e-2 else 9 * x),
-        X, E0, 1.0, span=1.0, noise=level, ladder=DOUBLES,
-    )  # fmt: skip
+        from_0_3(lambda x: x if abs(x - 0.3) < 1e-2 else 9 * x),
+        1.0,
+        span=1.0,
+        noise=level,
+        ladder=DOUBLES,
+    )
     assert (found.agrees, found.step) == (False, 0.0)
-    hidden = linear_range(on_x0(lambda x: x), X, E0, 1.0, span=1.0, noise=1e3, ladder=DOUBLES)
+    hidden = linear_range(from_0_3(lambda x: x), 1.0, span=1.0, noise=1e3, ladder=DOUBLES)
     assert (hidden.agrees, hidden.step) == (None, 0.0)
-    flat = linear_range(on_x0(lambda x: 5.0), X, E0, 0.0, span=1.0, noise=level, ladder=DOUBLES)
+    flat = linear_range(from_0_3(lambda x: 5.0), 0.0, span=1.0, noise=level, ladder=DOUBLES)
     assert flat.agrees and flat.step == 1
 
 
 def test_the_reach_at_a_kink_is_nothing() -> None:
     found = linear_range(
-        on_x0(lambda x: max(0.0, x - 0.3)), X, E0, 1.0, span=1.0, noise=1e-16, ladder=DOUBLES
+        from_0_3(lambda x: max(0.0, x - 0.3)), 1.0, span=1.0, noise=1e-16, ladder=DOUBLES
     )
     assert (found.agrees, found.step) == (False, 0.0)
 
@@ -183,6 +184,6 @@ def test_the_reach_at_a_kink_is_nothing() -> None:
 def test_the_reach_of_a_function_that_bends_on_one_side() -> None:
     """Backwards it would be a line for ever; forwards the slope is 2 from 0.31 on: t ≤ 0.0111."""
     found = linear_range(
-        on_x0(lambda x: x + max(0.0, x - 0.31)), X, E0, 1.0, span=1.0, noise=1e-16, ladder=DOUBLES
+        from_0_3(lambda x: x + max(0.0, x - 0.31)), 1.0, span=1.0, noise=1e-16, ladder=DOUBLES
     )
     assert 0.0111 / 10 ** (1 / 3) < found.step <= 0.0112

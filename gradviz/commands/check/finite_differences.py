@@ -1,7 +1,7 @@
-"""Slopes by finite differences: what a gradient is held against.
+"""Slopes by finite differences, which a gradient is held against.
 
-Nothing here knows about autograd or models. A function of a tensor is called beside a point, and
-two numbers are compared: how much it rose, and how much somebody said that it would.
+Nothing here depends on autograd or models. A function is called at steps from a point, in one
+direction, and two numbers are compared: how much it rose, and how much it was expected to rise.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Scalar = Callable[[Tensor], float]
-"""A function from a tensor to one number."""
+Ray = Callable[[float], float]
+"""A function along one direction, from the step t to f(x + t·d). The largest entry of d is 1 in size,
+so that steps are in the units of the input."""
 
 TREND_TOLERANCE = 0.1
-"""How far, relatively, a function may leave its tangent and still be said to follow it."""
+"""The largest relative distance between a function and its tangent up to which it follows it."""
 
 _PER_DECADE = 3
 
@@ -73,55 +74,46 @@ class Slope:
     """Whether it disagrees where the slopes forwards and backwards differ: at a kink or a leap."""
 
 
-def noise_of(
-    function: Scalar, x: Tensor, direction: Tensor, step: float, last_digits: float
-) -> float:
-    """The rounding noise in the values of `function` near `x`, as a largest deviation.
+def noise_of(ray: Ray, step: float, last_digits: float) -> float:
+    """Measure the rounding noise in the values of a function near step 0, as a largest deviation.
 
     Over steps of a few last digits a function is a line, or at a kink two; what is left of its
     values without that line is rounding. (Moré and Wild, Estimating Computational Noise, 2011,
     take higher differences of more values; the largest second difference is enough here.)
 
     Args:
-        direction: of the shape of `x`, its largest entry 1 in size.
-        step: a few last digits of the entries of `x`.
-        last_digits: the rounding of the values alone, which is the least that is answered; steps
-            so short may not move a large value at all.
+        ray: the function.
+        step: a few last digits of the input's values.
+        last_digits: the rounding of the function's values, and the least that is returned; steps so
+            short may not move a large value at all.
     """
-    values = [function(x + k * step * direction) for k in range(-3, 4)]
+    values = [ray(k * step) for k in range(-3, 4)]
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return max(*bends, last_digits)
 
 
 def compare_slope(
-    function: Scalar,
-    x: Tensor,
-    direction: Tensor,
-    expected: float,
-    *,
-    size: float,
-    span: float,
-    noise: float,
-    ladder: Ladder,
+    ray: Ray, expected: float, size: float, span: float, noise: float, ladder: Ladder
 ) -> Slope:
-    """Whether `function` rises by `expected` per step of `direction` at `x`.
+    """Measure whether a function has the expected slope at step 0.
 
-    Central differences over a ladder of steps. They agree where two neighbouring steps do, and at
-    the longer one rounding is smaller than the tolerance: a kink spoils the longer steps, and a
-    chance agreement hardly comes twice. Where rounding is larger at every step, only a slope that
-    is too large for it is known to be wrong.
+    Central differences over a ladder of steps. They agree if two neighbouring steps do, and at the
+    longer one rounding is smaller than the tolerance: a kink spoils the longer steps, and a chance
+    agreement hardly comes twice. If rounding is larger at every step, only a slope that is too
+    large for it is known to be wrong.
 
     Args:
-        direction: of the shape of `x`, its largest entry 1 in size.
+        ray: the function.
         expected: the slope to be proven, such as ⟨gradient, direction⟩.
-        size: what slopes are to be expected in such a direction; errors are relative to it, where
-            both slopes are smaller.
+        size: the usual slope in such a direction; errors are relative to it if both slopes are
+            smaller.
         span: the largest minus the smallest value of the input, above 0.
-        noise: what `noise_of` says.
+        noise: as measured by `noise_of`.
+        ladder: the steps.
     """
     trials: list[_Trial] = []
     for step in ladder.steps:
-        trials.append(_trial(function, x, direction, expected, size, step * span, noise))
+        trials.append(_trial(ray, expected, size, step * span, noise))
         pair = trials[-2:]
         if len(pair) == 2 and pair[1].sharp(ladder) and all(t.agrees(ladder) for t in pair):
             return _slope(min(pair, key=lambda trial: trial.error), agrees=True)
@@ -132,35 +124,26 @@ def compare_slope(
     sharpest = min(trials, key=lambda trial: trial.blur)
     if not sharp and sharpest.agrees(ladder):
         return _slope(sharpest, agrees=None)
-    start = function(x)
+    start = ray(0)
     corner = any(trial.bend(start) > ladder.tolerance for trial in sharp[:2] or [sharpest])
     return _slope((wrong or [sharpest])[0], agrees=False, corner=corner)
 
 
-def linear_range(
-    function: Scalar,
-    x: Tensor,
-    direction: Tensor,
-    expected: float,
-    *,
-    span: float,
-    noise: float,
-    ladder: Ladder,
-) -> Slope:
-    """The longest step up to which `function` follows its tangent, forwards and backwards.
+def linear_range(ray: Ray, expected: float, span: float, noise: float, ladder: Ladder) -> Slope:
+    """Measure the longest step up to which a function follows its tangent, forwards and backwards.
 
-    Arguments are those of `compare_slope`. The error of a step is how far the function is from
-    `expected` times the step, relative to that; up to `TREND_TOLERANCE` it follows.
+    Arguments are those of `compare_slope`. The error of a step is the distance of the function from
+    `expected` times the step, relative to that. The function follows up to `TREND_TOLERANCE`.
 
     Returns:
-        the slope measured over that step; the step is 0 where it does not even follow at the
-        shortest (`agrees` is False), or where rounding hides it at all of them (None).
+        the slope measured over that step. The step is 0 if the function does not follow even at the
+        shortest (`agrees` is False), or if rounding hides it at all of them (None).
     """
-    start = function(x)
+    start = ray(0)
     found = None
     for fraction in ladder.trend:
         step = fraction * span
-        sides = [function(x + sign * step * direction) for sign in (1, -1)]
+        sides = [ray(sign * step) for sign in (1, -1)]
         risen = (sides[0] - start, start - sides[1])
         off = max(abs(rise - expected * step) for rise in risen)
         slope = Slope(sum(risen) / (2 * step), _ratio(off, abs(expected) * step), step, True)
@@ -210,20 +193,12 @@ class _Trial:
         return _ratio(change, self.scale) - 4 * self.blur
 
 
-def _trial(
-    function: Scalar,
-    x: Tensor,
-    direction: Tensor,
-    expected: float,
-    size: float,
-    step: float,
-    noise: float,
-) -> _Trial:
-    sides = function(x + step * direction), function(x - step * direction)
+def _trial(ray: Ray, expected: float, size: float, step: float, noise: float) -> _Trial:
+    sides = ray(step), ray(-step)
     measured = (sides[0] - sides[1]) / (2 * step)
     scale = max(abs(expected), abs(measured), size)
     error = _ratio(abs(measured - expected), scale)
-    # Where nothing is expected and nothing moves, rounding has no part in it.
+    # If nothing is expected and nothing moves, rounding has no part in it.
     blur = _ratio(noise / step, scale) if scale else 0.0
     return _Trial(sides, step, error, blur, scale)
 

@@ -15,6 +15,7 @@ from gradviz.backward.graph import nodes_of
 from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check.finite_differences import (
     Ladder,
+    Ray,
     Slope,
     compare_slope,
     linear_range,
@@ -181,15 +182,7 @@ class _Checker:
         for name, direction in directions.items():
             yield self._test(name, direction, image, slopes[name], beside, kink)
         expected = inner(along, image.g)
-        slope = linear_range(
-            self.function,
-            self.x,
-            along,
-            expected,
-            span=self.span,
-            noise=image.noise,
-            ladder=self.ladder,
-        )
+        slope = linear_range(image.ray(along), expected, self.span, image.noise, self.ladder)
         yield self._result(TREND, expected, slope, ok=True)
 
     def _test(
@@ -253,21 +246,24 @@ class _Place:
         ladder, function = self.checker.ladder, self.checker.function
         few_digits = 16 * ladder.epsilon * self.checker.span
         last_digits = ladder.epsilon * function.size(self.x)
-        return noise_of(function, self.x, self.shake, few_digits, last_digits)
+        return noise_of(self.ray(self.shake), few_digits, last_digits)
+
+    def ray(self, direction: Tensor) -> Ray:
+        """The function along a direction from here."""
+        return lambda step: self.checker.function(self.x + step * direction)
 
     def compare(self, direction: Tensor) -> Slope:
-        """The slope in a direction, beside the one that the gradient predicts."""
+        """Compare the slope in a direction with the one that the gradient predicts."""
         # What ⟨g, d⟩ is for a random direction of this length.
         size = float(self.g.norm() * direction.norm()) / self.g.numel() ** 0.5
+        checker = self.checker
         return compare_slope(
-            self.checker.function,
-            self.x,
-            direction,
+            self.ray(direction),
             inner(direction, self.g),
-            size=size,
-            span=self.checker.span,
-            noise=self.noise,
-            ladder=self.checker.ladder,
+            size,
+            checker.span,
+            self.noise,
+            checker.ladder,
         )
 
 
