@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def prepare() -> None:
+def prepare_process() -> None:
     """Make streams that cannot fail halfway, and let signals end the process quietly."""
     # A file that is opened later would get the number of a stream that was closed.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:

@@ -200,9 +200,8 @@ def _at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) 
     return _pixel_box(size, site, column, row)
 
 
-def _region_box(
-    size: Size, site: Site, x0: int, y0: int, x1: int, y1: int, channel: int | None = None
-) -> Box:
+def _region_box(size: Size, site: Site, *numbers: int) -> Box:
+    x0, y0, x1, y1 = numbers[:4]  # a channel may follow
     for axis, low, high, end in (("x", x0, x1, size[0]), ("y", y0, y1, size[1])):
         if not 0 <= low < high <= end:
             raise SeedError(

@@ -103,9 +103,9 @@ class Started:
 
 def _run(words: list[str], folder: str, stderr: str) -> None:
     from gradviz.__main__ import main
-    from gradviz.cli.process import prepare
+    from gradviz.cli.process import prepare_process
 
-    prepare()  # before it may be disturbed
+    prepare_process()  # before it may be disturbed
     os.chdir(folder)
     for number, path in ((1, os.devnull), (2, stderr + ".new")):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

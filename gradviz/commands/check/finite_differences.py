@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 Ray = Callable[[float], float]
-"""A function along one direction, from the step t to f(x + t·d). The largest entry of d is 1 in size,
-so that steps are in the units of the input."""
+"""A function along one direction, from the step t to f(x + t·d). The largest entry of d is 1 in
+size, so that steps are in the units of the input."""
 
 TREND_TOLERANCE = 0.1
 """The largest relative distance between a function and its tangent up to which it follows it."""
