@@ -60,7 +60,7 @@ def boxes_of(probe: Probe, probe_at: ProbeFactory, geometry: Geometry) -> Boxes:
 
 
 def _strip(probe: Probe, probe_at: ProbeFactory, axis: int) -> Probe:
-    """A probe on a strip, if the model runs on one and gives a map of the same length there."""
+    """Probe a strip if the model runs on one and gives a map of the same length there."""
     height, width = probe.x.shape[2:]
     try:
         strip = probe_at(
@@ -97,7 +97,7 @@ def _extents(probe: Probe, axis: int, measured: Axis | None) -> NDArray[np.int32
 
 
 def _apart(axis: Axis, count: int) -> int:
-    """How many output pixels apart fields never overlap."""
+    """Find the least distance in output pixels at which fields never overlap."""
     period = range(len(axis.first))
     return next(
         step

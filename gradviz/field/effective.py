@@ -1,4 +1,4 @@
-"""How much each pixel of the input matters to an output pixel, and the sizes that sum it up.
+"""The effective field: how much each input pixel matters to an output pixel, and its sizes.
 
 Everything here starts from the gradient g [C, H, W] of one output pixel. |g|, summed over the
 channels, is its energy. Where there are several images or samples, average their energies, and
@@ -33,7 +33,7 @@ class Area:
     """A square in the middle of a map."""
 
     side: int
-    """In pixels; odd, or 0 for a map without contribution."""
+    """Its side in pixels; odd, or 0 for a map without contribution."""
     ratio: float
     """The share of the map's pixels that the square covers, in [0, 1]; RepLKNet's r."""
 
@@ -77,7 +77,7 @@ def energy_of(gradient: Numbers) -> Doubles:
 
 
 def support_of(gradient: Numbers) -> Mask:
-    """Where any channel is not zero: [C, H, W] to bool [H, W]. NaN and Inf are not zero."""
+    """The pixels where any channel is not zero: [C, H, W] to bool [H, W]; NaN and Inf are not."""
     support: Mask = (gradient != 0).any(axis=0)
     return support
 

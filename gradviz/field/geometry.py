@@ -1,4 +1,4 @@
-"""How large the field is, how it moves, and what it needs beside it: measured, not calculated.
+"""The geometry of receptive fields: size, stride, padding and halo, measured and not calculated.
 
 Both axes are measured on a strip of input that is long in one of them, at neighbouring output
 pixels in its middle. Upsampling makes neighbours differ, but only up to a period: after it the
@@ -24,16 +24,16 @@ SIZES = (64, 128, 224, 256, 512, 1024, 2048)
 """Input sizes that are tried, up to the first on which the field is free of the border."""
 
 LARGEST_SQUARE = 512
-"""What memory allows of models that take no strips."""
+"""Largest square tried for models that reject strips; bounded by memory."""
 
 CERTAIN = 1024
 """A field that covers an input of this length is global."""
 
 MOST_NEIGHBOURS = 72
-"""How many output pixels are asked, at least, before a period is given up."""
+"""The least output pixels that are looked at before the search for a period ends."""
 
 UNNAMED = "an operation along one axis"
-"""What makes a field global along one axis only."""
+"""The name of what makes a field global along one axis only."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Axis:
     last: tuple[int, ...]
     """The last one."""
     shift: int
-    """By how many input pixels the field moves in one period."""
+    """The input pixels by which the field moves in one period."""
 
     @property
     def size(self) -> int:
@@ -63,7 +63,7 @@ class Axis:
 
     @property
     def padding(self) -> int:
-        """How far the field of the first output pixels reaches over the border, at most."""
+        """The most input pixels by which the field of a first output pixel crosses the border."""
         return max(ceil(k * self.stride - first) for k, first in enumerate(self.first))
 
     @property
@@ -78,7 +78,7 @@ class Axis:
 
     @property
     def halo(self) -> tuple[int, int]:
-        """What the input of a tile needs before and behind the input pixels that it covers."""
+        """The input pixels that a tile needs before and behind those that it covers."""
         ends = (ceil(last + 1 - (k + 1) * self.stride) for k, last in enumerate(self.last))
         return max(0, self.padding), max(0, *ends)
 
@@ -142,16 +142,17 @@ WINDOWED = frozenset(
         "UpsampleBicubic2D",
     }
 )
-"""Operations that reach a bounded way: where they cover a map, a larger one would show the edge."""
+"""Operations that reach a bounded way: if they cover a map, a larger one would show the edge."""
 
 
 def measure_geometries(
     probe_at: ProbeFactory, names: Sequence[str | None], fixed: Size | None = None
 ) -> list[Geometry]:
-    """The geometry of the output (None) and of layers by name, in the order given.
+    """Measure the geometry of the output (None) and of layers by name, in the order given.
 
     Args:
         probe_at: makes a probe on random input of a size.
+        names: the layers; None for the output.
         fixed: the only input size that is tried; None to grow strips until the fields fit.
 
     Raises:
@@ -180,7 +181,7 @@ class Covered:
 def _measure_axis(
     probe_at: ProbeFactory, axis: int, names: Sequence[str | None], fixed: Size | None
 ) -> list[Axis | Covered | None]:
-    """For each name the axis, or what covers it on every input, or None if neither was found."""
+    """Measure for each name the axis, or what covers every input; None if neither was found."""
     found: dict[str | None, Axis | Covered | None] = dict.fromkeys(names)
     open_names = list(found)
     for probe in growing_probes(probe_at, axis, fixed):
@@ -195,7 +196,7 @@ def _measure_axis(
 
 
 def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Iterator[Probe]:
-    """Probes on longer and longer strips, or squares where the model takes no strips.
+    """Make probes on longer and longer strips, or on squares if the model takes no strips.
 
     Raises:
         ModelError: the model runs on none of the sizes; the first failure.
@@ -219,7 +220,7 @@ def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Ite
 
 
 def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
-    """The axis on this input; None where the field does not fit in it."""
+    """Measure the axis on this input; None if the field does not fit in it."""
     *_, height, width = shape_of(end)
     length, across = (width, height // 2) if axis == 0 else (height, width // 2)
     guess = _guess_period(end, axis, length)
@@ -241,8 +242,10 @@ def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
 
 
 def _shows_windows(end: End, axis: int) -> bool:
-    """Whether all elements of every window lie in its map, seen from the middle: dilation sets them
-    apart, and what lies in the padding leaves no trace."""
+    """Whether all elements of every window lie in its map, seen from the middle.
+
+    Dilation sets the elements apart, and those that lie in the padding leave no trace.
+    """
     for node in nodes_of(end):
         form: Any = node
         if kind_of(node) == "Convolution":
@@ -262,7 +265,7 @@ def _shows_windows(end: End, axis: int) -> bool:
 
 
 def _guess_period(end: End, axis: int, length: int) -> int:
-    """How many output pixels share one place of the coarsest map on the way, about."""
+    """Estimate how many output pixels share one place of the coarsest map on the way."""
     sides = [
         shape[-1 - axis]
         for node in nodes_of(end)
@@ -274,7 +277,7 @@ def _guess_period(end: End, axis: int, length: int) -> int:
 
 
 def _period(extents: Sequence[tuple[int, int]]) -> int | None:
-    """The least period after which every extent returns, moved by one and the same distance."""
+    """Find the least period after which every extent returns, moved by the same distance."""
     for period in range(1, len(extents) // 2 + 1):
         moves = {
             (later[0] - now[0], later[1] - now[1])

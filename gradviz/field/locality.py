@@ -31,7 +31,7 @@ PART_TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
 norm. In float32 rounding flips a unit now and then, which shows in the gradient alone."""
 
 SPARE_PERIODS = 3
-"""How many periods longer than the field the input is on which parts are tried."""
+"""The periods by which the input on which parts are tried is longer than the field."""
 
 SMALL_INPUT = 1 << 18
 """Pixels of an input on which parts are tried whatever the image is. A larger one must be less than
@@ -174,7 +174,7 @@ class OutputGrids:
 
 
 class _CutKind(NamedTuple):
-    """What tiles that are cut alike along an axis share."""
+    """The way in which a tile is cut along one axis."""
 
     axis: int
     """0 along the width, 1 along the height."""

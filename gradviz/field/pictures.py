@@ -14,21 +14,21 @@ from gradviz.heatmap.views import CLIP, scale_of
 Colour = tuple[int, int, int]
 
 LOG_DECADES = 5
-"""How many powers of ten below the peak the logarithmic picture tells apart."""
+"""The powers of ten below the peak that the logarithmic picture tells apart."""
 
 DIM = 0.3
-"""What is left of the image's brightness outside the mask."""
+"""The share of the image's brightness that is left outside the mask."""
 
 PIXELS_PER_LINE = 400
 """Lines are one pixel wide for each so many pixels of the longer side, and never less than one."""
 
 DARK: Colour = (0, 0, 0)
 OUTLINE: Colour = (255, 225, 0)
-"""Of the mask: yellow inside its edge, dark outside."""
+"""The colour of the mask's outline: yellow inside its edge, beside `DARK` outside."""
 BOX: Colour = (0, 230, 255)
-"""Of the box: dashes, cyan and dark in turn."""
+"""The colour of the box: dashes, cyan and `DARK` in turn."""
 FOOTPRINT: tuple[Colour, Colour] = (230, 0, 70), (255, 255, 255)
-"""Of the output pixel's footprint: a red frame in a white one."""
+"""The colours of the output pixel's footprint: a red frame in a white one."""
 
 
 def mask_picture(mask: Mask) -> Image.Image:
@@ -112,7 +112,8 @@ def overlay_picture(
 def _grown(mask: Mask, steps: int, *, beyond: bool) -> Mask:
     """The pixels within `steps` horizontal and vertical steps of the mask.
 
-    `beyond` says whether the mask goes on outside the image.
+    Args:
+        beyond: whether the mask goes on outside the image.
     """
     for _ in range(steps):
         around = np.pad(mask, 1, constant_values=beyond)

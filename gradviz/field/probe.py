@@ -1,4 +1,8 @@
-"""What can matter to one output pixel: the structural field."""
+"""Probes: one forward pass, whose output pixels are then asked one by one.
+
+The structural field of an output pixel is its theoretical receptive field (Luo et al. 2016): the
+input pixels that can matter to it, whatever weights and image are.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +52,11 @@ class StructuralField:
 class Probe:
     """One forward pass, whose output pixels can then be asked one by one.
 
+    Args:
+        model: what is run.
+        tensor: [C, H, W], the input of one image.
+        layer: the layer whose output is asked about; None for the model's.
+
     Raises:
         ModelError: the model fails on the input, or draws random numbers.
     """
@@ -82,19 +91,19 @@ class Probe:
         return self.shape[-1], self.shape[-2]
 
     def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
-        """What can matter to output pixel (x, y), on any of its channels."""
+        """Find what can matter to output pixel (x, y), on any of its channels."""
         end = self.end if end is None else end
         found = propagate(end, self.x, self._asked(x, y, shape_of(end)))
         return StructuralField(_mask(found), (*self.selections, *found.lost_at), found.through)
 
     def lines(self, indices: Sequence[int], axis: int) -> Mask:
-        """What can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
+        """Find what can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
         asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
         return _mask(propagate(self.end, self.x, asked))
 
     def gradient(self, x: int, y: int) -> Floats:
-        """The plain gradient [C, H, W] of output pixel (x, y), all channels added."""
+        """Compute the plain gradient [C, H, W] of output pixel (x, y), all channels added."""
         v = self._asked(x, y, self.shape).to(self.x.dtype)
         (gradient,) = torch.autograd.grad(
             self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -134,7 +143,7 @@ def random_probes(model: Model, random: RandomInput, layer: str | None = None) -
 
 
 def _unseen(module: nn.Module) -> list[str]:
-    """What TorchScript reads straight from memory, without an operator that could be watched."""
+    """List what TorchScript reads straight from memory, which no operator could show."""
     if not isinstance(module, torch.jit.ScriptModule):
         return []
     return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []

@@ -69,9 +69,9 @@ class Tile:
     """A part of the output, and the part of the input that it is computed from."""
 
     outputs: Box
-    """In the output of the whole input."""
+    """The part of the output, in the output of the whole input."""
     inputs: Box
-    """In the input."""
+    """The part of the input."""
     inner: Box
     """`outputs`, in the output of `inputs` alone."""
 

@@ -1,1 +1,1 @@
-"""From a gradient to pictures."""
+"""Pictures of a gradient."""

@@ -20,7 +20,7 @@ SEQUENTIAL = "inferno"
 DIVERGING = "colorbrewer:RdBu_r"
 
 NONFINITE = (0, 255, 0)
-"""What NaN and Inf are painted: a green that no default map contains."""
+"""The colour of NaN and Inf: a green that no default map contains."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Palette:
 
 @cache  # a command asks for it before, during and after its run
 def load_palette(name: str | None = None) -> Palette:
-    """The palette in which `name` replaces the default map of its own kind.
+    """Make the palette in which `name` replaces the default map of its own kind.
 
     Raises:
         UsageError: no colour map has that name.

@@ -68,7 +68,7 @@ def _pixels(
 
 
 def _enlarged(values: np.ndarray, size: Size) -> np.ndarray:
-    """Planes [..., h, w] at this width and height: numbers bilinear, truth values nearest."""
+    """Resize planes [..., h, w] to a size: numbers bilinear, truth values nearest."""
     if values.shape[-2:] == size[::-1]:
         return values
     how = Image.Resampling.NEAREST if values.dtype == bool else Image.Resampling.BILINEAR

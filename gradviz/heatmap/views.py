@@ -26,7 +26,7 @@ class View:
     name: str
     meaning: str
     quantity: Callable[[Floats], Doubles]
-    """From the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
+    """Makes of the gradient g [C, H, W] what is drawn, [H, W] or [C, H, W]."""
     paint: Callable[[Doubles, Palette, Bytes], Bytes]
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
     signed: bool = False
@@ -34,7 +34,7 @@ class View:
 
 
 def scale_of(quantity: Numbers, clip: float) -> float:
-    """The `clip` percentile of |quantity| over the values that are neither zero nor NaN nor Inf.
+    """Compute the `clip` percentile of |quantity| over values that are not zero, NaN or Inf.
 
     Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
     must not be. The scale of a map without such values is 0.
@@ -49,7 +49,7 @@ def scale_in(g: Floats, view: View, clip: float) -> float:
 
 
 def _percentile(parts: Iterable[Numbers], most: int, clip: float) -> float:
-    """Of at most so many values."""
+    """The percentile of |values| over all parts, which have `most` values at most."""
     sizes, count = np.empty(most), 0
     for part in parts:
         found = np.abs(part[np.isfinite(part) & (part != 0)], dtype=np.float64)
@@ -140,10 +140,10 @@ VIEWS: dict[str, View] = {
 
 
 STRIP_PIXELS = 1 << 20
-"""Pixels of a strip, about."""
+"""The pixels of a strip, about."""
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
-    """The rows of an image, as slices, from the top down."""
+    """Cut the rows of an image into strips, from the top down."""
     rows = max(1, STRIP_PIXELS // max(1, width))
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))

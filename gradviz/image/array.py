@@ -28,9 +28,10 @@ _parsing = threading.Lock()
 
 
 def array_format(path: Path) -> str | None:
-    """`numpy`, `torch` or `safetensors`, told by the file's first bytes; None for anything else.
+    """Recognise a file by its first bytes: `numpy`, `torch` or `safetensors`; None if it is none.
 
-    Raises UsageError where the file cannot be opened.
+    Raises:
+        UsageError: the file cannot be opened.
     """
     with reading(path), path.open("rb") as file:
         head = file.read(16)
@@ -46,13 +47,14 @@ def array_format(path: Path) -> str | None:
 
 
 def read_array(path: Path) -> Array:
-    """The one array in a `.npy`, `.pt`, `.pth` or `.safetensors` file, as it is.
+    """Read the one array in a `.npy`, `.pt`, `.pth` or `.safetensors` file, as it is.
 
-    The format is told by the content. Any shape; dtype bool, integer or float in the machine's
-    byte order; bfloat16 and 8-bit floats, which NumPy lacks, become float32. Nothing in the file
-    is executed.
+    The format is recognised by the content. Any shape; dtype bool, integer or float in the
+    machine's byte order; bfloat16 and 8-bit floats, which NumPy lacks, become float32. Nothing in
+    the file is executed.
 
-    Raises UsageError where the file cannot be read, or holds something else than one array.
+    Raises:
+        UsageError: the file cannot be read, or holds something else than one array.
     """
     name = array_format(path)
     if name is None:

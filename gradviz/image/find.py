@@ -1,4 +1,4 @@
-"""From the command line's arguments to the list of image files, each under its own name."""
+"""The image files that the command line's arguments stand for, each under its own name."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ class Source:
     """One image file to work on."""
 
     path: Path
-    """Where the file is."""
+    """The path of the file."""
     name: str
     """Posix path relative to the folder or glob root given; the file name of a single file."""
 
 
 @dataclass(frozen=True)
 class FoundImages:
-    """What the arguments stand for."""
+    """The image files that arguments stand for."""
 
     sources: tuple[Source, ...]
     """The image files, sorted by name, never empty; no two share a name."""
     ignored: int
-    """How many files in the folders are no pictures."""
+    """The number of files in the folders that are no pictures."""
 
 
 def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
-    """The image files that `arguments` (files, folders and globs) stand for.
+    """Find the image files that `arguments` (files, folders and globs) stand for.
 
     An argument that exists is that path, even where it could be read as a glob. Folders are
     searched recursively for the suffixes of Pillow's formats; hidden entries, `out` and folders
     that hold a `run.json` are left out. A file that is named, by a glob too, always counts.
     A file or folder that is reached twice, through a link too, counts once, under its first name.
 
-    Raises UsageError for an argument that matches nothing, for a folder that cannot be searched,
-    for two files of one name, and where no image is left.
+    Args:
+        arguments: files, folders and globs.
+        out: the output folder, which is not searched.
+
+    Raises:
+        UsageError: an argument matches nothing, a folder cannot be searched, two files have one
+            name, or no image is left.
     """
     walk = _Walk(out)
     for argument in arguments:

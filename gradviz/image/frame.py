@@ -1,4 +1,4 @@
-"""Where a pixel of the input tensor lies in the image file, and back."""
+"""The map between the pixels of the image file and those of the input tensor."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Frame:
     """Width and height of the input tensor."""
 
     def to_input(self, x: int, y: int) -> tuple[float, float]:
-        """Where in the input tensor (u, v) the centre of the file's pixel (x, y) lies.
+        """Map the centre of the file's pixel (x, y) to a point (u, v) of the input tensor.
 
         Raises SeedError for a pixel outside the image, or whose centre was cropped away.
         """
         return self._axis_to_input("x", x, 0), self._axis_to_input("y", y, 1)
 
     def to_image(self, u: float, v: float) -> tuple[float, float]:
-        """Where in the file's image (x, y) the point (u, v) of the input tensor lies."""
+        """Map the point (u, v) of the input tensor to a point (x, y) of the file's image."""
         x, y = (
             (point + origin) * image / resized
             for point, origin, image, resized in zip(
@@ -49,7 +49,7 @@ class Frame:
         return x, y
 
     def lookup(self) -> tuple[Indices, Indices]:
-        """The input column that holds the centre of each file column [W], and likewise rows [H].
+        """Find the input column that holds the centre of each file column [W]; likewise rows [H].
 
         -1 where the centre was cropped away.
         """
@@ -82,7 +82,10 @@ class Frame:
         return array[..., rows[:, None], columns]
 
     def _axis_lookup(self, axis: int) -> Indices:
-        """In integers, so that a centre on the edge between two input pixels is in the second."""
+        """Find the input pixel of each file pixel along an axis.
+
+        In integers, so that a centre on the edge between two input pixels is in the second.
+        """
         image, resized = self.image[axis], self.resized[axis]
         position = (2 * np.arange(image) + 1) * resized // (2 * image) - self.origin[axis]
         return np.where((position >= 0) & (position < self.input[axis]), position, -1)

@@ -1,4 +1,4 @@
-"""From a file that was found to what the pass and the pictures need of it."""
+"""Loading an image file: reading and preparing it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
 
 @lru_cache(maxsize=1)  # the seeds of an image come one after the other
 def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
-    """The whole image file, upright, uint8 RGB [H, W, 3]."""
+    """Read the whole image file, upright, as uint8 RGB [H, W, 3]."""
     picture = _read(source, preprocess)
     return as_shown(picture.levels, picture.white)
 

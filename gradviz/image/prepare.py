@@ -1,4 +1,4 @@
-"""From a picture to the tensor that enters the model."""
+"""Preparing: a picture becomes the tensor that enters the model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Prepared:
     white: int
     """The level that stands for 1."""
     preprocess: Preprocess
-    """What is still to be done to the levels: channels' order, range, mean and std."""
+    """The steps still to be done to the levels: channels' order, range, mean and std."""
     frame: Frame
-    """Where its pixels lie in the image file."""
+    """The place of its pixels in the image file."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """That of the tensor, [C,h,w]."""
+        """The shape of the tensor, [C,h,w]."""
         channels, height, width = self.levels.shape
         return channels, height, width
 
@@ -65,8 +65,9 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
     bgr or gray are asked for. The resize is bilinear with antialiasing, in float, and leaves an
     image that already has the size untouched. The crop is centred, an odd rest rounded to even.
 
-    Raises ImageError where the image does not fit the recipe's sizes, UsageError where `mean`,
-    `std` or `channels` do not fit its channels.
+    Raises:
+        ImageError: the image does not fit the recipe's sizes.
+        UsageError: `mean`, `std` or `channels` do not fit its channels.
     """
     where = f"{picture.path}: " if picture.path else ""
     channels, height, width = picture.levels.shape
@@ -76,7 +77,7 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         white = picture.white
         if frame.resized != frame.image or (preprocess.channels == "gray" and channels > 1):
             levels, white = picture.pixels, 1  # what mixes levels needs more than bytes
-        # An array says itself how many channels the model takes.
+        # An array has the channels that the model takes.
         if picture.kind == "picture" or preprocess.channels != "rgb":
             levels = _channels(levels, preprocess.channels)
         levels = _crop(_resize(levels, frame), frame)
@@ -89,7 +90,7 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
 
 
 def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
-    """Levels [C,h,w] as an RGB picture [h,w,3], clipped to [0, `white`].
+    """Turn levels [C,h,w] into an RGB picture [h,w,3], clipped to [0, `white`].
 
     One channel is shown gray; of other counts than 1 and 3, the mean over the channels is shown,
     stretched from black to white.
@@ -106,10 +107,11 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
 
 
 def frame_of(image: Size, preprocess: Preprocess) -> Frame:
-    """Where the input of an image of this width and height lies.
+    """Find where the input of an image of this size lies in it.
 
-    Raises ImageError where the crop is larger than the resized image, or that has more than
-    `max_pixels`.
+    Raises:
+        ImageError: the crop is larger than the resized image, or the resized image has more than
+            `max_pixels`.
     """
     resized = _resized(image, preprocess)
     if resized[0] * resized[1] > preprocess.max_pixels:

@@ -1,4 +1,4 @@
-"""How the pixels of a file become the tensor that enters the model: the recipe, as a value."""
+"""The recipe by which the pixels of a file become the tensor that enters the model."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ BackgroundColour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_num
 
 
 class Preprocess(BaseModel):
-    """What is done to an image before the model sees it, in the order of the fields.
+    """The steps from an image to the model's input, in the order of the fields.
 
-    A field's `description` says what its value must look like, in a card or as a flag.
+    A field's `description` is what its value must look like, in a card or as a flag.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +74,7 @@ class Preprocess(BaseModel):
     )
     """The colour behind transparent pixels."""
     channels: Literal["rgb", "bgr", "gray"] = Field(default="rgb", description="rgb, bgr or gray")
-    """What the tensor's channels are: three in this order, or one of luma (ITU-R BT.601)."""
+    """The channels of the tensor: three in this order, or one of luma (ITU-R BT.601)."""
     resize: SideOrSize | None = Field(
         default=None, description="the shorter side (224) or WIDTHxHEIGHT (320x240)"
     )
@@ -101,13 +101,18 @@ class Preprocess(BaseModel):
 
 
 IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""What classifiers trained on ImageNet expect."""
+"""The recipe that classifiers trained on ImageNet expect."""
 
 
 def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:
-    """The recipe that a card, a file, `run.json` or the command line's text describes.
+    """Read the recipe that a card, a file, `run.json` or the command line's text describes.
 
-    `where` names the origin in messages. Raises UsageError for an unknown key or a wrong value.
+    Args:
+        mapping: the values by key.
+        where: the origin of the mapping, for messages.
+
+    Raises:
+        UsageError: a key is unknown, or a value is wrong.
     """
     try:
         return Preprocess.model_validate(dict(mapping))

@@ -27,12 +27,12 @@ _ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float3
 """The value of each dtype of an array file that stands for 1."""
 
 _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
-"""How Pillow stretches pixels of these raw modes, but not the colour that is transparent."""
+"""The factors by which Pillow stretches pixels of raw modes, but not the transparent colour."""
 
 
 @dataclass
 class _Pillow:
-    """Who is using Pillow's settings."""
+    """The users of Pillow's settings, which are the whole process's."""
 
     lock: threading.Lock
     limits: list[int]
@@ -51,7 +51,7 @@ class Picture:
     """[C,H,W], C = 1 for gray and 3 (RGB) for colour in pictures, any in arrays. Pictures of 8 bits
     stay bytes, which take a quarter of the memory."""
     kind: Literal["picture", "array"]
-    """Whether a picture format was read, or an array as it is."""
+    """`picture` if a picture format was read, `array` if an array as it is."""
     path: Path | None = None
     """The file, named in messages; None for pixels that come from no file."""
     white: int = 1
@@ -87,8 +87,14 @@ def read_image(
     first frame is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
     floats are taken as they are.
 
-    Raises ImageError where the file cannot be read, has no pixels or more than `max_pixels`
-    (width × height), or has values without a known range.
+    Args:
+        path: the file.
+        background: behind transparent pixels, RGB from 0 to 255.
+        max_pixels: the largest width × height.
+
+    Raises:
+        ImageError: the file cannot be read, has no pixels or too many, or has values without a
+            known range.
     """
     try:
         if array_format(path) is None:
@@ -121,7 +127,7 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
                 "allow more with --max-pixels"
             ) from error
         with image:
-            # What an icon holds may have another size than it says.
+            # What an icon holds may have another size than its header has.
             _check_size(path, image.size, max_pixels)
             ImageOps.exif_transpose(image, in_place=True)
             has_alpha = image.has_transparency_data and key is None
@@ -148,7 +154,7 @@ def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
 
     All of them are settings of the whole process: the first thread that comes in makes them, and
     the last one that goes out takes them back. The largest limit of those inside is Pillow's, which
-    knows of pictures inside pictures; beyond that each sees to its own.
+    applies to pictures inside pictures; each thread checks its own limit beyond that.
     """
     with _pillow.lock:
         if not _pillow.limits:
@@ -186,7 +192,7 @@ def _quiet_libtiff() -> Iterator[None]:
     """Pillow raises where libtiff fails, which also writes to stderr itself, past Python."""
     try:
         handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
-    except AttributeError:  # built into Pillow, where nobody can reach it
+    except AttributeError:  # built into Pillow, out of reach
         yield
         return
     handler.restype, handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -279,11 +285,12 @@ def _check_size(path: Path, size: Size, max_pixels: int) -> None:
 
 
 def read_mask(path: Path) -> Floats:
-    """The weights [H, W] in a file: an array's values as they are, a picture's levels in [0, 1].
+    """Read weights [H, W]: an array's values as they are, a picture's levels in [0, 1].
 
     Transparent parts of a picture count nothing.
 
-    Raises UsageError where the file cannot be read, or an array is not [H, W] or [1, H, W].
+    Raises:
+        UsageError: the file cannot be read, or an array is not [H, W] or [1, H, W].
     """
     if array_format(path) is None:
         pixels = read_image(path, background=(0, 0, 0)).pixels

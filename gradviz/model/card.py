@@ -1,4 +1,4 @@
-"""Model cards: a YAML file that says how a model is to be loaded, fed and read."""
+"""Model cards: YAML files that describe how a model is loaded, what it takes, and its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradviz.text import nearest
 
 
 class Card(BaseModel):
-    """What a card says; what it leaves open is None or empty. Paths are resolved."""
+    """The content of a card; what it leaves open is None or empty. Paths are resolved."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,11 +24,11 @@ class Card(BaseModel):
     arch: str | None = None
     """A factory spec, as `--arch`; its file, too, is relative to the card."""
     arch_args: dict[str, object] = {}
-    """What the factory is called with."""
+    """The arguments of the factory."""
     weights_key: str | None = None
     """The dotted key of the weights in a checkpoint."""
     preprocess: InstanceOf[Preprocess] | None = None
-    """How images become the model's input."""
+    """The preprocessing of images."""
     output: str | None = None
     """The dotted path of the output to look at."""
     labels: tuple[str, ...] = ()
@@ -54,17 +54,17 @@ def read_card(path: Path) -> Card:
         UsageError: it cannot be read, has an unknown or duplicate key, or a value of a wrong type;
             the message names the file and the line.
     """
-    said, lines = load_mapping(path)
-    for key in said:
+    entries, lines = load_mapping(path)
+    for key in entries:
         if key not in _MUST_BE:
             advice = nearest(key, _MUST_BE, f"expected {', '.join(_MUST_BE)}")
             raise UsageError(f"{path}, line {lines[(key,)]}: unknown key {key!r}: {advice}")
-    block = said.get("preprocess")
+    block = entries.get("preprocess")
     if isinstance(block, dict):
         where = f"{path}, line {lines[('preprocess',)]}, preprocess"
-        said["preprocess"] = preprocess_from(block, where)
+        entries["preprocess"] = preprocess_from(block, where)
     try:
-        card = Card.model_validate({**said, "path": path})
+        card = Card.model_validate({**entries, "path": path})
     except ValidationError as error:
         raise UsageError(_in_words(path, error, lines)) from error
     return card.model_copy(
@@ -76,10 +76,10 @@ def read_card(path: Path) -> Card:
 
 
 def card_beside(model: Path) -> Card | None:
-    """The card of the same stem beside the file `model`, if there is one.
+    """Read the card of the same stem beside the file `model`, if there is one.
 
-    Nobody named it, so it may not say what is run: of what it holds, only `preprocess`, `output`
-    and `labels` are returned.
+    The user did not name it, so it may not choose what is run: of what it holds, only `preprocess`,
+    `output` and `labels` are returned.
 
     Raises:
         UsageError: as `read_card`.
@@ -95,14 +95,14 @@ def card_beside(model: Path) -> Card | None:
 
 
 def read_preprocess(path: Path) -> Preprocess:
-    """The preprocessing that a YAML file describes: its whole content, or a card's block.
+    """Read the preprocessing that a YAML file describes: its whole content, or a card's block.
 
     Raises:
         UsageError: it cannot be read, or describes no preprocessing.
     """
-    said, _ = load_mapping(path)
-    if "preprocess" not in said:
-        return preprocess_from(said, str(path))
+    entries, _ = load_mapping(path)
+    if "preprocess" not in entries:
+        return preprocess_from(entries, str(path))
     preprocess = read_card(path).preprocess
     if preprocess is None:
         raise UsageError(f"{path}: preprocess is empty: expected a mapping")

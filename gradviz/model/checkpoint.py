@@ -37,7 +37,7 @@ NESTINGS = (
 """The keys under which training code keeps weights; the first one that holds them is taken."""
 
 _SHOWN = 3
-"""How many keys of a kind an error message names."""
+"""The most keys of a kind that an error message names."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         if name in model and tensor.shape != model[name].shape
     }
     fitting = {name: tensor for name, tensor in weights.items() if name not in misfits}
-    # torch compares the rest, so that a module's own hooks for old checkpoints are heard.
+    # torch compares the rest, so that a module's own hooks for old checkpoints run.
     with foreign_code(f"{where}: the weights cannot be copied into the model"):
         result = module.load_state_dict(fitting, strict=False)
     missing = [

@@ -49,8 +49,11 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
 
 @contextmanager
 def _raised_not_logged() -> Iterator[None]:
-    """What torch.export.load stumbles over it only logs, traceback and all, and tries an older
-    layout: where that fails too, the first error is the one to tell."""
+    """Raise the first error of torch.export.load, instead of logging it.
+
+    torch.export.load logs an error with its traceback, and tries an older layout. If that fails
+    too, the first error is the one that helps.
+    """
     met: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""The same function in fewer and faster operations.
+"""An optimised model: the same function in fewer and faster operations.
 
 Batch norm is folded into the convolution before it, and maps lie channels last in memory. Rounding
 differs by that, and near a kink the side on which a unit lies: `--no-optimize` runs a model as it
@@ -32,16 +32,16 @@ BATCH_NORMS: dict[type, type] = {
 
 
 def optimised(model: Model, x: Tensor) -> Model:
-    """A faster model that computes the same up to rounding; the given one stays as it is.
+    """Make a faster model that computes the same up to rounding; the given one stays as it is.
 
-    Python can do anything between two layers, so the faster form is tried before it is believed:
-    where it does not answer as the given model does, that is what comes back.
+    Python can do anything between two layers, so the faster form is tried first. If its output
+    differs from the given model's, the given model is returned.
 
     Args:
         x: [1, C, H, W], an input.
 
     Raises:
-        ModelError: the model does not run on `x`, so that nothing can be told.
+        ModelError: the model does not run on `x`.
     """
     if not support(model.format, Capability.FAST).supported:
         return model
@@ -55,7 +55,7 @@ def optimised(model: Model, x: Tensor) -> Model:
 
 
 def _answer(model: Model, x: Tensor) -> Tensor:
-    """The output, with the same draws each time."""
+    """Run the model, with the same random numbers each time."""
     with deterministic():
         return model(x)
 
@@ -73,9 +73,9 @@ def _faster(model: Model) -> nn.Module:
 
 
 class _Either(nn.Module):
-    """A module in its faster form; as it was loaded on inputs where that fails.
+    """A module in its faster form; as it was loaded for inputs on which that fails.
 
-    It forgets what failed: the same input is to give the same numbers whatever came before.
+    Failures are not cached, so that results do not depend on earlier inputs.
     """
 
     def __init__(self, faster: nn.Module, module: nn.Module) -> None:
@@ -86,7 +86,7 @@ class _Either(nn.Module):
     def forward(self, x: Tensor) -> Any:
         try:
             return self.faster(x)
-        except Exception as error:  # whatever it is, the module as it was loaded says it again
+        except Exception as error:  # the module as it was loaded raises it again
             if is_memory_short(error):
                 raise
         return self.module(x)
@@ -106,7 +106,7 @@ def _fold(module: nn.Module) -> None:
 def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
     """Convolutions, and the batch norms that alone see what they put out."""
     try:
-        # The graph tells who feeds whom. Tracing runs the model's Python, on a copy of its own.
+        # The graph holds the order of layers. Tracing runs the model's Python, on its own copy.
         nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes
     except Exception:  # a model that decides by its input's values is left as it is
         return

@@ -51,7 +51,7 @@ def importable(folder: Path) -> Iterator[None]:
 # What to do about an error of torch's -------------------------------------------------------------
 
 SHORT_OF_MEMORY = r"out of memory|can't allocate memory|not enough memory"
-"""What messages of too little memory say; TorchScript wraps them in errors of its own."""
+"""The wording of too little memory in messages; TorchScript wraps them in its own errors."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 
@@ -72,11 +72,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the model mixes number types: use --precision float32",
     ),
 )
-"""What PyTorch says, and what a user of gradviz can do about it."""
+"""PyTorch's messages, and what a user of gradviz can do about each."""
 
 
 def describe_error(error: BaseException) -> str:
-    """`error` in one line: its type, what it says in essence, and what to do where that is known.
+    """Describe an error in one line: its type, its essence, and what to do if that is known.
 
     A TorchScript error carries a traceback of its own; only its last line says what went wrong.
     """
@@ -90,12 +90,12 @@ def describe_error(error: BaseException) -> str:
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether it says that memory is short."""
+    """Whether an error means that memory is short."""
     return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
 
 
 def wrong_channels(expected: int, got: int) -> str:
-    """What to say of an image with another number of channels than the model takes."""
+    """Describe an image with another number of channels than the model takes."""
     option = {1: "use --channels gray", 3: "use --channels rgb"}.get(
         expected, f"give arrays [{expected}, H, W] as images"
     )

@@ -1,4 +1,4 @@
-"""From a model file, whatever its format, to a `Model` that can be called."""
+"""Loading: a model file, whatever its format, becomes a `Model` that can be called."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def precision_of(name: str, device: torch.device) -> tuple[torch.dtype, Capabili
 
 @dataclass(frozen=True)
 class _Request:
-    """What the user asked for, as far as opening a file depends on it."""
+    """The user's choices that opening a file depends on."""
 
     arch: str | None
     arch_args: Mapping[str, object]
@@ -200,7 +200,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Opened:
-    """What was in a file; fields as in `Model`."""
+    """The content of a file; fields as in `Model`."""
 
     module: nn.Module
     format: Format
@@ -257,7 +257,7 @@ _OPENERS: dict[Content, Callable[[Path, _Request], _Opened]] = {
     Content.TORCHSCRIPT: _open_script,
     Content.EXPORTED: _open_exported,
 }
-"""How each kind of file is opened; a card is followed to its model first."""
+"""The opener of each kind of file; a card is followed to its model first."""
 
 
 def _refuse_weights_options(path: Path, request: _Request, format: Format) -> None:

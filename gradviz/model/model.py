@@ -25,11 +25,11 @@ class Model:
     """A model that is ready to be called: evaluating, its parameters frozen, on its device."""
 
     module: nn.Module
-    """What computes the outputs."""
+    """The network."""
     format: Format
-    """How it was stored, which decides what it can do: see `gradviz.model.support`."""
+    """The format it was stored in, which decides what it can do: see `gradviz.model.support`."""
     device: torch.device
-    """Where it runs, and where inputs must be."""
+    """The device that it runs on, and that inputs must be on."""
     dtype: torch.dtype
     """The number type of its weights, and of inputs."""
     path: Path | None = None
@@ -41,7 +41,7 @@ class Model:
     arch: str | None = None
     """The factory spec that made the network, if one did."""
     arch_args: Mapping[str, object] = field(default_factory=dict)
-    """What that factory was called with."""
+    """The arguments of that factory."""
     weights_key: str | None = None
     """The dotted key under which a checkpoint had the weights; None if it was nothing but them."""
     output: str | None = None
@@ -55,16 +55,16 @@ class Model:
 
     @property
     def batch(self) -> int | None:
-        """The largest batch that an exported program takes; None where any will do."""
+        """The largest batch that an exported program takes; None if any will do."""
         return None if self.input_shape is None else self.input_shape[0]
 
     @property
     def name(self) -> str:
-        """What messages call it: its path, or the class of a module that Python handed in."""
+        """Its name in messages: its path, or the class of a module that Python handed in."""
         return str(self.path) if self.path is not None else type(self.module).__name__
 
     def describe(self) -> dict[str, object]:
-        """What run.json says of the model, JSON-ready."""
+        """The model as in run.json, in JSON-ready values."""
         return {
             "path": None if self.path is None else str(self.path),
             "sha256": self.sha256,

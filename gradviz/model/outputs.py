@@ -1,4 +1,4 @@
-"""Which of a model's outputs is looked at, and whether it can be differentiated."""
+"""The outputs of a model: which one is looked at, and whether it can be differentiated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradviz.errors import ModelError, UsageError
 
 
 def select_output(output: object, key: str | None, batch: int) -> Tensor:
-    """The floating tensor [N, ...] in `output`, what a model returned.
+    """Select the floating tensor [N, ...] in `output`, what a model returned.
 
     Args:
         output: a tensor, or dicts, lists, tuples and dataclasses of them, nested at will.
@@ -105,7 +105,7 @@ def check_differentiable(output: Tensor) -> None:
 
 
 def difference(y: Tensor, again: Tensor) -> str | None:
-    """What differs between two answers to one input by more than rounding does; None if nothing.
+    """Describe how two outputs for one input differ beyond rounding; None if they do not.
 
     Up to the root of the precision, 3e-4 of the largest value in float32, is rounding: far beyond
     what another order of sums does, and far below what another function would.
@@ -128,7 +128,7 @@ def difference(y: Tensor, again: Tensor) -> str | None:
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Everything inside `value` that holds nothing more, with the path that leads to it."""
+    """Walk through everything inside `value` that holds nothing more, each with its path."""
     inside = children(value)
     if not inside:
         yield path, value
@@ -137,7 +137,7 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def find(value: object, path: str) -> object:
-    """What `path` leads to; names may hold dots themselves, and named tuples know indices too.
+    """Find what `path` leads to; names may hold dots, and named tuples take indices too.
 
     Raises:
         KeyError: it leads nowhere.
@@ -157,7 +157,7 @@ def find(value: object, path: str) -> object:
 
 
 def children(value: object) -> dict[str, object]:
-    """What `value` holds, by name; empty for what holds nothing, such as a tensor.
+    """List what `value` holds, by name; empty for what holds nothing, such as a tensor.
 
     Dicts give their keys, named tuples and dataclasses their fields, lists and tuples the indices.
     """

@@ -19,22 +19,22 @@ class RandomInput:
     """A source of random images, each preprocessed as an image file of its size would be."""
 
     recipe: Preprocess
-    """What is done to the pixels; its sizes are ignored, since each image has its final size."""
+    """The preprocessing of the pixels; its sizes are ignored: each image has its final size."""
     channels: int
-    """How many channels the pixels have before the recipe."""
+    """The channels of the pixels before the recipe."""
     draws: np.random.Generator
-    """Where the pixels come from; every image takes the next numbers."""
+    """The random numbers; every image takes the next ones."""
 
     @classmethod
     def of(cls, model: Model, recipe: Preprocess, random_seed: int = 0) -> RandomInput:
-        """Random input with as many channels as the model takes, or else as the recipe makes."""
+        """Make a source with as many channels as the model takes, or else as the recipe makes."""
         channels = 1 if recipe.channels == "gray" else 3
         if model.input_shape is not None and model.input_shape[1] is not None:
             channels = model.input_shape[1]
         return cls(recipe, channels, np.random.default_rng(random_seed))
 
     def draw(self, size: Size) -> Prepared:
-        """The next random image of this width and height.
+        """Draw the next random image of a size.
 
         Raises:
             UsageError: it has more pixels than the recipe allows.

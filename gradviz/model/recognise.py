@@ -1,4 +1,4 @@
-"""What a model file is, told from its content alone; nothing in it is run."""
+"""The kind of a model file, recognised by its content alone; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradviz.files import members
 
 
 class Content(Enum):
-    """What gradviz can read."""
+    """A kind of file that gradviz can read."""
 
     TORCHSCRIPT = "a TorchScript file"
     SAVED = "a torch.save file"
@@ -24,7 +24,7 @@ _TORCH_SAVE_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which torch.save began its files before they became zip files."""
 
 _HEAD = 512
-"""How many bytes the table below may look at."""
+"""The bytes that the table below may look at."""
 
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (rb"\Z", "the file is empty: download or save it again"),
@@ -44,13 +44,13 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "a compressed archive: unpack it first"),
     (rb"(?s).{257}ustar", "a tar archive: unpack it first"),
 )
-"""How other files begin, and what to say of them; the first that matches tells."""
+"""The beginnings of other files, and their messages; the first that matches counts."""
 
 _TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f]+\Z")
 
 
 def recognise(path: Path) -> Content:
-    """What the file at `path` is.
+    """Recognise the file at `path`.
 
     Raises:
         UsageError: there is no such file, it is a folder, or it cannot be opened.

@@ -9,7 +9,7 @@ from gradviz.errors import UsageError
 
 
 class Format(Enum):
-    """How a model keeps its weights and its code."""
+    """A way to keep a model's weights and its code."""
 
     STATE_DICT = "weights with an architecture"
     """A checkpoint or safetensors file and `--arch`; also an nn.Module that Python hands in."""
@@ -24,7 +24,7 @@ class Format(Enum):
 
 
 class Capability(Enum):
-    """What a user may ask of a model; the value is how messages and the docs call it."""
+    """A thing that a user may ask of a model; the value is its name in messages and the docs."""
 
     WITHOUT_TRUST = "loading without --trust"
     GRADIENT = "gradient"
@@ -77,7 +77,7 @@ _REFUSED: dict[tuple[Format, Capability], str] = {
 
 
 def support(format: Format, capability: Capability) -> Support:
-    """Whether models of `format` have `capability`, with the reason where they do not."""
+    """Look up whether models of `format` have `capability`, and the reason if they do not."""
     reason = _REFUSED.get((format, capability), "")
     return Support(not reason, reason)
 

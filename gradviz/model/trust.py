@@ -1,4 +1,4 @@
-"""What would run if a file were loaded, and the refusal to load it without `--trust`.
+"""Trust: the code that loading a file would run, and the refusal to load it without `--trust`.
 
 `weights_only` is what keeps code from running. The scan below only names what was refused: it reads
 pickles without executing them, and no decision rests on it.
@@ -27,7 +27,7 @@ from gradviz.text import one_line
 
 
 def load_saved(path: Path, trust: bool) -> object:
-    """What torch.save wrote to `path`, on the CPU.
+    """Load what torch.save wrote to `path`, onto the CPU.
 
     Args:
         trust: whether the file may run code; then it may also hold modules and other objects.
@@ -49,7 +49,7 @@ def refuse_exported(path: Path) -> None:
 
 
 def trust_tier(format: Format, path: Path | None, arch: str | None) -> str:
-    """What loading a file of this format may run, and what consent that takes.
+    """Name the consent that loading a file of this format takes, by what it may run.
 
     Args:
         path: the file; None for a module that Python handed in.
@@ -75,7 +75,7 @@ def refuse_zip_bomb(path: Path) -> None:
 
 
 def _pickled(path: Path) -> Iterator[IO[bytes]]:
-    """What an exported program keeps pickled: sample inputs, and constants that are no tensors."""
+    """List the pickles in an exported program: sample inputs, and constants that are no tensors."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -166,8 +166,8 @@ def _globals_in_pickle(file: IO[bytes]) -> Iterator[str]:
 
 
 def _blocked(names: Iterable[str]) -> list[str]:
-    """Those of `names` that torch does not load as plain weights, as `module.name`, sorted."""
-    # torch tells it of a checkpoint, so one is made that names them all and holds nothing.
+    """Choose the `names` that torch does not load as plain weights, as `module.name`, sorted."""
+    # torch answers for a checkpoint only, so one is made that names them all and holds nothing.
     lines = "".join(f"c{module}\n{name}\n" for module, _, name in (n.partition(" ") for n in names))
     checkpoint = io.BytesIO()
     with zipfile.ZipFile(checkpoint, "w") as archive:

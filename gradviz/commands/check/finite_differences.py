@@ -37,12 +37,12 @@ class Ladder:
 
     @property
     def steps(self) -> tuple[float, ...]:
-        """From the shortest to the longest: in doubles 2e-10 to 1e-4, in floats 5e-5 to 2e-2."""
+        """The steps, shortest first: in doubles 2e-10 to 1e-4, in floats 5e-5 to 2e-2."""
         return tuple(self.epsilon ** (sixteenths / 16) for sixteenths in range(10, 3, -1))
 
     @property
     def trend(self) -> tuple[float, ...]:
-        """From the longest of `steps`, about, to the whole span."""
+        """The steps from about the longest of `steps` to the whole span."""
         falling, factor = [1.0], 10 ** (-1 / _PER_DECADE)
         while falling[-1] > self.steps[-1]:
             falling.append(falling[-1] * factor)
@@ -50,7 +50,7 @@ class Ladder:
 
     @property
     def beside(self) -> float:
-        """How far to go from a kink so that the steps stay on one side: 1e-2, 1.4e-1."""
+        """The distance from a kink at which the steps stay on one side: 1e-2, 1.4e-1."""
         return float(self.epsilon**0.125)
 
     @property
@@ -61,17 +61,17 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Slope:
-    """What a function's slope in one direction was measured to be."""
+    """A function's measured slope in one direction."""
 
     measured: float
     error: float
-    """Its distance from the expected slope, relative to the size of the two."""
+    """The distance from the expected slope, relative to the size of the two."""
     step: float
     """The step of the difference, in the units of the input."""
     agrees: bool | None
-    """Whether it is the expected slope; None where rounding leaves that open."""
+    """Whether it is the expected slope; None if rounding leaves that open."""
     corner: bool = False
-    """Whether it disagrees where the slopes forwards and backwards differ: at a kink or a leap."""
+    """Whether it disagrees at a kink or a leap, where the slopes on both sides differ."""
 
 
 def noise_of(ray: Ray, step: float, last_digits: float) -> float:
@@ -171,7 +171,7 @@ class _Trial:
     step: float
     error: float
     blur: float
-    """What rounding alone may contribute to the error."""
+    """The error that rounding alone may cause."""
     scale: float
     """The slope that errors are relative to."""
 
@@ -188,7 +188,7 @@ class _Trial:
         return self.blur <= ladder.tolerance
 
     def bend(self, start: float) -> float:
-        """How much the slopes ahead and behind differ, beyond what rounding may contribute."""
+        """The difference of the slopes ahead and behind, beyond what rounding may cause."""
         change = abs(self.sides[0] - 2 * start + self.sides[1]) / self.step
         return _ratio(change, self.scale) - 4 * self.blur
 

@@ -1,4 +1,4 @@
-"""The gradient of a model at an image, held against finite differences of the model itself."""
+"""`gradviz check`: a model's gradient at an image against finite differences of the model."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ RANDOM_DIRECTIONS = 3
 STRONGEST_PIXELS = 3
 """Single pixels per seed, the strongest first, as far as they have a gradient."""
 NEARBY_POINTS = 5
-"""Points beside the image that are tried where the gradient does not hold at the image."""
+"""Points beside the image that are tried if the gradient does not hold at the image."""
 
 
 TREND = "trend"
-"""The name of what is told and not judged."""
+"""The name of the test that is shown and not judged."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Finding:
     error: float
     """The distance of the two, relative to their size."""
     step: float
-    """Over which it was measured; of the trend, the longest over which the prediction holds."""
+    """The step over which it was measured; of the trend, the longest at which it holds."""
     ok: bool | None
-    """Whether they agree; None where rounding hides it. A trend is told and not judged: True."""
+    """Whether they agree; None if rounding hides it. A trend is not judged: True."""
     kink: bool = False
-    """Whether they agree beside the image only, as where a ReLU is exactly at zero. The numbers
-    are those beside it."""
+    """Whether they agree beside the image only, as if a ReLU is exactly at zero. The numbers are
+    those beside it."""
 
     @property
     def judged(self) -> bool:
@@ -77,7 +77,7 @@ class GradientCheck:
 
     tests: tuple[Finding, ...]
     precision: str
-    """Of the least precise numbers that the model computes with, which the steps are chosen for."""
+    """The least precise number type that the model computes with; the steps suit it."""
     tolerance: float
     """The largest relative error that passes."""
     span: float
@@ -85,12 +85,12 @@ class GradientCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether no test failed, and of every seed at least one could be measured."""
+        """Whether no test failed, and at least one of every seed could be measured."""
         measured = {test.seed for test in self.tests if test.judged and test.ok}
         return all(test.ok is not False and test.seed in measured for test in self.tests)
 
     def document(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The document of `--json`."""
         return {
             "schema": 1,
             "kind": "check",
@@ -136,13 +136,13 @@ class _Seeded:
 
     model: Model
     v: Tensor
-    """Of the shape of one image's output."""
+    """The cotangent, of the shape of one image's output."""
 
     def __call__(self, x: Tensor) -> float:
         return inner(self.v, _run(self.model, x)[0])
 
     def size(self, x: Tensor) -> float:
-        """The root of the sum of squares of the terms that are added up: as rounding adds up."""
+        """The root of the sum of squares of the terms of ⟨v, y⟩: rounding adds up likewise."""
         return float(product(self.v, _run(self.model, x)[0]).norm())
 
     def gradient(self, x: Tensor) -> Tensor:
@@ -168,9 +168,9 @@ class _Checker:
         generator = torch.Generator().manual_seed(self.random_seed)
         signs = random_signs(self.x, generator)
         shake = next(signs)
-        image = _Place(self, self.x, shake)
+        image = _Point(self, self.x, shake)
         beside = [
-            _Place(self, self._beside(direction, generator), shake)
+            _Point(self, self._beside(direction, generator), shake)
             for direction in islice(signs, NEARBY_POINTS)
         ]
         along = _unit(image.g)
@@ -189,34 +189,34 @@ class _Checker:
         self,
         name: str,
         direction: Tensor,
-        image: _Place,
+        image: _Point,
         slope: Slope,
-        beside: Sequence[_Place],
+        beside: Sequence[_Point],
         kink: bool,
     ) -> Finding:
-        """At the image; beside it, where a kink has no slope to agree with or a leap hides it.
+        """Test one direction at the image; beside it, if a kink or a leap at the image hides it.
 
         The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
         with several kinks at once even outside, also in directions in which they cancel. But a
         backward pass that is right is right almost everywhere: so it is tried a little off the
-        kink, with the gradient of that place. Where the function has no kink at the image, and a
-        slope that is not the gradient's, the gradient is wrong there.
+        kink, with the gradient of that point. If the function has no kink at the image, and a slope
+        that is not the gradient's, the gradient is wrong there.
         """
         expected = inner(direction, image.g)
         if slope.agrees or not image.g.isfinite().all():
             return self._result(name, expected, slope, slope.agrees)
         if kink or slope.agrees is None:
-            for place in beside:
-                found = place.compare(direction)
+            for point in beside:
+                found = point.compare(direction)
                 if found.agrees:
-                    there = inner(direction, place.g)
+                    there = inner(direction, point.g)
                     return self._result(name, there, found, True, kink=True)
                 if found.agrees is False and slope.agrees is None:
-                    slope, expected = found, inner(direction, place.g)
+                    slope, expected = found, inner(direction, point.g)
         return self._result(name, expected, slope, slope.agrees)
 
     def _beside(self, direction: Tensor, generator: torch.Generator) -> Tensor:
-        """A point so far off that the steps do not lead back to the kink."""
+        """Choose a point so far off that the steps do not lead back to the kink."""
         lengths = torch.rand(self.x.shape, generator=generator).to(self.x)
         return self.x + self.ladder.beside * self.span * direction * (1 + lengths) / 2
 
@@ -227,8 +227,8 @@ class _Checker:
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
-    """An input at which gradient and function are compared."""
+class _Point:
+    """A point: an input at which gradient and function are compared."""
 
     checker: _Checker
     x: Tensor
@@ -242,14 +242,14 @@ class _Place:
 
     @cached_property
     def noise(self) -> float:
-        """The rounding noise there: at a place where the function leaps it is the leap."""
+        """The rounding noise there; at a leap of the function it is the leap."""
         ladder, function = self.checker.ladder, self.checker.function
         few_digits = 16 * ladder.epsilon * self.checker.span
         last_digits = ladder.epsilon * function.size(self.x)
         return noise_of(self.ray(self.shake), few_digits, last_digits)
 
     def ray(self, direction: Tensor) -> Ray:
-        """The function along a direction from here."""
+        """The function along a direction from this point."""
         return lambda step: self.checker.function(self.x + step * direction)
 
     def compare(self, direction: Tensor) -> Slope:

@@ -30,28 +30,28 @@ from gradviz.seeds.outputs import layout_of
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
-"""What stands for the image's name where there is none."""
+"""The name in place of an image's if there is none."""
 
 SQUARE_SIDES = (224, 256, 64, 512, 32)
-"""Sides of random squares, tried in this order where nothing tells what the model takes."""
+"""Sides of random squares, tried in this order if nothing fixes the size of the input."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found."""
+    """The results of `gradviz inspect`."""
 
     model: dict[str, Any]
-    """As in run.json, with `trust` and `parameters` (`count`, `bytes`)."""
+    """The model as in run.json, with `trust` and `parameters` (`count`, `bytes`)."""
     inputs: tuple[dict[str, Any], ...]
     """`from` (the image, or `random`), `shape` [N, C, H, W] as it entered."""
     outputs: tuple[dict[str, Any], ...]
     """`key` (None for a bare tensor), `shape`, `type`, `layout`, `seeds` that fit, `chosen`."""
     seed: str
-    """What was differentiated."""
+    """The spec of the seed that was differentiated."""
     layers: tuple[LayerFlow, ...]
-    """In the order in which they ran; behind them, those that ran apart from every gradient."""
+    """In execution order, followed by layers that no gradient reaches."""
     warnings: tuple[str, ...]
-    """What a practitioner would say to it."""
+    """One line for each thing that may mislead."""
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `--json`."""
@@ -66,7 +66,7 @@ def inspect_model(
     input_size: Size | None = None,
     random_seed: int = 0,
 ) -> Inspection:
-    """Run the model forward and backward once, and tell what was seen.
+    """Run the model forward and backward once, and describe what happened.
 
     Args:
         preprocess: what an image, or random pixels in its place, goes through.
@@ -145,7 +145,7 @@ class _Keeping(nn.Module):
 
 
 def _outputs(model: Model, prepared: Prepared) -> object:
-    """All that the model returns for one image, however many outputs that is."""
+    """Run the model on one image; return all its outputs, however many."""
     keeping = _Keeping(model.module)
     try:
         replace(model, module=keeping)(model.batch_of(prepared.tensor))
@@ -157,14 +157,14 @@ def _outputs(model: Model, prepared: Prepared) -> object:
 
 
 def _fits(value: object) -> bool:
-    """Whether it can be an output per image that has a gradient."""
+    """Whether a value can be an output per image that has a gradient."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
 
 
 def _random(
     model: Model, preprocess: Preprocess, size: Size | None, random_seed: int
 ) -> tuple[Prepared, object]:
-    """Random pixels of a size that the model takes, and what it returns for them."""
+    """Draw random pixels of a size that the model takes; and run the model on them."""
     random = RandomInput.of(model, preprocess, random_seed)
     fixed = size or only_size(model) or _size_after(preprocess)
     failure: ModelError | None = None
@@ -285,7 +285,7 @@ ZEROES: dict[str, Callable[[Any], Tensor]] = {
 
 
 def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """The channels that are zero everywhere as they leave a layer or the activation behind it.
+    """Find the channels that are zero everywhere as they leave a layer or its activation.
 
     The graph of `y` must still hold what it saved, and the layers their outputs. An activation
     counts where it is a row of `ZEROES` and nothing else uses the layer.

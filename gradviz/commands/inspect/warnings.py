@@ -1,4 +1,4 @@
-"""What a practitioner would say of a model whose pass they have just watched."""
+"""Warnings of `inspect`: problems that one forward and one backward pass reveal."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gradviz.field.dependence.rules import TENSOR_VIEWS
 from gradviz.text import listed
 
 VANISHING_DROP = 1e4
-"""The drop of the gradient's norm, from a layer to an earlier one, above which it is told."""
+"""The factor by which the gradient's norm drops between layers above which a warning is given."""
 DEAD_SHARE = 0.5
-"""The share of dead units above which it is told."""
+"""The share of dead units above which a warning is given."""
 
 MOST_LISTED = 5
-"""How many layers a warning names; the rest it counts."""
+"""The most layers that a warning names; the others are counted."""
 
 PROBABILITIES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 """The operations that make probabilities of logits, as autograd and as people call them."""
 
 SEE_THROUGH = TENSOR_VIEWS | {"Slice", "Select"}
-"""What may lie between such an operation and the output."""
+"""The operations that may lie between such an operation and the output."""
 
 BATCH_NORM_NODES = frozenset(
     {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate"}
 )
-"""Batch norms; the nodes of all of them say whether they used the batch's statistics."""
+"""Batch norms, whose nodes hold whether they used the batch's statistics."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class LayerFlow:
     """One layer, and what went through it forth and back."""
 
     name: str
-    """What `--layer` takes."""
+    """Its name, as `--layer` takes it."""
     shape: tuple[int, ...]
-    """Of its output, with the batch axis."""
+    """The shape of its output, with the batch axis."""
     stride: tuple[int | float, ...] | None
     """Input pixels per place of its map, along x and y; None where its output is no map."""
     activation: float | None
-    """The Euclidean norm of its output for the image; None where it cannot be told."""
+    """The Euclidean norm of its output for the image; None if it is unknown."""
     gradient: float | None
     """The Euclidean norm of the gradient at its output; None where no path leads to the output."""
     dead: float | None
@@ -61,7 +61,7 @@ def warnings_of(
     idle: Sequence[str],
     random: Sequence[str],
 ) -> list[str]:
-    """One line for each thing that may mislead.
+    """List the warnings, one line for each thing that may mislead.
 
     Args:
         y: the output [1, ...], with its graph.
@@ -104,7 +104,7 @@ def _adds_up_to_one(planes: Tensor) -> bool:
 
 
 def may_mix(y: Tensor) -> bool:
-    """Whether norms of one image take its own statistics, or those of the batch that it is."""
+    """Whether norms may take the statistics of the batch, which for one image are its own."""
     return any(node._saved_running_mean is None for node in _in_training(nodes_of(y)))
 
 
@@ -174,5 +174,5 @@ def _nonfinite(layers: Sequence[LayerFlow]) -> Iterator[str]:
 def _dead(layers: Sequence[LayerFlow]) -> Iterator[str]:
     found = [layer for layer in layers if (layer.dead or 0) > DEAD_SHARE]
     if found:
-        told = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
-        yield f"more than half of the units are dead for this input at {listed(told, MOST_LISTED)}"
+        dead = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
+        yield f"more than half of the units are dead for this input at {listed(dead, MOST_LISTED)}"

@@ -27,12 +27,12 @@ from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
 
 NOISE = "noise"
-"""What stands for an image where there is none."""
+"""The name in place of an image's if there is none."""
 MEAN = "mean"
-"""What stands for all images together."""
+"""The name of the mean over all images."""
 
 GLOBAL_SIDE = 224
-"""The side of random input along which a field is global."""
+"""The side of random input along an axis on which the field is global."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Field:
     contribution: Doubles
     """[H, W]: its positive part, likewise."""
     footprint: tuple[float, float, float, float]
-    """What the output pixel itself covers of the input: x0, y0, x1, y1, pixel i is [i, i + 1)."""
+    """The part of the input that the output pixel itself covers: x0, y0, x1, y1 in pixels."""
     shown: Bytes
     """uint8 [H, W, 3]: the image that the model saw."""
 
@@ -88,11 +88,11 @@ class Field:
 
 @dataclass(frozen=True)
 class FieldMeter:
-    """What is measured: the receptive fields of one model."""
+    """A measuring of the receptive fields of one model."""
 
     model: Model
     recipe: Preprocess
-    """How images, and random pixels in their place, become the model's input."""
+    """The preprocessing of images, and of random pixels in their place."""
     settings: FieldSettings
 
     @cached_property
@@ -130,7 +130,7 @@ class FieldMeter:
         """Measure the fields at random input; the effective ones are averaged over the samples.
 
         Args:
-            geometry: of what is asked about; it tells how large the input must be.
+            geometry: of what is asked about; the input is chosen large enough for it.
         """
         size = self._only_size or choose_size(self.probe_at, geometry)
         # From the beginning: the search for a size must not change the samples.
@@ -161,8 +161,8 @@ class FieldMeter:
 def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
     """Find a size of random input on which a field in the middle is free of the border.
 
-    Sizes that the model does not take are skipped; if it takes none, the best is returned, and
-    the model's error on it tells what is wrong.
+    Sizes that the model does not take are skipped. If it takes none, the best size is returned, on
+    which the model will raise its error.
     """
     width, height = (
         GLOBAL_SIDE
@@ -204,8 +204,11 @@ def _field(
 
 @dataclass(frozen=True, eq=False)
 class RunningMean:
-    """One output pixel's field over several images: the effective one averaged, the local ones
-    united. Images of another size than the first are left out."""
+    """One output pixel's field over several images.
+
+    The effective fields are averaged, the local ones united. Images of another size than the first
+    are left out.
+    """
 
     first: Field
     count: int
@@ -216,7 +219,7 @@ class RunningMean:
 
     @classmethod
     def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
-        """The mean with one image more."""
+        """Add one image to the mean of those before."""
         if before is None:
             return cls(field, 1, field.local, field.energy, field.contribution)
         if field.energy.shape != before.energy.shape:

@@ -28,16 +28,16 @@ from gradviz.text import strict_json
 
 @dataclass(frozen=True)
 class FieldOutcome:
-    """What a run found."""
+    """The results of a run."""
 
     document: dict[str, Any]
     """The content of field.json."""
     lines: tuple[Line, ...]
-    """Those of results.jsonl."""
+    """The lines of results.jsonl."""
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the numbers must know."""
+        """Warnings for a reader of the numbers."""
         fields = self.document["fields"]
         found = []
         if lost := sorted({name for field in fields for name in field["lost_at"]}):
@@ -54,8 +54,10 @@ class FieldOutcome:
         return found
 
     def measured(self, quantity: str) -> list[float]:
-        """All values of a quantity: of both axes, all sides, or every field. A field that is
-        global is larger than any number; its stride is no number."""
+        """List all values of a quantity: of both axes, all sides, or every field.
+
+        The size of a global field is infinite; its stride is NaN.
+        """
         if quantity in ("fill", "area"):
             # Nothing fills no box.
             return [field[quantity] or 0 for field in self.document["fields"]]
@@ -241,7 +243,7 @@ def _inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
-    """Whether the field goes on beyond each side of the input: left, top, right, bottom."""
+    """Whether the field goes on beyond the left, top, right and bottom side; None if empty."""
     if field.structural.box is None:
         return None
     if geometry.x is None or geometry.y is None:

@@ -43,20 +43,20 @@ Edge = tuple[Node, int]
 
 @dataclass(frozen=True)
 class Propagation:
-    """What a structural backward pass found."""
+    """The result of a structural backward pass."""
 
     tainted: Tensor
-    """bool, of the shape of the input: what can matter."""
+    """bool, of the shape of the input: True for what can matter."""
     lost_at: tuple[str, ...]
     """The kinds of the operations on the way that are unknown, or that chose by the image's values,
-    so that more or less may matter than `tainted` says; empty where it is exact."""
+    so that more or less may matter than `tainted` shows; empty if it is exact."""
     through: str | None
     """The operation at which the taint first came to cover a whole map, if one did; of a batch, the
     maps of all images."""
 
 
 def propagate(end: End, x: Tensor, asked: Tensor) -> Propagation:
-    """Which elements of the input can matter to the outputs asked about.
+    """Propagate dependence backwards: find the inputs that can matter to the outputs asked about.
 
     Nothing is computed from the values of image, weights or activations. Choices that the forward
     pass made by such values are known only if it ran under `DependenceTrace`.
@@ -134,7 +134,7 @@ def _inputs(node: Node, leading: set[Node]) -> dict[int, Edge]:
 def _pull(
     node: Any, outputs: Sequence[Tensor | None], inputs: dict[int, Edge], lost: dict[str, None]
 ) -> dict[int, Tensor]:
-    """From the taint of an operation's outputs to that of its inputs, by their number.
+    """Pull taint back from the outputs of an operation to its inputs, by their number.
 
     Args:
         outputs: bool, of the outputs' shapes; None for no taint.
@@ -159,7 +159,7 @@ def _pull(
 
 
 def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
-    """What the operation's own formula says, with its inputs' shapes."""
+    """Ask the operation's own backward formula; the taint has the shapes of its inputs."""
     found = pull_back(node, outputs)
     return {
         place: unbroadcast(tainted, shapes_of(before)[number])
@@ -185,7 +185,7 @@ def _apply(
 def _write(
     node: Node, kind: str, outputs: Sequence[Tensor | None]
 ) -> tuple[dict[int, Tensor], bool]:
-    """An operation that wrote into a part of a tensor; whether its answer is exact."""
+    """Pull taint through an operation that wrote into a part of a tensor; and whether exactly."""
     (tainted,) = outputs
     assert tainted is not None
     alone = len(node.next_functions) == 1
@@ -196,7 +196,7 @@ def _write(
 
 
 def _culprit(node: Node, users: dict[Node, Node]) -> str:
-    """A view covers a map only because of the operation that used it."""
+    """Name the operation that made the taint cover a map: of a view, the one that used it."""
     while kind_of(node) in TENSOR_VIEWS and node in users:
         node = users[node]
     return kind_of(node)

@@ -1,4 +1,4 @@
-"""What the backward pass does at each operation: the structural rule.
+"""The structural rule: what the backward pass does at each operation.
 
 A structural field says what can matter, whatever the weights and the image are: every coefficient
 counts, even one that is zero, and every element that a window selects from. So taint, not numbers,
@@ -92,7 +92,7 @@ def _product(addends: int) -> Rule:
 
 @dataclass(frozen=True)
 class Window:
-    """How an operation looks along one axis: output o at inputs o·stride − padding + k·dilation."""
+    """A window along one axis: output o looks at inputs o·stride − padding + k·dilation."""
 
     size: int
     stride: int
@@ -113,7 +113,7 @@ class Window:
 
 
 def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """From windows to the `size` elements under them."""
+    """Spread the taint of windows to the `size` elements under them."""
     tainted = tainted.movedim(axis, -1)
     count = tainted.shape[-1]
     covered = tainted.new_zeros((*tainted.shape[:-1], window.span(count)))
@@ -125,7 +125,7 @@ def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
 
 
 def _gather(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """From the elements under windows to the `size` windows that wrote them."""
+    """Gather the taint of elements into the `size` windows that wrote them."""
     tainted = _resize(tainted.movedim(axis, -1), window.padding, window.span(size))
     found = tainted.new_zeros((*tainted.shape[:-1], size))
     for part in window.slices(size):
@@ -349,7 +349,7 @@ TENSOR_VIEWS = frozenset(
 
 
 def unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
-    """Back to the shape that something had before it was broadcast."""
+    """Sum the taint back to the shape that something had before it was broadcast."""
     if tainted.shape == shape:
         return tainted
     # Numbers add up to more than 0 where bytes might add up to 256.
@@ -362,7 +362,7 @@ def any_along(tainted: Tensor, axes: Sequence[int], keepdim: bool = False) -> Te
 
 
 def seen_once(tainted: Tensor, axes: Sequence[int]) -> Tensor:
-    """With one element along those of the axes that it was broadcast to: all others are equal."""
+    """Keep one element along each of the axes that was broadcast: all others are equal to it."""
     for axis in axes:
         if tainted.stride(axis) == 0 and tainted.shape[axis] > 1:
             tainted = tainted.narrow(axis, 0, 1)

@@ -1,6 +1,6 @@
-"""What the forward pass decides from the values of the image.
+"""A trace of the forward pass: what it decides from the values of the image.
 
-A structural field is a statement about the network. It is exact only where no choice (which branch
+A structural field is a statement about the network. It is exact only if no choice (which branch
 is taken, which element is picked, what is cut out of the gradient) depends on the image.
 """
 
@@ -31,14 +31,14 @@ EXPORTS = frozenset(["tolist", "numpy", "__array__", "__dlpack__", "data_ptr"])
 """Methods that hand a tensor's values out of torch."""
 
 READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-"""Operators with these tags tell Python, or the shapes of tensors, about values."""
+"""The tags of operators whose result, a Python value or a shape, depends on values."""
 
 PICKS = frozenset(["index", "masked_select"])
-"""Operators with such a tag that tell of their indices alone, not of what they pick from."""
+"""Operators with such a tag whose shape depends on their indices alone, not on what is picked."""
 
 
 class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches a forward pass from below autograd, whatever the format of the model.
+    """A watch over a forward pass from below autograd, whatever the format of the model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an
     index, a detached value. The backward pass does not see through it. If it meets a tensor that
@@ -52,7 +52,7 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.selections: dict[str, None] = {}
-        """The operators that told values to the program, in order: every field is partial."""
+        """The operators that gave values to the program, in order: every field is partial."""
         self.random: dict[str, None] = {}
         """The operators that drew random numbers, in order."""
         # Weak, so that watching holds no memory; a dead reference keeps its address from use.
@@ -104,7 +104,10 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _run_seeded(
         self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], given: Sequence[Tensor]
     ) -> Any:
-        """Whether an operator that can draw random numbers did so (dropout may be switched off)."""
+        """Run an operator that can draw random numbers, and record whether it did.
+
+        It does not if dropout is switched off.
+        """
         own = kwargs.get("generator")
         devices = {tensor.device for tensor in given} | {torch.device("cpu")}
         before = [_state(own, device) for device in devices]
@@ -116,12 +119,12 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def depends_on_image(self, tensor: Tensor) -> bool:
         """Whether the tensor, or another one in the same memory, was computed from the image."""
-        # Nothing is known of the memory of sparse and blocked layouts.
+        # The memory of sparse and blocked layouts cannot be compared.
         return tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor]))
 
 
 class _Exports(TorchFunctionMode):
-    """Sees what Python reads straight from memory, without an operator."""
+    """A watch over what Python reads straight from memory, without an operator."""
 
     def __init__(self, watcher: DependenceTrace) -> None:
         super().__init__()
