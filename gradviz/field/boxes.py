@@ -29,16 +29,16 @@ def boxes_of(probe: Probe, probe_at: ProbeFactory, geometry: Geometry) -> Boxes:
     and that of its row: columns are asked on a strip of the input's width, rows on one of its
     height. Those whose fields cannot overlap share a pass, so on a map wider than the field the
     number of passes is about the field's size over the stride, for each axis, however large the
-    map. Where the field is global every column has its own pass.
+    map. If the field is global, every column has its own pass.
 
     That is exact for networks of windows. Whether it is one is checked in two ways: taint outside
     the columns that a pass may reach, and a sample of pixels (corners, edges, some at random) asked
-    one by one on the whole input. Where either finds a difference, every pixel is asked.
+    one by one on the whole input. If either finds a difference, every pixel is asked.
 
     Args:
         probe: on an input of the size that is asked about.
         probe_at: makes a probe of the same network on a strip.
-        geometry: that of the probe's output.
+        geometry: of the probe's output.
     """
     width, height = probe.size
     boxes = np.empty((height, width, 4), np.int32)

@@ -1,7 +1,7 @@
 """The effective field: how much each input pixel matters to an output pixel, and its sizes.
 
 Everything here starts from the gradient g [C, H, W] of one output pixel. |g|, summed over the
-channels, is its energy. Where there are several images or samples, average their energies, and
+channels, is its energy. If there are several images or samples, average their energies, and
 likewise their contributions, before measuring.
 
 Sources:
@@ -86,7 +86,7 @@ def contribution_of(gradient: Numbers) -> Doubles:
     """RepLKNet's contribution scores, Σ max(g, 0) over the channels: [C, H, W] to float64 [H, W].
 
     Its authors differentiate Σ max(y, 0) over the channels of the output pixel in the middle. A
-    seed of that pixel on all channels is the same where no channel is negative, as after a ReLU.
+    seed of that pixel on all channels is the same if no channel is negative, as after a ReLU.
     They average the scores over 50 images of 1024×1024 and skip those with a NaN.
     """
     contribution: Doubles = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
@@ -131,8 +131,8 @@ def high_contribution(contribution: Numbers) -> dict[str, Area | None]:
         contribution: scores [H, W] of `contribution_of`, or the average of several.
 
     Returns:
-        for t = 20, 30, 50 and 99 %, the square, or None where the largest one holds too little.
-        Where the map is not square, which its authors do not consider, the longer side limits the
+        for t = 20, 30, 50 and 99 %, the square, or None if the largest one holds too little.
+        If the map is not square, which its authors do not consider, the longer side limits the
         square and r counts the pixels inside the map.
     """
     height, width = contribution.shape
@@ -140,7 +140,7 @@ def high_contribution(contribution: Numbers) -> dict[str, Area | None]:
     held = _held(scores, width // 2, height // 2)
     areas: dict[str, Area | None] = {}
     for share in PERCENTS:
-        # 100·held and share·total, rather than their quotient, are exact where the scores are.
+        # 100·held and share·total, rather than their quotient, are exact if the scores are.
         radius = max(int(np.searchsorted(100 * held, share * held[-1], side="right")), 1)
         side = 2 * radius + 1
         if held[-1] == 0:

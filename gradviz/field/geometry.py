@@ -93,16 +93,16 @@ class Geometry:
     """The unclipped field of a network, or of one of its layers."""
 
     x: Axis | None
-    """None where no input was large enough to hold the field."""
+    """None if no input was large enough to hold the field."""
     y: Axis | None
     through: str | None
     """The operation that makes the field global, on one axis or both, where one does."""
 
     def as_dict(self) -> dict[str, Any]:
-        """`size`, `stride`, `padding`, `centre` and `period` as [x, y] and `halo` as [left, top,
-        right, bottom]; and `global_through`.
+        """Describe the geometry in JSON-ready values.
 
-        Where an axis is global its numbers are null, and where both are there is null only. The
+        `size`, `stride`, `padding`, `centre` and `period` are [x, y], `halo` is [left, top, right,
+        bottom]. If an axis is global its numbers are null; if both are, each value is null. The
         period is in input pixels: moved by it, the field has the same shape again. Tiles of the
         input are cut at its multiples.
         """

@@ -31,7 +31,7 @@ class StructuralField:
     mask: Mask
     """[H, W] of the input."""
     lost_at: tuple[str, ...]
-    """The operations that choose by value or are unknown; empty where the mask is exact."""
+    """The operations that choose by value or are unknown; empty if the mask is exact."""
     through: str | None
     """The operation that makes it cover a whole map, if one does."""
 

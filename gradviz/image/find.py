@@ -41,7 +41,7 @@ class FoundImages:
 def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
     """Find the image files that `arguments` (files, folders and globs) stand for.
 
-    An argument that exists is that path, even where it could be read as a glob. Folders are
+    An argument that exists is that path, even if it could be read as a glob. Folders are
     searched recursively for the suffixes of Pillow's formats; hidden entries, `out` and folders
     that hold a `run.json` are left out. A file that is named, by a glob too, always counts.
     A file or folder that is reached twice, through a link too, counts once, under its first name.

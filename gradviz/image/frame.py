@@ -34,7 +34,8 @@ class Frame:
     def to_input(self, x: int, y: int) -> tuple[float, float]:
         """Map the centre of the file's pixel (x, y) to a point (u, v) of the input tensor.
 
-        Raises SeedError for a pixel outside the image, or whose centre was cropped away.
+        Raises:
+            SeedError: the pixel is outside the image, or its centre was cropped away.
         """
         return self._axis_to_input("x", x, 0), self._axis_to_input("y", y, 1)
 

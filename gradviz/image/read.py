@@ -189,7 +189,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _quiet_libtiff() -> Iterator[None]:
-    """Pillow raises where libtiff fails, which also writes to stderr itself, past Python."""
+    """Keep libtiff from writing to stderr, past Python; Pillow raises its errors anyway."""
     try:
         handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
     except AttributeError:  # built into Pillow, out of reach

@@ -129,7 +129,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     """Copy `weights` into `module`, every one of them and nothing else.
 
     Prefixes that wrappers leave (`module.`, `_orig_mod.`, or one common to all names) are removed
-    where that makes more names fit. `num_batches_tracked` may be missing: only training reads it.
+    if that makes more names fit. `num_batches_tracked` may be missing: only training reads it.
 
     Raises:
         ModelError: names are missing, unexpected, or of another shape; the message lists them.

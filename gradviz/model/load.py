@@ -155,7 +155,7 @@ PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
 def device_of(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
-    `auto` is CUDA where it is there; under torchrun each process of a machine has its own.
+    `auto` is CUDA if there is one; under torchrun each process of a machine has its own.
 
     Raises:
         UsageError: there is no such device; the message lists those that there are.

@@ -45,7 +45,7 @@ class Model:
     weights_key: str | None = None
     """The dotted key under which a checkpoint had the weights; None if it was nothing but them."""
     output: str | None = None
-    """The dotted path of the output to look at; None where there is only one."""
+    """The dotted path of the output to look at; None if there is only one."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; empty if unknown."""
     preprocess: Preprocess | None = None
@@ -160,7 +160,7 @@ def deterministic() -> Iterator[None]:
 
 
 def in_doubles(model: Model) -> Model:
-    """The model in float64, or itself where its format cannot be; it is converted in place.
+    """Convert the model to float64, in place; return it as it is if its format cannot be.
 
     Raises:
         ModelError: it does not let itself be converted.

@@ -1,4 +1,4 @@
-"""The support matrix: which format of model can do what, and why not where it cannot."""
+"""The support matrix: which format of model can do what, or why it cannot."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Support:
 
     supported: bool
     reason: str = ""
-    """Why it is refused, and the way out; empty where it is supported."""
+    """Why it is refused, and the way out; empty if it is supported."""
 
 
 _CONSTANTS = "its weights are float32 constants: save the model before torch.jit.freeze"

@@ -27,7 +27,7 @@ class Ladder:
     """The steps for one precision, all relative to the span of the input's values.
 
     A step too long measures curvature and kinks, one too short measures rounding. For numbers of
-    relative rounding ε the best step of a central difference is ε^⅓ where the function is smooth
+    relative rounding ε the best step of a central difference is ε^⅓ if the function is smooth
     (Nocedal and Wright, Numerical Optimization, 2006, section 8.1), and shorter the more kinks
     there are: the steps go from ε^¼ down to ε^⅝.
     """

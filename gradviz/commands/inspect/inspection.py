@@ -189,7 +189,7 @@ def _size_after(preprocess: Preprocess) -> Size | None:
 
 
 def _of_two(model: Model, x: Tensor) -> Tensor | None:
-    """The output for the image twice; None where the model takes one image at a time."""
+    """The output for the image twice; None if the model takes one image at a time."""
     try:
         return model(torch.cat([x, x]).detach().requires_grad_())
     except ModelError:
@@ -220,7 +220,7 @@ def _is_chosen(key: str, raw: object, output: str | None) -> bool:
 
 
 def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
-    """The gradient at the output of every layer; None where no path leads to it."""
+    """The gradient at the output of every layer; None if no path leads to it."""
     # A block and its last layer may share their end; autograd wants each once.
     ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
     if not ends:
@@ -288,7 +288,7 @@ def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
     """Find the channels that are zero everywhere as they leave a layer or its activation.
 
     The graph of `y` must still hold what it saved, and the layers their outputs. An activation
-    counts where it is a row of `ZEROES` and nothing else uses the layer.
+    counts if it is a row of `ZEROES` and nothing else uses the layer.
 
     Returns:
         bool [C], of each layer whose output is a map, by name.

@@ -44,14 +44,14 @@ class LayerFlow:
     shape: tuple[int, ...]
     """The shape of its output, with the batch axis."""
     stride: tuple[int | float, ...] | None
-    """Input pixels per place of its map, along x and y; None where its output is no map."""
+    """Input pixels per place of its map, along x and y; None if its output is no map."""
     activation: float | None
     """The Euclidean norm of its output for the image; None if it is unknown."""
     gradient: float | None
-    """The Euclidean norm of the gradient at its output; None where no path leads to the output."""
+    """The Euclidean norm of the gradient at its output; None if no path leads to the output."""
     dead: float | None
     """The share of its channels, 0 to 1, that are zero everywhere in this image, as they leave the
-    layer or the activation behind it; None where its output is no map."""
+    layer or the activation behind it; None if its output is no map."""
 
 
 def warnings_of(

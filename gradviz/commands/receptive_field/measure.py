@@ -50,7 +50,7 @@ class FieldSettings:
     map: bool = False
     """Whether the box of every output pixel is measured."""
     samples: int = 8
-    """Random inputs over which the effective field is averaged where there is no image."""
+    """Random inputs over which the effective field is averaged if there is no image."""
     log: bool = False
     """Whether the effective field is drawn in logarithmic colours."""
     random_seed: int = 0

@@ -135,7 +135,7 @@ def measure_fields(
 def _outcomes(
     meter: FieldMeter, sources: Sequence[Source], geometry: Geometry
 ) -> Iterator[Field | Failure]:
-    """The fields at every image, then their means; or at random input where there is no image."""
+    """The fields at every image, then their means; or at random input if there is no image."""
     if not sources:
         yield from meter.at_noise(geometry)
         return

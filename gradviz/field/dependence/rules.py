@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 
 Rule = Callable[[Any, Tensor, int, Shape], Tensor]
 """`(node, tainted, place, shape) -> tainted`: from the operation's output (bool) to its input
-number `place`, of the given shape. The result may be smaller where it is to be broadcast."""
+number `place`, of the given shape. The result may be smaller if it is to be broadcast."""
 
 
 def elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
@@ -235,7 +235,7 @@ def _group_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
 def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """Scaled dot-product attention, [N, heads, length, features], as far as its mask allows.
 
-    Where attention is written out, the product with the values counts the zeros that a mask made as
+    If attention is written out, the product with the values counts the zeros that a mask made as
     coefficients, and a mask that is added is one more term: nothing is cut out there.
     """
     query, key = node._saved_query, node._saved_key
