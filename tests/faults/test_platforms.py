@@ -24,9 +24,10 @@ def test_every_module_can_be_imported() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_help_is_printed() -> None:
-    done = gradviz("--help", before=NO_LOCKS)
-    assert done.returncode == 0 and "receptive-field" in done.stdout
+@pytest.mark.parametrize("words", [["--help"], ["saliency", "--help"]])
+def test_help_is_printed(words: list[str]) -> None:
+    done = gradviz(*words, before=NO_LOCKS)
+    assert (done.returncode, done.stderr) == (0, "") and "Usage: " in done.stdout
 
 
 def test_a_command_that_writes_no_run_works(tmp_path: Path) -> None:
