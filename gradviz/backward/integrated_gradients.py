@@ -26,6 +26,9 @@ Score = Callable[["Tensor"], float]
 TOLERANCE = 1e-3
 """How much of the output's change the attribution may be away from completeness."""
 
+GAP = 0.05
+"""The completeness gap, as a share of the output's change, above which a result is warned of."""
+
 PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
 """Where no number of samples is given: the line begins as so many panels of so many nodes, and no
 panel gets narrower than this."""
@@ -48,6 +51,7 @@ class IntegratedGradients:
         self._score = cache(lambda place: score(self._at(place)))
         self._sum = self._panel = self._delta * 0
         self._weights: Iterator[float] = iter(())
+        self._count = 0
 
     def rounds(self) -> Iterator[Iterator[Tensor]]:
         """Yield the inputs of each panel that is tried."""
@@ -71,17 +75,32 @@ class IntegratedGradients:
                 middle = (low + high) / 2
                 left += [(middle, high), (low, middle)]
 
-    @property
-    def before(self) -> float:
-        """⟨v, f⟩ at the baseline."""
-        return self._score(0)
+    def completeness(self, total: float, after: float) -> tuple[float, tuple[str, ...]]:
+        """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
 
-    def rounding(self, after: float) -> float:
-        """The rounding error that a change of the score up to `after` may carry."""
-        return rounding(self._x, self.before, after)
+        Args:
+            total: Σ attribution, as it will be written.
+            after: ⟨v, f(x)⟩.
+        """
+        before = self._score(0)
+        change = after - before
+        gap = change - total
+        if not math.isfinite(gap):
+            return gap, (
+                "the model is NaN or Inf at the baseline or on the way from it, so that "
+                "completeness has no meaning: give another --baseline",
+            )
+        if abs(gap) <= max(GAP * abs(change), rounding(self._x, before, after)):
+            return gap, ()
+        return gap, (
+            f"the attribution adds up to {change - gap:.4g}, not to the output's change "
+            f"{change:.4g} since the baseline: give more --samples than {self._count}, or another "
+            "--baseline",
+        )
 
     def update(self, gradient: Tensor) -> None:
         """Add the gradient at the next node."""
+        self._count += 1
         self._panel = self._panel + next(self._weights) * gradient.double()
 
     def result(self) -> Tensor:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError, UsageError
 from gradviz.image.frame import Frame
-from gradviz.seeds.outputs import LOSSES, Layout
+from gradviz.seeds.losses import LOSSES
+from gradviz.seeds.outputs import Layout
 from gradviz.text import nearest
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gradviz.backward.activation_rules import ACTIVATIONS, BOUNDED
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ModelError, UsageError
-from gradviz.seeds.outputs import LOSSES
+from gradviz.seeds.losses import LOSSES
 
 if TYPE_CHECKING:
     from tests.docs.pages import DOCS, REMEDY

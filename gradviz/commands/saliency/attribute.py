@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from math import isfinite
 
 import numpy as np
 import torch
@@ -23,9 +22,6 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ModelError
 from gradviz.image.load import LoadedImage
 from gradviz.model.model import Model
-
-GAP = 0.05
-"""The completeness gap, as a share of the output's change, above which a result is warned of."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +153,7 @@ def at_points(
             on_progress(samples)
     array = sampler.result()
     if isinstance(sampler, IntegratedGradients):
-        gap, notes = _completeness(sampler, float(array.sum()), inner(v, y), samples)
+        gap, notes = sampler.completeness(float(array.sum()), inner(v, y))
     else:
         gap, notes = None, tuple(_unshaken(x, settings))
     return Attribution(
@@ -172,34 +168,6 @@ def at_points(
         completeness=gap,
         notes=notes,
     )
-
-
-def _completeness(
-    path: IntegratedGradients, total: float, after: float, samples: int
-) -> tuple[float, tuple[str, ...]]:
-    """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
-
-    Args:
-        path: the finished sampler of the line from the baseline to the image.
-        total: Σ attribution.
-        after: ⟨v, f(x)⟩.
-        samples: the number of points on the line.
-    """
-    change = after - path.before
-    gap = change - total
-    notes: tuple[str, ...] = ()
-    if not isfinite(gap):
-        notes = (
-            "the model is NaN or Inf at the baseline or on the way from it, so that completeness "
-            "has no meaning: give another --baseline",
-        )
-    elif abs(gap) > max(GAP * abs(change), path.rounding(after)):
-        notes = (
-            f"the attribution adds up to {change - gap:.4g}, not to the output's change "
-            f"{change:.4g} since the baseline: give more --samples than {samples}, or "
-            "another --baseline",
-        )
-    return gap, notes
 
 
 def _unshaken(x: Tensor, settings: Settings) -> Iterator[str]:
