@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 import typer
@@ -24,7 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
-from gradviz.cli.process import interruptible, results_stream
+from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.errors import ExitCode, GradvizError
 from gradviz.text import one_line, strict_json
 
@@ -122,7 +121,7 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
 
     Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
-    with interruptible(), _reserved_stdout() as stdout:
+    with interruptible(), reserved_stdout() as stdout:
         console = Console(options, stdout)
         try:
             yield console
@@ -134,23 +133,3 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         except KeyboardInterrupt:
             console.error("interrupted; what is finished stays, and --resume goes on from there")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-@contextmanager
-def _reserved_stdout() -> Iterator[TextIO]:
-    """The standard output, for results alone: what a model prints goes to stderr.
-
-    Libraries in C print past `sys.stdout`, and as late as the end of the process. So the
-    descriptor itself is redirected, for good, and results are written to a copy of it.
-    """
-    stdout = sys.stdout
-    try:
-        copy = os.dup(stdout.fileno())
-    except (OSError, ValueError):  # not a real file: a test's or a notebook's
-        with redirect_stdout(sys.stderr):
-            yield stdout
-        return
-    stdout.flush()
-    os.dup2(sys.stderr.fileno(), stdout.fileno())
-    with results_stream(copy, stdout) as results:
-        yield results

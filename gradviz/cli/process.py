@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -102,3 +102,23 @@ class _MessageStream(io.FileIO):
             return super().write(data)
         except OSError:
             return memoryview(data).nbytes
+
+
+@contextmanager
+def reserved_stdout() -> Iterator[TextIO]:
+    """The standard output, for results alone: what a model prints goes to stderr.
+
+    Libraries in C print past `sys.stdout`, and as late as the end of the process. So the
+    descriptor itself is redirected, for good, and results are written to a copy of it.
+    """
+    stdout = sys.stdout
+    try:
+        copy = os.dup(stdout.fileno())
+    except (OSError, ValueError):  # not a real file: a test's or a notebook's
+        with redirect_stdout(sys.stderr):
+            yield stdout
+        return
+    stdout.flush()
+    os.dup2(sys.stderr.fileno(), stdout.fileno())
+    with results_stream(copy, stdout) as results:
+        yield results

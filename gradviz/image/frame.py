@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.arrays import Array, Size
-from gradviz.errors import SeedError
+from gradviz.errors import ImageError, SeedError
+from gradviz.image.preprocess import Preprocess
 
 Indices = NDArray[np.int64]
 
@@ -100,3 +101,49 @@ class Frame:
             valid = f"expected {kept[0]} to {kept[-1]}" if len(kept) else "nothing of it is left"
             raise SeedError(f"{name} = {pixel} was cropped away; {valid}, or crop less")
         return (2 * pixel + 1) * self.resized[axis] / (2 * image) - self.origin[axis]
+
+
+def frame_of(image: Size, preprocess: Preprocess) -> Frame:
+    """Find where the input of an image of this size lies in it.
+
+    Raises:
+        ImageError: the crop is larger than the resized image, or the resized image has more than
+            `max_pixels`.
+    """
+    resized = _resized(image, preprocess)
+    if resized[0] * resized[1] > preprocess.max_pixels:
+        raise ImageError(
+            f"{_by(image)} would be resized to {_by(resized)}, expected at most "
+            f"{preprocess.max_pixels} pixels; resize to less, or allow more with --max-pixels"
+        )
+    crop = _both(preprocess.crop) if preprocess.crop else resized
+    if crop[0] > resized[0] or crop[1] > resized[1]:
+        raise ImageError(
+            f"crop {_by(crop)} does not fit in the image, which is {_by(resized)} after the "
+            "resize; crop less or resize to more"
+        )
+    left, top = (round((side - kept) / 2) for side, kept in zip(resized, crop, strict=True))
+    return Frame(image, resized, (left, top), crop)
+
+
+def _resized(image: Size, preprocess: Preprocess) -> Size:
+    width, height = image
+    match preprocess.resize:
+        case int(shorter):
+            least = min(image)
+            # Cut to whole pixels as torchvision does, so that its models see what they know.
+            width, height = width * shorter // least, height * shorter // least
+        case (width, height):
+            pass
+    if step := preprocess.multiple:
+        # To the nearest, halves up, in integers: exact for any size.
+        width, height = (max(1, (2 * side + step) // (2 * step)) * step for side in (width, height))
+    return width, height
+
+
+def _both(size: int | Size) -> Size:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gradviz.arrays import Array, Box, Bytes, Floats, Size
+from gradviz.arrays import Array, Box, Bytes, Floats
 from gradviz.errors import ImageError, UsageError
-from gradviz.image.frame import Frame
+from gradviz.image.frame import Frame, frame_of
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture, in_unit, luma
 
@@ -104,52 +104,6 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
             pixels = pixels / (pixels.max() or 1)
         levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
-
-
-def frame_of(image: Size, preprocess: Preprocess) -> Frame:
-    """Find where the input of an image of this size lies in it.
-
-    Raises:
-        ImageError: the crop is larger than the resized image, or the resized image has more than
-            `max_pixels`.
-    """
-    resized = _resized(image, preprocess)
-    if resized[0] * resized[1] > preprocess.max_pixels:
-        raise ImageError(
-            f"{_by(image)} would be resized to {_by(resized)}, expected at most "
-            f"{preprocess.max_pixels} pixels; resize to less, or allow more with --max-pixels"
-        )
-    crop = _both(preprocess.crop) if preprocess.crop else resized
-    if crop[0] > resized[0] or crop[1] > resized[1]:
-        raise ImageError(
-            f"crop {_by(crop)} does not fit in the image, which is {_by(resized)} after the "
-            "resize; crop less or resize to more"
-        )
-    left, top = (round((side - kept) / 2) for side, kept in zip(resized, crop, strict=True))
-    return Frame(image, resized, (left, top), crop)
-
-
-def _resized(image: Size, preprocess: Preprocess) -> Size:
-    width, height = image
-    match preprocess.resize:
-        case int(shorter):
-            least = min(image)
-            # Cut to whole pixels as torchvision does, so that its models see what they know.
-            width, height = width * shorter // least, height * shorter // least
-        case (width, height):
-            pass
-    if step := preprocess.multiple:
-        # To the nearest, halves up, in integers: exact for any size.
-        width, height = (max(1, (2 * side + step) // (2 * step)) * step for side in (width, height))
-    return width, height
-
-
-def _both(size: int | Size) -> Size:
-    return (size, size) if isinstance(size, int) else size
-
-
-def _by(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _channels(pixels: Array, channels: str) -> Array:

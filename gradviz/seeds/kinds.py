@@ -11,38 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradviz.arrays import Box, Size
+from gradviz.arrays import Box
 from gradviz.errors import SeedError, UsageError
-from gradviz.image.frame import Frame
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import Layout
+from gradviz.seeds.places import Site, at_box, check_index, part_of, pixel_box, region_box
 from gradviz.text import nearest
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Part:
-    """A window of an output map, where only that is at hand."""
-
-    box: Box
-    """Where it lies in the whole map."""
-    of: Size
-    """The size of the whole map."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a seed may need to know besides the output."""
-
-    frame: Frame | None = None
-    """Where the image file's pixels lie in the input; None for a bare tensor."""
-    labels: tuple[str, ...] = ()
-    """The names of the classes, in the order of the channels."""
-    part: Part | None = None
-    """Which part of the output map is looked at; None for all of it."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +143,7 @@ def class_index(name: str, labels: Sequence[str]) -> int:
 
 
 def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
-    _check("channel", channel, len(planes))
+    check_index("channel", channel, len(planes))
     v = planes.new_zeros(planes.shape)
     v[channel] = 1.0
     return v
@@ -183,40 +161,11 @@ def _predicted(planes: Tensor, site: Site, channel: int) -> Tensor:
     return _channel(planes, site, channel) * _top(planes, site)
 
 
-def _pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    _check("x", x, size[0])
-    _check("y", y, size[1])
-    return x, y, x + 1, y + 1
-
-
-def _at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    if site.frame is None:
-        raise SeedError("a bare tensor has no image file; use pixel:X,Y")
-    u, v = site.frame.to_input(x, y)
-    # The output map covers the input evenly, whatever its resolution.
-    column, row = (
-        int(place * outputs / inputs)
-        for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
-    )
-    return _pixel_box(size, site, column, row)
-
-
-def _region_box(size: Size, site: Site, *numbers: int) -> Box:
-    x0, y0, x1, y1 = numbers[:4]  # a channel may follow
-    for axis, low, high, end in (("x", x0, x1, size[0]), ("y", y0, y1, size[1])):
-        if not 0 <= low < high <= end:
-            raise SeedError(
-                f"{axis} from {low} to {high} is not a range within 0 to {end} "
-                f"(right and bottom exclusive; the output map is {size[0]}x{size[1]})"
-            )
-    return x0, y0, x1, y1
-
-
 def _within(box: Callable[..., Box], numbers: int) -> Callable[..., Tensor]:
     """1 in the box that `numbers` numbers describe, on the channel that may follow them."""
 
     def build(planes: Tensor, site: Site, *values: int) -> Tensor:
-        part = _part(planes, site)
+        part = part_of(planes, site)
         x0, y0, x1, y1 = box(part.of, site, *values)
         left, top, _, _ = part.box
         window = planes.new_zeros(planes.shape)
@@ -226,17 +175,11 @@ def _within(box: Callable[..., Box], numbers: int) -> Callable[..., Tensor]:
     return build
 
 
-def _part(planes: Tensor, site: Site) -> Part:
-    """The window that the planes are, be it the whole map."""
-    height, width = planes.shape[1:]
-    return site.part or Part((0, 0, width, height), (width, height))
-
-
 def _mask(planes: Tensor, site: Site, mask: ArrayFile) -> Tensor:
     import numpy as np
     import torch
 
-    part = _part(planes, site)
+    part = part_of(planes, site)
     x0, y0, x1, y1 = part.box
     # The nearest pixel is the one that holds the centre; in integers, so that parts fit together.
     columns, rows = (
@@ -287,14 +230,9 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) 
             raise SeedError("the target holds NaN or Inf; fill them with what the model should say")
     slope = LOSSES[name].slope(planes, wanted)
     # The mean is over the whole map.
-    width, height = _part(planes, site).of
+    width, height = part_of(planes, site).of
     pixels = planes[0].numel()
     return slope if pixels == width * height else slope * (pixels / (width * height))
-
-
-def _check(what: str, index: int, size: int) -> None:
-    if not 0 <= index < size:
-        raise SeedError(f"{what} {index} is outside the output: 0 to {size - 1}")
 
 
 # The table ----------------------------------------------------------------------------------------
@@ -345,8 +283,8 @@ KINDS: dict[str, Kind] = {
             "1 at that output pixel, on channel C or on all",
             _DENSE,
             _whole_numbers(2, 3),
-            _within(_pixel_box, 2),
-            _pixel_box,
+            _within(pixel_box, 2),
+            pixel_box,
         ),
         Kind(
             "at",
@@ -354,8 +292,8 @@ KINDS: dict[str, Kind] = {
             "1 at the output pixel that covers this pixel of the image file",
             _DENSE,
             _whole_numbers(2, 3),
-            _within(_at_box, 2),
-            _at_box,
+            _within(at_box, 2),
+            at_box,
         ),
         Kind(
             "region",
@@ -363,8 +301,8 @@ KINDS: dict[str, Kind] = {
             "1 in the box, right and bottom exclusive",
             _DENSE,
             _whole_numbers(4, 5),
-            _within(_region_box, 4),
-            _region_box,
+            _within(region_box, 4),
+            region_box,
         ),
         Kind(
             "channel", "C", "1 on that channel everywhere", _PLANES, _whole_numbers(1, 1), _channel

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError, UsageError
-from gradviz.seeds.kinds import KINDS, ArrayFile, Kind, Site, class_index
+from gradviz.seeds.kinds import KINDS, ArrayFile, Kind, class_index
 from gradviz.seeds.outputs import Layout, layout_of, planes_of
+from gradviz.seeds.places import Site
 from gradviz.text import nearest
 
 if TYPE_CHECKING:

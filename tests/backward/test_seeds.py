@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
-from gradviz.seeds.kinds import KINDS, Part, Site
+from gradviz.seeds.kinds import KINDS
+from gradviz.seeds.places import Part, Site
 from gradviz.seeds.seed import check_labels, default_seed, parse_seed
 
 SCORES = torch.tensor([0.5, 3.0, -1.0, 2.0])

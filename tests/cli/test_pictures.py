@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from typer.testing import Result
 
 from gradviz.heatmap.colours import load_palette
-from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import VIEWS, draw
 
 Gradviz = Callable[..., Result]
 

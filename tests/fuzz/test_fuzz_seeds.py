@@ -17,8 +17,9 @@ from PIL import Image
 
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
-from gradviz.seeds.kinds import KINDS, Site
+from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.losses import LOSSES
+from gradviz.seeds.places import Site
 from gradviz.seeds.seed import parse_seed
 from tests.fuzz.rounds import QUICK
 from tests.fuzz.texts import anything, near, numbers

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gradviz.errors import SeedError
-from gradviz.image.frame import Frame
-from gradviz.image.prepare import Prepared, frame_of, prepare
+from gradviz.image.frame import Frame, frame_of
+from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess, preprocess_from
 from gradviz.image.read import read_image
 

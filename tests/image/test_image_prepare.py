@@ -16,7 +16,8 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from gradviz.errors import ImageError, UsageError
-from gradviz.image.prepare import frame_of, prepare
+from gradviz.image.frame import frame_of
+from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import IMAGENET, Preprocess, preprocess_from
 from gradviz.image.read import Picture
 

@@ -25,7 +25,7 @@ from gradviz.commands.check.finite_differences import (
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
-from gradviz.seeds.kinds import Site
+from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_DIRECTIONS = 3

@@ -17,16 +17,18 @@ from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.commands.inspect.warnings import LayerFlow, may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.image.frame import frame_of
 from gradviz.image.load import LoadedImage
-from gradviz.image.prepare import Prepared, frame_of
+from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves
 from gradviz.model.random_input import RandomInput, only_size
 from gradviz.model.trust import trust_tier
-from gradviz.seeds.kinds import KINDS, Site
+from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import layout_of
+from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"

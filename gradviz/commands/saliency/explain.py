@@ -23,7 +23,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.model.outputs import difference
 from gradviz.runs.results import Failure
-from gradviz.seeds.kinds import Site
+from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 

@@ -15,8 +15,7 @@ from gradviz.arrays import Bytes, Floats
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette, load_palette
-from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS, View
+from gradviz.heatmap.views import VIEWS, View, draw
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import Store

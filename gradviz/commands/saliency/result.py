@@ -14,8 +14,7 @@ from gradviz.arrays import Floats
 from gradviz.backward.methods import Method
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
-from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import CLIP, VIEWS, View, scale_in, strips
+from gradviz.heatmap.views import CLIP, VIEWS, View, draw, scale_in, strips
 from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import Seed

@@ -27,7 +27,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.kinds import Part, Site
+from gradviz.seeds.places import Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 Allocate = Callable[[tuple[int, ...]], Floats]

@@ -19,8 +19,7 @@ from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
-from gradviz.heatmap.draw import draw
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import VIEWS, draw
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess

@@ -1,0 +1,104 @@
+"""The places of a seed: from the pixels that a user names to a box of the output map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradviz.arrays import Box, Size
+from gradviz.errors import SeedError
+from gradviz.image.frame import Frame
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window of an output map, where only that is at hand."""
+
+    box: Box
+    """Where it lies in the whole map."""
+    of: Size
+    """The size of the whole map."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a seed may need to know besides the output."""
+
+    frame: Frame | None = None
+    """Where the image file's pixels lie in the input; None for a bare tensor."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes, in the order of the channels."""
+    part: Part | None = None
+    """Which part of the output map is looked at; None for all of it."""
+
+
+def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
+    """The box of one output pixel.
+
+    Args:
+        size: width and height of the output map.
+        site: the image and the labels.
+        x: the column, from 0.
+        y: the row, from 0.
+        channel: the channel, which has no part in the box.
+
+    Raises:
+        SeedError: the pixel is outside the map.
+    """
+    check_index("x", x, size[0])
+    check_index("y", y, size[1])
+    return x, y, x + 1, y + 1
+
+
+def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
+    """The box of the output pixel that covers the pixel (x, y) of the image file.
+
+    Arguments are those of `pixel_box`, but for x and y.
+
+    Raises:
+        SeedError: the pixel is outside the image or was cropped away, or there is no image file.
+    """
+    if site.frame is None:
+        raise SeedError("a bare tensor has no image file; use pixel:X,Y")
+    u, v = site.frame.to_input(x, y)
+    # The output map covers the input evenly, whatever its resolution.
+    column, row = (
+        int(place * outputs / inputs)
+        for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
+    )
+    return pixel_box(size, site, column, row)
+
+
+def region_box(size: Size, site: Site, *numbers: int) -> Box:
+    """The box x0, y0, x1, y1 of output pixels, right and bottom exclusive; a channel may follow.
+
+    Raises:
+        SeedError: it is empty, or leaves the map.
+    """
+    x0, y0, x1, y1 = numbers[:4]
+    for axis, low, high, end in (("x", x0, x1, size[0]), ("y", y0, y1, size[1])):
+        if not 0 <= low < high <= end:
+            raise SeedError(
+                f"{axis} from {low} to {high} is not a range within 0 to {end} "
+                f"(right and bottom exclusive; the output map is {size[0]}x{size[1]})"
+            )
+    return x0, y0, x1, y1
+
+
+def part_of(planes: Tensor, site: Site) -> Part:
+    """The window of the output map that the planes [C, h, w] are, or the whole map."""
+    height, width = planes.shape[1:]
+    return site.part or Part((0, 0, width, height), (width, height))
+
+
+def check_index(what: str, index: int, size: int) -> None:
+    """Do nothing if 0 <= index < size.
+
+    Raises:
+        SeedError: it is outside; the message names `what`.
+    """
+    if not 0 <= index < size:
+        raise SeedError(f"{what} {index} is outside the output: 0 to {size - 1}")
