@@ -21,7 +21,7 @@ from gradviz.image.load import load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import optimised
 from gradviz.model.model import Model
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
 
 ROUNDS = 2
 IMAGES = 200
@@ -52,11 +52,11 @@ def rates(
     with TemporaryDirectory() as folder:
 
         def whole() -> None:
-            store = Store(Path(folder, str(next(numbers))))
+            out = RunFolder(Path(folder, str(next(numbers))))
             job = Job(model, sources, preprocess, [], settings)
-            with store.held(overwrite=False, resume=False), SaliencyRun(job, store) as run:
+            with out.held(overwrite=False, resume=False), SaliencyRun(job, out) as run:
                 lines = list(run)
-            assert all(line["status"] == "ok" for line in lines)
+            assert all(line.status == "ok" for line in lines)
 
         taken = in_turns({"bare": bare, "whole": whole}, rounds, warm=0)
     return times(taken["bare"], taken["whole"])

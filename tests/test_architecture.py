@@ -117,4 +117,4 @@ def test_no_folder_and_no_module_is_too_full() -> None:
         for file in (ROOT / "gradviz").rglob("*.py")
         if len(file.read_text(encoding="utf-8").splitlines()) > 400
     }
-    assert long <= {"cli/options.py", "seeds/kinds.py"}
+    assert long <= {"cli/options.py", "runs/schema.py", "seeds/kinds.py"}

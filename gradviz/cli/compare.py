@@ -15,10 +15,10 @@ from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import CompareOptions, MessageOptions, flat
 from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.metrics import METRICS
-from gradviz.commands.compare.write import check, record
+from gradviz.commands.compare.write import check_folder, write_comparison
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
 from gradviz.text import one_line
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
@@ -39,16 +39,20 @@ def compare_runs(
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
         palette = load_palette()
-        store = None if options.out is None else Store(options.out)
-        if store is not None:
-            check(store, options.overwrite)
-            until_done.enter_context(store.held(overwrite=options.overwrite, resume=False))
+        folder = None if options.out is None else RunFolder(options.out)
+        if folder is not None:
+            check_folder(folder, options.overwrite)
+            until_done.enter_context(folder.held(overwrite=options.overwrite, resume=False))
 
         metric = None if options.metric is None else str(options.metric)
         found = compare(run_a, run_b, metric, options.tolerance)
         for warning in found.warnings:
             console.warn(warning)
-        document = found.document() if store is None else record(found, store, palette, sys.argv)
+        document = (
+            found.document()
+            if folder is None
+            else write_comparison(found, folder, palette, sys.argv)
+        )
         console.results(document, _table(found))
         if found.failed:
             console.error(_failure(found, options.out))
@@ -86,7 +90,7 @@ def _verdict(item: Item, found: Comparison) -> str:
 
 def _failure(found: Comparison, out: Path | None) -> str:
     worst = found.failed[0]
-    a, b = (run.store.out for run in found.runs)
+    a, b = (run.files.out for run in found.runs)
     return (
         f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}: "
         f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "

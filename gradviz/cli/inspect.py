@@ -74,7 +74,7 @@ def inspect(
         )
         for warning in found.warnings:
             console.warn(warning)
-        console.results(found.as_dict(), _page(found))
+        console.results(found.document(), _page(found))
 
 
 command = flat(inspect)

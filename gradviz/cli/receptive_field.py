@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,8 @@ from gradviz.cli.options import (
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.schema import Failed, FieldDocument, GeometryEntry
 from gradviz.runs.verdict import exit_code, parse_expectation
 from gradviz.text import one_line
 
@@ -56,9 +57,9 @@ def receptive_field(
         expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
         recipe = arguments.recipe_from(input_options)
-        store = Store(output.out)
+        folder = RunFolder(output.out)
         sources = find_images(image, output.out).sources if image else ()
-        until_done.enter_context(store.held(overwrite=output.overwrite, resume=False))
+        until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
         loaded = arguments.load(model, model_options, device_options)
         preprocess = recipe.with_card(loaded.preprocess)
@@ -77,11 +78,11 @@ def receptive_field(
             random_seed=fields.random_seed,
         )
         outcome = measure_fields(
-            FieldMeter(loaded, preprocess, settings), sources, store, palette, sys.argv
+            FieldMeter(loaded, preprocess, settings), sources, folder, palette, sys.argv
         )
         for line in outcome.lines:
-            if line["status"] == "error":
-                console.error(f"{line['image']}: {line['error']['message']}")
+            if isinstance(line, Failed):
+                console.error(f"{line.image}: {line.error.message}")
         for warning in outcome.warnings:
             console.warn(warning)
         codes = {exit_code(outcome.lines)}
@@ -98,26 +99,25 @@ def receptive_field(
 command = flat(receptive_field)
 
 
-def _rows(document: dict[str, Any], out: Path) -> Iterator[str]:
+def _rows(document: FieldDocument, out: Path) -> Iterator[str]:
     """The numbers to read first, for stdout."""
-    for field in document["fields"]:
-        x, y = field["pixel"]
+    for field in document.fields:
+        x, y = field.pixel
         yield (
-            f"{one_line(out / field['image'])}/pixel-{x}-{y}\t{field['status']}"
-            f"\tbox {field['box']}"
-            f"\tarea {field['area']}\tlocal {field['local']['area']}"
+            f"{one_line(out / field.image)}/pixel-{x}-{y}\t{field.status}\tbox {field.box}"
+            f"\tarea {field.area}\tlocal {field.local.area}"
         )
-    yield "network" + _numbers(document["geometry"])
-    for layer in document["layers"]:
-        yield layer["name"] + _numbers(layer)
+    yield "network" + _numbers(document.geometry)
+    for layer in document.layers:
+        yield layer.name + _numbers(layer)
 
 
-def _numbers(geometry: dict[str, Any]) -> str:
-    through = geometry["global_through"]
-    if geometry["size"] is None:
+def _numbers(geometry: GeometryEntry) -> str:
+    through = geometry.global_through
+    if geometry.size is None or geometry.stride is None:
         return f"\tglobal, through {through}" if through else "\tno bounded field was found"
     size, stride = (
-        "x".join("?" if number is None else f"{number:g}" for number in geometry[name])
-        for name in ("size", "stride")
+        "x".join("?" if number is None else f"{number:g}" for number in numbers)
+        for numbers in (geometry.size, geometry.stride)
     )
-    return f"\tsize {size}\tstride {stride}\thalo {geometry['halo']}"
+    return f"\tsize {size}\tstride {stride}\thalo {geometry.halo}"

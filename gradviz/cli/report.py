@@ -9,7 +9,8 @@ import typer
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
 from gradviz.errors import UsageError
-from gradviz.runs.folder import Store
+from gradviz.runs.contents import write_whole
+from gradviz.runs.schema import ReportDocument
 from gradviz.text import one_line
 
 EPILOG = None
@@ -36,23 +37,19 @@ def report(
         if out.is_dir():
             raise UsageError(f"-o {out}: is a folder; name a file in it")
 
-        from gradviz.commands.report.inputs import read
+        from gradviz.commands.report.inputs import read_input
         from gradviz.commands.report.page import report as make
 
-        inputs = [read(argument) for argument in dict.fromkeys(run)]
+        inputs = [read_input(argument) for argument in dict.fromkeys(run)]
         page = make(inputs, lambda results: console.progress(results, len(results), "report"))
         # A file name may hold what is no text.
         content = page.html.encode("utf-8", "backslashreplace")
-        Store(out.parent).save(out.name, lambda file: file.write(content))
+        write_whole(out, lambda file: file.write(content))
         for note in page.notes:
             console.warn(note)
-        document = {
-            "schema": 1,
-            "kind": "report",
-            "file": str(out),
-            "bytes": len(content),
-            "notes": page.notes,
-        }
+        document = ReportDocument(
+            schema=1, kind="report", file=str(out), bytes=len(content), notes=list(page.notes)
+        )
         console.results(document, [f"{one_line(out)}\t{len(content) / 2**20:.1f} MB"])
 
 

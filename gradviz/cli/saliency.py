@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -32,8 +31,8 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.runs.folder import Store
-from gradviz.runs.results import Line
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
 from gradviz.runs.sharing import shard_here
 from gradviz.runs.verdict import Expectation, exit_code, parse_expectation
 from gradviz.seeds.kinds import KINDS
@@ -69,18 +68,18 @@ def saliency(
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
         recipe = arguments.recipe_from(input_options)
-        store = Store(output.out, shard_here(output.shard, os.environ))
+        folder = RunFolder(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         masks = {} if output.inside is None else find_masks(output.inside, found.sources)
         if output.figure is not None:
-            if store.shard is not None:
+            if folder.shard is not None:
                 raise UsageError(
                     f"--figure {output.figure}: one shard has not all results; leave it out"
                 )
             rows = len(found.sources) * (len(seeds) or 1)
             images = [source.path for source in found.sources]
             check_figure(output.figure, rows, settings.array, images)
-        until_done.enter_context(store.held(overwrite=output.overwrite, resume=output.resume))
+        until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
         loaded = arguments.load(model, model_options, device_options)
         check_labels(seeds, loaded.labels)
@@ -98,15 +97,15 @@ def saliency(
         from gradviz.commands.saliency.run import Job, SaliencyRun
 
         job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
-        here = sum(map(len, job.batches(store.shard))) * job.results_per_image
-        with SaliencyRun(job, store, output.resume, console.show_points) as run:
+        here = sum(map(len, job.batches(folder.shard))) * job.results_per_image
+        with SaliencyRun(job, folder, output.resume, console.show_points) as run:
             lines = _follow(run, here, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
-            write_figure(output.figure, store, found.sources, preprocess, settings, title)
-        written = _here(store)
-        document = {"schema": 1, "kind": "saliency", "run": store.run(), "results": written}
-        done = (line for line in written if line["status"] == "ok")
+            write_figure(output.figure, folder, found.sources, preprocess, settings, title)
+        written = _here(folder)
+        document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
+        done = (line for line in written if isinstance(line, Done))
         console.results(document, (_row(line, output.out) for line in done))
         codes = {exit_code(lines)}
         for complaint in _complaints(lines, expected):
@@ -158,27 +157,29 @@ def _expected(output: OutputOptions) -> list[Expectation]:
     return expected
 
 
-def _complaints(lines: Iterable[Line], expected: Sequence[Expectation]) -> Iterator[str]:
+def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
     """What does not hold, result by result."""
     for line in lines:
-        if line["status"] == "ok":
-            measured = {"score": line["score"], **line["stats"]}
+        if isinstance(line, Done):
+            measured = {"score": line.score, **line.stats.content()}
             for expectation in expected:
                 # A line that was read back says null for NaN.
                 value = measured[expectation.quantity]
                 failure = expectation.failure([float("nan") if value is None else value])
                 if failure is not None:
-                    yield f"--expect: {line['image']} ({line['seed']}): {failure}"
+                    yield f"--expect: {line.image} ({line.seed}): {failure}"
 
 
-def _here(store: Store) -> list[Line]:
+def _here(folder: RunFolder) -> list[Done | Failed]:
     """The results in the order of the images; a shard's are those that it has written."""
-    return store.lines() if store.shard is None else sorted(store.own(), key=itemgetter("image"))
+    lines = folder.lines() if folder.shard is None else folder.own()
+    here = [line for line in lines if isinstance(line, Done | Failed)]
+    return sorted(here, key=lambda line: line.image)
 
 
 def _follow(
-    results: Iterable[Line], total: int, ignored: int, out: Path, console: Console
-) -> list[Line]:
+    results: Iterable[ResultLine], total: int, ignored: int, out: Path, console: Console
+) -> list[ResultLine]:
     """Go through the results of a run: print its progress and remarks, and a summary at the end."""
     started = perf_counter()
     lines = []
@@ -190,7 +191,7 @@ def _follow(
             printed.add(remark)
             level, text = remark
             (console.error if level == "error" else console.warn)(text)
-    failed = sum(line["status"] == "error" for line in lines)
+    failed = sum(isinstance(line, Failed) for line in lines)
     others = f"; {ignored} other files ignored" if ignored else ""
     console.note(
         f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
@@ -199,26 +200,26 @@ def _follow(
     return lines
 
 
-def _remarks(line: Line) -> Iterator[tuple[str, str]]:
+def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
     """The level and the text of what a reader of the results must not miss."""
-    if line["status"] == "error":
-        message = line["error"]["message"]
-        yield "error", message if line["image"] in message else f"{line['image']}: {message}"
-    else:
-        for warning in line["warnings"]:
-            yield "warning", f"{line['image']} ({line['seed']}): {warning}"
+    if isinstance(line, Failed):
+        message = line.error.message
+        yield "error", message if line.image in message else f"{line.image}: {message}"
+    elif isinstance(line, Done):
+        for warning in line.warnings:
+            yield "warning", f"{line.image} ({line.seed}): {warning}"
 
 
-def _row(line: Line, out: Path) -> str:
+def _row(line: Done, out: Path) -> str:
     """One line for stdout: where the files are, and the numbers to read them by."""
-    folder = (out / next(iter(line["files"].values()))).parent
+    folder = (out / next(iter(line.files.values()))).parent
     score, scale = (
         "nan" if number is None else f"{number:.{digits}g}"
-        for number, digits in ((line["score"], 6), (line["stats"]["scale"], 3))
+        for number, digits in ((line.score, 6), (line.stats.scale, 3))
     )
     found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
-    if "layer" in line:
-        found.append(f"layer {line['layer']}")
-    if line.get("completeness") is not None:
-        found.append(f"completeness gap {line['completeness']:.3g}")
+    if line.layer is not None:
+        found.append(f"layer {line.layer}")
+    if line.completeness is not None:
+        found.append(f"completeness gap {line.completeness:.3g}")
     return "\t".join(found)

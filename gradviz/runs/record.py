@@ -1,28 +1,29 @@
-"""The content of run.json: all that is needed to run it again, and to know it from another."""
+"""run.json: made of what is to be run, and held against that of an earlier run."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.model import Model
+from gradviz.runs.schema import AnyRecord, ImageRecord, ModelRecord, RunKind, RunRecord
 from gradviz.version import VERSION
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from gradviz.model.model import Model
+
 
 def describe(
-    kind: str,
+    kind: RunKind,
     model: Model,
     sources: Sequence[Source],
     preprocess: Preprocess,
@@ -30,8 +31,8 @@ def describe(
     writes: Sequence[str],
     command: Sequence[str],
     files: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """What was run.
+) -> RunRecord:
+    """Everything needed to repeat a run, and to tell it from a different one.
 
     Args:
         kind: the command's name.
@@ -42,42 +43,78 @@ def describe(
     Raises:
         UsageError: one of the files cannot be read any more.
     """
+    import torch  # slow to import, and whoever reads a record does without
+
     arch = (model.arch or "").rpartition(":")[0]
     code = [Path(arch)] if arch.endswith(".py") else []
-    return {
-        "schema": 1,
-        "kind": kind,
-        "command": list(command),
-        "folder": str(Path.cwd()),
-        "versions": {
+    return RunRecord(
+        schema=1,
+        kind=kind,
+        command=list(command),
+        folder=str(Path.cwd()),
+        versions={
             "gradviz": VERSION,
             "torch": torch.__version__,
             "python": sys.version.split()[0],
         },
-        "model": model.describe(),
-        "preprocess": preprocess.as_dict(),
-        "settings": asdict(settings),
-        "files": {str(path): _digest(path) for path in (*code, *files)},
-        "images": [_identity(source) for source in sources],
-        "writes": list(writes),
-    }
+        model=ModelRecord.model_validate(model.describe()),
+        preprocess=preprocess.as_dict(),
+        settings=asdict(settings),
+        files={str(path): _digest(path) for path in (*code, *files)},
+        images=[_identity(source) for source in sources],
+        writes=list(writes),
+    )
 
 
-def _identity(source: Source) -> dict[str, Any]:
+def _identity(source: Source) -> ImageRecord:
     """Enough to notice another image of the same name, without reading it."""
     path = source.path.absolute()
     try:
         status = path.stat()
-    except OSError:  # the run will say what is wrong with it
-        return {"name": source.name, "path": str(path)}
-    return {
-        "name": source.name,
-        "path": str(path),
-        "bytes": status.st_size,
-        "modified": status.st_mtime_ns,
-    }
+    except OSError:  # the run fails at this image later, with a better message
+        return ImageRecord(name=source.name, path=str(path))
+    return ImageRecord(
+        name=source.name, path=str(path), bytes=status.st_size, modified=status.st_mtime_ns
+    )
 
 
 def _digest(path: Path) -> str:
     with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+VOLATILE = frozenset({"command", "folder"})
+"""The keys of run.json that may differ in two runs that are one."""
+
+
+def changes_between(before: AnyRecord, now: AnyRecord) -> Iterator[str]:
+    """The keys of run.json that make two runs different ones, and how they differ.
+
+    An image may have changed in between, and shards run on devices of their own.
+    """
+    return differences(_settled(before), _settled(now))
+
+
+def _settled(record: AnyRecord) -> dict[str, Any]:
+    """What must be the same in two runs that are one."""
+    content = json.loads(record.json_text())
+    fixed = {key: value for key, value in content.items() if key not in VOLATILE}
+    model = dict(content.get("model", {}))
+    model["device"] = str(model.get("device")).partition(":")[0]
+    return {**fixed, "model": model, "images": [image["name"] for image in content["images"]]}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Which keys of two JSON objects differ, by their dotted names, and how."""
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from (f"{key}.{rest}" for rest in differences(old, new))
+        elif isinstance(old, list) and isinstance(new, list) and old != new and len(old + new) > 6:
+            added, gone = (
+                set(map(str, new)) - set(map(str, old)),
+                set(map(str, old)) - set(map(str, new)),
+            )
+            yield f"{key}: {len(added)} added, {len(gone)} gone"
+        elif old != new:
+            yield f"{key} was {old}, is {new}"

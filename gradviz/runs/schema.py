@@ -1,5 +1,531 @@
-"""The documents that gradviz writes, as types."""
+"""The JSON documents that gradviz writes and prints, as types.
+
+Every document has a `schema`, the version of these types, and a `kind`. Keys that a type does not
+have are kept as they are, so that a folder which a later version wrote can still be read. NaN and
+Inf are null in a file.
+"""
 
 from __future__ import annotations
 
-DOCUMENT = "compare.json"
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from gradviz.text import one_line, strict_json
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected a text")
+    return value
+
+
+def _path_below(value: object) -> str:
+    path = PurePosixPath(_text(value))
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{path} is outside the folder")
+    return str(value)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("expected a number")
+    return value
+
+
+# Not pydantic's own checks: they refuse file names that are not UTF-8, and write 1 as 1.0.
+Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
+FilePath = Annotated[str, PlainValidator(_path_below), WithJsonSchema({"type": "string"})]
+"""A path relative to the run's folder that does not lead out of it."""
+Number = Annotated[float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+
+OfAxes = Annotated[list[Number | None], Field(min_length=2, max_length=2)]
+"""One number along x and one along y."""
+OfSides = Annotated[list[Number | None], Field(min_length=4, max_length=4)]
+"""One number for each of left, top, right and bottom."""
+Pixel = Annotated[list[StrictInt], Field(min_length=2, max_length=2)]
+Corners = Annotated[list[StrictInt], Field(min_length=4, max_length=4)]
+Sides = Annotated[list[StrictBool], Field(min_length=4, max_length=4)]
+
+RunKind = Literal["saliency", "receptive-field"]
+"""The commands whose runs have results."""
+
+
+class JsonObject(BaseModel):
+    """A JSON object: the keys that are known have types, the others are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
+
+    def content(self) -> dict[str, Any]:
+        """The object's keys and values, without the keys that were not given."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    def json_text(self, indent: int | None = 2) -> str:
+        """The object as strict JSON."""
+        return strict_json(self.content(), indent)
+
+
+class Document(JsonObject):
+    """A whole document."""
+
+    version: Literal[1] = Field(alias="schema", description="The version of this format.")
+
+
+def damage(error: ValueError) -> str:
+    """Say in one line what is wrong with the first value that is no JSON of its type."""
+    if not isinstance(error, ValidationError):
+        return one_line(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return one_line(f"no {key}")
+    return one_line(f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": "))
+
+
+# run.json -----------------------------------------------------------------------------------------
+
+
+class ImageName(JsonObject):
+    """An image that results are about."""
+
+    name: Text = Field(description="The path relative to the folder or glob that was given.")
+
+
+class ImageRecord(ImageName):
+    """An image of a run, and what tells it from another of the same name."""
+
+    path: Text = Field(description="The absolute path of the file.")
+    size: StrictInt | None = Field(
+        default=None, alias="bytes", description="The size of the file, if there was one."
+    )
+    modified: StrictInt | None = Field(
+        default=None, description="When the file was last changed, in ns since 1970."
+    )
+
+
+class ModelRecord(JsonObject):
+    """The model that was run."""
+
+    path: Text | None = Field(description="The file; null for a module that Python handed in.")
+    sha256: Text | None = Field(description="The SHA-256 of the file, if it has one.")
+    format: Text = Field(description="TorchScript, safetensors, and so on.")
+    card: Text | None = Field(description="The model card that was read.")
+    arch: Text | None = Field(description="The factory that built the architecture.")
+    arch_args: dict[Text, Any] = Field(description="What the factory was given.")
+    weights_key: Text | None = Field(description="Where the checkpoint holds the weights.")
+    output: Text | None = Field(description="The key of the output that was chosen.")
+    labels: list[Text] = Field(description="The names of the classes.")
+    input_shape: list[StrictInt | None] | None = Field(
+        description="[N, C, H, W] that the model was exported for; null where any will do."
+    )
+    device: Text = Field(description="Where it ran: cpu, cuda or cuda:N.")
+    precision: Text = Field(description="The type of the input's numbers.")
+
+
+class RunRecord(Document):
+    """run.json of `saliency` and `receptive-field`: everything needed to run it again."""
+
+    kind: RunKind = Field(description="The command.")
+    command: list[Text] = Field(description="How the program was called.")
+    folder: Text = Field(description="Where the command was given.")
+    versions: dict[Text, Text] = Field(description="The versions of gradviz, torch and Python.")
+    model: ModelRecord = Field(description="The model.")
+    preprocess: dict[Text, Any] = Field(description="The recipe, with the keys of a card.")
+    settings: dict[Text, Any] = Field(description="The command's own options.")
+    files: dict[Text, Text] = Field(
+        description="The SHA-256 of every other file that was read, by its path."
+    )
+    images: list[ImageRecord] = Field(description="The images, in order.")
+    writes: list[Text] = Field(description="The names of the files that a result may have.")
+
+
+class ComparedRun(JsonObject):
+    """One of two runs that are compared, and how it was made."""
+
+    path: Text = Field(description="The folder of the run, as it was named.")
+    kind: RunKind = Field(description="The command that wrote it.")
+    versions: dict[Text, Text] = Field(description="As in run.json.")
+    model: dict[Text, Any] = Field(description="As in run.json, without `path` and `card`.")
+    preprocess: dict[Text, Any] = Field(description="As in run.json.")
+    settings: dict[Text, Any] = Field(description="As in run.json.")
+    files: dict[Text, Text] = Field(description="As in run.json, by the names of the files.")
+
+
+class CompareRecord(Document):
+    """run.json of `compare -o`."""
+
+    kind: Literal["compare"] = Field(description="The command.")
+    command: list[Text] = Field(description="How the program was called.")
+    runs: list[ComparedRun] = Field(description="The two runs.")
+    images: list[ImageName] = Field(description="The images of both runs.")
+    writes: list[Text] = Field(description="The names of the pictures that an item may have.")
+
+
+AnyRecord = RunRecord | CompareRecord
+
+
+def parse_record(content: Any) -> AnyRecord:
+    """The content of run.json as a type.
+
+    Raises:
+        ValueError: it is none.
+    """
+    of_compare = isinstance(content, Mapping) and content.get("kind") == "compare"
+    return (CompareRecord if of_compare else RunRecord).model_validate(content)
+
+
+# results.jsonl ------------------------------------------------------------------------------------
+
+
+class ResultKey(JsonObject):
+    """What a line of results.jsonl is about."""
+
+    image: Text = Field(description="The name of the image, as in run.json.")
+    seed: Text | None = Field(
+        description="The spec; null for an image that failed before its seed was known."
+    )
+
+
+class Stats(JsonObject):
+    """Statistics of an array's finite values."""
+
+    min: Number | None = Field(description="The smallest value; null where none is finite.")
+    max: Number | None = Field(description="The largest value.")
+    abs_mean: Number | None = Field(description="The mean of |g|.")
+    l2: Number | None = Field(description="The Euclidean norm.")
+    zero_fraction: Number | None = Field(description="The share of values that are 0.")
+    nonfinite: StrictInt = Field(description="The number of values that are NaN or Inf.")
+    scale: Number | None = Field(description="What gets the heatmap's strongest colour.")
+    inside: Number | None = Field(
+        default=None, description="The share of the map's energy inside of the mask of `--inside`."
+    )
+
+
+class FieldDone(ResultKey):
+    """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
+
+    seed: Text = Field(description="`pixel:X,Y`.")
+    status: Literal["ok"] = Field(description="The result is there.")
+    files: dict[Text, FilePath] = Field(
+        description="The files by name, as paths relative to the run's folder."
+    )
+
+
+class Done(FieldDone):
+    """A line of a saliency run: the gradient or attribution is there."""
+
+    seed: Text = Field(description="The spec of the seed.")
+    output_shape: list[StrictInt] = Field(
+        description="The shape of the model's output for this image, without the batch axis."
+    )
+    score: Number | None = Field(description="⟨v, y⟩, the number that was differentiated.")
+    layer: Text | None = Field(default=None, description="The layer that was read, if one was.")
+    gated: StrictInt | None = Field(
+        default=None, description="The number of activations that the method's rule held at."
+    )
+    samples: StrictInt | None = Field(
+        default=None, description="The number of points, where the method takes several."
+    )
+    completeness: Number | None = Field(
+        default=None,
+        description="⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline.",
+    )
+    tiles: StrictInt | None = Field(
+        default=None, description="The number of parts that the image was computed in."
+    )
+    stats: Stats = Field(description="Statistics of the array.")
+    scales: dict[Text, Number] = Field(description="What gets the strongest colour, by view.")
+    warnings: list[Text] = Field(description="What a reader of the pictures must know.")
+
+
+class FailureReason(JsonObject):
+    """Why something failed."""
+
+    type: Text = Field(description="The class of the error, such as `ImageError`.")
+    message: Text = Field(description="What went wrong, where, and what to do next.")
+
+
+class Failed(ResultKey):
+    """A line of any run: there is no result."""
+
+    status: Literal["error"] = Field(description="There is no result.")
+    error: FailureReason = Field(description="Why not.")
+
+
+ResultLine = Done | FieldDone | Failed
+"""A line of results.jsonl."""
+
+
+def parse_line(content: Any) -> ResultLine:
+    """A line of results.jsonl as a type.
+
+    Raises:
+        ValueError: it is none.
+    """
+    keys = content if isinstance(content, Mapping) else {}
+    if keys.get("status") == "error":
+        return Failed.model_validate(content)
+    measured = keys.keys() & Done.model_fields.keys() - FieldDone.model_fields.keys()
+    return (Done if measured else FieldDone).model_validate(content)
+
+
+class SaliencyDocument(Document):
+    """What `saliency --json` prints."""
+
+    kind: Literal["saliency"] = Field(description="The command.")
+    run: RunRecord = Field(description="The content of run.json.")
+    results: list[Done | Failed] = Field(description="The lines of results.jsonl.")
+
+
+# field.json ---------------------------------------------------------------------------------------
+
+
+class LocalExtent(JsonObject):
+    """What does matter at an image."""
+
+    area: StrictInt = Field(description="The number of pixels whose gradient is not 0.")
+
+
+class SquareExtent(JsonObject):
+    """A square in the middle of a map."""
+
+    side: StrictInt = Field(description="In pixels; odd, or 0 for a map without contribution.")
+    ratio: Number = Field(description="The share of the map's pixels that the square covers.")
+
+
+class EffectiveExtent(JsonObject):
+    """How far the pixels that matter spread, weighted by how much they matter."""
+
+    squares: dict[Text, StrictInt] = Field(
+        description="The side of the centred square that holds a percentage of the energy."
+    )
+    mean: OfAxes | None = Field(description="The mean x and y of the energy.")
+    sigma: OfAxes | None = Field(description="The standard deviations about the mean, in pixels.")
+    area_4_55: StrictInt = Field(description="The number of pixels above 4.55 % of the peak.")
+    replknet: dict[Text, SquareExtent | None] = Field(
+        description="RepLKNet's high-contribution area, by percentage."
+    )
+    nonfinite: StrictInt = Field(description="The number of pixels that are NaN or Inf.")
+
+
+class FieldEntry(JsonObject):
+    """The receptive field of one output pixel at one image."""
+
+    image: Text = Field(description="The name of the image; `noise` without one; `mean` of all.")
+    pixel: Pixel = Field(description="[x, y] in the output map.")
+    status: Literal["exact", "partial"] = Field(
+        description="`partial`: more may matter than the structural field shows."
+    )
+    lost_at: list[Text] = Field(description="The operations that made it partial.")
+    box: Corners | None = Field(
+        description="[x0, y0, x1, y1] of the structural field, inclusive; null where it is empty."
+    )
+    size: Pixel | None = Field(description="[width, height] of the box.")
+    clipped: Sides | None = Field(
+        description="For left, top, right and bottom: does the field go on beyond the image?"
+    )
+    area: StrictInt = Field(description="The number of pixels of the structural field.")
+    fill: Number | None = Field(description="The area divided by that of the box.")
+    is_global: StrictBool = Field(
+        alias="global", description="Does an operation make the field global?"
+    )
+    global_through: Text | None = Field(description="The operation that does.")
+    local: LocalExtent = Field(description="What does matter at this image.")
+    effective: EffectiveExtent = Field(description="How much each pixel matters.")
+    files: dict[Text, FilePath] = Field(
+        description="The files by name, as paths relative to the run's folder."
+    )
+
+
+class GeometryEntry(JsonObject):
+    """The unclipped field of an output or layer, in input pixels; null where it is global."""
+
+    size: OfAxes | None = Field(description="The width and height, the largest over a period.")
+    stride: OfAxes | None = Field(description="Input pixels per output pixel.")
+    padding: OfAxes | None = Field(
+        description="How far the first fields reach over the border, at most."
+    )
+    centre: OfAxes | None = Field(
+        description="The middle of output pixel 0's field; pixel i is [i, i + 1)."
+    )
+    halo: OfSides | None = Field(
+        description="[left, top, right, bottom] of the overlap that tiled inference needs."
+    )
+    period: OfAxes | None = Field(description="The shift after which the field repeats its shape.")
+    global_through: Text | None = Field(
+        description="The operation that makes it global, if it is known."
+    )
+
+
+class NamedLayer(JsonObject):
+    """A layer that is measured."""
+
+    name: Text = Field(description="What `--layer` takes.")
+    channels: StrictInt = Field(description="The channels of its output.")
+
+
+class LayerGeometry(GeometryEntry, NamedLayer):
+    """The unclipped field of a layer."""
+
+
+class FieldDocument(Document):
+    """field.json, which `receptive-field --json` also prints."""
+
+    kind: Literal["receptive-field"] = Field(description="The command.")
+    fields: list[FieldEntry] = Field(description="One for each image and pixel.")
+    geometry: GeometryEntry = Field(description="Of the output, or of `--layer`.")
+    layers: list[LayerGeometry] = Field(description="Every layer, with `--layers`.")
+
+
+# compare.json -------------------------------------------------------------------------------------
+
+
+class ItemEntry(JsonObject):
+    """One image and seed in both runs, or the network itself."""
+
+    image: Text | None = Field(description="The name of the image; null for the network.")
+    seed: Text | None = Field(description="The spec of the seed.")
+    ok: StrictBool = Field(description="Does it pass?")
+    value: Number | None = Field(description="The metric of the array that differs most.")
+    problems: list[Text] = Field(description="Differences that no tolerance excuses.")
+    measured: dict[Text, dict[Text, Number | None]] = Field(
+        description="The values of all metrics by array."
+    )
+    facts: dict[Text, Any] = Field(
+        description="[A, B] of a receptive field's `status`, `box` and `global`."
+    )
+    files: dict[Text, FilePath] = Field(
+        default={}, description="The picture of each array's difference, with `-o`."
+    )
+    scales: dict[Text, Number | None] = Field(
+        default={}, description="The |A − B| that gets the strongest colour, with `-o`."
+    )
+
+
+class CompareDocument(Document):
+    """compare.json, which `compare --json` also prints."""
+
+    kind: Literal["compare"] = Field(description="The command.")
+    ok: StrictBool = Field(description="Does every item pass?")
+    metric: Text = Field(description="The metric that judges.")
+    tolerance: Number = Field(description="The farthest value of it that passes.")
+    runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)] = Field(
+        description="A, what was, and B, what is."
+    )
+    warnings: list[Text] = Field(description="What a reader of the verdict must know.")
+    items: list[ItemEntry] = Field(description="The worst first.")
+
+
+# What inspect, check and report print -------------------------------------------------------------
+
+
+class ModelSize(JsonObject):
+    """How large a model is."""
+
+    count: StrictInt = Field(description="The number of parameters.")
+    size: StrictInt = Field(alias="bytes", description="The bytes that they take.")
+
+
+class InspectedModel(ModelRecord):
+    """The model that was looked into."""
+
+    trust: Text = Field(description="Whether loading it can run code.")
+    parameters: ModelSize = Field(description="How large it is.")
+
+
+class InspectedInput(JsonObject):
+    """An input of the model."""
+
+    source: Text = Field(alias="from", description="The image, or `random`.")
+    shape: list[StrictInt] = Field(description="[N, C, H, W] as it entered.")
+
+
+class InspectedOutput(JsonObject):
+    """An output of the model."""
+
+    key: Text | None = Field(description="What `--output` takes; null for a bare tensor.")
+    shape: list[StrictInt] = Field(description="Its shape, with the batch axis.")
+    type: Text = Field(description="The type of its numbers.")
+    layout: Text = Field(description="What its axes mean.")
+    seeds: list[Text] = Field(description="The kinds of seeds that fit.")
+    chosen: StrictBool = Field(description="Is this the output that was differentiated?")
+
+
+class InspectedLayer(JsonObject):
+    """A layer, and what went through it forward and backward."""
+
+    name: Text = Field(description="What `--layer` takes.")
+    shape: list[StrictInt] = Field(description="The shape of its output, with the batch axis.")
+    stride: OfAxes | None = Field(
+        description="Input pixels per place of its map; null where its output is no map."
+    )
+    activation: Number | None = Field(description="The Euclidean norm of its output.")
+    gradient: Number | None = Field(
+        description="The Euclidean norm of the gradient there; null where none arrives."
+    )
+    dead: Number | None = Field(description="The share of its channels that are 0 everywhere.")
+
+
+class InspectDocument(Document):
+    """What `inspect --json` prints."""
+
+    kind: Literal["inspect"] = Field(description="The command.")
+    model: InspectedModel = Field(description="The model.")
+    inputs: list[InspectedInput] = Field(description="What entered.")
+    outputs: list[InspectedOutput] = Field(description="What the model returned.")
+    seed: Text = Field(description="What was differentiated.")
+    layers: list[InspectedLayer] = Field(description="In the order in which they ran.")
+    warnings: list[Text] = Field(description="What may mislead about this model.")
+
+
+class CheckTest(JsonObject):
+    """One comparison of the gradient with finite differences of the model."""
+
+    name: Text = Field(description="`random N`, `gradient`, `pixel X,Y` or `trend`.")
+    seed: Text = Field(description="The spec of the seed.")
+    expected: Number | None = Field(description="The slope that the gradient predicts.")
+    measured: Number | None = Field(description="The slope that the model has.")
+    error: Number | None = Field(description="Their distance, relative to their size.")
+    step: Number | None = Field(description="The length over which it was measured.")
+    ok: StrictBool | None = Field(description="Do they agree? Null where rounding hides it.")
+    kink: StrictBool = Field(description="Do they agree beside the image only?")
+
+
+class CheckDocument(Document):
+    """What `check --json` prints."""
+
+    kind: Literal["check"] = Field(description="The command.")
+    ok: StrictBool = Field(description="Is the gradient right?")
+    precision: Text = Field(description="Of the least precise numbers in the model.")
+    tolerance: Number = Field(description="The largest relative error that passes.")
+    span: Number = Field(description="The largest minus the smallest value of the input.")
+    tests: list[CheckTest] = Field(description="All tests.")
+
+
+class ReportDocument(Document):
+    """What `report --json` prints."""
+
+    kind: Literal["report"] = Field(description="The command.")
+    file: Text = Field(description="The page that was written.")
+    size: StrictInt = Field(alias="bytes", description="How large it is.")
+    notes: list[Text] = Field(description="What could not be shown, and why.")
+
+
+class ErrorDocument(Document):
+    """What any command prints in place of its document, with `--json`, if it fails."""
+
+    kind: Literal["error"] = Field(description="There is no other document.")
+    exit_code: StrictInt = Field(description="The exit code of the process.")
+    type: Text = Field(description="The class of the error, such as `UsageError`.")
+    message: Text = Field(description="The line that stderr shows.")

@@ -1,4 +1,4 @@
-"""From the lines of a run to its exit code."""
+"""What a run comes to: its exit code, and whether its numbers are as expected."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from math import isnan
 
 from gradviz import errors
 from gradviz.errors import ExitCode, GradvizError, ImageError, UsageError
-from gradviz.runs.results import Line
+from gradviz.runs.schema import Failed, ResultLine
 
 
-def exit_code(lines: Iterable[Line]) -> ExitCode:
+def exit_code(lines: Iterable[ResultLine]) -> ExitCode:
     """0, or the code of what went wrong.
 
     The failure of a single image has its cause's own code. Of several images, the failures of some
@@ -23,28 +23,28 @@ def exit_code(lines: Iterable[Line]) -> ExitCode:
     """
     lines = list(lines)
     # Without --seed the seed's name is known only where an image came so far as to need one.
-    default = any(line["seed"] is None for line in lines)
-    alone = len({line["image"] for line in lines}) == 1
+    default = any(line.seed is None for line in lines)
+    alone = len({line.image for line in lines}) == 1
     causes = defaultdict(list)
     for line in lines:
         cause = _cause(line)
         if alone or cause is not ImageError:
-            causes[None if default else line["seed"]].append(cause)
+            causes[None if default else line.seed].append(cause)
     codes = {
         cause.exit_code
         for group in causes.values()
         for cause in set(group)
         if cause is not None and None not in group
     }
-    if any(line["status"] == "error" for line in lines):
+    if any(isinstance(line, Failed) for line in lines):
         codes.add(ExitCode.SOME_FAILED)
     return ExitCode.winner(codes)
 
 
-def _cause(line: Line) -> type[GradvizError] | None:
-    if line["status"] == "ok":
+def _cause(line: ResultLine) -> type[GradvizError] | None:
+    if not isinstance(line, Failed):
         return None
-    cause: type[GradvizError] = getattr(errors, line["error"]["type"])
+    cause: type[GradvizError] = getattr(errors, line.error.type)
     return cause
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 THREADS = min(4, os.cpu_count() or 1)
 """As many as keep a fast device busy; Pillow and NumPy let go of Python's lock where they work."""
@@ -20,11 +20,11 @@ def _light(_item: object) -> float:
 
 
 def in_order(
-    work: Callable[[Item], Result],
-    items: Iterable[Item],
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
     ahead: int,
-    weight: Callable[[Item], float] = _light,
-) -> Generator[Result]:
+    weight: Callable[[_Item], float] = _light,
+) -> Generator[_Result]:
     """`map(work, items)`, done by threads while the caller does something else.
 
     Args:
@@ -36,7 +36,7 @@ def in_order(
     Raises:
         whatever `work` raises, at the place of its item; what has not begun then never does.
     """
-    under_way: deque[tuple[Future[Result], float]] = deque()
+    under_way: deque[tuple[Future[_Result], float]] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:
         for item in items:

@@ -9,39 +9,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gradviz.image.preprocess import Preprocess
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.schema import RunRecord, parse_line
 from gradviz.text import strict_json
+from tests import documents
 
-MODEL = {"path": "net.ts", "format": "TorchScript", "sha256": "0" * 64, "device": "cpu"}
 
-
-def record(kind: str, images: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "kind": kind,
-        "command": ["gradviz", kind, "net.ts", "a photo.png"],
-        "folder": "/somewhere",
-        "versions": {"gradviz": "0", "torch": "0", "python": "0"},
-        "model": {**MODEL, "precision": "float32"},
-        "preprocess": Preprocess().as_dict(),
-        "settings": {"colormap": None, **settings},
-        "files": {},
-        "images": images,
-        "writes": [],
-    }
+def record(kind: str, images: list[dict[str, Any]], **settings: Any) -> RunRecord:
+    given = documents.run_record(kind, images, settings={"colormap": None, **settings})
+    return RunRecord.model_validate(given)
 
 
 def entry(name: str, path: Path | None) -> dict[str, Any]:
     if path is None:
-        return {"name": name, "path": "/gone/forever.png", "bytes": 1, "modified": 1}
+        return documents.image(name, path="/gone/forever.png")
     status = path.stat()
-    return {
-        "name": name,
-        "path": str(path.absolute()),
-        "bytes": status.st_size,
-        "modified": status.st_mtime_ns,
-    }
+    place = str(path.absolute())
+    return documents.image(name, path=place, bytes=status.st_size, modified=status.st_mtime_ns)
 
 
 def picture(path: Path, width: int, height: int) -> Path:
@@ -66,51 +50,32 @@ def saliency_run(
         lines: what is different in the lines of results.
         failures: messages by image and seed.
     """
-    store = Store(folder)
+    out = RunFolder(folder)
     names = dict.fromkeys(image for image, _ in [*arrays, *(failures or {})])
     images = [entry(name, (pictures or {}).get(name)) for name in names]
-    store.begin(record("saliency", images, clip=99.0, scale="image"))
+    out.begin(record("saliency", images, clip=99.0, scale="image"))
     for n, ((image, seed), array) in enumerate(arrays.items()):
         file = f"r{n}/s/gradient.npy"
-        store.save(file, lambda out, array=array: np.save(out, array))  # type: ignore[misc]
-        store.append(
-            {
-                "image": image,
-                "seed": seed,
-                "status": "ok",
-                "files": {"gradient": file},
-                "output_shape": [1, 2, 3],
-                "score": float(n),
-                "stats": {
-                    "min": float(np.nanmin(array)),
-                    "max": float(np.nanmax(array)),
-                    "abs_mean": float(np.nanmean(np.abs(array))),
-                    "l2": 1.0,
-                    "zero_fraction": float((array == 0).mean()),
-                    "nonfinite": int((~np.isfinite(array)).sum()),
-                    "scale": 1.0,
-                },
-                "scales": {"heatmap": 1.0},
-                "warnings": [],
-                **((lines or {}).get((image, seed), {})),
-            }
-        )
+        out.save(file, lambda to, array=array: np.save(to, array))  # type: ignore[misc]
+        stats = {
+            "min": float(np.nanmin(array)),
+            "max": float(np.nanmax(array)),
+            "abs_mean": float(np.nanmean(np.abs(array))),
+            "l2": 1.0,
+            "zero_fraction": float((array == 0).mean()),
+            "nonfinite": int((~np.isfinite(array)).sum()),
+            "scale": 1.0,
+        }
+        changed = {"score": float(n), "stats": stats, **(lines or {}).get((image, seed), {})}
+        out.append(parse_line(documents.done(image, seed, {"gradient": file}, **changed)))
     for (image, seed), message in (failures or {}).items():
-        error = {"type": "ImageError", "message": message}
-        store.append({"image": image, "seed": seed, "status": "error", "error": error})
+        out.append(parse_line(documents.failed(image, seed, message)))
     return folder
 
 
 def compare_document(path: Path, runs: tuple[Path, Path], items: list[dict[str, Any]]) -> Path:
-    document = {
-        "schema": 1,
-        "kind": "compare",
-        "ok": all(item["ok"] for item in items),
-        "metric": "relative",
-        "tolerance": 0.001,
-        "runs": [{"path": str(run), "kind": "saliency"} for run in runs],
-        "warnings": ["the versions differ"],
-        "items": items,
-    }
+    document = documents.compare_document(
+        [str(run) for run in runs], items, warnings=["the versions differ"]
+    )
     path.write_text(strict_json(document))
     return path

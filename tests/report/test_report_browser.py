@@ -18,7 +18,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from gradviz.cli.app import make_app
-from gradviz.commands.report.inputs import read
+from gradviz.commands.report.inputs import read_input
 from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
@@ -70,7 +70,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     opened = []
 
     def open_page(*told: Path, width: int = 1280, dark: bool = False) -> Any:
-        file.write_text(report([read(str(each)) for each in told]).html, encoding="utf-8")
+        file.write_text(report([read_input(str(each)) for each in told]).html, encoding="utf-8")
         scheme = "dark" if dark else "light"
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.set_default_timeout(60_000)  # a busy machine is no failure

@@ -19,31 +19,28 @@ import numpy as np
 import pytest
 
 from gradviz.commands.report.field_section import contours_of
-from gradviz.commands.report.inputs import Comparison, FieldRun, Flow, Run, read
+from gradviz.commands.report.inputs import ComparedPair, InspectedFlow, read_input
 from gradviz.commands.report.page import report
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.reader import FieldResults, SaliencyResults
+from gradviz.runs.schema import parse_line
+from tests import documents
 
 runs: Any = importlib.import_module("runs")
 
 G = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
 
-FLOW = {
-    "schema": 1,
-    "kind": "inspect",
-    "model": {"path": "net.ts", "format": "TorchScript"},
-    "inputs": [{"from": "random", "shape": [1, 3, 8, 8]}],
-    "outputs": [{"key": None, "shape": [1, 2]}],
-    "seed": "top",
-    "layers": [
+FLOW = documents.inspect_document(
+    [
         {"name": "first", "shape": [1, 4, 8, 8], "stride": [1, 1], "activation": 2.0,
          "gradient": None, "dead": 0.75},
         {"name": "last", "shape": [1, 2], "stride": None, "activation": 1.0, "gradient": 0.125,
          "dead": None},
     ],
-    "warnings": ["no gradient reaches first"],
-}  # fmt: skip
+    warnings=["no gradient reaches first"],
+)  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -78,7 +75,7 @@ class Page(HTMLParser):
 
 
 def page_of(*told: Any) -> Page:
-    return Page(report([read(str(each)) for each in told]).html)
+    return Page(report([read_input(str(each)) for each in told]).html)
 
 
 def data_of(page: Page) -> Any:
@@ -109,18 +106,16 @@ def field_run(tmp_path: Path) -> Path:
     """One field of 5 by 4 pixels, in a network where it is global."""
     run = tmp_path / "fields"
     files = {f"{name}.npy": f"{name}.npy" for name in ("structural", "local", "effective")}
-    field = {"image": "noise", "pixel": [1, 1], "box": [0, 0, 1, 1], "lost_at": ["Where"],
-             "area": 4, "local": {"area": 0}, "status": "partial", "effective": {}, "global": True,
-             "files": files}  # fmt: skip
-    store = Store(run)
+    field = documents.field("noise", (1, 1), files, status="partial", lost_at=["Where"],
+                            local={"area": 0}, **{"global": True})  # fmt: skip
+    store = RunFolder(run)
     store.begin(runs.record("receptive-field", []))
-    line = {"image": "noise", "seed": "pixel:1,1", "status": "ok", "files": files}
-    store.append(line)
+    store.append(parse_line(documents.field_done("noise", "pixel:1,1", files)))
     for name, array in zip(files, (G[0] > 0, G[0] > 0, np.abs(G[0])), strict=True):
         np.save(run / name, array)
     np.save(run / "boxes.npy", np.zeros((4, 5, 4), np.int32))
-    geometry = {"size": None, "global_through": "mean"}
-    document = {"fields": [field], "geometry": geometry, "layers": []}
+    geometry = documents.geometry(global_through="mean")
+    document = documents.field_document([field], geometry=geometry)
     (run / "field.json").write_text(json.dumps(document))
     return run
 
@@ -131,24 +126,24 @@ def field_run(tmp_path: Path) -> Path:
 def test_arguments_are_recognised_by_content(
     tmp_path: Path, run: Path, field_run: Path, flow: Path
 ) -> None:
-    assert type(read(str(run))) is Run
-    assert type(read(str(flow))) is Flow
+    assert type(read_input(str(run))) is SaliencyResults
+    assert type(read_input(str(flow))) is InspectedFlow
     document = runs.compare_document(tmp_path / "odd name", (run, run), [])
-    assert type(read(str(document))) is Comparison
+    assert type(read_input(str(document))) is ComparedPair
     runs.compare_document(tmp_path / "compare.json", (run, run), [])
-    assert type(read(str(tmp_path))) is Comparison
-    assert type(read(str(field_run))) is FieldRun
+    assert type(read_input(str(tmp_path))) is ComparedPair
+    assert type(read_input(str(field_run))) is FieldResults
 
 
 def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -> None:
     document = runs.compare_document(tmp_path / "c.json", (run, tmp_path / "gone"), [])
     with pytest.raises(UsageError, match=r"gone: holds no run\.json"):
-        read(str(document))
+        read_input(str(document))
     told = page_of(runs.compare_document(tmp_path / "c.json", (run, run), [])).text
     assert told.count("gradviz saliency net.ts 'a photo.png'") == 1
     document = runs.compare_document(tmp_path / "c.json", (run,), [])
-    with pytest.raises(UsageError, match="does not name two runs"):
-        read(str(document))
+    with pytest.raises(UsageError, match=r"a damaged document of compare \(runs: "):
+        read_input(str(document))
 
 
 @pytest.mark.parametrize(
@@ -156,17 +151,15 @@ def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -
     [
         (None, "no such file"),
         ("{", "neither a run's folder nor JSON"),
-        ("[]", "not a document of gradviz"),
+        ("[]", "not of gradviz; name a run's folder"),
         ("{}", "not of gradviz; name a run's folder"),
         ('{"kind": "check"}', "not of gradviz; name a run's folder"),
         ('{"kind": "saliency"}', "has the numbers only; name the folder"),
-        ('{"kind": "inspect", "layers": []}', "inspect has no model, inputs, outputs, seed, warn"),
-        (json.dumps({**FLOW, "layers": [{"name": "a"}]}), "a layer has no shape, stride"),
-        (json.dumps({**FLOW, "layers": [1]}), "a layer is damaged"),
-        (
-            '{"kind": "compare", "ok": true}',
-            "compare has no items, runs, warnings, metric",
-        ),
+        ('{"kind": "inspect", "schema": 1}', "a damaged document of inspect (no model); write it"),
+        (json.dumps({**FLOW, "layers": [{"name": "a"}]}), "inspect (no layers.0.shape); write"),
+        (json.dumps({**FLOW, "layers": [1]}), "inspect (layers.0: Input should be"),
+        (json.dumps({**FLOW, "seed": 1}), "inspect (seed: expected a text); write it again"),
+        ('{"kind": "compare", "schema": 1, "ok": true}', "compare (no metric); write it again"),
     ],
 )
 def test_what_is_no_document(tmp_path: Path, content: str | None, says: str) -> None:
@@ -174,26 +167,26 @@ def test_what_is_no_document(tmp_path: Path, content: str | None, says: str) -> 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=re.escape(says)):
-        read(str(path))
+        read_input(str(path))
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no run\.json.*name the folder"):
-        read(str(tmp_path))
+        read_input(str(tmp_path))
 
 
 def test_a_damaged_result_is_named(run: Path) -> None:
     lines = (run / "results.jsonl").read_text()
     (run / "results.jsonl").write_text(lines.replace('"warnings"', '"earnings"'))
-    with pytest.raises(UsageError, match=r"results\.jsonl: a result has no warnings; write it"):
-        read(str(run))
+    with pytest.raises(UsageError, match=r"results\.jsonl:1: not a result \(no warnings\); run it"):
+        read_input(str(run))
 
 
 def test_an_array_that_is_gone_or_damaged_is_told_and_the_rest_is_shown(run: Path) -> None:
     (run / "r0/s/gradient.npy").write_bytes(b"no array")
-    made = report([read(str(run))])
+    made = report([read_input(str(run))])
     assert len(made.notes) == 2  # the array of a, the picture of b
-    assert "r0/s/gradient.npy: cannot be decoded" in made.notes[0]
+    assert "r0/s/gradient.npy: damaged" in made.notes[0]
     assert [each["image"] for each in data_of(Page(made.html))["maps"]] == ["b.png"]
 
 
@@ -201,13 +194,13 @@ def test_no_file_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
     np.save(tmp_path / "secret.npy", G)
     (run / "r0/s/gradient.npy").unlink()
     (run / "r0/s/gradient.npy").symlink_to(tmp_path / "secret.npy")
-    made = report([read(str(run))])
+    made = report([read_input(str(run))])
     assert "outside the run's folder" in made.notes[0]
     assert len(data_of(Page(made.html))["maps"]) == 1
     lines = (run / "results.jsonl").read_text()
     (run / "results.jsonl").write_text(lines.replace("r0/s/gradient.npy", "../secret.npy"))
     with pytest.raises(UsageError, match="is outside the folder"):
-        read(str(run))
+        read_input(str(run))
 
 
 def test_no_picture_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> None:
@@ -216,7 +209,8 @@ def test_no_picture_outside_the_folder_is_shown(tmp_path: Path, run: Path) -> No
     (run / "results.jsonl").write_text(
         lines.replace('"files": {"gradient": "r0/s/gradient.npy"}', named)
     )
-    assert "a.png: lies outside the run's folder" in report([read(str(run))]).notes[0]
+    with pytest.raises(UsageError, match=r"a\.png is outside the folder"):
+        read_input(str(run))
 
 
 def test_channels_are_put_into_the_pictures_order(tmp_path: Path) -> None:
@@ -273,13 +267,12 @@ def test_boxes_of_too_many_pixels_are_left_out(
 def test_the_arrays_of_all_parts_count(
     tmp_path: Path, run: Path, field_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item = {"image": "a.png", "seed": "ones", "ok": True, "value": 0, "problems": [],
-            "measured": {}, "facts": {}}  # fmt: skip
+    item = documents.item("a.png", "ones")
     document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
     monkeypatch.setattr("gradviz.commands.report.page_data.BUDGET", 10)
     for each in (run, field_run, document):
         with pytest.raises(UsageError, match="report fewer runs"):
-            report([read(str(each))])
+            report([read_input(str(each))])
 
 
 def test_a_picture_that_has_changed_is_not_shown(tmp_path: Path, run: Path) -> None:
@@ -367,7 +360,7 @@ def test_nothing_is_allowed_but_what_the_page_brings(run: Path, flow: Path) -> N
 
 
 def test_the_same_runs_are_the_same_page(run: Path, flow: Path) -> None:
-    first, second = (report([read(str(run)), read(str(flow))]).html for _ in range(2))
+    first, second = (report([read_input(str(run)), read_input(str(flow))]).html for _ in range(2))
     assert first == second
 
 
@@ -384,8 +377,8 @@ def test_every_view_is_known_to_the_page(run: Path) -> None:
 def test_a_report_of_a_document_needs_no_torch(flow: Path) -> None:
     code = (
         "import sys; from gradviz.commands.report.page import report;"
-        "from gradviz.commands.report.inputs import read;"
-        f"report([read({str(flow)!r})]); sys.exit('torch' in sys.modules)"
+        "from gradviz.commands.report.inputs import read_input;"
+        f"report([read_input({str(flow)!r})]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

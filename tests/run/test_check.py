@@ -196,7 +196,7 @@ def test_what_cannot_be_measured_is_neither_right_nor_wrong() -> None:
     for precision in ("float64", "float32"):
         found = checked(Calls(lambda x: 1 + 1e-30 * x), "ones", precision=precision)
         assert [test.ok for test in found.tests] == [None] * 7 + [True]
-        assert not found.ok and found.document()["ok"] is False
+        assert not found.ok and found.document().ok is False
 
 
 def test_a_seed_of_which_something_was_measured_is_right() -> None:
@@ -282,7 +282,7 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 def test_wrong_gradients_are_caught(name: str, precision: str) -> None:
     found = checked(Calls(WRONG[name]), "ones", precision=precision)
     assert not found.ok
-    assert found.document()["ok"] is False
+    assert found.document().ok is False
 
 
 def test_a_gradient_that_is_not_finite_is_no_kink() -> None:

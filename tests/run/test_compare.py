@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradviz.commands.compare.comparison import Comparison, Item, compare
-from gradviz.commands.compare.write import record
+from gradviz.commands.compare.write import write_comparison
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.runs.folder import Store
-from gradviz.text import strict_json
+from gradviz.runs.folder import RunFolder
+from tests import documents
 
 Key = tuple[str, str | None]
 
 G = np.array([[[4, -2], [0, 1]], [[0, 0], [2, 8]]], np.float32)
 """A gradient [2, 2, 2] whose largest value is 8."""
 PALETTE = load_palette()
-STATS = {"min": -2, "max": 8, "abs_mean": 2, "l2": 9, "nonfinite": 0, "zero_fraction": 0.25}
+STATS = documents.STATS
 
 
 def write(folder: Path, name: str, value: object) -> None:
@@ -41,20 +41,14 @@ def write_lines(folder: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def run_record(kind: str, names: list[str], /, **changed: Any) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "kind": kind,
-        "command": ["gradviz"],
-        "folder": "/",
+    given: dict[str, Any] = {
         "versions": {"gradviz": "1", "torch": "2"},
-        "model": {"path": "m.pt", "sha256": "aa", "card": None, "precision": "float32"},
-        "preprocess": {"resize": None},
+        "model": documents.model(sha256="aa"),
         "settings": {"batch_size": 8},
-        "files": {},
-        "images": [{"name": name, "path": f"/{name}", "bytes": 9, "modified": 1} for name in names],
-        "writes": [],
         **changed,
     }
+    images = given.pop("images", [documents.image(name) for name in names])
+    return documents.run_record(kind, images, **given)
 
 
 def saliency(
@@ -68,17 +62,15 @@ def saliency(
     write(folder, "run.json", run_record("saliency", sorted({i for i, _ in results}), **changed))
     lines: list[dict[str, Any]] = []
     for (image, seed), array in results.items():
-        line: dict[str, Any] = {"image": image, "seed": seed, "status": "ok"}
         if isinstance(array, str):
-            line |= {"status": "error", "error": {"type": "ImageError", "message": array}}
-        else:
-            place = f"{image}/{seed}/gradient.npy"
-            line |= {"files": {"heatmap": "h.png"}, "stats": dict(stats), "score": score}
-            if array is not None:
-                line["files"]["gradient"] = place
-                (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                np.save(folder / place, np.asarray(array))
-        lines.append(line)
+            lines.append(documents.failed(image, seed, array))
+            continue
+        files = {"heatmap": "h.png"}
+        if array is not None:
+            files["gradient"] = f"{image}/{seed}/gradient.npy"
+            (folder / image / str(seed)).mkdir(parents=True, exist_ok=True)
+            np.save(folder / files["gradient"], np.asarray(array))
+        lines.append(documents.done(image, str(seed), files, stats=dict(stats), score=score))
     write_lines(folder, lines)
     return folder
 
@@ -87,30 +79,21 @@ def receptive_field(
     folder: Path,
     mask: np.ndarray,
     effective: np.ndarray,
-    layers: Sequence[object] = (),
+    layers: Sequence[dict[str, Any]] = (),
     **facts: Any,
 ) -> Path:
     """A receptive-field run of one field, and of a network of this geometry."""
-    geometry = facts.pop("geometry", {"size": [3, 3], "global_through": None})
+    geometry = facts.pop("geometry", documents.geometry(size=[3, 3]))
     write(folder, "run.json", run_record("receptive-field", ["noise", "mean"]))
     files = {}
     for name, array in {"structural": mask, "local": mask, "effective": effective}.items():
         files[f"{name}.npy"] = f"noise/pixel-1-2/{name}.npy"
         (folder / "noise/pixel-1-2").mkdir(parents=True, exist_ok=True)
         np.save(folder / files[f"{name}.npy"], array)
-    write_lines(folder, [{"image": "noise", "seed": "pixel:1,2", "status": "ok", "files": files}])
-    field: dict[str, object] = {
-        "image": "noise",
-        "pixel": [1, 2],
-        "status": "exact",
-        "box": [0, 0, 1, 1],
-    }
-    field = {**field, "global": False, "files": files, **facts}
-    write(
-        folder,
-        "field.json",
-        {"schema": 1, "fields": [field], "geometry": geometry, "layers": list(layers)},
-    )
+    write_lines(folder, [documents.field_done("noise", "pixel:1,2", files)])
+    field = documents.field("noise", (1, 2), files, **facts)
+    document = documents.field_document([field], geometry=geometry, layers=layers)
+    write(folder, "field.json", document)
     return folder
 
 
@@ -287,10 +270,10 @@ def test_what_was_different_is_named(tmp_path: Path) -> None:
         tmp_path / "b",
         results,
         versions={"gradviz": "1", "torch": "3"},
-        model={"path": "elsewhere/m.pt", "sha256": "bb", "card": "c", "precision": "float32"},
+        model=documents.model(path="elsewhere/m.pt", sha256="bb", card="c"),
         settings={"batch_size": 1},
         files={"new/base.npy": "11"},
-        images=[{"name": "x.png", "path": "/other/x.png", "bytes": 10, "modified": 2}],
+        images=[documents.image("x.png", path="/other/x.png", bytes=10, modified=2)],
     )
     found = compare(a, b)
     assert not found.failed
@@ -330,12 +313,12 @@ def test_a_field_that_became_partial_or_global_is_a_difference(tmp_path: Path) -
 
 
 def test_the_network_itself(tmp_path: Path) -> None:
-    def layer(size: int, through: str | None = None) -> dict[str, object]:
-        return {"name": "conv", "size": [size, size], "global_through": through}
+    def layer(size: int, through: str | None = None) -> dict[str, Any]:
+        return documents.layer("conv", size=[size, size], global_through=through)
 
     a = receptive_field(tmp_path / "a", MASK, G[0], layers=[layer(3)])
     b = receptive_field(tmp_path / "b", MASK, G[0], layers=[layer(5, "mean")])
-    c = receptive_field(tmp_path / "c", MASK, G[0], geometry={"size": None, "global_through": "x"})
+    c = receptive_field(tmp_path / "c", MASK, G[0], geometry=documents.geometry(global_through="x"))
     assert compare(a, b).failed[0].problems == ("conv: size was [3, 3], is [5, 5]",)
     (network,) = compare(a, c).failed
     assert network.problems == ("size was [3, 3], is None",)
@@ -370,7 +353,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     a = saliency(tmp_path / "a", {("x.png", "ones"): G})
     with pytest.raises(UsageError, match=r"nowhere: holds no run\.json, so it is no run; name"):
         compare(tmp_path / "nowhere", a)
-    write(tmp_path / "c", "run.json", run_record("compare", []))
+    write(tmp_path / "c", "run.json", documents.compare_record())
     with pytest.raises(UsageError, match="c: is a run of compare; name"):
         compare(a, tmp_path / "c")
 
@@ -443,19 +426,19 @@ def test_pictures_of_a_seed_have_one_scale(tmp_path: Path) -> None:
     results = [("x.png", "ones"), ("y.png", "ones"), ("y.png", "top")]
     a = saliency(tmp_path / "a", dict.fromkeys(results, G))
     b = saliency(tmp_path / "b", dict(zip(results, (G + 1, G - 4, G + 0.5), strict=True)))
-    store = Store(tmp_path / "out")
-    document = record(compare(a, b), store, PALETTE, ["gradviz"])
-    scales = {(each["image"], each["seed"]): each["scales"] for each in document["items"]}
+    store = RunFolder(tmp_path / "out")
+    document = write_comparison(compare(a, b), store, PALETTE, ["gradviz"])
+    scales = {(each.image, each.seed): each.scales for each in document.items}
     assert scales == {
         ("x.png", "ones"): {"gradient": 4},
         ("y.png", "ones"): {"gradient": 4},
         ("y.png", "top"): {"gradient": 0.5},
     }
-    for each in document["items"]:
-        assert (store.out / each["files"]["gradient"]).is_file()
-    assert json.loads((store.out / "compare.json").read_text()) == json.loads(json.dumps(document))
+    for each in document.items:
+        assert (store.out / each.files["gradient"]).is_file()
+    assert json.loads((store.out / "compare.json").read_text()) == json.loads(document.json_text())
     with pytest.raises(UsageError, match="is one of the runs"):
-        record(compare(a, b), Store(a), PALETTE, ["gradviz"])
+        write_comparison(compare(a, b), RunFolder(a), PALETTE, ["gradviz"])
 
 
 junk = st.recursive(
@@ -494,5 +477,5 @@ def test_no_record_is_a_bug(name: str, data: st.DataObject) -> None:
         with suppress(UsageError):
             for pair in ((a, b), (b, a)):
                 found = compare(*pair, tolerance=0.1)
-                out = Store(Path(folder, "out"))
-                strict_json(record(found, out, PALETTE, []))
+                out = RunFolder(Path(folder, "out"))
+                write_comparison(found, out, PALETTE, []).json_text()

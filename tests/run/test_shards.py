@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import UsageError
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.schema import Done, ResultLine
 from gradviz.runs.sharing import LOCK, Shard, shard_from, shard_here, turn
 
 Run = Callable[..., Any]
@@ -75,8 +76,8 @@ def contents(out: str | Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
-def lines(out: str | Path) -> list[dict[str, Any]]:
-    return Store(Path(out)).lines()
+def lines(out: str | Path) -> list[ResultLine]:
+    return RunFolder(Path(out)).lines()
 
 
 def same(a: str | Path, b: str | Path) -> bool:
@@ -93,7 +94,7 @@ def test_shards_make_the_same_run_byte_for_byte(done: Run, count: int) -> None:
     # 21 images are six batches of 4, so that a seventh shard has nothing to do.
     filled = [f"results.{index}-of-{count}.jsonl" for index in range(1, min(count, 6) + 1)]
     assert names == sorted([*filled, "run.json"])
-    shares = [{line["image"] for line in Store(Path("parts"), Shard(i + 1, count)).own()}
+    shares = [{line.image for line in RunFolder(Path("parts"), Shard(i + 1, count)).own()}
               for i in range(count)]  # fmt: skip
     assert sum(map(len, shares)) == 21
     assert all(int(name[:2]) // 4 % count == i for i, names in enumerate(shares) for name in names)
@@ -110,7 +111,8 @@ def test_the_last_shard_draws_all_on_one_scale(done: Run) -> None:
 
 def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(done: Run) -> None:
     done("-o", "out", "--scale", "shared")
-    (strongest,) = {max(lines("out"), key=lambda line: line["stats"]["max"])["image"]}
+    there = [line for line in lines("out") if isinstance(line, Done)]
+    strongest = max(there, key=lambda line: line.stats.max or 0).image
     image = np.load(f"in/{strongest}")
     np.save(f"in/{strongest}", image[..., :1, :1] + 0 * image)
     done("-o", "out", "--scale", "shared", "--resume")

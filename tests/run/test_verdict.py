@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from gradviz.runs.results import Line
+from gradviz.runs.schema import ResultLine, parse_line
 from gradviz.runs.verdict import exit_code
+from tests import documents
 
 
-def lines(*rows: str) -> list[Line]:
+def lines(*rows: str) -> list[ResultLine]:
     """Rows such as `a:ones:ok` or `a:ones:ImageError`."""
-    made: list[Line] = []
+    made: list[ResultLine] = []
     for row in rows:
         image, seed, status = row.split(":")
-        line: Line = {
-            "image": image,
-            "seed": seed or None,
-            "status": "ok" if status == "ok" else "error",
-        }
-        made.append(line if status == "ok" else {**line, "error": {"type": status}})
+        if status == "ok":
+            made.append(parse_line(documents.done(image, seed, {})))
+        else:
+            made.append(parse_line(documents.failed(image, seed or None, type=status)))
     return made
 
 

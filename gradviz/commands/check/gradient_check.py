@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from gradviz.commands.check.finite_differences import (
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
+from gradviz.runs.schema import CheckDocument, CheckTest
 from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
@@ -89,17 +89,17 @@ class GradientCheck:
         measured = {test.seed for test in self.tests if test.judged and test.ok}
         return all(test.ok is not False and test.seed in measured for test in self.tests)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> CheckDocument:
         """The document of `--json`."""
-        return {
-            "schema": 1,
-            "kind": "check",
-            "ok": self.ok,
-            "precision": self.precision,
-            "tolerance": self.tolerance,
-            "span": self.span,
-            "tests": [asdict(test) for test in self.tests],
-        }
+        return CheckDocument(
+            schema=1,
+            kind="check",
+            ok=self.ok,
+            precision=self.precision,
+            tolerance=self.tolerance,
+            span=self.span,
+            tests=[CheckTest.model_validate(asdict(test)) for test in self.tests],
+        )
 
 
 def check_gradient(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,19 @@ import numpy as np
 from gradviz.arrays import Array
 from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
-from gradviz.runs.folder import BOXES
-from gradviz.runs.reader import Result, Run, read_run
-from gradviz.runs.results import differences
+from gradviz.runs.contents import BOXES
+from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
+from gradviz.runs.record import differences
+from gradviz.runs.schema import (
+    CompareDocument,
+    ComparedRun,
+    Done,
+    Failed,
+    FieldDone,
+    GeometryEntry,
+    ItemEntry,
+    RunRecord,
+)
 from gradviz.text import listed
 
 NAMED = 3
@@ -22,6 +32,15 @@ NAMED = 3
 
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""
+
+NUMBERS: dict[str, Callable[[Done], list[float | None]]] = {
+    "score": lambda line: [line.score],
+    "range": lambda line: [line.stats.min, line.stats.max],
+    "abs_mean": lambda line: [line.stats.abs_mean],
+    "l2": lambda line: [line.stats.l2],
+    "nonfinite": lambda line: [line.stats.nonfinite],
+}
+"""What is compared of results without arrays."""
 
 Values = Mapping[str, float]
 """Metric → value."""
@@ -72,7 +91,7 @@ class Item:
 class Comparison:
     """Two runs, compared."""
 
-    runs: tuple[Run, Run]
+    runs: tuple[FinishedRun, FinishedRun]
     """A and B."""
     metric: Metric
     tolerance: float
@@ -86,32 +105,33 @@ class Comparison:
         """The items that do not pass, the worst first."""
         return [item for item in self.items if not item.ok(self.metric, self.tolerance)]
 
-    def document(self) -> dict[str, Any]:
-        """What `--json` prints; an infinite value is left to `strict_json`."""
-        return {
-            "schema": 1,
-            "kind": "compare",
-            "ok": not self.failed,
-            "metric": self.metric.name,
-            "tolerance": self.tolerance,
-            "runs": [
-                {"path": str(run.store.out), "kind": run.kind, **run.setup} for run in self.runs
+    def document(self) -> CompareDocument:
+        """What `--json` prints."""
+        return CompareDocument(
+            schema=1,
+            kind="compare",
+            ok=not self.failed,
+            metric=self.metric.name,
+            tolerance=self.tolerance,
+            runs=[
+                ComparedRun(path=str(run.files.out), kind=run.record.kind, **setup_of(run.record))
+                for run in self.runs
             ],
-            "warnings": self.warnings,
-            "items": [self._as_dict(item) for item in self.items],
-        }
+            warnings=list(self.warnings),
+            items=[self._entry(item) for item in self.items],
+        )
 
-    def _as_dict(self, item: Item) -> dict[str, Any]:
+    def _entry(self, item: Item) -> ItemEntry:
         worst = item.worst(self.metric)
-        return {
-            "image": item.image,
-            "seed": item.seed,
-            "ok": item.ok(self.metric, self.tolerance),
-            "value": None if worst is None else worst[1],
-            "problems": item.problems,
-            "measured": item.measured,
-            "facts": item.facts,
-        }
+        return ItemEntry(
+            image=item.image,
+            seed=item.seed,
+            ok=item.ok(self.metric, self.tolerance),
+            value=None if worst is None else worst[1],
+            problems=list(item.problems),
+            measured={name: dict(values) for name, values in item.measured.items()},
+            facts=dict(item.facts),
+        )
 
 
 def compare(
@@ -128,11 +148,12 @@ def compare(
             there is nothing to compare, or nothing that the metric can be taken of.
     """
     a, b = read_run(first), read_run(second)
-    if a.kind != b.kind:
+    kind = a.record.kind
+    if kind != b.record.kind:
         raise UsageError(
-            f"{first} is a run of {a.kind}, {second} of {b.kind}; name two runs of one kind"
+            f"{first} is a run of {kind}, {second} of {b.record.kind}; name two runs of one kind"
         )
-    judge = METRICS[metric or DEFAULT[a.kind]]
+    judge = METRICS[metric or DEFAULT[kind]]
     items = [*_results(a, b), *_network(a, b)]
     if not any(item.compared for item in items):
         raise UsageError(f"{first} and {second}: no result in either to compare; run them again")
@@ -157,44 +178,52 @@ def compare(
     )
 
 
-def _results(a: Run, b: Run) -> Iterator[Item]:
+def setup_of(record: RunRecord) -> dict[str, Any]:
+    """What of a run's record can change its results, apart from which images it has."""
+    content = record.content()
+    kept = {key: content[key] for key in ("versions", "model", "preprocess", "settings")}
+    kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("path", "card")}
+    # Files by name and content: a baseline is often made in another folder.
+    kept["files"] = {Path(path).name: digest for path, digest in record.files.items()}
+    return kept
+
+
+def _results(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
     """What either run has a result of, or should have, in the order of the images."""
-    keys = a.results.keys() | b.results.keys()
+    keys = a.by_key.keys() | b.by_key.keys()
     seeded = {image for image, seed in keys if seed is not None}
     for image, seed in sorted(keys, key=str):
         if seed is not None or image not in seeded:
             yield _pair(a, b, image, seed)
-    if a.kind == "saliency":  # a receptive-field run that was cut short is not read at all
-        images = {image["name"] for run in (a, b) for image in run.record["images"]}
+    if isinstance(a, SaliencyResults):  # a receptive-field run that was cut short is not read
+        images = {image.name for run in (a, b) for image in run.record.images}
         for image in sorted(images - {image for image, _ in keys}):
             yield Item(image, None, ("no result in either run: both were cut short",))
 
 
-def _pair(a: Run, b: Run, image: str, seed: str | None) -> Item:
+def _pair(a: FinishedRun, b: FinishedRun, image: str, seed: str | None) -> Item:
     one, other = a.find(image, seed), b.find(image, seed)
     if one is None or other is None:
         return Item(image, seed, (f"only in {'B' if one is None else 'A'}",))
-    if one.error is None and other.error is None:
-        return _both(a, b, one, other)
-    if one.error is not None and other.error is not None:
-        return Item(image, seed)
-    failed, error = ("B", other.error) if one.error is None else ("A", one.error)
-    return Item(image, seed, (f"failed in {failed}: {error}",))
+    if isinstance(one, Failed):
+        if isinstance(other, Failed):
+            return Item(image, seed)
+        return Item(image, seed, (f"failed in A: {one.error.message}",))
+    if isinstance(other, Failed):
+        return Item(image, seed, (f"failed in B: {other.error.message}",))
+    return _both(a, b, one, other)
 
 
-def _both(a: Run, b: Run, one: Result, other: Result) -> Item:
+def _both(a: FinishedRun, b: FinishedRun, one: FieldDone, other: FieldDone) -> Item:
     """Two results of one image and seed."""
-    facts = {key: (value, other.facts[key]) for key, value in one.facts.items()}
-    problems = [*_changes(one.facts, other.facts)]
-    paths = {
-        name: (path, other.arrays[name])
-        for name, path in one.arrays.items()
-        if name in other.arrays
-    }
+    was, now = _facts(a, one), _facts(b, other)
+    problems = [*_changes(was, now)]
+    arrays = _arrays_of(one), _arrays_of(other)
+    paths = {name: (path, arrays[1][name]) for name, path in arrays[0].items() if name in arrays[1]}
     metrics = [*METRICS.values()]
-    if one.arrays and other.arrays:
-        for name in sorted(one.arrays.keys() ^ other.arrays.keys()):
-            problems.append(f"{name} only in {'A' if name in one.arrays else 'B'}")
+    if all(arrays):
+        for name in sorted(arrays[0].keys() ^ arrays[1].keys()):
+            problems.append(f"{name} only in {'A' if name in arrays[0] else 'B'}")
         pairs = _arrays(a, b, paths)
     else:
         metrics = [metric for metric in metrics if metric.of_numbers]
@@ -211,21 +240,40 @@ def _both(a: Run, b: Run, one: Result, other: Result) -> Item:
     if not measured and not problems:
         problems = ["the records hold nothing that can be compared"]
     paths = {name: pair for name, pair in paths.items() if name in measured}
+    facts = {key: (value, now[key]) for key, value in was.items()}
     return Item(one.image, one.seed, tuple(problems), measured, paths, facts)
 
 
+def _facts(run: FinishedRun, line: FieldDone) -> dict[str, Any]:
+    """What is exact in a receptive field, by its key in field.json."""
+    if not isinstance(run, FieldResults):
+        return {}
+    field = run.entries[line.image, line.seed]
+    return {"status": field.status, "box": field.box, "global": field.is_global}
+
+
+def _arrays_of(line: FieldDone) -> dict[str, str]:
+    """The paths of a result's arrays, by their names."""
+    files = line.files.items()
+    return {name.removesuffix(".npy"): path for name, path in files if path.endswith(".npy")}
+
+
 def _arrays(
-    a: Run, b: Run, paths: Mapping[str, tuple[str, str]]
+    a: FinishedRun, b: FinishedRun, paths: Mapping[str, tuple[str, str]]
 ) -> Iterator[tuple[str, Array, Array]]:
     """The arrays of both runs, one pair at a time in memory."""
     for name, (one, other) in paths.items():
-        yield name, a.store.array(one), b.store.array(other)
+        yield name, a.files.array(one), b.files.array(other)
 
 
-def _numbers(one: Result, other: Result) -> Iterator[tuple[str, Array, Array]]:
-    """What the records themselves say, NaN where they say null."""
-    for name, values in one.numbers.items():
-        yield name, np.array(values, float), np.array(other.numbers[name], float)
+def _numbers(one: FieldDone, other: FieldDone) -> Iterator[tuple[str, Array, Array]]:
+    """What the lines of two results themselves say, NaN where they say null.
+
+    Not the share of zeros: rounding makes and unmakes them. Not the scale: it is the pictures'.
+    """
+    if isinstance(one, Done) and isinstance(other, Done):
+        for name, numbers in NUMBERS.items():
+            yield name, np.array(numbers(one), float), np.array(numbers(other), float)
 
 
 def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
@@ -238,19 +286,23 @@ def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
     return np.where(finite, x, 0), np.where(finite, y, 0), broken
 
 
-def _network(a: Run, b: Run) -> Iterator[Item]:
+def _network(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
     """The unclipped sizes, of which every one is exact."""
-    if not a.network:
+    if not isinstance(a, FieldResults) or not isinstance(b, FieldResults):
         return
-    problems = [*_changes(a.network["output"], b.network["output"])]
-    layers = a.network["layers"], b.network["layers"]
-    if all(layers):
-        was, now = layers
+    problems = [*_changes(_sizes(a.document.geometry), _sizes(b.document.geometry))]
+    if a.document.layers and b.document.layers:
+        was, now = ({layer.name: _sizes(layer) for layer in run.document.layers} for run in (a, b))
         for name in {**was, **now}:
             problems += _changes(was.get(name, {}), now.get(name, {}), f"{name}: ")
     if a.has_boxes and b.has_boxes:
-        problems += _boxes(a.store.array(BOXES), b.store.array(BOXES))
+        problems += _boxes(a.files.array(BOXES), b.files.array(BOXES))
     yield Item(None, None, tuple(problems))
+
+
+def _sizes(geometry: GeometryEntry) -> dict[str, Any]:
+    # What makes a field global has other names in other formats and versions of torch.
+    return {key: of for key, of in geometry.content().items() if key != "global_through"}
 
 
 def _boxes(x: Array, y: Array) -> Iterator[str]:
@@ -266,13 +318,11 @@ def _changes(was: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> It
             yield f"{of}{key} was {was.get(key)}, is {now.get(key)}"
 
 
-def _warnings(a: Run, b: Run, items: Sequence[Item]) -> Iterator[str]:
-    sizes = [
-        {image["name"]: image.get("bytes") for image in run.record["images"]} for run in (a, b)
-    ]
+def _warnings(a: FinishedRun, b: FinishedRun, items: Sequence[Item]) -> Iterator[str]:
+    sizes = [{image.name: image.size for image in run.record.images} for run in (a, b)]
     shared = sizes[0].keys() & sizes[1]
     was, now = (
-        {**run.setup, "images": {name: {"bytes": size[name]} for name in sorted(shared)}}
+        {**setup_of(run.record), "images": {name: {"bytes": size[name]} for name in sorted(shared)}}
         for run, size in zip((a, b), sizes, strict=True)
     )
     if changed := [*differences(was, now)]:

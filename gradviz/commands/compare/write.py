@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,25 +14,27 @@ from gradviz.arrays import Array, Mask
 from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.runs.folder import RUN, Store
-from gradviz.runs.schema import DOCUMENT
-from gradviz.text import strict_json
+from gradviz.runs.contents import COMPARED, RUN
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
 
 
-def check(store: Store, overwrite: bool) -> None:
+def check_folder(folder: RunFolder, overwrite: bool) -> None:
     """Notice an unusable folder early.
 
     Raises:
-        UsageError: it cannot be written, or holds a run that nobody gave up.
+        UsageError: it cannot be written; or it holds a run, and `overwrite` was not given.
     """
-    store.check(overwrite=overwrite, resume=False)
-    if (store.out / RUN).exists() and not overwrite:
-        raise UsageError(f"{store.out}: holds a run; give --overwrite to replace it, or another -o")
+    folder.check(overwrite=overwrite, resume=False)
+    if (folder.out / RUN).exists() and not overwrite:
+        raise UsageError(
+            f"{folder.out}: holds a run; give --overwrite to replace it, or another -o"
+        )
 
 
-def record(
-    comparison: Comparison, store: Store, palette: Palette, command: Sequence[str]
-) -> dict[str, Any]:
+def write_comparison(
+    comparison: Comparison, folder: RunFolder, palette: Palette, command: Sequence[str]
+) -> CompareDocument:
     """Draw each pair of arrays that are pictures in shape, and write compare.json last.
 
     All pictures of a seed's arrays of one name have one scale: the largest |A − B| among them.
@@ -45,36 +46,36 @@ def record(
         UsageError: the folder is one of the two runs', or the disk refuses.
     """
     for run in comparison.runs:
-        if store.out.resolve() == run.store.out.resolve():
-            raise UsageError(f"{store.out}: is one of the runs to compare; choose another -o")
+        if folder.out.resolve() == run.files.out.resolve():
+            raise UsageError(f"{folder.out}: is one of the runs to compare; choose another -o")
     document = comparison.document()
     items = comparison.items
-    store.begin(
-        {
-            "schema": 1,
-            "kind": "compare",
-            "command": list(command),
-            "runs": document["runs"],
-            "images": [{"name": name} for name in sorted({i.image for i in items if i.image})],
-            "writes": sorted({f"{name}.png" for item in items for name in item.paths}),
-        },
-        documents=(DOCUMENT,),
+    images = sorted({item.image for item in items if item.image})
+    record = CompareRecord(
+        schema=1,
+        kind="compare",
+        command=list(command),
+        runs=document.runs,
+        images=[ImageName(name=name) for name in images],
+        writes=sorted({f"{name}.png" for item in items for name in item.paths}),
     )
+    folder.begin(record, documents=(COMPARED,))
     scales = _scales(items)
-    for item, entry in zip(items, document["items"], strict=True):
-        entry["files"] = {}
-        entry["scales"] = {}
+    entries = []
+    for item, entry in zip(items, document.items, strict=True):
+        files: dict[str, str] = {}
+        drawn: dict[str, float] = {}
         for name, paths in item.paths.items():
-            a, b = (run.store.array(p) for run, p in zip(comparison.runs, paths, strict=True))
+            a, b = (run.files.array(p) for run, p in zip(comparison.runs, paths, strict=True))
             if a.ndim not in (2, 3) or not a.size:
                 continue
-            scale = scales[item.seed, name]
-            picture = difference_picture(a, b, scale, palette)
-            entry["files"][name] = str(PurePosixPath(paths[0]).with_suffix(".png"))
-            entry["scales"][name] = scale
-            store.save(entry["files"][name], partial(picture.save, format="PNG"))
-    text = strict_json(document, indent=2) + "\n"
-    store.save(DOCUMENT, lambda file: file.write(text.encode()))
+            drawn[name] = scales[item.seed, name]
+            picture = difference_picture(a, b, drawn[name], palette)
+            files[name] = str(PurePosixPath(paths[0]).with_suffix(".png"))
+            folder.save(files[name], partial(picture.save, format="PNG"))
+        entries.append(entry.model_copy(update={"files": files, "scales": drawn}))
+    document = document.model_copy(update={"items": entries})
+    folder.save_document(COMPARED, document)
     return document
 
 

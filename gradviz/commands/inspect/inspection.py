@@ -26,6 +26,7 @@ from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves
 from gradviz.model.random_input import RandomInput, only_size
 from gradviz.model.trust import trust_tier
+from gradviz.runs.schema import InspectDocument
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import layout_of
 from gradviz.seeds.places import Site
@@ -55,9 +56,9 @@ class Inspection:
     warnings: tuple[str, ...]
     """One line for each thing that may mislead."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """The document of `--json`."""
-        return {"schema": 1, "kind": "inspect", **asdict(self)}
+    def document(self) -> InspectDocument:
+        """What `--json` prints."""
+        return InspectDocument.model_validate({"schema": 1, "kind": "inspect", **asdict(self)})
 
 
 def inspect_model(

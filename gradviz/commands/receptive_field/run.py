@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,36 +20,44 @@ from gradviz.field.pictures import effective_picture, mask_picture, overlay_pict
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
-from gradviz.runs.folder import BOXES, FIELDS, Store, write_npy
+from gradviz.runs.contents import BOXES, FIELDS, RunFiles, write_npy
+from gradviz.runs.folder import RunFolder
 from gradviz.runs.record import describe
-from gradviz.runs.results import Failure, Line, failure_line
-from gradviz.text import strict_json
+from gradviz.runs.results import Failure, failure_line
+from gradviz.runs.schema import (
+    FieldDocument,
+    FieldDone,
+    FieldEntry,
+    GeometryEntry,
+    LayerGeometry,
+    ResultLine,
+)
 
 
 @dataclass(frozen=True)
 class FieldOutcome:
     """The results of a run."""
 
-    document: dict[str, Any]
+    document: FieldDocument
     """The content of field.json."""
-    lines: tuple[Line, ...]
+    lines: tuple[ResultLine, ...]
     """The lines of results.jsonl."""
 
     @property
     def warnings(self) -> list[str]:
         """Warnings for a reader of the numbers."""
-        fields = self.document["fields"]
+        fields = self.document.fields
         found = []
-        if lost := sorted({name for field in fields for name in field["lost_at"]}):
+        if lost := sorted({name for field in fields for name in field.lost_at}):
             found.append(
                 "the structural field is partial: more may matter than it shows, because of "
                 f"{', '.join(lost)}"
             )
         for field in fields:
-            if field["area"] and not field["local"]["area"]:
+            if field.area and not field.local.area:
                 found.append(
-                    f"{field['image']}: the local field of pixel {field['pixel']} is empty: the "
-                    f"gradient is zero, though {field['area']} pixels can matter"
+                    f"{field.image}: the local field of pixel {field.pixel} is empty: the "
+                    f"gradient is zero, though {field.area} pixels can matter"
                 )
         return found
 
@@ -60,16 +68,16 @@ class FieldOutcome:
         """
         if quantity in ("fill", "area"):
             # Nothing fills no box.
-            return [field[quantity] or 0 for field in self.document["fields"]]
+            return [getattr(field, quantity) or 0 for field in self.document.fields]
         unknown = float("nan" if quantity == "stride" else "inf")
-        values = self.document["geometry"][quantity] or [None]
+        values = getattr(self.document.geometry, quantity) or [None]
         return [unknown if value is None else value for value in values]
 
 
 def measure_fields(
     meter: FieldMeter,
     sources: Sequence[Source],
-    store: Store,
+    folder: RunFolder,
     palette: Palette,
     command: Sequence[str] = (),
 ) -> FieldOutcome:
@@ -78,7 +86,7 @@ def measure_fields(
     Args:
         meter: the model, its recipe, and what is asked.
         sources: the images; empty for random input.
-        store: the folder that the results go into.
+        folder: the folder that the results go into.
         palette: the colours of the effective field.
         command: how the program was called, for run.json.
 
@@ -105,30 +113,30 @@ def measure_fields(
     if not sources:
         # A pixel outside the map is noticed before an earlier run is taken away.
         outcomes = iter(list(outcomes))
-    store.begin(description, documents=(FIELDS, BOXES))
-    objects: list[dict[str, Any]] = []
-    lines: list[Line] = []
+    folder.begin(description, documents=(FIELDS, BOXES))
+    entries: list[FieldEntry] = []
+    lines: list[ResultLine] = []
     shape = None
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             lines.append(failure_line(outcome))
         else:
             shape = shape or outcome.local.shape
-            objects.append(write_field(store, outcome, geometry, palette, settings.log))
-            lines.append(_line(outcome, objects[-1]["files"]))
-        store.append(lines[-1])
-    document = {
-        "schema": 1,
-        "kind": "receptive-field",
-        "fields": objects,
-        "geometry": geometry.as_dict(),
-        "layers": _layers(meter) if settings.layers else [],
-    }
+            entries.append(write_field(folder, outcome, geometry, palette, settings.log))
+            lines.append(_line(outcome, entries[-1].files))
+        folder.append(lines[-1])
+    document = FieldDocument(
+        schema=1,
+        kind="receptive-field",
+        fields=entries,
+        geometry=GeometryEntry.model_validate(geometry.as_dict()),
+        layers=_layers(meter) if settings.layers else [],
+    )
     if settings.map and shape is not None:
         size = (shape[1], shape[0])
         boxes = boxes_of(meter.probe_at(size), meter.probe_at, geometry)
-        store.save(BOXES, partial(write_npy, _inclusive(boxes)))
-    write_document(store, document)
+        folder.save(BOXES, partial(write_npy, _inclusive(boxes)))
+    folder.save_document(FIELDS, document)
     return FieldOutcome(document, tuple(lines))
 
 
@@ -152,21 +160,19 @@ def _outcomes(
             yield mean.field()
 
 
-def _line(field: Field, files: dict[str, str]) -> Line:
+def _line(field: Field, files: dict[str, str]) -> FieldDone:
     x, y = field.pixel
-    return {"image": field.image, "seed": f"pixel:{x},{y}", "status": "ok", "files": files}
+    return FieldDone(image=field.image, seed=f"pixel:{x},{y}", status="ok", files=files)
 
 
-def _layers(meter: FieldMeter) -> list[dict[str, Any]]:
+def _layers(meter: FieldMeter) -> list[LayerGeometry]:
     """The table of layers, in the order in which they run."""
     layers = [layer for layer in meter.layers() if len(layer.shape) in (3, 4)]
     geometries = meter.geometries([layer.name for layer in layers])
     return [
-        {
-            "name": layer.name,
-            "channels": layer.shape[1],
-            **geometry.as_dict(),
-        }
+        LayerGeometry.model_validate(
+            {"name": layer.name, "channels": layer.shape[1], **geometry.as_dict()}
+        )
         for layer, geometry in zip(layers, geometries, strict=True)
     ]
 
@@ -184,8 +190,8 @@ WRITES = (
 
 
 def write_field(
-    store: Store, field: Field, geometry: Geometry, palette: Palette, log: bool
-) -> dict[str, Any]:
+    out: RunFiles, field: Field, geometry: Geometry, palette: Palette, log: bool
+) -> FieldEntry:
     """Write one field's arrays and pictures; return its object of field.json."""
     x, y = field.pixel
     folder = f"{field.image}/pixel-{x}-{y}"
@@ -205,11 +211,11 @@ def write_field(
     files = {}
     for name, array in arrays.items():
         files[f"{name}.npy"] = f"{folder}/{name}.npy"
-        store.save(files[f"{name}.npy"], partial(write_npy, array))
+        out.save(files[f"{name}.npy"], partial(write_npy, array))
     for name, picture in pictures.items():
         files[f"{name}.png"] = f"{folder}/{name}.png"
-        store.save(files[f"{name}.png"], partial(picture.save, format="PNG"))
-    return {**_entry(field, geometry), "files": files}
+        out.save(files[f"{name}.png"], partial(picture.save, format="PNG"))
+    return FieldEntry.model_validate({**_entry(field, geometry), "files": files})
 
 
 def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
@@ -257,9 +263,3 @@ def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
 
 def _borders(mask: Mask) -> Sequence[Mask]:
     return mask[:, 0], mask[0], mask[:, -1], mask[-1]
-
-
-def write_document(store: Store, document: Mapping[str, Any]) -> None:
-    """Write field.json."""
-    text = strict_json(document, indent=2) + "\n"
-    store.save(FIELDS, lambda file: file.write(text.encode()))

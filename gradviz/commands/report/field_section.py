@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradviz.arrays import Numbers
-from gradviz.commands.report.inputs import FieldRun
+from gradviz.arrays import Array, Numbers
+from gradviz.commands.report.inputs import array_in
 from gradviz.commands.report.page_data import (
     Page,
     Size,
@@ -21,7 +21,9 @@ from gradviz.commands.report.page_data import (
 )
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
-from gradviz.runs.folder import BOXES
+from gradviz.runs.contents import BOXES
+from gradviz.runs.reader import FieldResults
+from gradviz.runs.schema import FieldEntry
 
 SHARES = (20, 50, 99)
 """Contours are drawn around this much of the energy, in percent."""
@@ -33,45 +35,44 @@ MOST_BOXES = 2**22
 """Of how many output pixels the boxes are kept."""
 
 
-def field_sizes(run: FieldRun) -> Iterator[Size]:
+def field_sizes(run: FieldResults) -> Iterator[Size]:
     """The shapes of the arrays of a run, and the heights and widths of their pictures."""
-    for line in run.lines:
+    for field in run.document.fields:
         with suppress(UsageError):  # it is told when the field is drawn
-            height, width = run.array(line["files"]["effective.npy"]).shape
+            height, width = _array(run, field, "effective").shape
             yield (1, height, width), (height, width)
 
 
-def explorer_of(page: Page, run: FieldRun) -> dict[str, Any]:
+def explorer_of(page: Page, run: FieldResults) -> dict[str, Any]:
     """The fields of a run, ready for the page."""
-    found = (_field(page, run, field) for field in run.document["fields"])
+    found = (_field(page, run, field) for field in run.document.fields)
     fields = [field for field in found if field is not None]
     return {
         "run": run.name,
         "palette": page.palette(run),
-        "geometry": run.document["geometry"],
+        "geometry": run.document.geometry.content(),
         "fields": fields,
         # They were measured on an input of the first field's size.
         "boxes": _boxes(page, run, fields[0]["extent"]) if run.has_boxes and fields else None,
     }
 
 
-def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] | None:
+def _field(page: Page, run: FieldResults, field: FieldEntry) -> dict[str, Any] | None:
     try:
         structural, local, energy = (
-            run.array(field["files"][f"{name}.npy"])
-            for name in ("structural", "local", "effective")
+            _array(run, field, name) for name in ("structural", "local", "effective")
         )
     except UsageError as error:
-        page.notes.append(f"{field['image']}, pixel {field['pixel']}: {error}")
+        page.notes.append(f"{field.image}, pixel {field.pixel}: {error}")
         return None
-    picture = page.picture(run, field["image"])
+    picture = page.picture(run, field.image)
     height, width = energy.shape
     block = block_for((height, width), min(page.side, SIDE))
     cells = in_cells(energy, block)
     packed = pack(cells[None])
     return {
-        **{key: value for key, value in field.items() if key not in ("files", "local")},
-        "local_area": field["local"]["area"],
+        **{key: value for key, value in field.content().items() if key not in ("files", "local")},
+        "local_area": field.local.area,
         "extent": [width, height],
         "grain": block,
         "picture": picture and picture.blob,
@@ -84,6 +85,16 @@ def _field(page: Page, run: FieldRun, field: dict[str, Any]) -> dict[str, Any] |
         "scale": scale_of(cells, CLIP),
         "contours": contours_of(cells),
     }
+
+
+def _array(run: FieldResults, field: FieldEntry, name: str) -> Array:
+    """One of a field's arrays [h, w]."""
+    if f"{name}.npy" not in field.files:
+        raise UsageError(f"{run.name}: has no {name} field; run it again")
+    array = array_in(run, field.files[f"{name}.npy"])
+    if array.ndim != 2:
+        raise UsageError(f"{run.name}: the {name} field is no map; run it again")
+    return array
 
 
 def contours_of(energy: Numbers) -> dict[str, float]:
@@ -101,9 +112,9 @@ def contours_of(energy: Numbers) -> dict[str, float]:
     }
 
 
-def _boxes(page: Page, run: FieldRun, extent: list[int]) -> dict[str, Any] | None:
+def _boxes(page: Page, run: FieldResults, extent: list[int]) -> dict[str, Any] | None:
     try:
-        boxes = run.array(BOXES)
+        boxes = array_in(run, BOXES)
     except UsageError as error:
         page.notes.append(str(error))
         return None

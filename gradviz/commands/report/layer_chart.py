@@ -31,7 +31,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """The numbers of one kind, in the order of the layers."""
 
     name: str
@@ -47,7 +47,7 @@ class Line:
 class Chart:
     """What is drawn: `WIDTH` by `HEIGHT`."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     ticks: tuple[Tick, ...]
 
 
@@ -81,7 +81,7 @@ def chart_of(
         return LEFT + (WIDTH - LEFT - RIGHT) * (n + 0.5) / len(names)
 
     lines = tuple(
-        Line(
+        ChartLine(
             kind,
             tuple(
                 Dot(x(n), y(value), f"{names[n]}: {kind} {value:.4g}")

@@ -16,13 +16,14 @@ from markupsafe import Markup
 
 from gradviz.commands.report.comparison_section import pair_sizes, pairs_of
 from gradviz.commands.report.field_section import explorer_of, field_sizes
-from gradviz.commands.report.inputs import Comparison, FieldRun, Flow, Run, Told
+from gradviz.commands.report.inputs import ComparedPair, InspectedFlow, ReportInput
 from gradviz.commands.report.layer_chart import HEIGHT, WIDTH, Chart, chart_of
 from gradviz.commands.report.page_data import LEVELS, Page, side_for
 from gradviz.commands.report.saliency_section import map_of, sizes_of
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.runs.results import Line
+from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults
+from gradviz.runs.schema import Done, InspectedLayer, LayerGeometry, ResultLine
 from gradviz.text import strict_json
 from gradviz.version import VERSION
 
@@ -52,12 +53,13 @@ class Report:
     """What could not be shown, and why."""
 
 
-Results = Sequence[tuple[Run, Line]]
-"""Results, each with the run that it is of."""
+MapOfRun = tuple[SaliencyResults, Done]
+"""A result with the run that it is of."""
 
 
 def report(
-    told: Sequence[Told], watch: Callable[[Results], Iterable[tuple[Run, Line]]] = iter
+    inputs: Sequence[ReportInput],
+    watch: Callable[[Sequence[MapOfRun]], Iterable[MapOfRun]] = iter,
 ) -> Report:
     """The page of runs and documents.
 
@@ -67,11 +69,11 @@ def report(
     Raises:
         UsageError: they are more than a page can hold.
     """
-    runs = [each for each in told if isinstance(each, Run)]
-    saliency = [run for run in runs if not isinstance(run, FieldRun)]
-    fields = [run for run in runs if isinstance(run, FieldRun)]
-    flows = [each for each in told if isinstance(each, Flow)]
-    comparisons = [each for each in told if isinstance(each, Comparison)]
+    runs = [each for each in inputs if isinstance(each, FinishedRun)]
+    saliency = [run for run in runs if isinstance(run, SaliencyResults)]
+    fields = [run for run in runs if isinstance(run, FieldResults)]
+    flows = [each for each in inputs if isinstance(each, InspectedFlow)]
+    comparisons = [each for each in inputs if isinstance(each, ComparedPair)]
     compared = [run for comparison in comparisons for run in comparison.runs]
     page = Page(
         side_for(
@@ -84,7 +86,7 @@ def report(
     )
     maps = [
         found
-        for run, line in watch([(run, line) for run in saliency for line in run.lines])
+        for run, line in watch([(run, line) for run in saliency for line in run.done])
         if (found := map_of(page, run, line)) is not None
     ]
     data = {
@@ -106,18 +108,16 @@ def report(
         views=VIEWS.values(),
         maps=maps,
         saliency=saliency,
-        fields=[(run, _growth(run.document["layers"])) for run in fields],
-        flows=[(flow, _flow(flow.document["layers"])) for flow in flows],
+        fields=[(run, _growth(run.document.layers)) for run in fields],
+        flows=[(flow, _flow(flow.document.layers)) for flow in flows],
         comparisons=comparisons,
         runs=[
             (run, _facts(run)) for run in {each.name: each for each in (*runs, *compared)}.values()
         ],
         seeds=list(dict.fromkeys(found["seed"] for found in maps)),
-        shared=all(run.record["settings"]["scale"] == "shared" for run in saliency),
-        failures=[
-            (_where(line), line["error"]["message"]) for run in runs for line in run.failures
-        ],
-        warnings=list(dict.fromkeys(_warnings(told))),
+        shared=all(run.record.settings.get("scale") == "shared" for run in saliency),
+        failures=[(_where(line), line.error.message) for run in runs for line in run.failures],
+        warnings=list(dict.fromkeys(_warnings(inputs))),
         notes=[("", note) for note in page.notes],
         side=page.side,
         levels=LEVELS,
@@ -153,57 +153,60 @@ def _palette(name: str | None) -> dict[str, str]:
     }
 
 
-def _growth(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
+def _growth(layers: Sequence[LayerGeometry]) -> Chart | None:
     """How the field grows from layer to layer."""
     along = {
-        f"size along {axis}": [layer["size"] and layer["size"][n] for layer in layers]
+        f"size along {axis}": [None if layer.size is None else layer.size[n] for layer in layers]
         for n, axis in enumerate("xy")
     }
     x, y = along.values()
-    return chart_of([layer["name"] for layer in layers], {"size": x} if x == y else along)
+    return chart_of([layer.name for layer in layers], {"size": x} if x == y else along)
 
 
-def _flow(layers: Sequence[Mapping[str, Any]]) -> Chart | None:
+def _flow(layers: Sequence[InspectedLayer]) -> Chart | None:
     """How the gradient and the activation change from layer to layer."""
-    kinds = {kind: [layer[kind] for layer in layers] for kind in ("gradient", "activation")}
-    return chart_of([layer["name"] for layer in layers], kinds, log=True)
+    kinds = {
+        kind: [getattr(layer, kind) for layer in layers] for kind in ("gradient", "activation")
+    }
+    return chart_of([layer.name for layer in layers], kinds, log=True)
 
 
-def _warnings(told: Sequence[Told]) -> Iterator[tuple[str, str]]:
+def _warnings(inputs: Sequence[ReportInput]) -> Iterator[tuple[str, str]]:
     """Where, and what a reader must know."""
-    for each in told:
+    for each in inputs:
         match each:
-            case Flow() | Comparison():
-                yield from ((each.name, warning) for warning in each.document["warnings"])
-            case FieldRun():
-                for field in each.document["fields"]:
-                    where = f"{field['image']}, output pixel {field['pixel']}"
-                    if field["lost_at"]:
-                        lost = ", ".join(field["lost_at"])
+            case InspectedFlow() | ComparedPair():
+                yield from ((each.name, warning) for warning in each.document.warnings)
+            case FieldResults():
+                for field in each.document.fields:
+                    where = f"{field.image}, output pixel {field.pixel}"
+                    if field.lost_at:
+                        lost = ", ".join(field.lost_at)
                         yield where, f"partial: more may matter than is shown, because of {lost}"
-                    if field["area"] and not field["local"]["area"]:
+                    if field.area and not field.local.area:
                         yield where, "the gradient is zero, though pixels can matter"
-            case Run():
-                for line in each.lines:
-                    yield from ((_where(line), warning) for warning in line["warnings"])
+            case SaliencyResults():
+                for line in each.done:
+                    yield from ((_where(line), warning) for warning in line.warnings)
 
 
-def _where(line: Line) -> str:
-    return line["image"] if line["seed"] is None else f"{line['image']}, {line['seed']}"
+def _where(line: ResultLine) -> str:
+    return line.image if line.seed is None else f"{line.image}, {line.seed}"
 
 
-def _facts(run: Run) -> Iterator[tuple[str, str]]:
+def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     """What was run."""
     record = run.record
-    model = record["model"]
-    yield "command", shlex.join(["gradviz", *record["command"][1:]])
-    yield "in the folder", record["folder"]
-    yield "model", f"{model['path']} ({model['format']})"
-    yield "SHA-256", str(model["sha256"])
-    yield "device", f"{model['device']}, {model['precision']}"
-    for part in ("preprocess", "settings", "versions"):
-        yield part, _listed(record[part])
-    yield "images", str(len(record["images"]))
+    model = record.model
+    yield "command", shlex.join(["gradviz", *record.command[1:]])
+    yield "in the folder", record.folder
+    yield "model", f"{model.path} ({model.format})"
+    yield "SHA-256", str(model.sha256)
+    yield "device", f"{model.device}, {model.precision}"
+    yield "preprocess", _listed(record.preprocess)
+    yield "settings", _listed(record.settings)
+    yield "versions", _listed(record.versions)
+    yield "images", str(len(record.images))
 
 
 def _listed(values: Mapping[str, Any]) -> str:

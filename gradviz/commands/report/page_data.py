@@ -17,11 +17,12 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Array, Bytes, Doubles, Floats, Mask, Numbers
-from gradviz.commands.report.inputs import Run
+from gradviz.commands.report.inputs import source_of
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS, View, scale_of
 from gradviz.image.preprocess import preprocess_from
-from gradviz.runs.folder import RUN
+from gradviz.runs.contents import RUN
+from gradviz.runs.reader import FinishedRun
 
 BUDGET = 64 * 2**20
 """How many characters of arrays and pictures a page may hold."""
@@ -205,14 +206,14 @@ class Page:
         self.blobs[name] = text
         return name
 
-    def palette(self, run: Run) -> int:
+    def palette(self, run: FinishedRun) -> int:
         """The number of the palette that a run draws with."""
-        name = run.record["settings"].get("colormap")
+        name = run.record.settings.get("colormap")
         if name not in self.palettes:
             self.palettes.append(name)
         return self.palettes.index(name)
 
-    def picture(self, run: Run, image: str) -> Shown | None:
+    def picture(self, run: FinishedRun, image: str) -> Shown | None:
         """The picture that entered the model; None, and a note, where it cannot be had."""
         key = run.name, image
         if key not in self._pictures:
@@ -226,12 +227,12 @@ class Page:
         block = block_for((height, width), self.side)
         return Shown(self.keep(packed_picture(pixels, block)), (height, width))
 
-    def _read(self, run: Run, image: str) -> Bytes | None:
+    def _read(self, run: FinishedRun, image: str) -> Bytes | None:
         try:
-            source = run.source(image)
+            source = source_of(run, image)
             if source is None:
                 return None
-            recipe = preprocess_from(run.record["preprocess"], RUN)
+            recipe = preprocess_from(run.record.preprocess, RUN)
 
             from gradviz.image.load import load_image  # imports torch, which is slow
 

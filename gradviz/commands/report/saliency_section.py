@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gradviz.arrays import Array, Floats
-from gradviz.commands.report.inputs import Run
+from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.commands.report.page_data import (
     SIDES,
     Page,
@@ -21,7 +21,9 @@ from gradviz.commands.report.page_data import (
     scales_of,
 )
 from gradviz.errors import UsageError
-from gradviz.runs.results import Line
+from gradviz.heatmap.views import CLIP
+from gradviz.runs.reader import FinishedRun, SaliencyResults
+from gradviz.runs.schema import Done
 
 MORE = ("layer", "gated", "samples", "completeness", "tiles")
 """What only some results have, as results.jsonl names it."""
@@ -30,21 +32,19 @@ UNKNOWN = (SIDES[0], SIDES[0])
 """The size that an input is taken to have where a layer's array does not tell it."""
 
 
-def array_of(line: Line) -> str | None:
+def array_of(line: Done) -> str | None:
     """The file of the array that the pictures of a result show, if it was kept."""
-    files = line["files"]
-    file: str | None = files.get("attribution", files.get("gradient"))
-    return file
+    return line.files.get("attribution", line.files.get("gradient"))
 
 
-def sizes_of(run: Run) -> Iterator[Size]:
+def sizes_of(run: SaliencyResults) -> Iterator[Size]:
     """The shapes of a run's arrays [C, h, w], and the height and width of what entered."""
-    for line in run.lines:
+    for line in run.done:
         file = array_of(line)
         with suppress(UsageError):  # it is told when the array is drawn
-            shape = (1, *UNKNOWN) if file is None else as_map(run.array(file)).shape
+            shape = (1, *UNKNOWN) if file is None else as_map(array_in(run, file)).shape
             channels, height, width = shape
-            yield (channels, height, width), UNKNOWN if "layer" in line else (height, width)
+            yield (channels, height, width), UNKNOWN if line.layer is not None else (height, width)
 
 
 def as_map(array: Array) -> Array:
@@ -52,7 +52,7 @@ def as_map(array: Array) -> Array:
     return array if array.ndim == 3 else array.reshape(-1, 1, 1)
 
 
-def map_of(page: Page, run: Run, line: Line) -> dict[str, Any] | None:
+def map_of(page: Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
     """A result, ready for the page; None where its array cannot be read."""
     drawn = _drawn(page, run, line)
     if drawn is None:
@@ -60,31 +60,31 @@ def map_of(page: Page, run: Run, line: Line) -> dict[str, Any] | None:
     return {
         "run": run.name,
         "palette": page.palette(run),
-        "image": line["image"],
-        "seed": line["seed"],
-        "score": line["score"],
-        "stats": line["stats"],
-        "warnings": line["warnings"],
-        "output": line["output_shape"],
-        "more": {name: line[name] for name in MORE if name in line},
+        "image": line.image,
+        "seed": line.seed,
+        "score": line.score,
+        "stats": line.stats.content(),
+        "warnings": line.warnings,
+        "output": line.output_shape,
+        "more": line.model_dump(include=set(MORE), exclude_unset=True),
         **drawn,
     }
 
 
-def _drawn(page: Page, run: Run, line: Line) -> dict[str, Any] | None:
+def _drawn(page: Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
     file = array_of(line)
     try:
         if file is None:
             return _as_written(page, run, line)
-        g = as_map(run.array(file))
+        g = as_map(array_in(run, file))
     except UsageError as error:
-        page.notes.append(f"{line['image']}, {line['seed']}: {error}")
+        page.notes.append(f"{line.image}, {line.seed}: {error}")
         return None
-    picture = page.picture(run, line["image"])
-    of_input = "layer" not in line if picture is None else g.shape[1:] == picture.size
-    if of_input and len(g) == 3 and run.record["preprocess"]["channels"] == "bgr":
+    picture = page.picture(run, line.image)
+    of_input = line.layer is None if picture is None else g.shape[1:] == picture.size
+    if of_input and len(g) == 3 and run.record.preprocess.get("channels") == "bgr":
         g = g[::-1]
-    clip = run.record["settings"]["clip"]
+    clip = run.record.settings.get("clip", CLIP)
     return {"array": file_name(file), **array_map(page, g, picture, clip)}
 
 
@@ -118,9 +118,9 @@ def array_map(page: Page, g: Floats, picture: Shown | None, clip: float) -> dict
     }
 
 
-def _as_written(page: Page, run: Run, line: Line) -> dict[str, Any]:
+def _as_written(page: Page, run: FinishedRun, line: Done) -> dict[str, Any]:
     """A result whose array was not kept: its pictures, as the run wrote them."""
-    drawn = {view: page.keep_picture(run.pixels(file)) for view, file in line["files"].items()}
+    drawn = {view: page.keep_picture(pixels_in(run, file)) for view, file in line.files.items()}
     size = next(shown.size for shown in drawn.values())
     return {
         "size": size[::-1],

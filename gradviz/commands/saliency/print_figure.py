@@ -18,7 +18,8 @@ from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, View, draw
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
-from gradviz.runs.folder import Store
+from gradviz.runs.contents import RunFiles, write_whole
+from gradviz.runs.schema import Done
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +97,7 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
 
 def write_figure(
     path: Path,
-    store: Store,
+    files: RunFiles,
     sources: Sequence[Source],
     preprocess: Preprocess,
     settings: Settings,
@@ -111,25 +112,24 @@ def write_figure(
 
     palette = load_palette(settings.colormap)
     by_name = {source.name: source for source in sources}
-    recorder = Recorder(store, settings, preprocess, palette, {}, by_name)
+    recorder = Recorder(files, settings, preprocess, palette, {}, by_name)
     view = VIEWS[next((view for view in settings.views if view != "overlay"), "heatmap")]
     rows = []
-    for line in store.lines():
-        if line["status"] == "ok":
+    for line in files.lines():
+        if isinstance(line, Done):
             result = recorder.result(line)
-            scales = line["scales"]
             rows.append(
                 FigureRow(
-                    name=f"{line['image']}, {line['seed']}",
+                    name=f"{line.image}, {line.seed}",
                     g=result.colour_array,
                     shown=result.prepared.shown,
-                    scale=scales[view.name],
-                    heat=scales["heatmap"],
+                    scale=line.scales[view.name],
+                    heat=line.scales["heatmap"],
                 )
             )
     if rows:
         drawn = partial(_draw_figure, kind=_kind(path), rows=rows, view=view)
-        Store(path.parent).save(path.name, partial(drawn, palette=palette, title=title))
+        write_whole(path, partial(drawn, palette=palette, title=title))
 
 
 def _kind(path: Path) -> str:

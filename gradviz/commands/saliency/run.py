@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
@@ -21,9 +21,9 @@ from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
-from gradviz.runs.folder import Store
+from gradviz.runs.folder import RunFolder
 from gradviz.runs.record import describe
-from gradviz.runs.results import Line
+from gradviz.runs.schema import Done, ResultLine, RunRecord
 from gradviz.runs.sharing import Shard
 from gradviz.runs.workers import THREADS, in_order
 from gradviz.seeds.seed import Seed
@@ -95,7 +95,7 @@ class Job:
         """How many results each image has."""
         return len(self.seeds) or 1
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """The content of run.json.
 
         Raises:
@@ -133,7 +133,7 @@ class SaliencyRun:
     def __init__(
         self,
         job: Job,
-        folder: Store,
+        folder: RunFolder,
         resume: bool = False,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:
@@ -159,25 +159,27 @@ class SaliencyRun:
             {source.name: source for source in job.sources},
             job.masks,
         )
-        self._lines: Generator[Line]
+        self._lines: Generator[ResultLine]
+        self.record: RunRecord
+        """The content of run.json, once the run is entered."""
 
     def __enter__(self) -> Self:
         """Start the run, or take over what is whole of an earlier one."""
-        job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Line]()
-        record = job.record()
+        job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Done]()
+        self.record = job.record()
         if self._resume:
-            whole = self._folder.resume(record)
+            whole = self._folder.resume(self.record)
             batches, kept = _unfinished(batches, whole, job.results_per_image)
             if job.settings.scale == "shared":
                 # An image of the earlier run may be missing, and with it the largest scale.
                 kept = [self._recorder.rescaled(line) for line in kept]
             self._folder.replace(kept)
         else:
-            self._folder.begin(record)
+            self._folder.begin(self.record)
         self._lines = self._compute(batches, kept)
         return self
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[ResultLine]:
         """Compute, write and yield the results, those of a resumed run first."""
         return self._lines
 
@@ -194,12 +196,12 @@ class SaliencyRun:
             if self._job.settings.scale == "shared":
                 self._share_scales()
 
-    def _compute(self, batches: Sequence[Batch], kept: Sequence[Line]) -> Generator[Line]:
+    def _compute(self, batches: Sequence[Batch], kept: Sequence[Done]) -> Generator[ResultLine]:
         yield from kept
         job = self._job
         speed_up = job.settings.speeds_up(len(job.sources))
         explainer = Explainer(
-            job.model, job.settings, self._folder.room, speed_up, self._on_progress
+            job.model, job.settings, self._folder.allocate, speed_up, self._on_progress
         )
         found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
@@ -213,7 +215,7 @@ class SaliencyRun:
         place = {source.name: n for n, source in enumerate(self._job.sources)}
         turn = {seed.spec: n for n, seed in enumerate(self._job.seeds)}
         lines = self._folder.own()
-        ordered = sorted(lines, key=lambda line: (place[line["image"]], turn.get(line["seed"], 0)))
+        ordered = sorted(lines, key=lambda line: (place[line.image], turn.get(line.seed or "", 0)))
         if ordered != lines:
             self._folder.replace(ordered)
 
@@ -221,16 +223,16 @@ class SaliencyRun:
         """Draw all results on one scale; whoever is the last of several shards draws for all."""
         with self._folder.alone():
             lines = self._folder.lines()
-            if {line["image"] for line in lines} == {source.name for source in self._job.sources}:
+            if {line.image for line in lines} == {source.name for source in self._job.sources}:
                 largest = _largest_scales(lines)
                 for part in self._folder.parts():
                     part.replace(self._on_scales(part.own(), largest))
 
-    def _on_scales(self, lines: Iterable[Line], scales: Scales) -> Iterator[Line]:
+    def _on_scales(self, lines: Iterable[ResultLine], scales: Scales) -> Iterator[ResultLine]:
         for line in lines:
-            if line["status"] == "ok":
-                shared = {view: scales[line["seed"], view] for view in line["scales"]}
-                yield self._recorder.redrawn({**line, "scales": shared})
+            if isinstance(line, Done):
+                shared = {view: scales[line.seed, view] for view in line.scales}
+                yield self._recorder.redrawn(line.model_copy(update={"scales": shared}))
             else:
                 yield line
 
@@ -241,14 +243,14 @@ def weight(outcome: Outcome) -> float:
 
 
 def _unfinished(
-    batches: Sequence[Batch], whole: Iterable[Line], results_per_image: int
-) -> tuple[list[Batch], list[Line]]:
+    batches: Sequence[Batch], whole: Iterable[Done], results_per_image: int
+) -> tuple[list[Batch], list[Done]]:
     """The batches that lack a result, and the lines of those that lack none."""
     lines = defaultdict(list)
     for line in whole:
-        lines[line["image"]].append(line)
+        lines[line.image].append(line)
     left: list[Batch] = []
-    kept: list[Line] = []
+    kept: list[Done] = []
     for batch in batches:
         if all(len(lines[source.name]) == results_per_image for source in batch):
             kept.extend(line for source in batch for line in lines[source.name])
@@ -261,11 +263,11 @@ Scales = Mapping[tuple[str, str], float]
 """The scale of each seed and view."""
 
 
-def _largest_scales(lines: Iterable[Line]) -> Scales:
+def _largest_scales(lines: Iterable[ResultLine]) -> Scales:
     """One scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
-        for view, scale in line.get("scales", {}).items():
-            key = line["seed"], view
-            largest[key] = max(largest[key], scale)
+        if isinstance(line, Done):
+            for view, scale in line.scales.items():
+                largest[line.seed, view] = max(largest[line.seed, view], scale)
     return largest

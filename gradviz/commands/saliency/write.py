@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zlib
 from collections import Counter
@@ -23,8 +24,9 @@ from gradviz.heatmap.views import VIEWS, draw
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
-from gradviz.runs.folder import Store, write_npy
-from gradviz.runs.results import Failure, Line, failure_line
+from gradviz.runs.contents import RunFiles, write_npy
+from gradviz.runs.results import Failure, failure_line
+from gradviz.runs.schema import Done, Failed, Stats
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
@@ -47,7 +49,7 @@ def seed_folders(specs: Sequence[str]) -> dict[str, str]:
 class Recorder:
     """Writes what a run's settings ask for."""
 
-    store: Store
+    files: RunFiles
     settings: Settings
     preprocess: Preprocess
     palette: Palette
@@ -58,7 +60,7 @@ class Recorder:
     masks: Mapping[str, Path] = field(default_factory=dict)
     """The mask of each image by its name, where the energy inside is measured."""
 
-    def line(self, outcome: Outcome) -> Line:
+    def line(self, outcome: Outcome) -> Done | Failed:
         """Write the outcome's files; pictures wait where their scale is shared."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
@@ -71,41 +73,41 @@ class Recorder:
         if self.settings.array == "npy":
             for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
                 files[name] = self._place(outcome, f"{name}.npy")
-                self.store.save(files[name], partial(write_npy, array))
-        line = {
-            "image": outcome.image,
-            "seed": outcome.seed,
-            "status": "ok",
-            "files": files,
-            "output_shape": outcome.output_shape,
-            "score": outcome.score,
+                self.files.save(files[name], partial(write_npy, array))
+        line = Done(
+            image=outcome.image,
+            seed=outcome.seed,
+            status="ok",
+            files=files,
+            output_shape=list(outcome.output_shape),
+            score=outcome.score,
             **{name: value for name, value in _measured(outcome).items() if value is not None},
-            "stats": {**outcome.stats, **inside},
-            "scales": self._scales(outcome),
-            "warnings": outcome.warnings,
-        }
+            stats=Stats.model_validate({**outcome.stats, **inside}),
+            scales=self._scales(outcome),
+            warnings=list(outcome.warnings),
+        )
         return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
 
-    def rescaled(self, line: Line) -> Line:
+    def rescaled(self, line: Done) -> Done:
         """The line with the scales of its own array, where it may have had shared ones."""
-        return {**line, "scales": self._scales(self.result(line))}
+        return line.model_copy(update={"scales": self._scales(self.result(line))})
 
-    def redrawn(self, line: Line) -> Line:
+    def redrawn(self, line: Done) -> Done:
         """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
         result = self.result(line)
         return self._with_pictures(result, line, self._backdrop(result))
 
-    def result(self, line: Line) -> Attribution:
+    def result(self, line: Done) -> Attribution:
         """Read back what a line tells of; its array lies in the folder."""
         method = METHODS[self.settings.method]
-        image = load_image(self.sources[line["image"]], self.preprocess)
+        image = load_image(self.sources[line.image], self.preprocess)
         return Attribution(
-            image=line["image"],
-            seed=line["seed"],
+            image=line.image,
+            seed=line.seed,
             method=method,
-            array=self.store.array(line["files"][method.writes]),
-            output_shape=tuple(line["output_shape"]),
-            score=line["score"],
+            array=self.files.array(line.files[method.writes]),
+            output_shape=tuple(line.output_shape),
+            score=line.score if line.score is not None else math.nan,
             prepared=image.prepared,
         )
 
@@ -114,25 +116,22 @@ class Recorder:
             return load_photo(self.sources[result.image], self.preprocess)
         return result.prepared.shown
 
-    def _with_pictures(self, result: Attribution, line: Line, backdrop: Bytes) -> Line:
+    def _with_pictures(self, result: Attribution, line: Done, backdrop: Bytes) -> Done:
         in_image = self.settings.frame == "image"
         files = {}
         for view in self.settings.views:
             picture = draw(
                 result.colour_array,
                 VIEWS[view],
-                line["scales"][view],
+                line.scales[view],
                 self.palette,
                 backdrop,
                 result.prepared.frame if in_image else None,
             )
             files[view] = self._place(result, f"{view}.png")
-            self.store.save(files[view], partial(picture.save, **PNG))
-        return {
-            **line,
-            "files": {**line["files"], **files},
-            "stats": {**line["stats"], "scale": line["scales"]["heatmap"]},
-        }
+            self.files.save(files[view], partial(picture.save, **PNG))
+        stats = line.stats.model_copy(update={"scale": line.scales["heatmap"]})
+        return line.model_copy(update={"files": {**line.files, **files}, "stats": stats})
 
     def _inside(self, outcome: Attribution) -> dict[str, float]:
         if outcome.image not in self.masks:
@@ -152,7 +151,7 @@ class Recorder:
         return f"{result.image}/{folder}/{name}"
 
 
-def _measured(outcome: Attribution) -> Line:
+def _measured(outcome: Attribution) -> dict[str, Any]:
     """What only some methods have."""
     return {
         "layer": outcome.layer,
