@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
 import typer
@@ -24,8 +24,9 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
-from gradviz.errors import ExitCode, GradvizError
-from gradviz.text import one_line, strict_json
+from gradviz.errors import ExitCode, GradvizError, UsageError
+from gradviz.runs.schema import Document, ErrorDocument
+from gradviz.text import one_line
 
 Item = TypeVar("Item")
 
@@ -36,6 +37,9 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
+
+
+_INTERRUPTED = "interrupted; what is finished stays, and --resume goes on from there"
 
 
 class _Rate(ProgressColumn):
@@ -49,23 +53,38 @@ class Console:
     def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
         self._options = options
         self._stdout = stdout
+        self._answered = False
         self._stderr = Terminal(stderr=True)
         self._bar: tuple[Progress, TaskID, str] | None = None
 
-    def results(self, document: object, rows: Iterable[str]) -> None:
+    def results(self, document: Document, rows: Iterable[str]) -> None:
         """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
 
         Args:
-            document: the results for programs, JSON-ready.
+            document: the results for programs.
             rows: the same for people, a line each.
         """
         if self._options.json:
-            rows = [strict_json(document, indent=2)]
+            rows = [document.json_text()]
+            self._answered = True
         elif self._options.quiet:
             return
         for row in rows:
             self._stdout.write(row + "\n")
         self._stdout.flush()
+
+    def failure(self, error: BaseException, message: str, code: int) -> None:
+        """Write the document of a failure with `--json`, unless results were written before."""
+        if self._options.json and not self._answered:
+            document = ErrorDocument(
+                schema=1,
+                kind="error",
+                exit_code=int(code),
+                type=type(error).__name__,
+                message=one_line(message),
+            )
+            with suppress(UsageError):  # stdout cannot be written: stderr has the message
+                self.results(document, ())
 
     def error(self, text: str) -> None:
         """Print what went wrong, in one line."""
@@ -129,7 +148,14 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
             if options.debug:
                 traceback.print_exception(error, file=sys.stderr)
             console.error(str(error))
+            console.failure(error, str(error), error.exit_code)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            console.error("interrupted; what is finished stays, and --resume goes on from there")
+        except KeyboardInterrupt as error:
+            console.error(_INTERRUPTED)
+            console.failure(error, _INTERRUPTED, ExitCode.INTERRUPTED)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            console.failure(error, str(error), ExitCode.BUG)
+            raise
