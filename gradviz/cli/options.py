@@ -1,6 +1,6 @@
 """The options of the commands, in the groups that the help shows.
 
-A group is a frozen dataclass whose fields carry their `typer.Option`; a command function takes
+A group is a frozen dataclass whose fields carry their option; a command function takes
 whole groups, and `flat` shows Typer the fields of all of them as one flat signature.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import partial, wraps
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
@@ -24,18 +25,24 @@ from gradviz.heatmap.views import CLIP, VIEWS
 
 
 def _option(
-    panel: str, help: str, metavar: str | None = None, short: str | None = None, **bounds: Any
+    panel: str,
+    help: str,
+    metavar: str | None = None,
+    default: Any = None,
+    short: str | None = None,
+    **bounds: Any,
 ) -> Any:
-    """Declare an option; its name is that of the field that carries it, written with dashes."""
-    short_name = () if short is None else (short,)
-    return typer.Option(
-        *short_name,
+    """Declare an option as a field; its flag is the field's name, written with dashes."""
+    names = () if short is None else (short,)
+    option = typer.Option(
+        *names,
         help=escape(help),
         metavar=metavar,
         rich_help_panel=panel,
         show_default=False,
         **bounds,
     )
+    return field(default=default, metadata={"option": option})
 
 
 if TYPE_CHECKING:
@@ -59,258 +66,181 @@ _SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "meta
 Text = str | None
 
 
-# Options of more than one command.
-Out = Annotated[Path, _output("Folder. [default: gradviz-out]", short="-o")]
-ColormapName = Annotated[
-    Text,
-    _output("Any of the cmap catalogue, such as viridis.", "NAME"),
-]
-Overwrite = Annotated[bool, _output("Replace the run in the folder.")]
-
-
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model, and how it is loaded."""
 
-    arch: Annotated[
-        Text,
-        _model(
-            "A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
-            "MODULE:FACTORY",
-        ),
-    ] = None
-    arch_arg: Annotated[
-        list[str] | None,
-        _model("An argument of the factory, typed as in YAML (repeatable).", "KEY=VALUE"),
-    ] = None
-    weights_key: Annotated[
-        Text,
-        _model("Where in the checkpoint the weights are.", "KEY"),
-    ] = None
-    output: Annotated[
-        Text,
-        _model("Which of several outputs: out, 0, aux.1, predicted_depth.", "KEY"),
-    ] = None
-    trust: Annotated[bool, _model("Load what can run code: pickled modules and .pt2 files.")] = (
-        False
+    arch: Text = _model(
+        "A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
+        "MODULE:FACTORY",
     )
-    no_optimize: Annotated[
-        bool,
-        _model("Run the model as it was loaded: batch norm is not folded into convolutions."),
-    ] = False
+    arch_arg: list[str] | None = _model(
+        "An argument of the factory, typed as in YAML (repeatable).", "KEY=VALUE"
+    )
+    weights_key: Text = _model("Where in the checkpoint the weights are.", "KEY")
+    output: Text = _model("Which of several outputs: out, 0, aux.1, predicted_depth.", "KEY")
+    trust: bool = _model("Load what can run code: pickled modules and .pt2 files.", default=False)
+    no_optimize: bool = _model(
+        "Run the model as it was loaded: batch norm is not folded into convolutions.", default=False
+    )
 
 
 @dataclass(frozen=True)
 class InputOptions:
     """How an image becomes the tensor that enters the model."""
 
-    preprocess: Annotated[
-        Text,
-        _input(
-            "A whole recipe; the flags below win. [default: the model card's, or none]",
-            "imagenet|none|FILE.yaml",
-        ),
-    ] = None
-    resize: Annotated[Text, _input("Resize; N is the shorter side.", "N|WxH")] = None
-    multiple: Annotated[Text, _input("Round both sides to multiples of N.", "N")] = None
-    crop: Annotated[Text, _input("Keep the centre.", "N|WxH")] = None
-    mean: Annotated[Text, _input("Subtracted from each channel.", "A,B,C")] = None
-    std: Annotated[Text, _input("Divides each channel.", "A,B,C")] = None
-    range: Annotated[
-        Text,
-        _input("What black and white become. [default: 0,1]", "LOW,HIGH"),
-    ] = None
-    channels: Annotated[
-        Text,
-        _input("What the model takes. [default: rgb]", "rgb|bgr|gray"),
-    ] = None
-    background: Annotated[
-        Text,
-        _input("Seen through transparent pixels. [default: 255,255,255]", "R,G,B"),
-    ] = None
-    max_pixels: Annotated[Text, _input("Refuse larger images.", "N")] = None
-
-
-SeedSpecs = Annotated[
-    list[str] | None,
-    _backward(
-        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "or top for class scores]",
-        "SPEC",
-    ),
-]
+    preprocess: Text = _input(
+        "A whole recipe; the flags below win. [default: the model card's, or none]",
+        "imagenet|none|FILE.yaml",
+    )
+    resize: Text = _input("Resize; N is the shorter side.", "N|WxH")
+    multiple: Text = _input("Round both sides to multiples of N.", "N")
+    crop: Text = _input("Keep the centre.", "N|WxH")
+    mean: Text = _input("Subtracted from each channel.", "A,B,C")
+    std: Text = _input("Divides each channel.", "A,B,C")
+    range: Text = _input("What black and white become. [default: 0,1]", "LOW,HIGH")
+    channels: Text = _input("What the model takes. [default: rgb]", "rgb|bgr|gray")
+    background: Text = _input("Seen through transparent pixels. [default: 255,255,255]", "R,G,B")
+    max_pixels: Text = _input("Refuse larger images.", "N")
 
 
 @dataclass(frozen=True)
 class BackwardOptions:
     """What is differentiated, and how."""
 
-    seed: SeedSpecs = None
-    method: Annotated[MethodName, _backward("[default: gradient]")] = "gradient"
-    layer: Annotated[
-        Text,
-        _backward(
-            "Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
-            "last layer that is a map]",
-            "NAME",
-        ),
-    ] = None
-    samples: Annotated[
-        int | None,
-        _backward(
-            "Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
-            "until complete to 0.1 %].",
-            "N",
-            min=1,
-        ),
-    ] = None
-    noise: Annotated[
-        float | None,
-        _backward(
-            "Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]", "SIGMA"
-        ),
-    ] = None
-    baseline: Annotated[
-        Text,
-        _backward("Where integrated-gradients begins. [default: zero]", "zero|mean|blur|FILE"),
-    ] = None
-    random_seed: Annotated[
-        int | None,
-        _backward("Of the noise. [default: 0]", **_SEEDS),
-    ] = None
-    batch_size: Annotated[
-        int | None,
-        _backward("Images or samples per pass. [default: 8]", min=1),
-    ] = None
-    tile: Annotated[
-        str,
-        _backward(
-            "Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
-            "it pays. [default: auto]",
-            "N|auto|off",
-        ),
-    ] = "auto"
+    seed: list[str] | None = _backward(
+        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "or top for class scores]",
+        "SPEC",
+    )
+    method: MethodName = _backward("[default: gradient]", default="gradient")
+    layer: Text = _backward(
+        "Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
+        "last layer that is a map]",
+        "NAME",
+    )
+    samples: int | None = _backward(
+        "Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
+        "until complete to 0.1 %].",
+        "N",
+        min=1,
+    )
+    noise: float | None = _backward(
+        "Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]", "SIGMA"
+    )
+    baseline: Text = _backward(
+        "Where integrated-gradients begins. [default: zero]", "zero|mean|blur|FILE"
+    )
+    random_seed: int | None = _backward("Of the noise. [default: 0]", **_SEEDS)
+    batch_size: int | None = _backward("Images or samples per pass. [default: 8]", min=1)
+    tile: str = _backward(
+        "Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
+        "it pays. [default: auto]",
+        "N|auto|off",
+        default="auto",
+    )
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
     """Where the pass runs, and in which numbers."""
 
-    device: Annotated[str, _backward("[default: auto]", "auto|cpu|cuda[:N]")] = "auto"
-    precision: Annotated[
-        str,
-        _backward("float16 on CUDA only. [default: float32]", "float32|float64|bfloat16|float16"),
-    ] = "float32"
+    device: str = _backward("[default: auto]", "auto|cpu|cuda[:N]", default="auto")
+    precision: str = _backward(
+        "float16 on CUDA only. [default: float32]",
+        "float32|float64|bfloat16|float16",
+        default="float32",
+    )
 
 
 @dataclass(frozen=True)
 class PreciseOptions(DeviceOptions):
     """Where a check runs; in numbers as precise as the model allows."""
 
-    precision: Annotated[
-        str,
-        _backward(
-            "[default: float64, or float32 where the weights are constants]",
-            "float32|float64|bfloat16|float16",
-        ),
-    ] = "auto"
+    precision: str = _backward(
+        "[default: float64, or float32 where the weights are constants]",
+        "float32|float64|bfloat16|float16",
+        default="auto",
+    )
 
 
 @dataclass(frozen=True)
 class CheckOptions:
     """Which gradients are tested."""
 
-    seed: SeedSpecs = None
-    random_seed: Annotated[
-        int,
-        _backward("Of the random directions. [default: 0]", **_SEEDS),
-    ] = 0
+    seed: list[str] | None = _backward(
+        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "or top for class scores]",
+        "SPEC",
+    )
+    random_seed: int = _backward("Of the random directions. [default: 0]", default=0, **_SEEDS)
 
 
 @dataclass(frozen=True)
 class FieldOptions:
     """Which receptive fields are measured."""
 
-    pixel: Annotated[
-        list[str] | None,
-        _field("An output pixel, 0-based (repeatable). [default: the one in the middle]", "X,Y"),
-    ] = None
-    layer: Annotated[Text, _field("Of this layer's output.", "NAME")] = None
-    layers: Annotated[bool, _field("Measure every layer: the table of sizes and strides.")] = False
-    map: Annotated[bool, _field("Write boxes.npy: the box of every output pixel.")] = False
-    input_size: Annotated[
-        Text,
-        _field("Of random input. [default: large enough]", "WxH"),
-    ] = None
-    samples: Annotated[
-        int,
-        _field("Random inputs to average over. [default: 8]", min=1),
-    ] = 8
-    random_seed: Annotated[int, _field("[default: 0]", **_SEEDS)] = 0
-    expect: Annotated[
-        list[str] | None,
-        _field(
-            "Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
-            "(repeatable).",
-            "'QUANTITY OP N'",
-        ),
-    ] = None
+    pixel: list[str] | None = _field(
+        "An output pixel, 0-based (repeatable). [default: the one in the middle]", "X,Y"
+    )
+    layer: Text = _field("Of this layer's output.", "NAME")
+    layers: bool = _field("Measure every layer: the table of sizes and strides.", default=False)
+    map: bool = _field("Write boxes.npy: the box of every output pixel.", default=False)
+    input_size: Text = _field("Of random input. [default: large enough]", "WxH")
+    samples: int = _field("Random inputs to average over. [default: 8]", default=8, min=1)
+    random_seed: int = _field("[default: 0]", default=0, **_SEEDS)
+    expect: list[str] | None = _field(
+        "Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
+        "(repeatable).",
+        "'QUANTITY OP N'",
+    )
 
 
 @dataclass(frozen=True)
 class InspectOptions:
     """What a model is looked at with."""
 
-    seed: Annotated[
-        Text,
-        _backward(
-            "What to differentiate, see below: not the random seed. [default: ones, or top "
-            "for class scores]",
-            "SPEC",
-        ),
-    ] = None
-    input_size: Annotated[
-        Text,
-        _input("Of random input. [default: one that works]", "WxH"),
-    ] = None
-    random_seed: Annotated[int, _input("[default: 0]", **_SEEDS)] = 0
+    seed: Text = _backward(
+        "What to differentiate, see below: not the random seed. [default: ones, or top "
+        "for class scores]",
+        "SPEC",
+    )
+    input_size: Text = _input("Of random input. [default: one that works]", "WxH")
+    random_seed: int = _input("[default: 0]", default=0, **_SEEDS)
 
 
 @dataclass(frozen=True)
 class CompareOptions:
     """How two runs are compared, and where the differences are drawn."""
 
-    metric: Annotated[
-        MetricName | None,
-        _comparison("What judges, see below. [default: relative; iou for receptive fields]"),
-    ] = None
-    tolerance: Annotated[
-        float | None,
-        _comparison("The farthest value that passes. [default: see below]", "N"),
-    ] = None
-    out: Annotated[
-        Path | None,
-        _output("Folder for pictures of the differences, and compare.json.", short="-o"),
-    ] = None
-    overwrite: Overwrite = False
+    metric: MetricName | None = _comparison(
+        "What judges, see below. [default: relative; iou for receptive fields]"
+    )
+    tolerance: float | None = _comparison(
+        "The farthest value that passes. [default: see below]", "N"
+    )
+    out: Path | None = _output(
+        "Folder for pictures of the differences, and compare.json.", short="-o"
+    )
+    overwrite: bool = _output("Replace the run in the folder.", default=False)
 
 
 @dataclass(frozen=True)
 class FieldOutputOptions:
     """What a receptive-field run writes, and where."""
 
-    out: Out = Path("gradviz-out")
-    log: Annotated[bool, _output("Draw the effective field in logarithmic colours.")] = False
-    colormap: ColormapName = None
-    overwrite: Overwrite = False
+    out: Path = _output("Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o")
+    log: bool = _output("Draw the effective field in logarithmic colours.", default=False)
+    colormap: Text = _output("Any of the cmap catalogue, such as viridis.", "NAME")
+    overwrite: bool = _output("Replace the run in the folder.", default=False)
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """Where the page is written."""
 
-    out: Annotated[Path, _output("HTML file. [default: gradviz-report.html]", short="-o")] = Path(
-        "gradviz-report.html"
+    out: Path = _output(
+        "HTML file. [default: gradviz-report.html]", default=Path("gradviz-report.html"), short="-o"
     )
 
 
@@ -318,72 +248,51 @@ class ReportOptions:
 class OutputOptions:
     """What is written, and where."""
 
-    out: Out = Path("gradviz-out")
-    view: Annotated[
-        list[ViewName] | None,
-        _output("A picture (repeatable). [default: heatmap, overlay]"),
-    ] = None
-    array: Annotated[Literal["npy", "none"], _output("Keep the numbers. [default: npy]")] = "npy"
-    colormap: ColormapName = None
-    clip: Annotated[
-        float,
-        _output("What gets the strongest colour. [default: 99]", "PERCENT"),
-    ] = CLIP
-    scale: Annotated[
-        str,
-        _output(
-            "Each picture its own scale, one for all images, or this. [default: image]",
-            "image|shared|NUMBER",
-        ),
-    ] = "image"
-    frame: Annotated[
-        Literal["input", "image"],
-        _output("Draw in the model's pixels or the photo's. [default: input]"),
-    ] = "input"
-    inside: Annotated[
-        Path | None,
-        _output(
-            "Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
-            "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
-            "images' names.",
-            "MASK",
-        ),
-    ] = None
-    expect: Annotated[
-        list[str] | None,
-        _output(
-            "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
-            "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
-            "'QUANTITY OP N'",
-        ),
-    ] = None
-    figure: Annotated[
-        Path | None,
-        _output(
-            "Also one figure for print: input, map, overlay and scale of every result.",
-            "FILE.png|pdf|svg",
-        ),
-    ] = None
-    overwrite: Overwrite = False
-    resume: Annotated[bool, _output("Finish the run in the folder.")] = False
-    shard: Annotated[
-        Text,
-        _output(
-            "Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]", "I/N"
-        ),
-    ] = None
+    out: Path = _output("Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o")
+    view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
+    array: Literal["npy", "none"] = _output("Keep the numbers. [default: npy]", default="npy")
+    colormap: Text = _output("Any of the cmap catalogue, such as viridis.", "NAME")
+    clip: float = _output("What gets the strongest colour. [default: 99]", "PERCENT", default=CLIP)
+    scale: str = _output(
+        "Each picture its own scale, one for all images, or this. [default: image]",
+        "image|shared|NUMBER",
+        default="image",
+    )
+    frame: Literal["input", "image"] = _output(
+        "Draw in the model's pixels or the photo's. [default: input]", default="input"
+    )
+    inside: Path | None = _output(
+        "Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
+        "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
+        "images' names.",
+        "MASK",
+    )
+    expect: list[str] | None = _output(
+        "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
+        "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        "'QUANTITY OP N'",
+    )
+    figure: Path | None = _output(
+        "Also one figure for print: input, map, overlay and scale of every result.",
+        "FILE.png|pdf|svg",
+    )
+    overwrite: bool = _output("Replace the run in the folder.", default=False)
+    resume: bool = _output("Finish the run in the folder.", default=False)
+    shard: Text = _output(
+        "Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]", "I/N"
+    )
 
 
 @dataclass(frozen=True)
 class MessageOptions:
     """Which messages are printed, and in which form the results."""
 
-    json: Annotated[bool, _messages("One JSON document on stdout.")] = False
-    quiet: Annotated[bool, _messages("Errors only.", short="-q")] = False
-    verbose: Annotated[
-        bool, _messages("Say what was resolved: model, preprocessing.", short="-v")
-    ] = False
-    debug: Annotated[bool, _messages("Show tracebacks of errors.")] = False
+    json: bool = _messages("One JSON document on stdout.", default=False)
+    quiet: bool = _messages("Errors only.", default=False, short="-q")
+    verbose: bool = _messages(
+        "Say what was resolved: model, preprocessing.", default=False, short="-v"
+    )
+    debug: bool = _messages("Show tracebacks of errors.", default=False)
 
 
 def flat(function: Callable[..., None]) -> Callable[..., None]:
@@ -396,20 +305,17 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
             keyword = inspect.Parameter.KEYWORD_ONLY
             parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
             continue
-        options = get_type_hints(groups[name], include_extras=True)
+        types = get_type_hints(groups[name])
         for each in fields(groups[name]):
-            (option,) = options[each.name].__metadata__
-            if not any(name.startswith("--") for name in option.param_decls):
-                option.param_decls = (*option.param_decls, f"--{each.name.replace('_', '-')}")
-        parameters.extend(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=options[field.name],
+            option = each.metadata["option"]
+            flag = f"--{each.name.replace('_', '-')}"
+            if flag not in option.param_decls:
+                option.param_decls = (*option.param_decls, flag)
+            annotation: Any = getitem(Annotated, (types[each.name], option))
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(
+                inspect.Parameter(each.name, keyword, default=each.default, annotation=annotation)
             )
-            for field in fields(groups[name])
-        )
 
     @wraps(function)
     def call(**given: Any) -> None:
