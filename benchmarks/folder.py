@@ -21,7 +21,7 @@ from gradviz.image.load import load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import optimised
 from gradviz.model.model import Model
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 
 ROUNDS = 2
 IMAGES = 200
@@ -52,7 +52,7 @@ def rates(
     with TemporaryDirectory() as folder:
 
         def whole() -> None:
-            out = RunFolder(Path(folder, str(next(numbers))))
+            out = RunWriter(Path(folder, str(next(numbers))))
             job = Job(model, sources, preprocess, [], settings)
             with out.held(overwrite=False, resume=False), SaliencyRun(job, out) as run:
                 lines = list(run)

@@ -18,7 +18,7 @@ from gradviz.commands.compare.metrics import METRICS
 from gradviz.commands.compare.write import check_folder, write_comparison
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.text import one_line
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
@@ -39,7 +39,7 @@ def compare_runs(
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
         palette = load_palette()
-        folder = None if options.out is None else RunFolder(options.out)
+        folder = None if options.out is None else RunWriter(options.out)
         if folder is not None:
             check_folder(folder, options.overwrite)
             until_done.enter_context(folder.held(overwrite=options.overwrite, resume=False))
@@ -90,7 +90,7 @@ def _verdict(item: Item, found: Comparison) -> str:
 
 def _failure(found: Comparison, out: Path | None) -> str:
     worst = found.failed[0]
-    a, b = (run.files.out for run in found.runs)
+    a, b = (run.folder.out for run in found.runs)
     return (
         f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}: "
         f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "

@@ -28,7 +28,7 @@ from gradviz.errors import ExitCode, GradvizError, UsageError
 from gradviz.runs.schema import Document, ErrorDocument
 from gradviz.text import one_line
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -105,7 +105,7 @@ class Console:
         if self._options.verbose:
             self.note(text)
 
-    def progress(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    def progress(self, items: Iterable[_Item], total: int, what: str) -> Iterator[_Item]:
         """Pass the items on, with a bar on a terminal."""
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (

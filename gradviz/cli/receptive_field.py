@@ -24,7 +24,7 @@ from gradviz.cli.options import (
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Failed, FieldDocument, GeometryEntry
 from gradviz.runs.verdict import exit_code, parse_expectation
 from gradviz.text import one_line
@@ -57,7 +57,7 @@ def receptive_field(
         expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
         recipe = arguments.recipe_from(input_options)
-        folder = RunFolder(output.out)
+        folder = RunWriter(output.out)
         sources = find_images(image, output.out).sources if image else ()
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 

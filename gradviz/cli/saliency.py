@@ -31,7 +31,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
 from gradviz.runs.sharing import shard_here
 from gradviz.runs.verdict import Expectation, exit_code, parse_expectation
@@ -68,7 +68,7 @@ def saliency(
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
         recipe = arguments.recipe_from(input_options)
-        folder = RunFolder(output.out, shard_here(output.shard, os.environ))
+        folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         masks = {} if output.inside is None else find_masks(output.inside, found.sources)
         if output.figure is not None:
@@ -170,7 +170,7 @@ def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) ->
                     yield f"--expect: {line.image} ({line.seed}): {failure}"
 
 
-def _here(folder: RunFolder) -> list[Done | Failed]:
+def _here(folder: RunWriter) -> list[Done | Failed]:
     """The results in the order of the images; a shard's are those that it has written."""
     lines = folder.lines() if folder.shard is None else folder.own()
     here = [line for line in lines if isinstance(line, Done | Failed)]

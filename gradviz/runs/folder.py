@@ -1,199 +1,206 @@
-"""The folder of a run that writes: kept from others, begun, or gone on with."""
+"""The folder of a run: JSON documents, results, arrays and pictures, read and written.
+
+Every file is written beside its place under a temporary name and moved there when it is whole, so
+whoever reads the folder, also after a crash, sees finished files only.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.lib import format as npy
+
+from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
 from gradviz.files import disk
-from gradviz.runs.contents import RUN, RunFiles
-from gradviz.runs.record import changes_between
-from gradviz.runs.schema import AnyRecord, Done, Failed, FieldDone, ResultLine, RunRecord
-from gradviz.runs.sharing import Shard, Turn, turn
+from gradviz.runs.results import read_lines
+from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
+from gradviz.runs.sharing import Shard
+
+RUN = "run.json"
+RESULTS = "results.jsonl"
+FIELDS = "field.json"
+COMPARED = "compare.json"
+BOXES = "boxes.npy"
+
+IN_MEMORY = 1 << 28
+"""Bytes of an array above which it is put together in a file."""
+CHUNK = 1 << 24
+"""Bytes that are written to that file at a time."""
 
 
-class RunFolder(RunFiles):
-    """One run's folder, or the part of it that a shard writes."""
+def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write one file, whole or not at all.
+
+    Args:
+        write: writes the content to the file that it is given.
+
+    Raises:
+        UsageError: the disk refuses.
+    """
+    unfinished = place.with_name(f".{place.name}.part")
+    with disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                write(file)
+            unfinished.replace(place)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def write_npy(array: Array, file: BinaryIO) -> None:
+    """Write `array` in NumPy's format.
+
+    Raises:
+        OSError: there is no room for all of it.
+    """
+    # Into a file itself, NumPy writes by C's streams, and never asks whether the last of their
+    # buffers found room. Into anything else it writes by the method `write`.
+    np.save(SimpleNamespace(write=file.write), array)
+
+
+class RunFolder:
+    """The folder of one run, or of the part of it that a shard writes."""
 
     def __init__(self, out: Path, shard: Shard | None = None) -> None:
-        super().__init__(out, shard)
-        self._turn: Turn | None = None
-        self._replaces = True
+        self.out = out
+        self.shard = shard
 
-    @contextmanager
-    def held(self, *, overwrite: bool, resume: bool) -> Iterator[None]:
-        """Lock the folder for this run. Creates it; removes it again if nothing was written.
+    @property
+    def results(self) -> str:
+        """The name of the file that takes the results."""
+        return RESULTS if self.shard is None else f"results.{self.shard.name}.jsonl"
+
+    # Any file
+
+    def save(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """Write one file, whole or not at all.
+
+        Args:
+            name: its path relative to the folder.
+            write: writes the content to the file that it is given.
+        """
+        write_whole(self.out / name, write)
+
+    def save_document(self, name: str, document: JsonObject) -> None:
+        """Write a JSON document."""
+        text = document.json_text() + "\n"
+        self.save(name, lambda file: file.write(text.encode()))
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file.
 
         Raises:
-            UsageError: as `check`; or another run is writing there.
+            ValueError: it is none.
+            UsageError: the disk refuses.
         """
-        self.check(overwrite=overwrite, resume=resume)
-        made = [path for path in (self.out, *self.out.parents) if not path.exists()]
-        self._replaces = overwrite
-        with disk(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
+        with disk(self.out / name):
+            text = (self.out / name).read_bytes()
         try:
-            with ExitStack() as until_done:
-                with disk(self.out):
-                    self._turn = until_done.enter_context(turn(self.out, self.shard))
-                # Another run may have begun and ended in between.
-                self.check(overwrite=overwrite, resume=resume)
-                yield
-        finally:
-            with suppress(OSError):  # not empty
-                for path in made:
-                    path.rmdir()
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
-    def check(self, *, overwrite: bool, resume: bool) -> None:
-        """Notice an unusable folder early.
+    def record(self) -> AnyRecord:
+        """The content of run.json.
 
         Raises:
-            UsageError: the folder cannot be written; or it holds results, and neither `overwrite`
-                nor `resume` was given.
+            UsageError: it is none, or the disk refuses.
         """
-        with disk(self.out):
-            place = next(
-                path for path in (self.out, *self.out.absolute().parents) if os.path.lexists(path)
-            )
-            if not place.is_dir():
-                raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
-            place.joinpath(self.out.name).exists()  # a name can be too long
-        if overwrite or resume:
-            return
-        self._refuse(self.lines() if self.shard is None else self.own())
-
-    def _refuse(self, lines: Iterable[ResultLine]) -> None:
-        """Keep results that nobody said may be lost."""
-        if any(isinstance(line, FieldDone) for line in lines):
+        try:
+            return parse_record(self.json(RUN))
+        except ValueError as error:
             raise UsageError(
-                f"{self.out}: holds the results of a run; give --overwrite to replace them, "
-                "--resume to finish them, or another -o"
-            )
+                f"{self.out / RUN}: not a run's record ({damage(error)}); run it again with "
+                "--overwrite, or choose another -o"
+            ) from error
 
-    def begin(self, record: AnyRecord, documents: Iterable[str] = ()) -> None:
-        """Start a run, taking away what an earlier run wrote here, and nothing else.
+    # Arrays
 
-        A shard joins the run of the others, if there is one.
+    def array(self, name: str, mapped: bool = False) -> Array:
+        """Read an array of numbers or truth values back.
 
         Args:
-            record: the content of run.json.
-            documents: the names of files that belong to no single result.
+            mapped: leave it in the file, and read only what is looked at.
 
         Raises:
-            UsageError: the other shards run something else, or the disk refuses.
+            UsageError: the file holds none, or the disk refuses.
         """
-        with disk(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        with self.alone():
-            if self._joins(record):
-                self._drop(self.own())
-                with disk(self.out):
-                    (self.out / self.results).unlink(missing_ok=True)
-            else:
-                if self.shard is not None and not self._replaces:
-                    self._refuse(self.lines())
-                self._clear(documents)
-                self.save_document(RUN, record)
+        path = self.out / name
+        try:
+            with disk(path), path.open("rb") as file:
+                content: Array = (
+                    npy.open_memmap(path, "r")
+                    if mapped
+                    else npy.read_array(file, allow_pickle=False)
+                )
+        except (ValueError, MemoryError) as error:
+            raise UsageError(f"{path}: damaged ({error}); run it again") from error
+        if content.dtype.kind not in "biuf":
+            raise UsageError(f"{path}: not an array of numbers; run it again")
+        return content
 
-    def resume(self, record: RunRecord) -> list[Done]:
-        """Go on with the run that is here, or begin one.
+    def allocate(self, shape: tuple[int, ...]) -> Floats:
+        """Allocate a zeroed array: a large one in a file of the folder that has no name, and so is
+        gone as soon as nobody uses it."""
+        size = 4 * math.prod(shape)
+        if size < IN_MEMORY:
+            return np.zeros(shape, np.float32)
+        with disk(self.out), tempfile.TemporaryFile(dir=self.out) as file:
+            # Filled now, since a disk that is full later kills whoever writes to mapped memory.
+            for start in range(0, size, CHUNK):
+                file.write(bytes(min(CHUNK, size - start)))
+            file.flush()
+            return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
 
-        Args:
-            record: what is to be run now.
+    # Results
 
-        Returns:
-            the results that are whole: their files are all there, and their image is the same.
+    def append(self, line: ResultLine) -> None:
+        """Add one result to results.jsonl."""
+        with disk(self.out / self.results), (self.out / self.results).open("ab") as file:
+            file.write((line.json_text(indent=None) + "\n").encode())
 
-        Raises:
-            UsageError: the folder holds the results of another run, or of one that was cut into
-                other shards.
-        """
-        if not (self.out / RUN).exists():
-            self.begin(record)
-            return []
-        before = self.record()
-        if different := list(changes_between(before, record)):
-            raise UsageError(
-                f"{self.out}: holds another run ({'; '.join(different[:3])}); "
-                "repeat its command to resume it, or choose another -o"
-            )
-        if foreign := self._foreign():
-            raise UsageError(
-                f"{self.out}: holds {foreign[0].name} of a run that was not cut into shards like "
-                f"{self.results}; resume it as it was run, or all of it without --shard"
-            )
-        unchanged = {image.name for image in record.images if image in before.images}
-        with self.alone():
-            self.save_document(RUN, record)
-        return [
-            line
-            for line in self.lines()
-            if isinstance(line, Done)
-            and line.image in unchanged
-            and all((self.out / name).is_file() for name in line.files.values())
-        ]
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep the run's other shards from changing what all of them share."""
-        if self._turn is None or self.shard is None:
-            yield
-        else:
-            with self._turn.alone():
-                yield
-
-    def _joins(self, record: AnyRecord) -> bool:
-        """Whether the folder holds the run of which this is a shard."""
-        if self.shard is None or not (self.out / RUN).exists():
-            return False
-        same = not list(changes_between(self.record(), record)) and not self._foreign()
-        if not same and self._turn is not None and self._turn.others(self.shard):
-            raise UsageError(
-                f"{self.out}: other shards are at work on something else; give all shards the same "
-                "command, or choose another -o"
-            )
-        return same
-
-    def _foreign(self) -> list[Path]:
-        """The files of results of a run that was not cut as this one is."""
+    def replace(self, lines: Iterable[ResultLine]) -> None:
+        """Write the results anew; those of a whole run take the place of its shards'."""
+        text = "".join(line.json_text(indent=None) + "\n" for line in lines)
+        self.save(self.results, lambda file: file.write(text.encode()))
         if self.shard is None:
-            return []
-        ours = f"-of-{self.shard.count}.jsonl"
-        return [path for path in self.results_files() if not path.name.endswith(ours)]
+            for path in self.results_files():
+                if path.name != RESULTS:
+                    with disk(path):
+                        path.unlink(missing_ok=True)
 
-    def _drop(self, lines: Iterable[ResultLine]) -> None:
-        """Take away the files of results."""
-        for line in lines:
-            for name in [] if isinstance(line, Failed) else line.files.values():
-                with disk(self.out / name):
-                    (self.out / name).unlink(missing_ok=True)
+    def own(self) -> list[ResultLine]:
+        """The results that were written here, as they stand in their file."""
+        path = self.out / self.results
+        with disk(path):
+            there = path.exists()
+        return list(read_lines(path)) if there else []
 
-    def _clear(self, documents: Iterable[str]) -> None:
-        """Take away what the run.json that is here says its run writes, finished or not."""
-        for path in self._written():
-            with disk(path):
-                path.unlink(missing_ok=True)
-                for folder in path.parents:
-                    if folder == self.out or any(folder.iterdir()):
-                        break
-                    folder.rmdir()
-        for path in (*self.results_files(), *(self.out / name for name in (RUN, *documents))):
-            with disk(path):
-                path.unlink(missing_ok=True)
+    def lines(self) -> list[ResultLine]:
+        """The results of all shards in the order of the images."""
+        return sorted(
+            (line for path in self.results_files() for line in read_lines(path)),
+            key=lambda line: line.image,
+        )
 
-    def _written(self) -> Iterator[Path]:
-        """The files in the folders of the images whose names are those that the run writes."""
-        try:
-            before = self.record()
-        except UsageError:
-            return  # a record that is not there or is damaged names nothing
-        names = {Path(name).name for name in before.writes}
-        unfinished = {f".{name}.part" for name in names}
-        for folder in (self.out / image.name for image in before.images):
-            if folder.resolve().is_relative_to(self.out.resolve()):
-                yield from [path for path in folder.glob("*/*") if path.name in names | unfinished]
+    def parts(self) -> list[RunFolder]:
+        """The run's shards, or the whole run."""
+        if self.shard is None:
+            return [self]
+        count = self.shard.count
+        return [RunFolder(self.out, Shard(index, count)) for index in range(1, count + 1)]
+
+    def results_files(self) -> list[Path]:
+        """The files of results, one for each shard."""
+        with disk(self.out):
+            return sorted(self.out.glob("results*.jsonl"))

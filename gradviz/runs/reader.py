@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from gradviz.errors import UsageError
-from gradviz.runs.contents import BOXES, FIELDS, RESULTS, RUN, RunFiles
+from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, RunFolder
 from gradviz.runs.schema import (
     Done,
     Failed,
@@ -28,7 +28,7 @@ class FinishedRun:
 
     name: str
     """The folder, as it was named."""
-    files: RunFiles
+    folder: RunFolder
     record: RunRecord
     done: tuple[FieldDone, ...]
     """The results that are there, in the order of the images."""
@@ -69,10 +69,10 @@ class FieldResults(FinishedRun):
     @property
     def has_boxes(self) -> bool:
         """Whether the box of every output pixel was written."""
-        return (self.files.out / BOXES).is_file()
+        return (self.folder.out / BOXES).is_file()
 
 
-def read_run(folder: Path) -> SaliencyResults | FieldResults:
+def read_run(path: Path) -> SaliencyResults | FieldResults:
     """Read a run's record and results.
 
     Raises:
@@ -80,34 +80,34 @@ def read_run(folder: Path) -> SaliencyResults | FieldResults:
             damaged.
     """
     wanted = f"name the folder that {' or '.join(get_args(RunKind))} wrote with -o"
-    if not (folder / RUN).is_file():
-        raise UsageError(f"{folder}: holds no {RUN}, so it is no run; {wanted}")
-    files = RunFiles(folder)
-    record = files.record()
+    if not (path / RUN).is_file():
+        raise UsageError(f"{path}: holds no {RUN}, so it is no run; {wanted}")
+    folder = RunFolder(path)
+    record = folder.record()
     if not isinstance(record, RunRecord):
-        raise UsageError(f"{folder}: is a run of {record.kind}; {wanted}")
-    if record.kind == "receptive-field" and not (folder / FIELDS).is_file():
-        raise UsageError(f"{folder}: holds no {FIELDS}, so its run was cut short; run it again")
-    lines = files.lines()
+        raise UsageError(f"{path}: is a run of {record.kind}; {wanted}")
+    if record.kind == "receptive-field" and not (path / FIELDS).is_file():
+        raise UsageError(f"{path}: holds no {FIELDS}, so its run was cut short; run it again")
+    lines = folder.lines()
     failures = tuple(line for line in lines if isinstance(line, Failed))
     there = tuple(line for line in lines if not isinstance(line, Failed))
     if record.kind == "receptive-field":
-        found = FieldResults(str(folder), files, record, there, failures, _fields(files))
+        found = FieldResults(str(path), folder, record, there, failures, _fields(folder))
         if lacking := {(line.image, line.seed) for line in there} - found.entries.keys():
             image, seed = lacking.pop()
-            raise UsageError(f"{folder / FIELDS}: has no field of {image} ({seed}); run it again")
+            raise UsageError(f"{path / FIELDS}: has no field of {image} ({seed}); run it again")
         return found
     done = tuple(line for line in there if isinstance(line, Done))
     if len(done) < len(there):
-        raise UsageError(f"{folder}: a result in {RESULTS} has no numbers; run it again")
-    return SaliencyResults(str(folder), files, record, done, failures)
+        raise UsageError(f"{path}: a result in {RESULTS} has no numbers; run it again")
+    return SaliencyResults(str(path), folder, record, done, failures)
 
 
-def _fields(files: RunFiles) -> FieldDocument:
+def _fields(folder: RunFolder) -> FieldDocument:
     """The content of field.json."""
     try:
-        return FieldDocument.model_validate(files.json(FIELDS))
+        return FieldDocument.model_validate(folder.json(FIELDS))
     except ValueError as error:
         raise UsageError(
-            f"{files.out / FIELDS}: damaged ({damage(error)}); run it again"
+            f"{folder.out / FIELDS}: damaged ({damage(error)}); run it again"
         ) from error

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
     from gradviz.model.model import Model
 
 
+@dataclass(frozen=True)
+class RunSetup:
+    """What makes the results of a run, apart from the images."""
+
+    kind: RunKind
+    """The command's name."""
+    model: Model
+    preprocess: Preprocess
+    settings: DataclassInstance
+    """The command's own options."""
+
+
 def describe(
-    kind: RunKind,
-    model: Model,
+    setup: RunSetup,
     sources: Sequence[Source],
-    preprocess: Preprocess,
-    settings: DataclassInstance,
     writes: Sequence[str],
     command: Sequence[str],
     files: Sequence[Path] = (),
@@ -35,7 +44,8 @@ def describe(
     """Everything needed to repeat a run, and to tell it from a different one.
 
     Args:
-        kind: the command's name.
+        setup: what makes the results.
+        sources: the images.
         writes: the names of the files that each result may have.
         command: how the program was called.
         files: what the command read besides the model and the images.
@@ -45,11 +55,12 @@ def describe(
     """
     import torch  # slow to import, and whoever reads a record does without
 
+    model = setup.model
     arch = (model.arch or "").rpartition(":")[0]
     code = [Path(arch)] if arch.endswith(".py") else []
     return RunRecord(
         schema=1,
-        kind=kind,
+        kind=setup.kind,
         command=list(command),
         folder=str(Path.cwd()),
         versions={
@@ -58,8 +69,8 @@ def describe(
             "python": sys.version.split()[0],
         },
         model=ModelRecord.model_validate(model.describe()),
-        preprocess=preprocess.as_dict(),
-        settings=asdict(settings),
+        preprocess=setup.preprocess.as_dict(),
+        settings=asdict(setup.settings),
         files={str(path): _digest(path) for path in (*code, *files)},
         images=[_identity(source) for source in sources],
         writes=list(writes),

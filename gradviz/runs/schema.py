@@ -45,7 +45,7 @@ def _number(value: object) -> float:
 
 
 # Not pydantic's own checks: they refuse file names that are not UTF-8, and write 1 as 1.0.
-Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
+String = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string"})]
 FilePath = Annotated[str, PlainValidator(_path_below), WithJsonSchema({"type": "string"})]
 """A path relative to the run's folder that does not lead out of it."""
 Number = Annotated[float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
@@ -99,13 +99,13 @@ def damage(error: ValueError) -> str:
 class ImageName(JsonObject):
     """An image that results are about."""
 
-    name: Text = Field(description="The path relative to the folder or glob that was given.")
+    name: String = Field(description="The path relative to the folder or glob that was given.")
 
 
 class ImageRecord(ImageName):
     """An image of a run, and what tells it from another of the same name."""
 
-    path: Text = Field(description="The absolute path of the file.")
+    path: String = Field(description="The absolute path of the file.")
     size: StrictInt | None = Field(
         default=None, alias="bytes", description="The size of the file, if there was one."
     )
@@ -117,59 +117,59 @@ class ImageRecord(ImageName):
 class ModelRecord(JsonObject):
     """The model that was run."""
 
-    path: Text | None = Field(description="The file; null for a module that Python handed in.")
-    sha256: Text | None = Field(description="The SHA-256 of the file, if it has one.")
-    format: Text = Field(description="TorchScript, safetensors, and so on.")
-    card: Text | None = Field(description="The model card that was read.")
-    arch: Text | None = Field(description="The factory that built the architecture.")
-    arch_args: dict[Text, Any] = Field(description="What the factory was given.")
-    weights_key: Text | None = Field(description="Where the checkpoint holds the weights.")
-    output: Text | None = Field(description="The key of the output that was chosen.")
-    labels: list[Text] = Field(description="The names of the classes.")
+    path: String | None = Field(description="The file; null for a module that Python handed in.")
+    sha256: String | None = Field(description="The SHA-256 of the file, if it has one.")
+    format: String = Field(description="TorchScript, safetensors, and so on.")
+    card: String | None = Field(description="The model card that was read.")
+    arch: String | None = Field(description="The factory that built the architecture.")
+    arch_args: dict[String, Any] = Field(description="What the factory was given.")
+    weights_key: String | None = Field(description="Where the checkpoint holds the weights.")
+    output: String | None = Field(description="The key of the output that was chosen.")
+    labels: list[String] = Field(description="The names of the classes.")
     input_shape: list[StrictInt | None] | None = Field(
         description="[N, C, H, W] that the model was exported for; null where any will do."
     )
-    device: Text = Field(description="Where it ran: cpu, cuda or cuda:N.")
-    precision: Text = Field(description="The type of the input's numbers.")
+    device: String = Field(description="Where it ran: cpu, cuda or cuda:N.")
+    precision: String = Field(description="The type of the input's numbers.")
 
 
 class RunRecord(Document):
     """run.json of `saliency` and `receptive-field`: everything needed to run it again."""
 
     kind: RunKind = Field(description="The command.")
-    command: list[Text] = Field(description="How the program was called.")
-    folder: Text = Field(description="Where the command was given.")
-    versions: dict[Text, Text] = Field(description="The versions of gradviz, torch and Python.")
+    command: list[String] = Field(description="How the program was called.")
+    folder: String = Field(description="Where the command was given.")
+    versions: dict[String, String] = Field(description="The versions of gradviz, torch and Python.")
     model: ModelRecord = Field(description="The model.")
-    preprocess: dict[Text, Any] = Field(description="The recipe, with the keys of a card.")
-    settings: dict[Text, Any] = Field(description="The command's own options.")
-    files: dict[Text, Text] = Field(
+    preprocess: dict[String, Any] = Field(description="The recipe, with the keys of a card.")
+    settings: dict[String, Any] = Field(description="The command's own options.")
+    files: dict[String, String] = Field(
         description="The SHA-256 of every other file that was read, by its path."
     )
     images: list[ImageRecord] = Field(description="The images, in order.")
-    writes: list[Text] = Field(description="The names of the files that a result may have.")
+    writes: list[String] = Field(description="The names of the files that a result may have.")
 
 
 class ComparedRun(JsonObject):
     """One of two runs that are compared, and how it was made."""
 
-    path: Text = Field(description="The folder of the run, as it was named.")
+    path: String = Field(description="The folder of the run, as it was named.")
     kind: RunKind = Field(description="The command that wrote it.")
-    versions: dict[Text, Text] = Field(description="As in run.json.")
-    model: dict[Text, Any] = Field(description="As in run.json, without `path` and `card`.")
-    preprocess: dict[Text, Any] = Field(description="As in run.json.")
-    settings: dict[Text, Any] = Field(description="As in run.json.")
-    files: dict[Text, Text] = Field(description="As in run.json, by the names of the files.")
+    versions: dict[String, String] = Field(description="As in run.json.")
+    model: dict[String, Any] = Field(description="As in run.json, without `path` and `card`.")
+    preprocess: dict[String, Any] = Field(description="As in run.json.")
+    settings: dict[String, Any] = Field(description="As in run.json.")
+    files: dict[String, String] = Field(description="As in run.json, by the names of the files.")
 
 
 class CompareRecord(Document):
     """run.json of `compare -o`."""
 
     kind: Literal["compare"] = Field(description="The command.")
-    command: list[Text] = Field(description="How the program was called.")
+    command: list[String] = Field(description="How the program was called.")
     runs: list[ComparedRun] = Field(description="The two runs.")
     images: list[ImageName] = Field(description="The images of both runs.")
-    writes: list[Text] = Field(description="The names of the pictures that an item may have.")
+    writes: list[String] = Field(description="The names of the pictures that an item may have.")
 
 
 AnyRecord = RunRecord | CompareRecord
@@ -191,8 +191,8 @@ def parse_record(content: Any) -> AnyRecord:
 class ResultKey(JsonObject):
     """What a line of results.jsonl is about."""
 
-    image: Text = Field(description="The name of the image, as in run.json.")
-    seed: Text | None = Field(
+    image: String = Field(description="The name of the image, as in run.json.")
+    seed: String | None = Field(
         description="The spec; null for an image that failed before its seed was known."
     )
 
@@ -215,9 +215,9 @@ class Stats(JsonObject):
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
-    seed: Text = Field(description="`pixel:X,Y`.")
+    seed: String = Field(description="`pixel:X,Y`.")
     status: Literal["ok"] = Field(description="The result is there.")
-    files: dict[Text, FilePath] = Field(
+    files: dict[String, FilePath] = Field(
         description="The files by name, as paths relative to the run's folder."
     )
 
@@ -225,12 +225,12 @@ class FieldDone(ResultKey):
 class Done(FieldDone):
     """A line of a saliency run: the gradient or attribution is there."""
 
-    seed: Text = Field(description="The spec of the seed.")
+    seed: String = Field(description="The spec of the seed.")
     output_shape: list[StrictInt] = Field(
         description="The shape of the model's output for this image, without the batch axis."
     )
     score: Number | None = Field(description="⟨v, y⟩, the number that was differentiated.")
-    layer: Text | None = Field(default=None, description="The layer that was read, if one was.")
+    layer: String | None = Field(default=None, description="The layer that was read, if one was.")
     gated: StrictInt | None = Field(
         default=None, description="The number of activations that the method's rule held at."
     )
@@ -245,15 +245,15 @@ class Done(FieldDone):
         default=None, description="The number of parts that the image was computed in."
     )
     stats: Stats = Field(description="Statistics of the array.")
-    scales: dict[Text, Number] = Field(description="What gets the strongest colour, by view.")
-    warnings: list[Text] = Field(description="What a reader of the pictures must know.")
+    scales: dict[String, Number] = Field(description="What gets the strongest colour, by view.")
+    warnings: list[String] = Field(description="What a reader of the pictures must know.")
 
 
 class FailureReason(JsonObject):
     """Why something failed."""
 
-    type: Text = Field(description="The class of the error, such as `ImageError`.")
-    message: Text = Field(description="What went wrong, where, and what to do next.")
+    type: String = Field(description="The class of the error, such as `ImageError`.")
+    message: String = Field(description="What went wrong, where, and what to do next.")
 
 
 class Failed(ResultKey):
@@ -307,13 +307,13 @@ class SquareExtent(JsonObject):
 class EffectiveExtent(JsonObject):
     """How far the pixels that matter spread, weighted by how much they matter."""
 
-    squares: dict[Text, StrictInt] = Field(
+    squares: dict[String, StrictInt] = Field(
         description="The side of the centred square that holds a percentage of the energy."
     )
     mean: OfAxes | None = Field(description="The mean x and y of the energy.")
     sigma: OfAxes | None = Field(description="The standard deviations about the mean, in pixels.")
     area_4_55: StrictInt = Field(description="The number of pixels above 4.55 % of the peak.")
-    replknet: dict[Text, SquareExtent | None] = Field(
+    replknet: dict[String, SquareExtent | None] = Field(
         description="RepLKNet's high-contribution area, by percentage."
     )
     nonfinite: StrictInt = Field(description="The number of pixels that are NaN or Inf.")
@@ -322,12 +322,12 @@ class EffectiveExtent(JsonObject):
 class FieldEntry(JsonObject):
     """The receptive field of one output pixel at one image."""
 
-    image: Text = Field(description="The name of the image; `noise` without one; `mean` of all.")
+    image: String = Field(description="The name of the image; `noise` without one; `mean` of all.")
     pixel: Pixel = Field(description="[x, y] in the output map.")
     status: Literal["exact", "partial"] = Field(
         description="`partial`: more may matter than the structural field shows."
     )
-    lost_at: list[Text] = Field(description="The operations that made it partial.")
+    lost_at: list[String] = Field(description="The operations that made it partial.")
     box: Corners | None = Field(
         description="[x0, y0, x1, y1] of the structural field, inclusive; null where it is empty."
     )
@@ -340,10 +340,10 @@ class FieldEntry(JsonObject):
     is_global: StrictBool = Field(
         alias="global", description="Does an operation make the field global?"
     )
-    global_through: Text | None = Field(description="The operation that does.")
+    global_through: String | None = Field(description="The operation that does.")
     local: LocalExtent = Field(description="What does matter at this image.")
     effective: EffectiveExtent = Field(description="How much each pixel matters.")
-    files: dict[Text, FilePath] = Field(
+    files: dict[String, FilePath] = Field(
         description="The files by name, as paths relative to the run's folder."
     )
 
@@ -363,7 +363,7 @@ class GeometryEntry(JsonObject):
         description="[left, top, right, bottom] of the overlap that tiled inference needs."
     )
     period: OfAxes | None = Field(description="The shift after which the field repeats its shape.")
-    global_through: Text | None = Field(
+    global_through: String | None = Field(
         description="The operation that makes it global, if it is known."
     )
 
@@ -371,7 +371,7 @@ class GeometryEntry(JsonObject):
 class NamedLayer(JsonObject):
     """A layer that is measured."""
 
-    name: Text = Field(description="What `--layer` takes.")
+    name: String = Field(description="What `--layer` takes.")
     channels: StrictInt = Field(description="The channels of its output.")
 
 
@@ -394,21 +394,21 @@ class FieldDocument(Document):
 class ItemEntry(JsonObject):
     """One image and seed in both runs, or the network itself."""
 
-    image: Text | None = Field(description="The name of the image; null for the network.")
-    seed: Text | None = Field(description="The spec of the seed.")
+    image: String | None = Field(description="The name of the image; null for the network.")
+    seed: String | None = Field(description="The spec of the seed.")
     ok: StrictBool = Field(description="Does it pass?")
     value: Number | None = Field(description="The metric of the array that differs most.")
-    problems: list[Text] = Field(description="Differences that no tolerance excuses.")
-    measured: dict[Text, dict[Text, Number | None]] = Field(
+    problems: list[String] = Field(description="Differences that no tolerance excuses.")
+    measured: dict[String, dict[String, Number | None]] = Field(
         description="The values of all metrics by array."
     )
-    facts: dict[Text, Any] = Field(
+    facts: dict[String, Any] = Field(
         description="[A, B] of a receptive field's `status`, `box` and `global`."
     )
-    files: dict[Text, FilePath] = Field(
+    files: dict[String, FilePath] = Field(
         default={}, description="The picture of each array's difference, with `-o`."
     )
-    scales: dict[Text, Number | None] = Field(
+    scales: dict[String, Number | None] = Field(
         default={}, description="The |A − B| that gets the strongest colour, with `-o`."
     )
 
@@ -418,12 +418,12 @@ class CompareDocument(Document):
 
     kind: Literal["compare"] = Field(description="The command.")
     ok: StrictBool = Field(description="Does every item pass?")
-    metric: Text = Field(description="The metric that judges.")
+    metric: String = Field(description="The metric that judges.")
     tolerance: Number = Field(description="The farthest value of it that passes.")
     runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)] = Field(
         description="A, what was, and B, what is."
     )
-    warnings: list[Text] = Field(description="What a reader of the verdict must know.")
+    warnings: list[String] = Field(description="What a reader of the verdict must know.")
     items: list[ItemEntry] = Field(description="The worst first.")
 
 
@@ -440,32 +440,32 @@ class ModelSize(JsonObject):
 class InspectedModel(ModelRecord):
     """The model that was looked into."""
 
-    trust: Text = Field(description="Whether loading it can run code.")
+    trust: String = Field(description="Whether loading it can run code.")
     parameters: ModelSize = Field(description="How large it is.")
 
 
 class InspectedInput(JsonObject):
     """An input of the model."""
 
-    source: Text = Field(alias="from", description="The image, or `random`.")
+    source: String = Field(alias="from", description="The image, or `random`.")
     shape: list[StrictInt] = Field(description="[N, C, H, W] as it entered.")
 
 
 class InspectedOutput(JsonObject):
     """An output of the model."""
 
-    key: Text | None = Field(description="What `--output` takes; null for a bare tensor.")
+    key: String | None = Field(description="What `--output` takes; null for a bare tensor.")
     shape: list[StrictInt] = Field(description="Its shape, with the batch axis.")
-    type: Text = Field(description="The type of its numbers.")
-    layout: Text = Field(description="What its axes mean.")
-    seeds: list[Text] = Field(description="The kinds of seeds that fit.")
+    type: String = Field(description="The type of its numbers.")
+    layout: String = Field(description="What its axes mean.")
+    seeds: list[String] = Field(description="The kinds of seeds that fit.")
     chosen: StrictBool = Field(description="Is this the output that was differentiated?")
 
 
 class InspectedLayer(JsonObject):
     """A layer, and what went through it forward and backward."""
 
-    name: Text = Field(description="What `--layer` takes.")
+    name: String = Field(description="What `--layer` takes.")
     shape: list[StrictInt] = Field(description="The shape of its output, with the batch axis.")
     stride: OfAxes | None = Field(
         description="Input pixels per place of its map; null where its output is no map."
@@ -484,16 +484,16 @@ class InspectDocument(Document):
     model: InspectedModel = Field(description="The model.")
     inputs: list[InspectedInput] = Field(description="What entered.")
     outputs: list[InspectedOutput] = Field(description="What the model returned.")
-    seed: Text = Field(description="What was differentiated.")
+    seed: String = Field(description="What was differentiated.")
     layers: list[InspectedLayer] = Field(description="In the order in which they ran.")
-    warnings: list[Text] = Field(description="What may mislead about this model.")
+    warnings: list[String] = Field(description="What may mislead about this model.")
 
 
 class CheckTest(JsonObject):
     """One comparison of the gradient with finite differences of the model."""
 
-    name: Text = Field(description="`random N`, `gradient`, `pixel X,Y` or `trend`.")
-    seed: Text = Field(description="The spec of the seed.")
+    name: String = Field(description="`random N`, `gradient`, `pixel X,Y` or `trend`.")
+    seed: String = Field(description="The spec of the seed.")
     expected: Number | None = Field(description="The slope that the gradient predicts.")
     measured: Number | None = Field(description="The slope that the model has.")
     error: Number | None = Field(description="Their distance, relative to their size.")
@@ -507,7 +507,7 @@ class CheckDocument(Document):
 
     kind: Literal["check"] = Field(description="The command.")
     ok: StrictBool = Field(description="Is the gradient right?")
-    precision: Text = Field(description="Of the least precise numbers in the model.")
+    precision: String = Field(description="Of the least precise numbers in the model.")
     tolerance: Number = Field(description="The largest relative error that passes.")
     span: Number = Field(description="The largest minus the smallest value of the input.")
     tests: list[CheckTest] = Field(description="All tests.")
@@ -517,9 +517,9 @@ class ReportDocument(Document):
     """What `report --json` prints."""
 
     kind: Literal["report"] = Field(description="The command.")
-    file: Text = Field(description="The page that was written.")
+    file: String = Field(description="The page that was written.")
     size: StrictInt = Field(alias="bytes", description="How large it is.")
-    notes: list[Text] = Field(description="What could not be shown, and why.")
+    notes: list[String] = Field(description="What could not be shown, and why.")
 
 
 class ErrorDocument(Document):
@@ -527,5 +527,5 @@ class ErrorDocument(Document):
 
     kind: Literal["error"] = Field(description="There is no other document.")
     exit_code: StrictInt = Field(description="The exit code of the process.")
-    type: Text = Field(description="The class of the error, such as `UsageError`.")
-    message: Text = Field(description="The line that stderr shows.")
+    type: String = Field(description="The class of the error, such as `UsageError`.")
+    message: String = Field(description="The line that stderr shows.")

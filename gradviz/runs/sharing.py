@@ -116,7 +116,7 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
-Batch = TypeVar("Batch")
+_Batch = TypeVar("_Batch")
 
 
 MOST = 4096
@@ -135,7 +135,7 @@ class Shard:
         """As it stands in the name of its results file."""
         return f"{self.index}-of-{self.count}"
 
-    def of(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+    def of(self, batches: Sequence[_Batch]) -> Sequence[_Batch]:
         """Its batches. Whole ones, since numbers depend on the batch; together, all of them."""
         return batches[self.index - 1 :: self.count]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import RunRecord, parse_line
 from gradviz.text import strict_json
 from tests import documents
@@ -50,7 +50,7 @@ def saliency_run(
         lines: what is different in the lines of results.
         failures: messages by image and seed.
     """
-    out = RunFolder(folder)
+    out = RunWriter(folder)
     names = dict.fromkeys(image for image, _ in [*arrays, *(failures or {})])
     images = [entry(name, (pictures or {}).get(name)) for name in names]
     out.begin(record("saliency", images, clip=99.0, scale="image"))

@@ -18,14 +18,14 @@ from PIL import Image
 from gradviz.commands.report.page_data import (
     BUDGET,
     STRIP,
+    MapSize,
     Packed,
-    Size,
     block_for,
     in_cells,
+    kept_planes,
     pack,
     packed_mask,
     packed_picture,
-    planes_of,
     scales_of,
     side_for,
 )
@@ -91,12 +91,12 @@ def test_a_cell_with_a_broken_pixel_is_broken() -> None:
 
 def test_three_channels_are_kept_and_many_are_summed() -> None:
     g = np.array([[[1.0]], [[-2.0]], [[4.0]]], np.float32)
-    assert planes_of(g, 1).ravel().tolist() == [1, -2, 4]
+    assert kept_planes(g, 1).ravel().tolist() == [1, -2, 4]
     many = np.concatenate([g, g])
-    assert planes_of(many, 1).ravel().tolist() == [14, 6]
+    assert kept_planes(many, 1).ravel().tolist() == [14, 6]
     # In cells the signs of channels would cancel, so magnitudes are summed before.
     wide = np.array([[[1.0, -1.0]]], np.float32)
-    assert planes_of(wide, 2).ravel().tolist() == [1, 0]
+    assert kept_planes(wide, 2).ravel().tolist() == [1, 0]
 
 
 def test_scales_are_those_of_the_views() -> None:
@@ -111,7 +111,7 @@ def test_a_huge_gradient_in_strips_is_the_same(block: int) -> None:
     g = np.random.default_rng(0).normal(size=(2, 301, 4)).astype(np.float32)
     assert g.shape[1] > STRIP * block
     whole = in_cells(np.abs(g).sum(0), block)
-    assert planes_of(g, block)[0] == pytest.approx(whole, rel=1e-6)
+    assert kept_planes(g, block)[0] == pytest.approx(whole, rel=1e-6)
     assert scales_of(g, block, 100)["heatmap"] == pytest.approx(whole.max(), rel=1e-6)
 
 
@@ -141,7 +141,7 @@ def test_a_picture_stays_itself_nearly() -> None:
 
 
 def test_few_maps_keep_their_pixels_and_many_lose_some() -> None:
-    one: Size = ((3, 224, 224), (224, 224))
+    one: MapSize = ((3, 224, 224), (224, 224))
     assert block_for((224, 224), side_for([one])) == 1
     assert block_for((224, 224), side_for([one] * 1000)) > 1
     assert side_for([]) == side_for([((3, 4, 4), (4, 4))] * 1000) == 1024

@@ -23,8 +23,8 @@ from gradviz.commands.report.inputs import ComparedPair, InspectedFlow, read_inp
 from gradviz.commands.report.page import report
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS
-from gradviz.runs.folder import RunFolder
 from gradviz.runs.reader import FieldResults, SaliencyResults
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import parse_line
 from tests import documents
 
@@ -108,7 +108,7 @@ def field_run(tmp_path: Path) -> Path:
     files = {f"{name}.npy": f"{name}.npy" for name in ("structural", "local", "effective")}
     field = documents.field("noise", (1, 1), files, status="partial", lost_at=["Where"],
                             local={"area": 0}, **{"global": True})  # fmt: skip
-    store = RunFolder(run)
+    store = RunWriter(run)
     store.begin(runs.record("receptive-field", []))
     store.append(parse_line(documents.field_done("noise", "pixel:1,1", files)))
     for name, array in zip(files, (G[0] > 0, G[0] > 0, np.abs(G[0])), strict=True):

@@ -20,7 +20,7 @@ from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.write import write_comparison
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import load_palette
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from tests import documents
 
 Key = tuple[str, str | None]
@@ -426,7 +426,7 @@ def test_pictures_of_a_seed_have_one_scale(tmp_path: Path) -> None:
     results = [("x.png", "ones"), ("y.png", "ones"), ("y.png", "top")]
     a = saliency(tmp_path / "a", dict.fromkeys(results, G))
     b = saliency(tmp_path / "b", dict(zip(results, (G + 1, G - 4, G + 0.5), strict=True)))
-    store = RunFolder(tmp_path / "out")
+    store = RunWriter(tmp_path / "out")
     document = write_comparison(compare(a, b), store, PALETTE, ["gradviz"])
     scales = {(each.image, each.seed): each.scales for each in document.items}
     assert scales == {
@@ -438,7 +438,7 @@ def test_pictures_of_a_seed_have_one_scale(tmp_path: Path) -> None:
         assert (store.out / each.files["gradient"]).is_file()
     assert json.loads((store.out / "compare.json").read_text()) == json.loads(document.json_text())
     with pytest.raises(UsageError, match="is one of the runs"):
-        write_comparison(compare(a, b), RunFolder(a), PALETTE, ["gradviz"])
+        write_comparison(compare(a, b), RunWriter(a), PALETTE, ["gradviz"])
 
 
 junk = st.recursive(
@@ -477,5 +477,5 @@ def test_no_record_is_a_bug(name: str, data: st.DataObject) -> None:
         with suppress(UsageError):
             for pair in ((a, b), (b, a)):
                 found = compare(*pair, tolerance=0.1)
-                out = RunFolder(Path(folder, "out"))
+                out = RunWriter(Path(folder, "out"))
                 write_comparison(found, out, PALETTE, []).json_text()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from gradviz.cli.app import COMMANDS, make_app
-from gradviz.runs.contents import RunFiles
+from gradviz.runs.folder import RunFolder
 from gradviz.runs.schema import (
     CheckDocument,
     CompareDocument,
@@ -178,7 +178,7 @@ def test_a_resumed_run_keeps_unknown_keys(gradviz: Gradviz, models: Path, images
     (row,) = Path("out/results.jsonl").read_text().splitlines()
     Path("out/results.jsonl").write_text(json.dumps({**json.loads(row), "later": [1]}) + "\n")
     assert gradviz(*command, "--resume").exit_code == 0
-    (line,) = RunFiles(Path("out")).lines()
+    (line,) = RunFolder(Path("out")).lines()
     assert line.content()["later"] == [1]
 
 

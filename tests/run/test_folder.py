@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from gradviz.errors import UsageError
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, RunRecord
 from gradviz.text import strict_json
 from tests import documents
@@ -25,7 +25,7 @@ def record(**changed: Any) -> RunRecord:
 RECORD = record()
 
 
-def result(folder: RunFolder, image: str, seed: str = "ones") -> Done:
+def result(folder: RunWriter, image: str, seed: str = "ones") -> Done:
     name = f"{image}/{seed}/gradient.npy"
     folder.save(name, lambda file: file.write(b"numbers"))
     line = Done.model_validate(documents.done(image, seed, {"gradient": name}))
@@ -38,8 +38,8 @@ def failure(image: str, seed: str | None = None) -> Failed:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path / "out")
+def folder(tmp_path: Path) -> RunWriter:
+    folder = RunWriter(tmp_path / "out")
     folder.begin(RECORD)
     return folder
 
@@ -55,19 +55,19 @@ def test_json_is_strict() -> None:
     }
 
 
-def test_names_that_are_not_text_survive(folder: RunFolder) -> None:
+def test_names_that_are_not_text_survive(folder: RunWriter) -> None:
     odd = result(folder, "a\u2028b\n\udcff.png")
     assert folder.lines() == [odd]
 
 
-def test_lines_of_all_shards_come_in_the_order_of_images(folder: RunFolder) -> None:
+def test_lines_of_all_shards_come_in_the_order_of_images(folder: RunWriter) -> None:
     late, early = result(folder, "b.png"), result(folder, "a.png")
     between = early.model_copy(update={"image": "aa.png"})
     (folder.out / "results.2-of-2.jsonl").write_text(between.json_text(indent=None))
     assert folder.lines() == [early, between, late]
 
 
-def test_a_file_is_whole_or_absent(folder: RunFolder) -> None:
+def test_a_file_is_whole_or_absent(folder: RunWriter) -> None:
     def breaks(file: BinaryIO) -> None:
         file.write(b"half")
         raise ZeroDivisionError
@@ -82,20 +82,20 @@ def test_a_file_is_whole_or_absent(folder: RunFolder) -> None:
     assert [path.name for path in (folder.out / "x").iterdir()] == ["y.npy"]
 
 
-def test_a_line_cut_short_by_a_crash_is_left_out(folder: RunFolder) -> None:
+def test_a_line_cut_short_by_a_crash_is_left_out(folder: RunWriter) -> None:
     whole = result(folder, "a.png")
     with (folder.out / "results.jsonl").open("a") as file:
         file.write('{"image": "b.png", "sta')
     assert folder.lines() == [whole]
 
 
-def test_a_broken_line_in_the_middle_is_no_accident(folder: RunFolder) -> None:
+def test_a_broken_line_in_the_middle_is_no_accident(folder: RunWriter) -> None:
     (folder.out / "results.jsonl").write_text('broken\n{"image": "a", "status": "ok"}\n')
     with pytest.raises(UsageError, match=r"results\.jsonl:1: not a result"):
         folder.lines()
 
 
-def test_results_are_not_written_over_unasked(folder: RunFolder) -> None:
+def test_results_are_not_written_over_unasked(folder: RunWriter) -> None:
     result(folder, "a.png")
     with pytest.raises(UsageError, match="--overwrite"):
         folder.check(overwrite=False, resume=False)
@@ -103,12 +103,12 @@ def test_results_are_not_written_over_unasked(folder: RunFolder) -> None:
     folder.check(overwrite=False, resume=True)
 
 
-def test_a_run_that_brought_nothing_may_be_replaced(folder: RunFolder) -> None:
+def test_a_run_that_brought_nothing_may_be_replaced(folder: RunWriter) -> None:
     folder.append(failure("a.png"))
     folder.check(overwrite=False, resume=False)
 
 
-def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(folder: RunFolder) -> None:
+def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(folder: RunWriter) -> None:
     result(folder, "deep/a.png")
     # What a killed run leaves: a file without a line, and half a file.
     folder.save("a.png/ones/gradient.npy", lambda file: file.write(b"orphan"))
@@ -124,7 +124,7 @@ def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(folder: Ru
     ]
 
 
-def test_a_forged_record_cannot_delete_outside(folder: RunFolder) -> None:
+def test_a_forged_record_cannot_delete_outside(folder: RunWriter) -> None:
     outside = folder.out.parent / "x" / "precious"
     outside.parent.mkdir()
     outside.write_text("precious")
@@ -135,7 +135,7 @@ def test_a_forged_record_cannot_delete_outside(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"images": 3}', '{"images": [[]]}'])
-def test_a_damaged_record_can_be_replaced(damage: str, folder: RunFolder) -> None:
+def test_a_damaged_record_can_be_replaced(damage: str, folder: RunWriter) -> None:
     (folder.out / "run.json").write_text(damage)
     (folder.out / "results.jsonl").write_text("broken\nbroken\n")
     folder.check(overwrite=True, resume=False)
@@ -143,7 +143,7 @@ def test_a_damaged_record_can_be_replaced(damage: str, folder: RunFolder) -> Non
     assert folder.record() == RECORD and folder.lines() == []
 
 
-def test_resume_does_an_image_again_that_has_changed(folder: RunFolder) -> None:
+def test_resume_does_an_image_again_that_has_changed(folder: RunWriter) -> None:
     kept, _ = result(folder, "a.png"), result(folder, "b.png")
     changed = [{**image, "bytes": 2} if image["name"] == "b.png" else image for image in IMAGES]
     now = record(images=changed)
@@ -151,7 +151,7 @@ def test_resume_does_an_image_again_that_has_changed(folder: RunFolder) -> None:
     assert folder.record() == now
 
 
-def test_resume_keeps_results_whose_files_are_all_there(folder: RunFolder) -> None:
+def test_resume_keeps_results_whose_files_are_all_there(folder: RunWriter) -> None:
     kept, lost = result(folder, "a.png"), result(folder, "b.png")
     folder.append(failure("c.png", "ones"))
     (folder.out / lost.files["gradient"]).unlink()
@@ -160,7 +160,7 @@ def test_resume_keeps_results_whose_files_are_all_there(folder: RunFolder) -> No
 
 
 def test_resume_of_nothing_begins(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "new")
+    folder = RunWriter(tmp_path / "new")
     assert folder.resume(RECORD) == []
     assert folder.record() == RECORD
 
@@ -173,7 +173,7 @@ def test_resume_of_nothing_begins(tmp_path: Path) -> None:
     ],
 )
 def test_resume_of_another_run_is_refused(
-    folder: RunFolder, other: dict[str, Any], message: str
+    folder: RunWriter, other: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as error:
         folder.resume(record(**other))
@@ -184,12 +184,12 @@ def test_an_unusable_folder_is_noticed_and_nothing_created(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UsageError, match="file is not a folder"):
-            RunFolder(out).check(overwrite=False, resume=False)
-    RunFolder(tmp_path / "new" / "deep").check(overwrite=False, resume=False)
+            RunWriter(out).check(overwrite=False, resume=False)
+    RunWriter(tmp_path / "new" / "deep").check(overwrite=False, resume=False)
     assert not (tmp_path / "new").exists()
 
 
-def test_what_the_disk_refuses_is_said_in_one_line(folder: RunFolder) -> None:
+def test_what_the_disk_refuses_is_said_in_one_line(folder: RunWriter) -> None:
     (folder.out / "a.png").write_text("in the way")
     with pytest.raises(UsageError, match=r"a\.png"):
         folder.save("a.png/ones/gradient.npy", lambda file: file.write(b""))

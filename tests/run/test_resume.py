@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import Result
 
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import parse_line
 from tests import documents
 
@@ -227,7 +227,7 @@ def test_files_come_into_the_folder_whole(
 
 
 def test_while_a_file_is_written_its_old_content_is_read(tmp_path: Path) -> None:
-    store = RunFolder(tmp_path / "out")
+    store = RunWriter(tmp_path / "out")
     place = store.out / "deep" / "file"
     seen: list[bytes | None] = []
 
@@ -249,7 +249,7 @@ def test_while_a_file_is_written_its_old_content_is_read(tmp_path: Path) -> None
 def test_results_that_are_written_anew_are_never_half_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = RunFolder(tmp_path)
+    store = RunWriter(tmp_path)
     old, *new = (
         parse_line(documents.done(name, "ones", {})) for name in ("a.png", "a.png", "b.png")
     )

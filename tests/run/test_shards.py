@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import UsageError
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine
 from gradviz.runs.sharing import LOCK, Shard, shard_from, shard_here, turn
 
@@ -77,7 +77,7 @@ def contents(out: str | Path) -> dict[str, bytes]:
 
 
 def lines(out: str | Path) -> list[ResultLine]:
-    return RunFolder(Path(out)).lines()
+    return RunWriter(Path(out)).lines()
 
 
 def same(a: str | Path, b: str | Path) -> bool:
@@ -94,7 +94,7 @@ def test_shards_make_the_same_run_byte_for_byte(done: Run, count: int) -> None:
     # 21 images are six batches of 4, so that a seventh shard has nothing to do.
     filled = [f"results.{index}-of-{count}.jsonl" for index in range(1, min(count, 6) + 1)]
     assert names == sorted([*filled, "run.json"])
-    shares = [{line.image for line in RunFolder(Path("parts"), Shard(i + 1, count)).own()}
+    shares = [{line.image for line in RunWriter(Path("parts"), Shard(i + 1, count)).own()}
               for i in range(count)]  # fmt: skip
     assert sum(map(len, shares)) == 21
     assert all(int(name[:2]) // 4 % count == i for i, names in enumerate(shares) for name in names)

@@ -12,7 +12,7 @@ import numpy as np
 from gradviz.arrays import Array
 from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
-from gradviz.runs.contents import BOXES
+from gradviz.runs.folder import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.record import differences
 from gradviz.runs.schema import (
@@ -27,7 +27,7 @@ from gradviz.runs.schema import (
 )
 from gradviz.text import listed
 
-NAMED = 3
+MOST_NAMED = 3
 """How many results a warning names; the rest it counts."""
 
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
@@ -114,7 +114,7 @@ class Comparison:
             metric=self.metric.name,
             tolerance=self.tolerance,
             runs=[
-                ComparedRun(path=str(run.files.out), kind=run.record.kind, **setup_of(run.record))
+                ComparedRun(path=str(run.folder.out), kind=run.record.kind, **setup_of(run.record))
                 for run in self.runs
             ],
             warnings=list(self.warnings),
@@ -263,7 +263,7 @@ def _arrays(
 ) -> Iterator[tuple[str, Array, Array]]:
     """The arrays of both runs, one pair at a time in memory."""
     for name, (one, other) in paths.items():
-        yield name, a.files.array(one), b.files.array(other)
+        yield name, a.folder.array(one), b.folder.array(other)
 
 
 def _numbers(one: FieldDone, other: FieldDone) -> Iterator[tuple[str, Array, Array]]:
@@ -296,7 +296,7 @@ def _network(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
         for name in {**was, **now}:
             problems += _changes(was.get(name, {}), now.get(name, {}), f"{name}: ")
     if a.has_boxes and b.has_boxes:
-        problems += _boxes(a.files.array(BOXES), b.files.array(BOXES))
+        problems += _boxes(a.folder.array(BOXES), b.folder.array(BOXES))
     yield Item(None, None, tuple(problems))
 
 
@@ -329,8 +329,8 @@ def _warnings(a: FinishedRun, b: FinishedRun, items: Sequence[Item]) -> Iterator
         yield f"the runs were made differently: {'; '.join(changed)}"
     if bare := [item.name for item in items if item.measured and not item.paths]:
         yield (
-            f"{listed(bare, NAMED)}: without arrays in both runs (--array none), only the score "
+            f"{listed(bare, MOST_NAMED)}: without arrays in both runs (--array none), only the score "
             "and the statistics are compared"
         )
     if failed := [item.name for item in items if not item.compared]:
-        yield f"{listed(failed, NAMED)}: failed in both runs, and not compared"
+        yield f"{listed(failed, MOST_NAMED)}: failed in both runs, and not compared"

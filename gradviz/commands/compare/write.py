@@ -14,12 +14,12 @@ from gradviz.arrays import Array, Mask
 from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.runs.contents import COMPARED, RUN
-from gradviz.runs.folder import RunFolder
+from gradviz.runs.folder import COMPARED, RUN
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
 
 
-def check_folder(folder: RunFolder, overwrite: bool) -> None:
+def check_folder(folder: RunWriter, overwrite: bool) -> None:
     """Notice an unusable folder early.
 
     Raises:
@@ -33,7 +33,7 @@ def check_folder(folder: RunFolder, overwrite: bool) -> None:
 
 
 def write_comparison(
-    comparison: Comparison, folder: RunFolder, palette: Palette, command: Sequence[str]
+    comparison: Comparison, folder: RunWriter, palette: Palette, command: Sequence[str]
 ) -> CompareDocument:
     """Draw each pair of arrays that are pictures in shape, and write compare.json last.
 
@@ -46,7 +46,7 @@ def write_comparison(
         UsageError: the folder is one of the two runs', or the disk refuses.
     """
     for run in comparison.runs:
-        if folder.out.resolve() == run.files.out.resolve():
+        if folder.out.resolve() == run.folder.out.resolve():
             raise UsageError(f"{folder.out}: is one of the runs to compare; choose another -o")
     document = comparison.document()
     items = comparison.items
@@ -66,7 +66,7 @@ def write_comparison(
         files: dict[str, str] = {}
         drawn: dict[str, float] = {}
         for name, paths in item.paths.items():
-            a, b = (run.files.array(p) for run, p in zip(comparison.runs, paths, strict=True))
+            a, b = (run.folder.array(p) for run, p in zip(comparison.runs, paths, strict=True))
             if a.ndim not in (2, 3) or not a.size:
                 continue
             drawn[name] = scales[item.seed, name]

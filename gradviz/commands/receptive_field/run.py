@@ -20,10 +20,10 @@ from gradviz.field.pictures import effective_picture, mask_picture, overlay_pict
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
-from gradviz.runs.contents import BOXES, FIELDS, RunFiles, write_npy
-from gradviz.runs.folder import RunFolder
-from gradviz.runs.record import describe
+from gradviz.runs.folder import BOXES, FIELDS, RunFolder, write_npy
+from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import (
     FieldDocument,
     FieldDone,
@@ -77,7 +77,7 @@ class FieldOutcome:
 def measure_fields(
     meter: FieldMeter,
     sources: Sequence[Source],
-    folder: RunFolder,
+    folder: RunWriter,
     palette: Palette,
     command: Sequence[str] = (),
 ) -> FieldOutcome:
@@ -101,11 +101,8 @@ def measure_fields(
         raise UsageError("--input-size is that of random input; leave it out with images")
     (geometry,) = meter.geometries([settings.layer])
     description = describe(
-        "receptive-field",
-        meter.model,
+        RunSetup("receptive-field", meter.model, meter.recipe, settings),
         [*sources, *(Source(Path(name), name) for name in (NOISE, MEAN))],
-        meter.recipe,
-        settings,
         WRITES,
         command,
     )
@@ -190,7 +187,7 @@ WRITES = (
 
 
 def write_field(
-    out: RunFiles, field: Field, geometry: Geometry, palette: Palette, log: bool
+    out: RunFolder, field: Field, geometry: Geometry, palette: Palette, log: bool
 ) -> FieldEntry:
     """Write one field's arrays and pictures; return its object of field.json."""
     x, y = field.pixel

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradviz.arrays import Array
 from gradviz.commands.report.inputs import ComparedPair, array_in
-from gradviz.commands.report.page_data import Page, Size
+from gradviz.commands.report.page_data import MapSize, Page
 from gradviz.commands.report.saliency_section import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
@@ -31,7 +31,7 @@ def pairs_of(page: Page, comparison: ComparedPair) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def pair_sizes(comparison: ComparedPair) -> Iterator[Size]:
+def pair_sizes(comparison: ComparedPair) -> Iterator[MapSize]:
     """The shapes of the arrays that are drawn, and the heights and widths of the inputs."""
     for item in comparison.document.items:
         files = _files(comparison, item)

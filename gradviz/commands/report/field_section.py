@@ -11,8 +11,8 @@ import numpy as np
 from gradviz.arrays import Array, Numbers
 from gradviz.commands.report.inputs import array_in
 from gradviz.commands.report.page_data import (
+    MapSize,
     Page,
-    Size,
     block_for,
     compressed,
     in_cells,
@@ -21,21 +21,21 @@ from gradviz.commands.report.page_data import (
 )
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
-from gradviz.runs.contents import BOXES
+from gradviz.runs.folder import BOXES
 from gradviz.runs.reader import FieldResults
 from gradviz.runs.schema import FieldEntry
 
 SHARES = (20, 50, 99)
 """Contours are drawn around this much of the energy, in percent."""
 
-SIDE = 512
+FIELD_SIDE = 512
 """How many cells the longer side of a field has at most: contours are drawn edge by edge."""
 
 MOST_BOXES = 2**22
 """Of how many output pixels the boxes are kept."""
 
 
-def field_sizes(run: FieldResults) -> Iterator[Size]:
+def field_sizes(run: FieldResults) -> Iterator[MapSize]:
     """The shapes of the arrays of a run, and the heights and widths of their pictures."""
     for field in run.document.fields:
         with suppress(UsageError):  # it is told when the field is drawn
@@ -67,7 +67,7 @@ def _field(page: Page, run: FieldResults, field: FieldEntry) -> dict[str, Any] |
         return None
     picture = page.picture(run, field.image)
     height, width = energy.shape
-    block = block_for((height, width), min(page.side, SIDE))
+    block = block_for((height, width), min(page.side, FIELD_SIDE))
     cells = in_cells(energy, block)
     packed = pack(cells[None])
     return {

@@ -13,7 +13,7 @@ from gradviz.arrays import Array, Bytes
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.runs.contents import COMPARED
+from gradviz.runs.folder import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.schema import CompareDocument, InspectDocument, damage
 
@@ -95,7 +95,7 @@ def array_in(run: FinishedRun, file: str) -> Array:
         UsageError: it is not there, damaged, or outside the folder.
     """
     _stay_inside(run, file)
-    return run.files.array(file, mapped=True)
+    return run.folder.array(file, mapped=True)
 
 
 def pixels_in(run: FinishedRun, file: str) -> Bytes:
@@ -105,15 +105,15 @@ def pixels_in(run: FinishedRun, file: str) -> Bytes:
         UsageError: it is not there, damaged, or outside the folder.
     """
     _stay_inside(run, file)
-    path = run.files.out / file
+    path = run.folder.out / file
     with reading(path), Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
 def _stay_inside(run: FinishedRun, file: str) -> None:
     """Follow no link out of the run's folder: a page is shown to others."""
-    path = run.files.out / file
-    if not path.resolve().is_relative_to(run.files.out.resolve()):
+    path = run.folder.out / file
+    if not path.resolve().is_relative_to(run.folder.out.resolve()):
         raise UsageError(f"{path}: lies outside the run's folder; it is left out")
 
 

@@ -21,7 +21,7 @@ from gradviz.commands.report.inputs import source_of
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS, View, scale_of
 from gradviz.image.preprocess import preprocess_from
-from gradviz.runs.contents import RUN
+from gradviz.runs.folder import RUN
 from gradviz.runs.reader import FinishedRun
 
 BUDGET = 64 * 2**20
@@ -65,11 +65,11 @@ class Packed:
         return self.step / 2
 
 
-Size = tuple[tuple[int, int, int], tuple[int, int]]
+MapSize = tuple[tuple[int, int, int], tuple[int, int]]
 """The shape of an array [C, h, w], and the height and width of the picture that goes with it."""
 
 
-def side_for(sizes: Sequence[Size]) -> int:
+def side_for(sizes: Sequence[MapSize]) -> int:
     """The largest of `SIDES` at which maps and pictures of these sizes fit into a page.
 
     Raises:
@@ -109,7 +109,7 @@ def kept_whole(channels: int, block: int) -> bool:
     return block == 1 and channels in (1, 3)
 
 
-def planes_of(g: Floats, block: int) -> Doubles:
+def kept_planes(g: Floats, block: int) -> Doubles:
     """What is kept of a gradient [C, h, w]: its channels, or Σ|g| and Σg in cells."""
     if kept_whole(len(g), block):
         return g.astype(np.float64)

@@ -11,13 +11,13 @@ from gradviz.arrays import Array, Floats
 from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.commands.report.page_data import (
     SIDES,
+    MapSize,
     Page,
     Shown,
-    Size,
     block_for,
+    kept_planes,
     kept_whole,
     pack,
-    planes_of,
     scales_of,
 )
 from gradviz.errors import UsageError
@@ -37,7 +37,7 @@ def array_of(line: Done) -> str | None:
     return line.files.get("attribution", line.files.get("gradient"))
 
 
-def sizes_of(run: SaliencyResults) -> Iterator[Size]:
+def sizes_of(run: SaliencyResults) -> Iterator[MapSize]:
     """The shapes of a run's arrays [C, h, w], and the height and width of what entered."""
     for line in run.done:
         file = array_of(line)
@@ -103,7 +103,7 @@ def array_map(page: Page, g: Floats, picture: Shown | None, clip: float) -> dict
     size = (g.shape[1], g.shape[2]) if picture is None else picture.size
     # The array of a layer is smaller than the input, and has cells of its own.
     block = block_for(g.shape[1:], page.side)
-    packed = pack(planes_of(g, block))
+    packed = pack(kept_planes(g, block))
     whole = kept_whole(len(g), block)
     return {
         "size": size[::-1],

@@ -18,7 +18,7 @@ from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, View, draw
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
-from gradviz.runs.contents import RunFiles, write_whole
+from gradviz.runs.folder import RunFolder, write_whole
 from gradviz.runs.schema import Done
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
 
 def write_figure(
     path: Path,
-    files: RunFiles,
+    folder: RunFolder,
     sources: Sequence[Source],
     preprocess: Preprocess,
     settings: Settings,
@@ -112,10 +112,10 @@ def write_figure(
 
     palette = load_palette(settings.colormap)
     by_name = {source.name: source for source in sources}
-    recorder = Recorder(files, settings, preprocess, palette, {}, by_name)
+    recorder = Recorder(folder, settings, preprocess, palette, {}, by_name)
     view = VIEWS[next((view for view in settings.views if view != "overlay"), "heatmap")]
     rows = []
-    for line in files.lines():
+    for line in folder.lines():
         if isinstance(line, Done):
             result = recorder.result(line)
             rows.append(

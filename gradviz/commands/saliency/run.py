@@ -21,8 +21,8 @@ from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
-from gradviz.runs.folder import RunFolder
-from gradviz.runs.record import describe
+from gradviz.runs.record import RunSetup, describe
+from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine, RunRecord
 from gradviz.runs.sharing import Shard
 from gradviz.runs.workers import THREADS, in_order
@@ -105,11 +105,8 @@ class Job:
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
         read = [*(seed.file for seed in self.seeds), settings.baseline_file, *self.masks.values()]
         return describe(
-            "saliency",
-            self.model,
+            RunSetup("saliency", self.model, self.preprocess, settings),
             self.sources,
-            self.preprocess,
-            settings,
             [*arrays, *(f"{view}.png" for view in settings.views)],
             self.command,
             [file for file in read if file is not None],
@@ -133,7 +130,7 @@ class SaliencyRun:
     def __init__(
         self,
         job: Job,
-        folder: RunFolder,
+        folder: RunWriter,
         resume: bool = False,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:

@@ -24,7 +24,7 @@ from gradviz.heatmap.views import VIEWS, draw
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
-from gradviz.runs.contents import RunFiles, write_npy
+from gradviz.runs.folder import RunFolder, write_npy
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, Stats
 
@@ -49,7 +49,7 @@ def seed_folders(specs: Sequence[str]) -> dict[str, str]:
 class Recorder:
     """Writes what a run's settings ask for."""
 
-    files: RunFiles
+    folder: RunFolder
     settings: Settings
     preprocess: Preprocess
     palette: Palette
@@ -73,7 +73,7 @@ class Recorder:
         if self.settings.array == "npy":
             for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
                 files[name] = self._place(outcome, f"{name}.npy")
-                self.files.save(files[name], partial(write_npy, array))
+                self.folder.save(files[name], partial(write_npy, array))
         line = Done(
             image=outcome.image,
             seed=outcome.seed,
@@ -105,7 +105,7 @@ class Recorder:
             image=line.image,
             seed=line.seed,
             method=method,
-            array=self.files.array(line.files[method.writes]),
+            array=self.folder.array(line.files[method.writes]),
             output_shape=tuple(line.output_shape),
             score=line.score if line.score is not None else math.nan,
             prepared=image.prepared,
@@ -129,7 +129,7 @@ class Recorder:
                 result.prepared.frame if in_image else None,
             )
             files[view] = self._place(result, f"{view}.png")
-            self.files.save(files[view], partial(picture.save, **PNG))
+            self.folder.save(files[view], partial(picture.save, **PNG))
         stats = line.stats.model_copy(update={"scale": line.scales["heatmap"]})
         return line.model_copy(update={"files": {**line.files, **files}, "stats": stats})
 

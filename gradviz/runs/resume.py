@@ -1,0 +1,199 @@
+"""A run starts in its folder: kept from others, begun anew, or resumed where one stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from gradviz.errors import UsageError
+from gradviz.files import disk
+from gradviz.runs.folder import RUN, RunFolder
+from gradviz.runs.record import changes_between
+from gradviz.runs.schema import AnyRecord, Done, Failed, FieldDone, ResultLine, RunRecord
+from gradviz.runs.sharing import Shard, Turn, turn
+
+
+class RunWriter(RunFolder):
+    """The folder of a run that is to write, or the part of it that a shard writes."""
+
+    def __init__(self, out: Path, shard: Shard | None = None) -> None:
+        super().__init__(out, shard)
+        self._turn: Turn | None = None
+        self._replaces = True
+
+    @contextmanager
+    def held(self, *, overwrite: bool, resume: bool) -> Iterator[None]:
+        """Lock the folder for this run. Creates it; removes it again if nothing was written.
+
+        Raises:
+            UsageError: as `check`; or another run is writing there.
+        """
+        self.check(overwrite=overwrite, resume=resume)
+        made = [path for path in (self.out, *self.out.parents) if not path.exists()]
+        self._replaces = overwrite
+        with disk(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with ExitStack() as until_done:
+                with disk(self.out):
+                    self._turn = until_done.enter_context(turn(self.out, self.shard))
+                # Another run may have begun and ended in between.
+                self.check(overwrite=overwrite, resume=resume)
+                yield
+        finally:
+            with suppress(OSError):  # not empty
+                for path in made:
+                    path.rmdir()
+
+    def check(self, *, overwrite: bool, resume: bool) -> None:
+        """Notice an unusable folder early.
+
+        Raises:
+            UsageError: the folder cannot be written; or it holds results, and neither `overwrite`
+                nor `resume` was given.
+        """
+        with disk(self.out):
+            place = next(
+                path for path in (self.out, *self.out.absolute().parents) if os.path.lexists(path)
+            )
+            if not place.is_dir():
+                raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise UsageError(f"{self.out}: {place} is not writable; choose another -o")
+            place.joinpath(self.out.name).exists()  # a name can be too long
+        if overwrite or resume:
+            return
+        self._refuse(self.lines() if self.shard is None else self.own())
+
+    def _refuse(self, lines: Iterable[ResultLine]) -> None:
+        """Keep results that nobody said may be lost."""
+        if any(isinstance(line, FieldDone) for line in lines):
+            raise UsageError(
+                f"{self.out}: holds the results of a run; give --overwrite to replace them, "
+                "--resume to finish them, or another -o"
+            )
+
+    def begin(self, record: AnyRecord, documents: Iterable[str] = ()) -> None:
+        """Start a run, taking away what an earlier run wrote here, and nothing else.
+
+        A shard joins the run of the others, if there is one.
+
+        Args:
+            record: the content of run.json.
+            documents: the names of files that belong to no single result.
+
+        Raises:
+            UsageError: the other shards run something else, or the disk refuses.
+        """
+        with disk(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        with self.alone():
+            if self._joins(record):
+                self._drop(self.own())
+                with disk(self.out):
+                    (self.out / self.results).unlink(missing_ok=True)
+            else:
+                if self.shard is not None and not self._replaces:
+                    self._refuse(self.lines())
+                self._clear(documents)
+                self.save_document(RUN, record)
+
+    def resume(self, record: RunRecord) -> list[Done]:
+        """Go on with the run that is here, or begin one.
+
+        Args:
+            record: what is to be run now.
+
+        Returns:
+            the results that are whole: their files are all there, and their image is the same.
+
+        Raises:
+            UsageError: the folder holds the results of another run, or of one that was cut into
+                other shards.
+        """
+        if not (self.out / RUN).exists():
+            self.begin(record)
+            return []
+        before = self.record()
+        if different := list(changes_between(before, record)):
+            raise UsageError(
+                f"{self.out}: holds another run ({'; '.join(different[:3])}); "
+                "repeat its command to resume it, or choose another -o"
+            )
+        if foreign := self._foreign():
+            raise UsageError(
+                f"{self.out}: holds {foreign[0].name} of a run that was not cut into shards like "
+                f"{self.results}; resume it as it was run, or all of it without --shard"
+            )
+        unchanged = {image.name for image in record.images if image in before.images}
+        with self.alone():
+            self.save_document(RUN, record)
+        return [
+            line
+            for line in self.lines()
+            if isinstance(line, Done)
+            and line.image in unchanged
+            and all((self.out / name).is_file() for name in line.files.values())
+        ]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep the run's other shards from changing what all of them share."""
+        if self._turn is None or self.shard is None:
+            yield
+        else:
+            with self._turn.alone():
+                yield
+
+    def _joins(self, record: AnyRecord) -> bool:
+        """Whether the folder holds the run of which this is a shard."""
+        if self.shard is None or not (self.out / RUN).exists():
+            return False
+        same = not list(changes_between(self.record(), record)) and not self._foreign()
+        if not same and self._turn is not None and self._turn.others(self.shard):
+            raise UsageError(
+                f"{self.out}: other shards are at work on something else; give all shards the same "
+                "command, or choose another -o"
+            )
+        return same
+
+    def _foreign(self) -> list[Path]:
+        """The files of results of a run that was not cut as this one is."""
+        if self.shard is None:
+            return []
+        ours = f"-of-{self.shard.count}.jsonl"
+        return [path for path in self.results_files() if not path.name.endswith(ours)]
+
+    def _drop(self, lines: Iterable[ResultLine]) -> None:
+        """Take away the files of results."""
+        for line in lines:
+            for name in [] if isinstance(line, Failed) else line.files.values():
+                with disk(self.out / name):
+                    (self.out / name).unlink(missing_ok=True)
+
+    def _clear(self, documents: Iterable[str]) -> None:
+        """Take away what the run.json that is here says its run writes, finished or not."""
+        for path in self._written():
+            with disk(path):
+                path.unlink(missing_ok=True)
+                for folder in path.parents:
+                    if folder == self.out or any(folder.iterdir()):
+                        break
+                    folder.rmdir()
+        for path in (*self.results_files(), *(self.out / name for name in (RUN, *documents))):
+            with disk(path):
+                path.unlink(missing_ok=True)
+
+    def _written(self) -> Iterator[Path]:
+        """The files in the folders of the images whose names are those that the run writes."""
+        try:
+            before = self.record()
+        except UsageError:
+            return  # a record that is not there or is damaged names nothing
+        names = {Path(name).name for name in before.writes}
+        unfinished = {f".{name}.part" for name in names}
+        for folder in (self.out / image.name for image in before.images):
+            if folder.resolve().is_relative_to(self.out.resolve()):
+                yield from [path for path in folder.glob("*/*") if path.name in names | unfinished]
