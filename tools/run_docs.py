@@ -7,9 +7,9 @@ A page starts in an empty folder that holds `sample_models` and `sample_images`,
 clone does. Its blocks are run from top to bottom:
 
     console      `$ ...` is a command; `$ echo $?` shows the exit code of the command before it; the
-                 other lines are its stdout, or all that a terminal shows. `…` stands for any text
-                 within a line, and a line of `…` alone for any lines
-    python       a doctest if it has a `>>>`; else saved if its first line is `# a/file.py`; else run
+                 other lines are its stdout, or all that a terminal shows. `…` stands for any
+                 text within a line, and a line of `…` alone for any lines
+    python       a doctest if it has a `>>>`; saved if its first line is `# a/file.py`; else run
     yaml, bash   saved under the name in the first line
     text, diff   not run
 
@@ -165,9 +165,11 @@ def pages() -> list[Page]:
 
 
 def headings(text: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub forms them."""
-    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    """The anchors of a page: those that it names, and those that GitHub forms of headings."""
+    prose = BLOCK.sub("", text)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    return anchors | set(re.findall(r'<a id="([^"]+)">', prose))
 
 
 def commands_of(block: str) -> list[Command]:
@@ -271,7 +273,9 @@ def _surroundings() -> Iterator[None]:
                 torch.set_num_threads(threads)
                 sys.path[:] = path
                 for name in set(sys.modules) - modules:
-                    if (getattr(sys.modules[name], "__file__", None) or "").startswith(os.getcwd()):
+                    if (getattr(sys.modules[name], "__file__", None) or "").startswith(
+                        str(Path.cwd())
+                    ):
                         del sys.modules[name]
     signal.signal(signal.SIGTERM, handler)
 

@@ -2,23 +2,26 @@
 
     python tools/write_reference.py
 
-`docs/reference/cli.md` follows from the Typer app, and `docs/reference/support.md` from the support
-matrix.
+`cli.md` follows from the options that the commands declare to Typer, and `support.md` from the
+support matrix.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from enum import EnumMeta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from typer.main import get_command  # noqa: E402
 
-from gradviz.cli.app import make_app  # noqa: E402
+from gradviz.cli.app import COMMANDS, make_app  # noqa: E402
 from gradviz.model.support import as_markdown  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -29,81 +32,82 @@ def support_page() -> str:
     """The content of support.md."""
     return (
         "# What works with which model format\n\n"
-        "This page is written by `tools/write_reference.py` from the table in\n"
-        "`gradviz/model/support.py`, the one place where gradviz looks this up. A refusal prints the\n"
-        "reason below the table.\n\n" + as_markdown()
+        "`tools/write_reference.py` writes this page from the table in\n"
+        "`gradviz/model/support.py`, the one place where gradviz looks this up. A refusal prints\n"
+        "the reason below the table.\n\n" + as_markdown()
     )
 
 
 def cli_page() -> str:
     """The content of cli.md: every command with its arguments, options, defaults and help."""
-    app: Any = get_command(make_app())
     lines = [
         "# Command line",
         "",
-        "This page is written by `tools/write_reference.py` from the options of the commands, which",
-        "`gradviz COMMAND --help` shows as well.",
-        "",
-        "    gradviz COMMAND --help    show the options of a command",
-        "    gradviz --version         show the version",
+        "`tools/write_reference.py` writes this page from the options of the commands, which",
+        "`gradviz COMMAND --help` shows as well. `gradviz --version` shows the version.",
         "",
         "| command | |",
         "|---|---|",
-        *(f"| [`gradviz {name}`](#gradviz-{name}) | {it.help} |" for name, it in _commands(app)),
+        *(f"| [`gradviz {name}`](#gradviz-{name}) | {line} |" for name, line in COMMANDS.items()),
     ]
-    epilogs: dict[str, str] = {}
-    for name, command in _commands(app):
-        lines += ["", f"## gradviz {name}", "", command.help, "", f"    {_usage(name, command)}"]
-        lines += _tables(command)
-        epilog = _plain(command.epilog or "")
-        if epilog in epilogs:
-            lines += ["", f"What SPEC can be stands under [gradviz {epilogs[epilog]}]", ""]
-            lines[-2] += f"(#gradviz-{epilogs[epilog]})."
-            lines.pop()
-        elif epilog:
-            epilogs[epilog] = name
-            title, *items = epilog.split("\n\n")
-            lines += ["", title, "", *(f"- {_code(item)}" for item in items)]
+    commands: Any = get_command(make_app())
+    explained: dict[str, str] = {}
+    for name, line in COMMANDS.items():
+        module = import_module(f"gradviz.cli.{name.replace('-', '_')}")
+        parameters = commands.commands[name].params
+        lines += ["", f"## gradviz {name}", "", line, "", f"    {_usage(name, parameters)}"]
+        lines += _tables(parameters, inspect.signature(module.command).parameters)
+        title, *rows = _plain(module.EPILOG or "").split("\n\n")
+        if title in explained:
+            lines += ["", f"{title} See [above](#gradviz-{explained[title]})."]
+        elif title:
+            explained[title] = name
+            lines += ["", title, "", *(f"- {_in_code(row)}" for row in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _commands(app: Any) -> Iterator[tuple[str, Any]]:
-    return iter(app.commands.items())
+def _is_argument(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
 
 
-def _usage(name: str, command: Any) -> str:
-    """The first line of a command's help."""
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
-    return " ".join(["gradviz", name, *(each.metavar for each in arguments), "[OPTIONS]"])
+def _usage(name: str, parameters: Sequence[Any]) -> str:
+    """How a command is called."""
+    metavars = [parameter.metavar for parameter in parameters if _is_argument(parameter)]
+    return " ".join(["gradviz", name, *metavars, "[OPTIONS]"])
 
 
-def _tables(command: Any) -> Iterator[str]:
-    """The arguments of a command, and a table of options for each panel of its help."""
-    panels: dict[str, list[Any]] = {}
-    for each in command.params:
-        panels.setdefault(each.rich_help_panel or "Arguments", []).append(each)
-    for panel, parameters in panels.items():
-        head = "argument" if panel == "Arguments" else "option"
-        yield from ("", f"**{panel}**", "", f"| {head} | |", "|---|---|")
-        for each in parameters:
-            yield f"| {_name(each)} | {_cell(_plain(each.help or ''))} |"
+def _tables(parameters: Sequence[Any], declared: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    """A table for each panel of a command's help, the arguments first."""
+    panels: dict[str, list[str]] = {"Arguments": []}
+    for parameter in parameters:
+        kind, _ = get_args(declared[parameter.name].annotation)
+        row = f"| {_name(parameter, kind)} | {_cell(_plain(parameter.help))} |"
+        panels.setdefault(parameter.rich_help_panel or "Arguments", []).append(row)
+    for panel, rows in panels.items():
+        yield from ("", f"| {panel} | |", "|---|---|", *rows)
 
 
-def _name(parameter: Any) -> str:
+def _name(parameter: Any, kind: Any) -> str:
     """An argument or option as it is typed, with the values that it takes."""
-    if parameter.param_type_name == "argument":
+    if _is_argument(parameter):
         return f"`{parameter.metavar}`"
     flags = ", ".join(f"`{flag}`" for flag in sorted(parameter.opts, key=len))
-    if parameter.is_flag:
-        return flags
-    choices = getattr(parameter.type, "choices", None)
-    value = parameter.metavar or ("|".join(map(_value, choices)) if choices else "")
-    value = value or {"integer range": "N", "float": "NUMBER", "path": "PATH"}[parameter.type.name]
-    return f"{flags} {_cell(f'`{value}`')}"
+    value = parameter.metavar or _values(kind)
+    return f"{flags} {_cell(f'`{value}`')}" if value else flags
 
 
-def _value(choice: Any) -> str:
-    return str(getattr(choice, "value", choice))
+def _values(kind: Any) -> str:
+    """The values of an option that has no metavar; none for a flag."""
+    if kind is bool:
+        return ""
+    if kind is int:
+        return "N"
+    if kind is Path:
+        return "PATH"
+    if isinstance(kind, EnumMeta):
+        return "|".join(str(member) for member in kind)
+    inner = [each for each in get_args(kind) if each is not type(None)]
+    return "|".join(each if isinstance(each, str) else _values(each) for each in inner)
 
 
 def _plain(text: str) -> str:
@@ -116,10 +120,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _code(item: str) -> str:
-    """`form: meaning`, the form in backticks."""
-    form, _, meaning = item.partition(": ")
-    return f"`{form}`: {meaning}"
+def _in_code(row: str) -> str:
+    """`name: meaning` with the name in backticks."""
+    name, _, meaning = row.partition(": ")
+    return f"`{name}`: {meaning}"
 
 
 def main() -> None:
