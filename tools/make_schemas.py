@@ -61,7 +61,20 @@ def schema_of(name: str) -> JsonSchema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title.replace("`", ""),
     }
-    return head | {key: value for key, value in found.items() if key != "title"}
+    flat: JsonSchema = _on_one_line(head | {key: value for key, value in found.items() if key != "title"})
+    return flat
+
+
+def _on_one_line(value: Any) -> Any:
+    """A schema whose descriptions, which are docstrings, have no line breaks."""
+    if isinstance(value, dict):
+        return {
+            key: " ".join(each.split())
+            if key == "description" and isinstance(each, str)
+            else _on_one_line(each)
+            for key, each in value.items()
+        }
+    return [_on_one_line(each) for each in value] if isinstance(value, list) else value
 
 
 def schema_text(name: str) -> str:

@@ -105,7 +105,7 @@ def _values(kind: Any) -> str:
     if kind is Path:
         return "PATH"
     if isinstance(kind, EnumMeta):
-        return "|".join(str(member) for member in kind)
+        return "|".join(kind.__members__)
     inner = [each for each in get_args(kind) if each is not type(None)]
     return "|".join(each if isinstance(each, str) else _values(each) for each in inner)
 

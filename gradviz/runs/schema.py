@@ -65,7 +65,9 @@ RunKind = Literal["saliency", "receptive-field"]
 class JsonObject(BaseModel):
     """A JSON object: the keys that are known have types, the others are kept."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, defer_build=True, use_attribute_docstrings=True
+    )
 
     def content(self) -> dict[str, Any]:
         """The object's keys and values, without the keys that were not given."""
@@ -79,7 +81,8 @@ class JsonObject(BaseModel):
 class Document(JsonObject):
     """A whole document."""
 
-    version: Literal[1] = Field(alias="schema", description="The version of this format.")
+    version: Literal[1] = Field(alias="schema")
+    """The version of this format."""
 
 
 def damage(error: ValueError) -> str:
@@ -99,77 +102,107 @@ def damage(error: ValueError) -> str:
 class ImageName(JsonObject):
     """An image that results are about."""
 
-    name: String = Field(description="The path relative to the folder or glob that was given.")
+    name: String
+    """The path relative to the folder or glob that was given."""
 
 
 class ImageRecord(ImageName):
     """An image of a run, and what tells it from another of the same name."""
 
-    path: String = Field(description="The absolute path of the file.")
-    size: StrictInt | None = Field(
-        default=None, alias="bytes", description="The size of the file, if there was one."
-    )
-    modified: StrictInt | None = Field(
-        default=None, description="When the file was last changed, in ns since 1970."
-    )
+    path: String
+    """The absolute path of the file."""
+    size: StrictInt | None = Field(default=None, alias="bytes")
+    """The size of the file, if there was one."""
+    modified: StrictInt | None = None
+    """When the file was last changed, in ns since 1970."""
 
 
 class ModelRecord(JsonObject):
     """The model that was run."""
 
-    path: String | None = Field(description="The file; null for a module that Python handed in.")
-    sha256: String | None = Field(description="The SHA-256 of the file, if it has one.")
-    format: String = Field(description="TorchScript, safetensors, and so on.")
-    card: String | None = Field(description="The model card that was read.")
-    arch: String | None = Field(description="The factory that built the architecture.")
-    arch_args: dict[String, Any] = Field(description="What the factory was given.")
-    weights_key: String | None = Field(description="Where the checkpoint holds the weights.")
-    output: String | None = Field(description="The key of the output that was chosen.")
-    labels: list[String] = Field(description="The names of the classes.")
-    input_shape: list[StrictInt | None] | None = Field(
-        description="[N, C, H, W] that the model was exported for; null where any will do."
-    )
-    device: String = Field(description="Where it ran: cpu, cuda or cuda:N.")
-    precision: String = Field(description="The type of the input's numbers.")
+    path: String | None
+    """The file; null for a module that Python handed in."""
+    sha256: String | None
+    """The SHA-256 of the file, if it has one."""
+    format: String
+    """TorchScript, safetensors, and so on."""
+    card: String | None
+    """The model card that was read."""
+    arch: String | None
+    """The factory that built the architecture."""
+    arch_args: dict[String, Any]
+    """What the factory was given."""
+    weights_key: String | None
+    """Where the checkpoint holds the weights."""
+    output: String | None
+    """The key of the output that was chosen."""
+    labels: list[String]
+    """The names of the classes."""
+    input_shape: list[StrictInt | None] | None
+    """[N, C, H, W] that the model was exported for; null where any will do."""
+    device: String
+    """Where it ran: cpu, cuda or cuda:N."""
+    precision: String
+    """The type of the input's numbers."""
 
 
 class RunRecord(Document):
     """run.json of `saliency` and `receptive-field`: everything needed to run it again."""
 
-    kind: RunKind = Field(description="The command.")
-    command: list[String] = Field(description="How the program was called.")
-    folder: String = Field(description="Where the command was given.")
-    versions: dict[String, String] = Field(description="The versions of gradviz, torch and Python.")
-    model: ModelRecord = Field(description="The model.")
-    preprocess: dict[String, Any] = Field(description="The recipe, with the keys of a card.")
-    settings: dict[String, Any] = Field(description="The command's own options.")
-    files: dict[String, String] = Field(
-        description="The SHA-256 of every other file that was read, by its path."
-    )
-    images: list[ImageRecord] = Field(description="The images, in order.")
-    writes: list[String] = Field(description="The names of the files that a result may have.")
+    kind: RunKind
+    """The command."""
+    command: list[String]
+    """How the program was called."""
+    folder: String
+    """Where the command was given."""
+    versions: dict[String, String]
+    """The versions of gradviz, torch and Python."""
+    model: ModelRecord
+    """The model."""
+    preprocess: dict[String, Any]
+    """The recipe, with the keys of a card."""
+    settings: dict[String, Any]
+    """The command's own options."""
+    files: dict[String, String]
+    """The SHA-256 of every other file that was read, by its path."""
+    images: list[ImageRecord]
+    """The images, in order."""
+    writes: list[String]
+    """The names of the files that a result may have."""
 
 
 class ComparedRun(JsonObject):
     """One of two runs that are compared, and how it was made."""
 
-    path: String = Field(description="The folder of the run, as it was named.")
-    kind: RunKind = Field(description="The command that wrote it.")
-    versions: dict[String, String] = Field(description="As in run.json.")
-    model: dict[String, Any] = Field(description="As in run.json, without `path` and `card`.")
-    preprocess: dict[String, Any] = Field(description="As in run.json.")
-    settings: dict[String, Any] = Field(description="As in run.json.")
-    files: dict[String, String] = Field(description="As in run.json, by the names of the files.")
+    path: String
+    """The folder of the run, as it was named."""
+    kind: RunKind
+    """The command that wrote it."""
+    versions: dict[String, String]
+    """As in run.json."""
+    model: dict[String, Any]
+    """As in run.json, without `path` and `card`."""
+    preprocess: dict[String, Any]
+    """As in run.json."""
+    settings: dict[String, Any]
+    """As in run.json."""
+    files: dict[String, String]
+    """As in run.json, by the names of the files."""
 
 
 class CompareRecord(Document):
     """run.json of `compare -o`."""
 
-    kind: Literal["compare"] = Field(description="The command.")
-    command: list[String] = Field(description="How the program was called.")
-    runs: list[ComparedRun] = Field(description="The two runs.")
-    images: list[ImageName] = Field(description="The images of both runs.")
-    writes: list[String] = Field(description="The names of the pictures that an item may have.")
+    kind: Literal["compare"]
+    """The command."""
+    command: list[String]
+    """How the program was called."""
+    runs: list[ComparedRun]
+    """The two runs."""
+    images: list[ImageName]
+    """The images of both runs."""
+    writes: list[String]
+    """The names of the pictures that an item may have."""
 
 
 AnyRecord = RunRecord | CompareRecord
@@ -191,76 +224,87 @@ def parse_record(content: Any) -> AnyRecord:
 class ResultKey(JsonObject):
     """What a line of results.jsonl is about."""
 
-    image: String = Field(description="The name of the image, as in run.json.")
-    seed: String | None = Field(
-        description="The spec; null for an image that failed before its seed was known."
-    )
+    image: String
+    """The name of the image, as in run.json."""
+    seed: String | None
+    """The spec; null for an image that failed before its seed was known."""
 
 
 class Stats(JsonObject):
     """Statistics of an array's finite values."""
 
-    min: Number | None = Field(description="The smallest value; null where none is finite.")
-    max: Number | None = Field(description="The largest value.")
-    abs_mean: Number | None = Field(description="The mean of |g|.")
-    l2: Number | None = Field(description="The Euclidean norm.")
-    zero_fraction: Number | None = Field(description="The share of values that are 0.")
-    nonfinite: StrictInt = Field(description="The number of values that are NaN or Inf.")
-    scale: Number | None = Field(description="What gets the heatmap's strongest colour.")
-    inside: Number | None = Field(
-        default=None, description="The share of the map's energy inside of the mask of `--inside`."
-    )
+    min: Number | None
+    """The smallest value; null where none is finite."""
+    max: Number | None
+    """The largest value."""
+    abs_mean: Number | None
+    """The mean of |g|."""
+    l2: Number | None
+    """The Euclidean norm."""
+    zero_fraction: Number | None
+    """The share of values that are 0."""
+    nonfinite: StrictInt
+    """The number of values that are NaN or Inf."""
+    scale: Number | None
+    """What gets the heatmap's strongest colour."""
+    inside: Number | None = None
+    """The share of the map's energy inside of the mask of `--inside`."""
 
 
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
-    seed: String = Field(description="`pixel:X,Y`.")
-    status: Literal["ok"] = Field(description="The result is there.")
-    files: dict[String, FilePath] = Field(
-        description="The files by name, as paths relative to the run's folder."
-    )
+    seed: String
+    """`pixel:X,Y`."""
+    status: Literal["ok"]
+    """The result is there."""
+    files: dict[String, FilePath]
+    """The files by name, as paths relative to the run's folder."""
 
 
 class Done(FieldDone):
     """A line of a saliency run: the gradient or attribution is there."""
 
-    seed: String = Field(description="The spec of the seed.")
-    output_shape: list[StrictInt] = Field(
-        description="The shape of the model's output for this image, without the batch axis."
-    )
-    score: Number | None = Field(description="⟨v, y⟩, the number that was differentiated.")
-    layer: String | None = Field(default=None, description="The layer that was read, if one was.")
-    gated: StrictInt | None = Field(
-        default=None, description="The number of activations that the method's rule held at."
-    )
-    samples: StrictInt | None = Field(
-        default=None, description="The number of points, where the method takes several."
-    )
-    completeness: Number | None = Field(
-        default=None,
-        description="⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline.",
-    )
-    tiles: StrictInt | None = Field(
-        default=None, description="The number of parts that the image was computed in."
-    )
-    stats: Stats = Field(description="Statistics of the array.")
-    scales: dict[String, Number] = Field(description="What gets the strongest colour, by view.")
-    warnings: list[String] = Field(description="What a reader of the pictures must know.")
+    seed: String
+    """The spec of the seed."""
+    output_shape: list[StrictInt]
+    """The shape of the model's output for this image, without the batch axis."""
+    score: Number | None
+    """⟨v, y⟩, the number that was differentiated."""
+    layer: String | None = None
+    """The layer that was read, if one was."""
+    gated: StrictInt | None = None
+    """The number of activations that the method's rule held at."""
+    samples: StrictInt | None = None
+    """The number of points, where the method takes several."""
+    completeness: Number | None = None
+    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
+    tiles: StrictInt | None = None
+    """The number of parts that the image was computed in."""
+    stats: Stats
+    """Statistics of the array."""
+    scales: dict[String, Number]
+    """What gets the strongest colour, by view."""
+    warnings: list[String]
+    """What a reader of the pictures must know."""
 
 
 class FailureReason(JsonObject):
     """Why something failed."""
 
-    type: String = Field(description="The class of the error, such as `ImageError`.")
-    message: String = Field(description="What went wrong, where, and what to do next.")
+    type: String
+    """The class of the error, such as `ImageError`."""
+    message: String
+    """What went wrong, where, and what to do next."""
 
 
 class Failed(ResultKey):
     """A line of any run: there is no result."""
 
-    status: Literal["error"] = Field(description="There is no result.")
-    error: FailureReason = Field(description="Why not.")
+    status: Literal["error"]
+    """There is no result."""
+    error: FailureReason
+    """Why not."""
 
 
 ResultLine = Done | FieldDone | Failed
@@ -283,9 +327,12 @@ def parse_line(content: Any) -> ResultLine:
 class SaliencyDocument(Document):
     """What `saliency --json` prints."""
 
-    kind: Literal["saliency"] = Field(description="The command.")
-    run: RunRecord = Field(description="The content of run.json.")
-    results: list[Done | Failed] = Field(description="The lines of results.jsonl.")
+    kind: Literal["saliency"]
+    """The command."""
+    run: RunRecord
+    """The content of run.json."""
+    results: list[Done | Failed]
+    """The lines of results.jsonl."""
 
 
 # field.json ---------------------------------------------------------------------------------------
@@ -294,85 +341,95 @@ class SaliencyDocument(Document):
 class LocalExtent(JsonObject):
     """What does matter at an image."""
 
-    area: StrictInt = Field(description="The number of pixels whose gradient is not 0.")
+    area: StrictInt
+    """The number of pixels whose gradient is not 0."""
 
 
 class SquareExtent(JsonObject):
     """A square in the middle of a map."""
 
-    side: StrictInt = Field(description="In pixels; odd, or 0 for a map without contribution.")
-    ratio: Number = Field(description="The share of the map's pixels that the square covers.")
+    side: StrictInt
+    """In pixels; odd, or 0 for a map without contribution."""
+    ratio: Number
+    """The share of the map's pixels that the square covers."""
 
 
 class EffectiveExtent(JsonObject):
     """How far the pixels that matter spread, weighted by how much they matter."""
 
-    squares: dict[String, StrictInt] = Field(
-        description="The side of the centred square that holds a percentage of the energy."
-    )
-    mean: OfAxes | None = Field(description="The mean x and y of the energy.")
-    sigma: OfAxes | None = Field(description="The standard deviations about the mean, in pixels.")
-    area_4_55: StrictInt = Field(description="The number of pixels above 4.55 % of the peak.")
-    replknet: dict[String, SquareExtent | None] = Field(
-        description="RepLKNet's high-contribution area, by percentage."
-    )
-    nonfinite: StrictInt = Field(description="The number of pixels that are NaN or Inf.")
+    squares: dict[String, StrictInt]
+    """The side of the centred square that holds a percentage of the energy."""
+    mean: OfAxes | None
+    """The mean x and y of the energy."""
+    sigma: OfAxes | None
+    """The standard deviations about the mean, in pixels."""
+    area_4_55: StrictInt
+    """The number of pixels above 4.55 % of the peak."""
+    replknet: dict[String, SquareExtent | None]
+    """RepLKNet's high-contribution area, by percentage."""
+    nonfinite: StrictInt
+    """The number of pixels that are NaN or Inf."""
 
 
 class FieldEntry(JsonObject):
     """The receptive field of one output pixel at one image."""
 
-    image: String = Field(description="The name of the image; `noise` without one; `mean` of all.")
-    pixel: Pixel = Field(description="[x, y] in the output map.")
-    status: Literal["exact", "partial"] = Field(
-        description="`partial`: more may matter than the structural field shows."
-    )
-    lost_at: list[String] = Field(description="The operations that made it partial.")
-    box: Corners | None = Field(
-        description="[x0, y0, x1, y1] of the structural field, inclusive; null where it is empty."
-    )
-    size: Pixel | None = Field(description="[width, height] of the box.")
-    clipped: Sides | None = Field(
-        description="For left, top, right and bottom: does the field go on beyond the image?"
-    )
-    area: StrictInt = Field(description="The number of pixels of the structural field.")
-    fill: Number | None = Field(description="The area divided by that of the box.")
-    is_global: StrictBool = Field(
-        alias="global", description="Does an operation make the field global?"
-    )
-    global_through: String | None = Field(description="The operation that does.")
-    local: LocalExtent = Field(description="What does matter at this image.")
-    effective: EffectiveExtent = Field(description="How much each pixel matters.")
-    files: dict[String, FilePath] = Field(
-        description="The files by name, as paths relative to the run's folder."
-    )
+    image: String
+    """The name of the image; `noise` without one; `mean` of all."""
+    pixel: Pixel
+    """[x, y] in the output map."""
+    status: Literal["exact", "partial"]
+    """`partial`: more may matter than the structural field shows."""
+    lost_at: list[String]
+    """The operations that made it partial."""
+    box: Corners | None
+    """[x0, y0, x1, y1] of the structural field, inclusive; null where it is empty."""
+    size: Pixel | None
+    """[width, height] of the box."""
+    clipped: Sides | None
+    """For left, top, right and bottom: does the field go on beyond the image?"""
+    area: StrictInt
+    """The number of pixels of the structural field."""
+    fill: Number | None
+    """The area divided by that of the box."""
+    is_global: StrictBool = Field(alias="global")
+    """Does an operation make the field global?"""
+    global_through: String | None
+    """The operation that does."""
+    local: LocalExtent
+    """What does matter at this image."""
+    effective: EffectiveExtent
+    """How much each pixel matters."""
+    files: dict[String, FilePath]
+    """The files by name, as paths relative to the run's folder."""
 
 
 class GeometryEntry(JsonObject):
     """The unclipped field of an output or layer, in input pixels; null where it is global."""
 
-    size: OfAxes | None = Field(description="The width and height, the largest over a period.")
-    stride: OfAxes | None = Field(description="Input pixels per output pixel.")
-    padding: OfAxes | None = Field(
-        description="How far the first fields reach over the border, at most."
-    )
-    centre: OfAxes | None = Field(
-        description="The middle of output pixel 0's field; pixel i is [i, i + 1)."
-    )
-    halo: OfSides | None = Field(
-        description="[left, top, right, bottom] of the overlap that tiled inference needs."
-    )
-    period: OfAxes | None = Field(description="The shift after which the field repeats its shape.")
-    global_through: String | None = Field(
-        description="The operation that makes it global, if it is known."
-    )
+    size: OfAxes | None
+    """The width and height, the largest over a period."""
+    stride: OfAxes | None
+    """Input pixels per output pixel."""
+    padding: OfAxes | None
+    """How far the first fields reach over the border, at most."""
+    centre: OfAxes | None
+    """The middle of output pixel 0's field; pixel i is [i, i + 1)."""
+    halo: OfSides | None
+    """[left, top, right, bottom] of the overlap that tiled inference needs."""
+    period: OfAxes | None
+    """The shift after which the field repeats its shape."""
+    global_through: String | None
+    """The operation that makes it global, if it is known."""
 
 
 class NamedLayer(JsonObject):
     """A layer that is measured."""
 
-    name: String = Field(description="What `--layer` takes.")
-    channels: StrictInt = Field(description="The channels of its output.")
+    name: String
+    """What `--layer` takes."""
+    channels: StrictInt
+    """The channels of its output."""
 
 
 class LayerGeometry(GeometryEntry, NamedLayer):
@@ -382,10 +439,14 @@ class LayerGeometry(GeometryEntry, NamedLayer):
 class FieldDocument(Document):
     """field.json, which `receptive-field --json` also prints."""
 
-    kind: Literal["receptive-field"] = Field(description="The command.")
-    fields: list[FieldEntry] = Field(description="One for each image and pixel.")
-    geometry: GeometryEntry = Field(description="Of the output, or of `--layer`.")
-    layers: list[LayerGeometry] = Field(description="Every layer, with `--layers`.")
+    kind: Literal["receptive-field"]
+    """The command."""
+    fields: list[FieldEntry]
+    """One for each image and pixel."""
+    geometry: GeometryEntry
+    """Of the output, or of `--layer`."""
+    layers: list[LayerGeometry]
+    """Every layer, with `--layers`."""
 
 
 # compare.json -------------------------------------------------------------------------------------
@@ -394,37 +455,43 @@ class FieldDocument(Document):
 class ItemEntry(JsonObject):
     """One image and seed in both runs, or the network itself."""
 
-    image: String | None = Field(description="The name of the image; null for the network.")
-    seed: String | None = Field(description="The spec of the seed.")
-    ok: StrictBool = Field(description="Does it pass?")
-    value: Number | None = Field(description="The metric of the array that differs most.")
-    problems: list[String] = Field(description="Differences that no tolerance excuses.")
-    measured: dict[String, dict[String, Number | None]] = Field(
-        description="The values of all metrics by array."
-    )
-    facts: dict[String, Any] = Field(
-        description="[A, B] of a receptive field's `status`, `box` and `global`."
-    )
-    files: dict[String, FilePath] = Field(
-        default={}, description="The picture of each array's difference, with `-o`."
-    )
-    scales: dict[String, Number | None] = Field(
-        default={}, description="The |A − B| that gets the strongest colour, with `-o`."
-    )
+    image: String | None
+    """The name of the image; null for the network."""
+    seed: String | None
+    """The spec of the seed."""
+    ok: StrictBool
+    """Does it pass?"""
+    value: Number | None
+    """The metric of the array that differs most."""
+    problems: list[String]
+    """Differences that no tolerance excuses."""
+    measured: dict[String, dict[String, Number | None]]
+    """The values of all metrics by array."""
+    facts: dict[String, Any]
+    """[A, B] of a receptive field's `status`, `box` and `global`."""
+    files: dict[String, FilePath] = {}
+    """The picture of each array's difference, with `-o`."""
+    scales: dict[String, Number | None] = {}
+    """The |A − B| that gets the strongest colour, with `-o`."""
 
 
 class CompareDocument(Document):
     """compare.json, which `compare --json` also prints."""
 
-    kind: Literal["compare"] = Field(description="The command.")
-    ok: StrictBool = Field(description="Does every item pass?")
-    metric: String = Field(description="The metric that judges.")
-    tolerance: Number = Field(description="The farthest value of it that passes.")
-    runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)] = Field(
-        description="A, what was, and B, what is."
-    )
-    warnings: list[String] = Field(description="What a reader of the verdict must know.")
-    items: list[ItemEntry] = Field(description="The worst first.")
+    kind: Literal["compare"]
+    """The command."""
+    ok: StrictBool
+    """Does every item pass?"""
+    metric: String
+    """The metric that judges."""
+    tolerance: Number
+    """The farthest value of it that passes."""
+    runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)]
+    """A, what was, and B, what is."""
+    warnings: list[String]
+    """What a reader of the verdict must know."""
+    items: list[ItemEntry]
+    """The worst first."""
 
 
 # What inspect, check and report print -------------------------------------------------------------
@@ -433,99 +500,142 @@ class CompareDocument(Document):
 class ModelSize(JsonObject):
     """How large a model is."""
 
-    count: StrictInt = Field(description="The number of parameters.")
-    size: StrictInt = Field(alias="bytes", description="The bytes that they take.")
+    count: StrictInt
+    """The number of parameters."""
+    size: StrictInt = Field(alias="bytes")
+    """The bytes that they take."""
 
 
 class InspectedModel(ModelRecord):
     """The model that was looked into."""
 
-    trust: String = Field(description="Whether loading it can run code.")
-    parameters: ModelSize = Field(description="How large it is.")
+    trust: String
+    """Whether loading it can run code."""
+    parameters: ModelSize
+    """How large it is."""
 
 
 class InspectedInput(JsonObject):
     """An input of the model."""
 
-    source: String = Field(alias="from", description="The image, or `random`.")
-    shape: list[StrictInt] = Field(description="[N, C, H, W] as it entered.")
+    source: String = Field(alias="from")
+    """The image, or `random`."""
+    shape: list[StrictInt]
+    """[N, C, H, W] as it entered."""
 
 
 class InspectedOutput(JsonObject):
     """An output of the model."""
 
-    key: String | None = Field(description="What `--output` takes; null for a bare tensor.")
-    shape: list[StrictInt] = Field(description="Its shape, with the batch axis.")
-    type: String = Field(description="The type of its numbers.")
-    layout: String = Field(description="What its axes mean.")
-    seeds: list[String] = Field(description="The kinds of seeds that fit.")
-    chosen: StrictBool = Field(description="Is this the output that was differentiated?")
+    key: String | None
+    """What `--output` takes; null for a bare tensor."""
+    shape: list[StrictInt]
+    """Its shape, with the batch axis."""
+    type: String
+    """The type of its numbers."""
+    layout: String
+    """What its axes mean."""
+    seeds: list[String]
+    """The kinds of seeds that fit."""
+    chosen: StrictBool
+    """Is this the output that was differentiated?"""
 
 
 class InspectedLayer(JsonObject):
     """A layer, and what went through it forward and backward."""
 
-    name: String = Field(description="What `--layer` takes.")
-    shape: list[StrictInt] = Field(description="The shape of its output, with the batch axis.")
-    stride: OfAxes | None = Field(
-        description="Input pixels per place of its map; null where its output is no map."
-    )
-    activation: Number | None = Field(description="The Euclidean norm of its output.")
-    gradient: Number | None = Field(
-        description="The Euclidean norm of the gradient there; null where none arrives."
-    )
-    dead: Number | None = Field(description="The share of its channels that are 0 everywhere.")
+    name: String
+    """What `--layer` takes."""
+    shape: list[StrictInt]
+    """The shape of its output, with the batch axis."""
+    stride: OfAxes | None
+    """Input pixels per place of its map; null where its output is no map."""
+    activation: Number | None
+    """The Euclidean norm of its output."""
+    gradient: Number | None
+    """The Euclidean norm of the gradient there; null where none arrives."""
+    dead: Number | None
+    """The share of its channels that are 0 everywhere."""
 
 
 class InspectDocument(Document):
     """What `inspect --json` prints."""
 
-    kind: Literal["inspect"] = Field(description="The command.")
-    model: InspectedModel = Field(description="The model.")
-    inputs: list[InspectedInput] = Field(description="What entered.")
-    outputs: list[InspectedOutput] = Field(description="What the model returned.")
-    seed: String = Field(description="What was differentiated.")
-    layers: list[InspectedLayer] = Field(description="In the order in which they ran.")
-    warnings: list[String] = Field(description="What may mislead about this model.")
+    kind: Literal["inspect"]
+    """The command."""
+    model: InspectedModel
+    """The model."""
+    inputs: list[InspectedInput]
+    """What entered."""
+    outputs: list[InspectedOutput]
+    """What the model returned."""
+    seed: String
+    """What was differentiated."""
+    layers: list[InspectedLayer]
+    """In the order in which they ran."""
+    warnings: list[String]
+    """What may mislead about this model."""
 
 
 class CheckTest(JsonObject):
     """One comparison of the gradient with finite differences of the model."""
 
-    name: String = Field(description="`random N`, `gradient`, `pixel X,Y` or `trend`.")
-    seed: String = Field(description="The spec of the seed.")
-    expected: Number | None = Field(description="The slope that the gradient predicts.")
-    measured: Number | None = Field(description="The slope that the model has.")
-    error: Number | None = Field(description="Their distance, relative to their size.")
-    step: Number | None = Field(description="The length over which it was measured.")
-    ok: StrictBool | None = Field(description="Do they agree? Null where rounding hides it.")
-    kink: StrictBool = Field(description="Do they agree beside the image only?")
+    name: String
+    """`random N`, `gradient`, `pixel X,Y` or `trend`."""
+    seed: String
+    """The spec of the seed."""
+    expected: Number | None
+    """The slope that the gradient predicts."""
+    measured: Number | None
+    """The slope that the model has."""
+    error: Number | None
+    """Their distance, relative to their size."""
+    step: Number | None
+    """The length over which it was measured."""
+    ok: StrictBool | None
+    """Do they agree? Null where rounding hides it."""
+    kink: StrictBool
+    """Do they agree beside the image only?"""
 
 
 class CheckDocument(Document):
     """What `check --json` prints."""
 
-    kind: Literal["check"] = Field(description="The command.")
-    ok: StrictBool = Field(description="Is the gradient right?")
-    precision: String = Field(description="Of the least precise numbers in the model.")
-    tolerance: Number = Field(description="The largest relative error that passes.")
-    span: Number = Field(description="The largest minus the smallest value of the input.")
-    tests: list[CheckTest] = Field(description="All tests.")
+    kind: Literal["check"]
+    """The command."""
+    ok: StrictBool
+    """Is the gradient right?"""
+    precision: String
+    """Of the least precise numbers in the model."""
+    tolerance: Number
+    """The largest relative error that passes."""
+    span: Number
+    """The largest minus the smallest value of the input."""
+    tests: list[CheckTest]
+    """All tests."""
 
 
 class ReportDocument(Document):
     """What `report --json` prints."""
 
-    kind: Literal["report"] = Field(description="The command.")
-    file: String = Field(description="The page that was written.")
-    size: StrictInt = Field(alias="bytes", description="How large it is.")
-    notes: list[String] = Field(description="What could not be shown, and why.")
+    kind: Literal["report"]
+    """The command."""
+    file: String
+    """The page that was written."""
+    size: StrictInt = Field(alias="bytes")
+    """How large it is."""
+    notes: list[String]
+    """What could not be shown, and why."""
 
 
 class ErrorDocument(Document):
     """What any command prints in place of its document, with `--json`, if it fails."""
 
-    kind: Literal["error"] = Field(description="There is no other document.")
-    exit_code: StrictInt = Field(description="The exit code of the process.")
-    type: String = Field(description="The class of the error, such as `UsageError`.")
-    message: String = Field(description="The line that stderr shows.")
+    kind: Literal["error"]
+    """There is no other document."""
+    exit_code: StrictInt
+    """The exit code of the process."""
+    type: String
+    """The class of the error, such as `UsageError`."""
+    message: String
+    """The line that stderr shows."""

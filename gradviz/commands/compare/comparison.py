@@ -329,8 +329,8 @@ def _warnings(a: FinishedRun, b: FinishedRun, items: Sequence[Item]) -> Iterator
         yield f"the runs were made differently: {'; '.join(changed)}"
     if bare := [item.name for item in items if item.measured and not item.paths]:
         yield (
-            f"{listed(bare, MOST_NAMED)}: without arrays in both runs (--array none), only the score "
-            "and the statistics are compared"
+            f"{listed(bare, MOST_NAMED)}: without arrays in both runs (--array none), only the "
+            "score and the statistics are compared"
         )
     if failed := [item.name for item in items if not item.compared]:
         yield f"{listed(failed, MOST_NAMED)}: failed in both runs, and not compared"
