@@ -61,7 +61,9 @@ def schema_of(name: str) -> JsonSchema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title.replace("`", ""),
     }
-    flat: JsonSchema = _on_one_line(head | {key: value for key, value in found.items() if key != "title"})
+    flat: JsonSchema = _on_one_line(
+        head | {key: value for key, value in found.items() if key != "title"}
+    )
     return flat
 
 

@@ -19,16 +19,8 @@ import torch
 from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from gradviz.backward import graph
 from gradviz.backward.activations import WEIGHTS, ActivationRecorder, memory_of, owners_of
-from gradviz.backward.graph import (
-    ACCUMULATE,
-    edge_of,
-    kind_of,
-    nodes_of,
-    shape_of,
-    shapes_of,
-    users_of,
-)
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
 
@@ -123,7 +115,7 @@ def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
     maps = [
         layer
         for layer in layers.values()
-        if layer.spatial and kind_of(layer.end.node) in WEIGHTS and layer.end.node is not last
+        if layer.spatial and graph.kind_of(layer.end.node) in WEIGHTS and layer.end.node is not last
     ]
     if not maps:
         raise LayerError(
@@ -137,14 +129,16 @@ def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
 def _last_weighted(y: Tensor) -> Node:
     """The operation that makes `y`, seen through what only enlarges, squashes or moves its values:
     one path leads on, and no value is lost but by cutting out."""
-    node = edge_of(y).node
-    while kind_of(node) not in WEIGHTS:
+    node = graph.edge_of(y).node
+    while graph.kind_of(node) not in WEIGHTS:
         edges = node.next_functions
         before = [GradientEdge(deeper, n) for deeper, n in edges if deeper is not None]
-        if len(before) != 1 or kind_of(before[0].node) == ACCUMULATE:
+        if len(before) != 1 or graph.kind_of(before[0].node) == graph.ACCUMULATE:
             break
-        sizes = [Size(shape).numel() for shape in (shape_of(before[0]), shapes_of(node)[0])]
-        if sizes[0] > sizes[1] and kind_of(node) != "Slice":
+        sizes = [
+            Size(shape).numel() for shape in (graph.shape_of(before[0]), graph.shapes_of(node)[0])
+        ]
+        if sizes[0] > sizes[1] and graph.kind_of(node) != "Slice":
             break
         node = before[0].node
     return node
@@ -192,9 +186,9 @@ def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
     """The layers whose weights are in the graph of `y`; nameless ones only where hooks fail."""
     names = owners_of(module)
     nameless: Counter[str] = Counter()
-    users = users_of(y)
-    for node in nodes_of(y):
-        saved, word = WEIGHTS.get(kind_of(node), ("", ""))
+    users = graph.users_of(y)
+    for node in graph.nodes_of(y):
+        saved, word = WEIGHTS.get(graph.kind_of(node), ("", ""))
         weight = getattr(node, saved, None)
         if not isinstance(weight, Tensor) or weight.requires_grad:
             continue
@@ -208,9 +202,13 @@ def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
 def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
     """The output of a layer. A linear one on tokens sees them all in one row, and a view gives
     them their axes back."""
-    linear = kind_of(node) in {"Addmm", "Mm", "Bmm"}
-    if linear and len(users) == 1 and kind_of(users[0]) in {"View", "UnsafeView", "ReshapeAlias"}:
-        (rows, *_), (shape, *_) = shapes_of(node), shapes_of(users[0])
+    linear = graph.kind_of(node) in {"Addmm", "Mm", "Bmm"}
+    if (
+        linear
+        and len(users) == 1
+        and graph.kind_of(users[0]) in {"View", "UnsafeView", "ReshapeAlias"}
+    ):
+        (rows, *_), (shape, *_) = graph.shapes_of(node), graph.shapes_of(users[0])
         if len(shape) > len(rows) and shape[-1] == rows[-1]:
             return GradientEdge(users[0], 0)
     return GradientEdge(node, 0)
@@ -220,9 +218,9 @@ def _has_channels_last(end: GradientEdge) -> bool:
     """Whether the axes of a map are [N, H, W, C], as a permutation, a linear layer or a norm over
     the last axis alone leaves them, and what works on each value by itself behind them."""
     node: Any = end.node
-    while node is not None and shapes_of(node)[:1] == [shape_of(end)]:
+    while node is not None and graph.shapes_of(node)[:1] == [graph.shape_of(end)]:
         before = node.next_functions[0][0] if node.next_functions else None
-        match kind_of(node):
+        match graph.kind_of(node):
             case "NativeLayerNorm":
                 return len(node._saved_normalized_shape) == 1
             case "Permute":
@@ -240,7 +238,7 @@ def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> I
     for place in places:
         calls[place.name] += 1
         count = calls[place.name]
-        shape = shape_of(place.end)
+        shape = graph.shape_of(place.end)
         activation = None if recorder is None else recorder.recorded.get(place.key)
         yield Layer(
             place.name if count == 1 else f"{place.name}:{count}",

@@ -9,17 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
 import typer
+from rich import progress
 from rich.console import Console as Terminal
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
@@ -42,8 +33,8 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 _INTERRUPTED = "interrupted; what is finished stays, and --resume goes on from there"
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _Rate(progress.ProgressColumn):
+    def render(self, task: progress.Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
@@ -55,7 +46,7 @@ class Console:
         self._stdout = stdout
         self._answered = False
         self._stderr = Terminal(stderr=True)
-        self._bar: tuple[Progress, TaskID, str] | None = None
+        self._bar: tuple[progress.Progress, progress.TaskID, str] | None = None
 
     def results(self, document: Document, rows: Iterable[str]) -> None:
         """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
@@ -109,14 +100,14 @@ class Console:
         """Pass the items on, with a bar on a terminal."""
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
             _Rate(),
-            TimeRemainingColumn(),
+            progress.TimeRemainingColumn(),
         )
         # Results go to stdout as they are: Rich would otherwise catch them for its own stream.
-        with Progress(
+        with progress.Progress(
             *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
         ) as bar:
             task = bar.add_task(what, total=total)

@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from gradviz.errors import UsageError
+from gradviz.runs import schema
 from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, RunFolder
-from gradviz.runs.schema import (
-    Done,
-    Failed,
-    FieldDocument,
-    FieldDone,
-    FieldEntry,
-    ResultLine,
-    RunKind,
-    RunRecord,
-    damage,
-)
 
 
 @dataclass(frozen=True)
@@ -29,19 +19,19 @@ class FinishedRun:
     name: str
     """The folder, as it was named."""
     folder: RunFolder
-    record: RunRecord
-    done: tuple[FieldDone, ...]
+    record: schema.RunRecord
+    done: tuple[schema.FieldDone, ...]
     """The results that are there, in the order of the images."""
-    failures: tuple[Failed, ...]
+    failures: tuple[schema.Failed, ...]
     """The lines of those that failed."""
 
     @cached_property
-    def by_key(self) -> dict[tuple[str, str | None], ResultLine]:
+    def by_key(self) -> dict[tuple[str, str | None], schema.ResultLine]:
         """All lines, by image and seed."""
-        lines: list[ResultLine] = [*self.done, *self.failures]
+        lines: list[schema.ResultLine] = [*self.done, *self.failures]
         return {(line.image, line.seed): line for line in lines}
 
-    def find(self, image: str, seed: str | None) -> ResultLine | None:
+    def find(self, image: str, seed: str | None) -> schema.ResultLine | None:
         """The line of a result; that of an image which failed under every seed stands for each."""
         return self.by_key.get((image, seed)) or self.by_key.get((image, None))
 
@@ -50,18 +40,18 @@ class FinishedRun:
 class SaliencyResults(FinishedRun):
     """A finished `saliency` run."""
 
-    done: tuple[Done, ...]
+    done: tuple[schema.Done, ...]
 
 
 @dataclass(frozen=True)
 class FieldResults(FinishedRun):
     """A finished `receptive-field` run."""
 
-    document: FieldDocument
+    document: schema.FieldDocument
     """The content of field.json."""
 
     @cached_property
-    def entries(self) -> dict[tuple[str, str], FieldEntry]:
+    def entries(self) -> dict[tuple[str, str], schema.FieldEntry]:
         """The fields of the document, by image and seed."""
         fields = self.document.fields
         return {(each.image, "pixel:{},{}".format(*each.pixel)): each for each in fields}
@@ -79,35 +69,35 @@ def read_run(path: Path) -> SaliencyResults | FieldResults:
         UsageError: the folder holds no run that has results, or one that is not finished or
             damaged.
     """
-    wanted = f"name the folder that {' or '.join(get_args(RunKind))} wrote with -o"
+    wanted = f"name the folder that {' or '.join(get_args(schema.RunKind))} wrote with -o"
     if not (path / RUN).is_file():
         raise UsageError(f"{path}: holds no {RUN}, so it is no run; {wanted}")
     folder = RunFolder(path)
     record = folder.record()
-    if not isinstance(record, RunRecord):
+    if not isinstance(record, schema.RunRecord):
         raise UsageError(f"{path}: is a run of {record.kind}; {wanted}")
     if record.kind == "receptive-field" and not (path / FIELDS).is_file():
         raise UsageError(f"{path}: holds no {FIELDS}, so its run was cut short; run it again")
     lines = folder.lines()
-    failures = tuple(line for line in lines if isinstance(line, Failed))
-    there = tuple(line for line in lines if not isinstance(line, Failed))
+    failures = tuple(line for line in lines if isinstance(line, schema.Failed))
+    there = tuple(line for line in lines if not isinstance(line, schema.Failed))
     if record.kind == "receptive-field":
         found = FieldResults(str(path), folder, record, there, failures, _fields(folder))
         if lacking := {(line.image, line.seed) for line in there} - found.entries.keys():
             image, seed = lacking.pop()
             raise UsageError(f"{path / FIELDS}: has no field of {image} ({seed}); run it again")
         return found
-    done = tuple(line for line in there if isinstance(line, Done))
+    done = tuple(line for line in there if isinstance(line, schema.Done))
     if len(done) < len(there):
         raise UsageError(f"{path}: a result in {RESULTS} has no numbers; run it again")
     return SaliencyResults(str(path), folder, record, done, failures)
 
 
-def _fields(folder: RunFolder) -> FieldDocument:
+def _fields(folder: RunFolder) -> schema.FieldDocument:
     """The content of field.json."""
     try:
-        return FieldDocument.model_validate(folder.json(FIELDS))
+        return schema.FieldDocument.model_validate(folder.json(FIELDS))
     except ValueError as error:
         raise UsageError(
-            f"{folder.out / FIELDS}: damaged ({damage(error)}); run it again"
+            f"{folder.out / FIELDS}: damaged ({schema.damage(error)}); run it again"
         ) from error

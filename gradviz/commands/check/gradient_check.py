@@ -12,15 +12,7 @@ from torch import Tensor
 
 from gradviz.backward.graph import nodes_of
 from gradviz.backward.vjp import inner, product, vjp
-from gradviz.commands.check.finite_differences import (
-    Ladder,
-    Ray,
-    Slope,
-    compare_slope,
-    linear_range,
-    noise_of,
-    random_signs,
-)
+from gradviz.commands.check import finite_differences
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
@@ -122,7 +114,7 @@ def check_gradient(
     output = y.detach()[0]
     dtype = _least_precise(y, model.dtype)
     span = float(x.max() - x.min()) or 1.0
-    ladder = Ladder(torch.finfo(dtype).eps)
+    ladder = finite_differences.Ladder(torch.finfo(dtype).eps)
     tests: list[Finding] = []
     for seed in seeds or (default_seed(output),):
         v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
@@ -161,12 +153,12 @@ class _Checker:
     seed: str
     x: Tensor
     span: float
-    ladder: Ladder
+    ladder: finite_differences.Ladder
     random_seed: int
 
     def tests(self) -> Iterator[Finding]:
         generator = torch.Generator().manual_seed(self.random_seed)
-        signs = random_signs(self.x, generator)
+        signs = finite_differences.random_signs(self.x, generator)
         shake = next(signs)
         image = _Point(self, self.x, shake)
         beside = [
@@ -182,7 +174,9 @@ class _Checker:
         for name, direction in directions.items():
             yield self._test(name, direction, image, slopes[name], beside, kink)
         expected = inner(along, image.g)
-        slope = linear_range(image.ray(along), expected, self.span, image.noise, self.ladder)
+        slope = finite_differences.linear_range(
+            image.ray(along), expected, self.span, image.noise, self.ladder
+        )
         yield self._result(TREND, expected, slope, ok=True)
 
     def _test(
@@ -190,7 +184,7 @@ class _Checker:
         name: str,
         direction: Tensor,
         image: _Point,
-        slope: Slope,
+        slope: finite_differences.Slope,
         beside: Sequence[_Point],
         kink: bool,
     ) -> Finding:
@@ -221,7 +215,12 @@ class _Checker:
         return self.x + self.ladder.beside * self.span * direction * (1 + lengths) / 2
 
     def _result(
-        self, name: str, expected: float, slope: Slope, ok: bool | None, kink: bool = False
+        self,
+        name: str,
+        expected: float,
+        slope: finite_differences.Slope,
+        ok: bool | None,
+        kink: bool = False,
     ) -> Finding:
         return Finding(name, self.seed, expected, slope.measured, slope.error, slope.step, ok, kink)
 
@@ -246,18 +245,18 @@ class _Point:
         ladder, function = self.checker.ladder, self.checker.function
         few_digits = 16 * ladder.epsilon * self.checker.span
         last_digits = ladder.epsilon * function.size(self.x)
-        return noise_of(self.ray(self.shake), few_digits, last_digits)
+        return finite_differences.noise_of(self.ray(self.shake), few_digits, last_digits)
 
-    def ray(self, direction: Tensor) -> Ray:
+    def ray(self, direction: Tensor) -> finite_differences.Ray:
         """The function along a direction from this point."""
         return lambda step: self.checker.function(self.x + step * direction)
 
-    def compare(self, direction: Tensor) -> Slope:
+    def compare(self, direction: Tensor) -> finite_differences.Slope:
         """Compare the slope in a direction with the one that the gradient predicts."""
         # What ⟨g, d⟩ is for a random direction of this length.
         size = float(self.g.norm() * direction.norm()) / self.g.numel() ** 0.5
         checker = self.checker
-        return compare_slope(
+        return finite_differences.compare_slope(
             self.ray(direction),
             inner(direction, self.g),
             size,

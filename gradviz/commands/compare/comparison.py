@@ -12,19 +12,10 @@ import numpy as np
 from gradviz.arrays import Array
 from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
+from gradviz.runs import schema
 from gradviz.runs.folder import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.record import differences
-from gradviz.runs.schema import (
-    CompareDocument,
-    ComparedRun,
-    Done,
-    Failed,
-    FieldDone,
-    GeometryEntry,
-    ItemEntry,
-    RunRecord,
-)
 from gradviz.text import listed
 
 MOST_NAMED = 3
@@ -33,7 +24,7 @@ MOST_NAMED = 3
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""
 
-NUMBERS: dict[str, Callable[[Done], list[float | None]]] = {
+NUMBERS: dict[str, Callable[[schema.Done], list[float | None]]] = {
     "score": lambda line: [line.score],
     "range": lambda line: [line.stats.min, line.stats.max],
     "abs_mean": lambda line: [line.stats.abs_mean],
@@ -105,25 +96,27 @@ class Comparison:
         """The items that do not pass, the worst first."""
         return [item for item in self.items if not item.ok(self.metric, self.tolerance)]
 
-    def document(self) -> CompareDocument:
+    def document(self) -> schema.CompareDocument:
         """What `--json` prints."""
-        return CompareDocument(
+        return schema.CompareDocument(
             schema=1,
             kind="compare",
             ok=not self.failed,
             metric=self.metric.name,
             tolerance=self.tolerance,
             runs=[
-                ComparedRun(path=str(run.folder.out), kind=run.record.kind, **setup_of(run.record))
+                schema.ComparedRun(
+                    path=str(run.folder.out), kind=run.record.kind, **setup_of(run.record)
+                )
                 for run in self.runs
             ],
             warnings=list(self.warnings),
             items=[self._entry(item) for item in self.items],
         )
 
-    def _entry(self, item: Item) -> ItemEntry:
+    def _entry(self, item: Item) -> schema.ItemEntry:
         worst = item.worst(self.metric)
-        return ItemEntry(
+        return schema.ItemEntry(
             image=item.image,
             seed=item.seed,
             ok=item.ok(self.metric, self.tolerance),
@@ -178,7 +171,7 @@ def compare(
     )
 
 
-def setup_of(record: RunRecord) -> dict[str, Any]:
+def setup_of(record: schema.RunRecord) -> dict[str, Any]:
     """What of a run's record can change its results, apart from which images it has."""
     content = record.content()
     kept = {key: content[key] for key in ("versions", "model", "preprocess", "settings")}
@@ -205,16 +198,16 @@ def _pair(a: FinishedRun, b: FinishedRun, image: str, seed: str | None) -> Item:
     one, other = a.find(image, seed), b.find(image, seed)
     if one is None or other is None:
         return Item(image, seed, (f"only in {'B' if one is None else 'A'}",))
-    if isinstance(one, Failed):
-        if isinstance(other, Failed):
+    if isinstance(one, schema.Failed):
+        if isinstance(other, schema.Failed):
             return Item(image, seed)
         return Item(image, seed, (f"failed in A: {one.error.message}",))
-    if isinstance(other, Failed):
+    if isinstance(other, schema.Failed):
         return Item(image, seed, (f"failed in B: {other.error.message}",))
     return _both(a, b, one, other)
 
 
-def _both(a: FinishedRun, b: FinishedRun, one: FieldDone, other: FieldDone) -> Item:
+def _both(a: FinishedRun, b: FinishedRun, one: schema.FieldDone, other: schema.FieldDone) -> Item:
     """Two results of one image and seed."""
     was, now = _facts(a, one), _facts(b, other)
     problems = [*_changes(was, now)]
@@ -244,7 +237,7 @@ def _both(a: FinishedRun, b: FinishedRun, one: FieldDone, other: FieldDone) -> I
     return Item(one.image, one.seed, tuple(problems), measured, paths, facts)
 
 
-def _facts(run: FinishedRun, line: FieldDone) -> dict[str, Any]:
+def _facts(run: FinishedRun, line: schema.FieldDone) -> dict[str, Any]:
     """What is exact in a receptive field, by its key in field.json."""
     if not isinstance(run, FieldResults):
         return {}
@@ -252,7 +245,7 @@ def _facts(run: FinishedRun, line: FieldDone) -> dict[str, Any]:
     return {"status": field.status, "box": field.box, "global": field.is_global}
 
 
-def _arrays_of(line: FieldDone) -> dict[str, str]:
+def _arrays_of(line: schema.FieldDone) -> dict[str, str]:
     """The paths of a result's arrays, by their names."""
     files = line.files.items()
     return {name.removesuffix(".npy"): path for name, path in files if path.endswith(".npy")}
@@ -266,12 +259,12 @@ def _arrays(
         yield name, a.folder.array(one), b.folder.array(other)
 
 
-def _numbers(one: FieldDone, other: FieldDone) -> Iterator[tuple[str, Array, Array]]:
+def _numbers(one: schema.FieldDone, other: schema.FieldDone) -> Iterator[tuple[str, Array, Array]]:
     """What the lines of two results themselves say, NaN where they say null.
 
     Not the share of zeros: rounding makes and unmakes them. Not the scale: it is the pictures'.
     """
-    if isinstance(one, Done) and isinstance(other, Done):
+    if isinstance(one, schema.Done) and isinstance(other, schema.Done):
         for name, numbers in NUMBERS.items():
             yield name, np.array(numbers(one), float), np.array(numbers(other), float)
 
@@ -300,7 +293,7 @@ def _network(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
     yield Item(None, None, tuple(problems))
 
 
-def _sizes(geometry: GeometryEntry) -> dict[str, Any]:
+def _sizes(geometry: schema.GeometryEntry) -> dict[str, Any]:
     # What makes a field global has other names in other formats and versions of torch.
     return {key: of for key, of in geometry.content().items() if key != "global_through"}
 

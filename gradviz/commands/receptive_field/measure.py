@@ -12,13 +12,7 @@ import numpy as np
 from gradviz.arrays import Bytes, Doubles, Floats, Mask, Size
 from gradviz.backward.layers import Layer
 from gradviz.errors import ModelError
-from gradviz.field.effective import (
-    Statistics,
-    contribution_of,
-    energy_of,
-    statistics_of,
-    support_of,
-)
+from gradviz.field import effective
 from gradviz.field.geometry import SIZES, Geometry, growing_probes, measure_geometries
 from gradviz.field.probe import Probe, ProbeFactory, StructuralField, random_probes
 from gradviz.image.load import LoadedImage
@@ -74,16 +68,18 @@ class Field:
     shown: Bytes
     """uint8 [H, W, 3]: the image that the model saw."""
 
-    def statistics(self, geometry: Geometry) -> Statistics:
+    def statistics(self, geometry: Geometry) -> effective.Statistics:
         """The effective field's sizes, about the middle of the unclipped structural field."""
         if geometry.x is None or geometry.y is None:
             x0, y0, x1, y1 = self.footprint
-            return statistics_of(self.energy, self.contribution, ((x0 + x1) / 2, (y0 + y1) / 2))
+            return effective.statistics_of(
+                self.energy, self.contribution, ((x0 + x1) / 2, (y0 + y1) / 2)
+            )
         x, y = (
             (sum(axis.extent(i)) + 1) / 2
             for axis, i in zip((geometry.x, geometry.y), self.pixel, strict=True)
         )
-        return statistics_of(self.energy, self.contribution, (x, y))
+        return effective.statistics_of(self.energy, self.contribution, (x, y))
 
 
 @dataclass(frozen=True)
@@ -189,9 +185,11 @@ def _field(
         image=image.name,
         pixel=pixel,
         structural=probe.structural(x, y),
-        local=support_of(gradients[0]),
-        energy=np.mean([energy_of(gradient) for gradient in gradients], axis=0),
-        contribution=np.mean([contribution_of(gradient) for gradient in gradients], axis=0),
+        local=effective.support_of(gradients[0]),
+        energy=np.mean([effective.energy_of(gradient) for gradient in gradients], axis=0),
+        contribution=np.mean(
+            [effective.contribution_of(gradient) for gradient in gradients], axis=0
+        ),
         footprint=(
             x * width / columns,
             y * height / rows,

@@ -20,27 +20,20 @@ from gradviz.field.pictures import effective_picture, mask_picture, overlay_pict
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
+from gradviz.runs import schema
 from gradviz.runs.folder import BOXES, FIELDS, RunFolder, write_npy
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
-from gradviz.runs.schema import (
-    FieldDocument,
-    FieldDone,
-    FieldEntry,
-    GeometryEntry,
-    LayerGeometry,
-    ResultLine,
-)
 
 
 @dataclass(frozen=True)
 class FieldOutcome:
     """The results of a run."""
 
-    document: FieldDocument
+    document: schema.FieldDocument
     """The content of field.json."""
-    lines: tuple[ResultLine, ...]
+    lines: tuple[schema.ResultLine, ...]
     """The lines of results.jsonl."""
 
     @property
@@ -111,8 +104,8 @@ def measure_fields(
         # A pixel outside the map is noticed before an earlier run is taken away.
         outcomes = iter(list(outcomes))
     folder.begin(description, documents=(FIELDS, BOXES))
-    entries: list[FieldEntry] = []
-    lines: list[ResultLine] = []
+    entries: list[schema.FieldEntry] = []
+    lines: list[schema.ResultLine] = []
     shape = None
     for outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -122,11 +115,11 @@ def measure_fields(
             entries.append(write_field(folder, outcome, geometry, palette, settings.log))
             lines.append(_line(outcome, entries[-1].files))
         folder.append(lines[-1])
-    document = FieldDocument(
+    document = schema.FieldDocument(
         schema=1,
         kind="receptive-field",
         fields=entries,
-        geometry=GeometryEntry.model_validate(geometry.as_dict()),
+        geometry=schema.GeometryEntry.model_validate(geometry.as_dict()),
         layers=_layers(meter) if settings.layers else [],
     )
     if settings.map and shape is not None:
@@ -157,17 +150,17 @@ def _outcomes(
             yield mean.field()
 
 
-def _line(field: Field, files: dict[str, str]) -> FieldDone:
+def _line(field: Field, files: dict[str, str]) -> schema.FieldDone:
     x, y = field.pixel
-    return FieldDone(image=field.image, seed=f"pixel:{x},{y}", status="ok", files=files)
+    return schema.FieldDone(image=field.image, seed=f"pixel:{x},{y}", status="ok", files=files)
 
 
-def _layers(meter: FieldMeter) -> list[LayerGeometry]:
+def _layers(meter: FieldMeter) -> list[schema.LayerGeometry]:
     """The table of layers, in the order in which they run."""
     layers = [layer for layer in meter.layers() if len(layer.shape) in (3, 4)]
     geometries = meter.geometries([layer.name for layer in layers])
     return [
-        LayerGeometry.model_validate(
+        schema.LayerGeometry.model_validate(
             {"name": layer.name, "channels": layer.shape[1], **geometry.as_dict()}
         )
         for layer, geometry in zip(layers, geometries, strict=True)
@@ -188,7 +181,7 @@ WRITES = (
 
 def write_field(
     out: RunFolder, field: Field, geometry: Geometry, palette: Palette, log: bool
-) -> FieldEntry:
+) -> schema.FieldEntry:
     """Write one field's arrays and pictures; return its object of field.json."""
     x, y = field.pixel
     folder = f"{field.image}/pixel-{x}-{y}"
@@ -212,7 +205,7 @@ def write_field(
     for name, picture in pictures.items():
         files[f"{name}.png"] = f"{folder}/{name}.png"
         out.save(files[f"{name}.png"], partial(picture.save, format="PNG"))
-    return FieldEntry.model_validate({**_entry(field, geometry), "files": files})
+    return schema.FieldEntry.model_validate({**_entry(field, geometry), "files": files})
 
 
 def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:

@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Array, Numbers
+from gradviz.commands.report import page_data
 from gradviz.commands.report.inputs import array_in
-from gradviz.commands.report.page_data import (
-    MapSize,
-    Page,
-    block_for,
-    compressed,
-    in_cells,
-    pack,
-    packed_mask,
-)
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP, scale_of
 from gradviz.runs.folder import BOXES
@@ -35,7 +27,7 @@ MOST_BOXES = 2**22
 """Of how many output pixels the boxes are kept."""
 
 
-def field_sizes(run: FieldResults) -> Iterator[MapSize]:
+def field_sizes(run: FieldResults) -> Iterator[page_data.MapSize]:
     """The shapes of the arrays of a run, and the heights and widths of their pictures."""
     for field in run.document.fields:
         with suppress(UsageError):  # it is told when the field is drawn
@@ -43,7 +35,7 @@ def field_sizes(run: FieldResults) -> Iterator[MapSize]:
             yield (1, height, width), (height, width)
 
 
-def explorer_of(page: Page, run: FieldResults) -> dict[str, Any]:
+def explorer_of(page: page_data.Page, run: FieldResults) -> dict[str, Any]:
     """The fields of a run, ready for the page."""
     found = (_field(page, run, field) for field in run.document.fields)
     fields = [field for field in found if field is not None]
@@ -57,7 +49,7 @@ def explorer_of(page: Page, run: FieldResults) -> dict[str, Any]:
     }
 
 
-def _field(page: Page, run: FieldResults, field: FieldEntry) -> dict[str, Any] | None:
+def _field(page: page_data.Page, run: FieldResults, field: FieldEntry) -> dict[str, Any] | None:
     try:
         structural, local, energy = (
             _array(run, field, name) for name in ("structural", "local", "effective")
@@ -67,17 +59,17 @@ def _field(page: Page, run: FieldResults, field: FieldEntry) -> dict[str, Any] |
         return None
     picture = page.picture(run, field.image)
     height, width = energy.shape
-    block = block_for((height, width), min(page.side, FIELD_SIDE))
-    cells = in_cells(energy, block)
-    packed = pack(cells[None])
+    block = page_data.block_for((height, width), min(page.side, FIELD_SIDE))
+    cells = page_data.in_cells(energy, block)
+    packed = page_data.pack(cells[None])
     return {
         **{key: value for key, value in field.content().items() if key not in ("files", "local")},
         "local_area": field.local.area,
         "extent": [width, height],
         "grain": block,
         "picture": picture and picture.blob,
-        "structural": page.keep(packed_mask(structural, block)),
-        "local": page.keep(packed_mask(local, block)),
+        "structural": page.keep(page_data.packed_mask(structural, block)),
+        "local": page.keep(page_data.packed_mask(local, block)),
         "cells": packed.shape,
         "step": packed.step,
         "error": packed.error,
@@ -112,7 +104,7 @@ def contours_of(energy: Numbers) -> dict[str, float]:
     }
 
 
-def _boxes(page: Page, run: FieldResults, extent: list[int]) -> dict[str, Any] | None:
+def _boxes(page: page_data.Page, run: FieldResults, extent: list[int]) -> dict[str, Any] | None:
     try:
         boxes = array_in(run, BOXES)
     except UsageError as error:
@@ -126,4 +118,8 @@ def _boxes(page: Page, run: FieldResults, extent: list[int]) -> dict[str, Any] |
         )
         return None
     planes = np.ascontiguousarray(np.moveaxis(boxes, -1, 0), "<i4")
-    return {"size": [width, height], "extent": extent, "data": page.keep(compressed(planes))}
+    return {
+        "size": [width, height],
+        "extent": extent,
+        "data": page.keep(page_data.compressed(planes)),
+    }

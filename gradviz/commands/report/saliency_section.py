@@ -8,18 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gradviz.arrays import Array, Floats
+from gradviz.commands.report import page_data
 from gradviz.commands.report.inputs import array_in, pixels_in
-from gradviz.commands.report.page_data import (
-    SIDES,
-    MapSize,
-    Page,
-    Shown,
-    block_for,
-    kept_planes,
-    kept_whole,
-    pack,
-    scales_of,
-)
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 from gradviz.runs.reader import FinishedRun, SaliencyResults
@@ -28,7 +18,7 @@ from gradviz.runs.schema import Done
 MORE = ("layer", "gated", "samples", "completeness", "tiles")
 """What only some results have, as results.jsonl names it."""
 
-UNKNOWN = (SIDES[0], SIDES[0])
+UNKNOWN = (page_data.SIDES[0], page_data.SIDES[0])
 """The size that an input is taken to have where a layer's array does not tell it."""
 
 
@@ -37,7 +27,7 @@ def array_of(line: Done) -> str | None:
     return line.files.get("attribution", line.files.get("gradient"))
 
 
-def sizes_of(run: SaliencyResults) -> Iterator[MapSize]:
+def sizes_of(run: SaliencyResults) -> Iterator[page_data.MapSize]:
     """The shapes of a run's arrays [C, h, w], and the height and width of what entered."""
     for line in run.done:
         file = array_of(line)
@@ -52,7 +42,7 @@ def as_map(array: Array) -> Array:
     return array if array.ndim == 3 else array.reshape(-1, 1, 1)
 
 
-def map_of(page: Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
+def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
     """A result, ready for the page; None where its array cannot be read."""
     drawn = _drawn(page, run, line)
     if drawn is None:
@@ -71,7 +61,7 @@ def map_of(page: Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
     }
 
 
-def _drawn(page: Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
+def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
     file = array_of(line)
     try:
         if file is None:
@@ -93,7 +83,9 @@ def file_name(file: str) -> str:
     return PurePosixPath(file).stem
 
 
-def array_map(page: Page, g: Floats, picture: Shown | None, clip: float) -> dict[str, Any]:
+def array_map(
+    page: page_data.Page, g: Floats, picture: page_data.Shown | None, clip: float
+) -> dict[str, Any]:
     """An array [C, h, w], channels in the picture's order, ready for the page.
 
     Args:
@@ -102,28 +94,28 @@ def array_map(page: Page, g: Floats, picture: Shown | None, clip: float) -> dict
     """
     size = (g.shape[1], g.shape[2]) if picture is None else picture.size
     # The array of a layer is smaller than the input, and has cells of its own.
-    block = block_for(g.shape[1:], page.side)
-    packed = pack(kept_planes(g, block))
-    whole = kept_whole(len(g), block)
+    block = page_data.block_for(g.shape[1:], page.side)
+    packed = page_data.pack(page_data.kept_planes(g, block))
+    whole = page_data.kept_whole(len(g), block)
     return {
         "size": size[::-1],
-        "grain": block_for(size, page.side),
+        "grain": page_data.block_for(size, page.side),
         "picture": picture and picture.blob,
         "whole": whole,
         "cells": packed.shape,
         "step": packed.step,
         "error": packed.error * (len(g) if whole else 1),
         "data": page.keep(packed.data),
-        "scales": scales_of(g, block, clip),
+        "scales": page_data.scales_of(g, block, clip),
     }
 
 
-def _as_written(page: Page, run: FinishedRun, line: Done) -> dict[str, Any]:
+def _as_written(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]:
     """A result whose array was not kept: its pictures, as the run wrote them."""
     drawn = {view: page.keep_picture(pixels_in(run, file)) for view, file in line.files.items()}
     size = next(shown.size for shown in drawn.values())
     return {
         "size": size[::-1],
-        "grain": block_for(size, page.side),
+        "grain": page_data.block_for(size, page.side),
         "drawn": {view: shown.blob for view, shown in drawn.items()},
     }

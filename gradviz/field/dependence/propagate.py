@@ -11,31 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from gradviz.backward.graph import (
-    ACCUMULATE,
-    SELECTS,
-    WRITE,
-    WROTE,
-    End,
-    edge_of,
-    kind_of,
-    nodes_of,
-    pull_back,
-    shapes_of,
-)
-from gradviz.field.dependence.rules import (
-    ARITHMETIC,
-    CHOOSES_BY,
-    LINEAR,
-    PAIRED,
-    RULES,
-    TENSOR_VIEWS,
-    Rule,
-    covers,
-    elementwise,
-    touched,
-    unbroadcast,
-)
+from gradviz.backward import graph
+from gradviz.field.dependence import rules
 
 Edge = tuple[Node, int]
 """An operation and which of its outputs is meant."""
@@ -55,7 +32,7 @@ class Propagation:
     maps of all images."""
 
 
-def propagate(end: End, x: Tensor, asked: Tensor) -> Propagation:
+def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
     """Propagate dependence backwards: find the inputs that can matter to the outputs asked about.
 
     Nothing is computed from the values of image, weights or activations. Choices that the forward
@@ -69,27 +46,27 @@ def propagate(end: End, x: Tensor, asked: Tensor) -> Propagation:
     Raises:
         ValueError: `end` was computed without gradients.
     """
-    first, source = edge_of(end), edge_of(x)
+    first, source = graph.edge_of(end), graph.edge_of(x)
     tainted = {(first.node, first.output_nr): asked}
-    nodes = nodes_of(end)
+    nodes = graph.nodes_of(end)
     leading = _leading(nodes, source.node)
     severed = _severed(nodes, leading)
     lost: dict[str, None] = {}
     through: str | None = None
     users: dict[Node, Node] = {}
     for node in reversed(nodes):
-        outputs = [tainted.get((node, number)) for number in range(len(shapes_of(node)))]
+        outputs = [tainted.get((node, number)) for number in range(len(graph.shapes_of(node)))]
         seen = [output for output in outputs if output is not None]
         inputs = _inputs(node, leading)
         if node is source.node or not seen or not inputs:
             continue
         if any(before in severed for before, _ in node.next_functions):
             lost["detach"] = None
-        covered = any(covers(output) for output in seen)
+        covered = any(rules.covers(output) for output in seen)
         for place, found in _pull(node, outputs, inputs, lost).items():
             edge = inputs[place]
             users.setdefault(edge[0], node)
-            if through is None and not covered and covers(found):
+            if through is None and not covered and rules.covers(found):
                 through = _culprit(node, users)
             tainted[edge] = tainted[edge] | found if edge in tainted else found
     nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
@@ -106,7 +83,7 @@ def _severed(nodes: Sequence[Node], leading: set[Node]) -> set[Node]:
             leaf: Any = before
             if before in severed or (
                 leaf is not None
-                and kind_of(leaf) == ACCUMULATE
+                and graph.kind_of(leaf) == graph.ACCUMULATE
                 and leaf not in leading
                 and not isinstance(leaf.variable, nn.Parameter)
             ):
@@ -141,28 +118,28 @@ def _pull(
         inputs: what is asked for.
         lost: gets the name of an operation that may lose taint.
     """
-    kind = kind_of(node)
-    if kind == WRITE:
-        kind = node.metadata.get(WROTE, WRITE)
+    kind = graph.kind_of(node)
+    if kind == graph.WRITE:
+        kind = node.metadata.get(graph.WROTE, graph.WRITE)
         made, known = _write(node, kind, outputs)
-    elif kind in RULES:
-        made = _apply(RULES[kind], node, outputs, inputs)
-        known = kind in PAIRED or not any(output is not None for output in outputs[1:])
+    elif kind in rules.RULES:
+        made = _apply(rules.RULES[kind], node, outputs, inputs)
+        known = kind in rules.PAIRED or not any(output is not None for output in outputs[1:])
     else:
-        made, known = {}, kind in LINEAR and CHOOSES_BY.get(kind) not in inputs
+        made, known = {}, kind in rules.LINEAR and rules.CHOOSES_BY.get(kind) not in inputs
         # What is unknown may have no formula at all, and is named below.
         with nullcontext() if known else suppress(RuntimeError):
             made = _asked(node, outputs)
-    if not known or node.metadata.get(SELECTS):
+    if not known or node.metadata.get(graph.SELECTS):
         lost[kind] = None
-    return {place: made[place] for place in inputs if place in made and touched(made[place])}
+    return {place: made[place] for place in inputs if place in made and rules.touched(made[place])}
 
 
 def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
     """Ask the operation's own backward formula; the taint has the shapes of its inputs."""
-    found = pull_back(node, outputs)
+    found = graph.pull_back(node, outputs)
     return {
-        place: unbroadcast(tainted, shapes_of(before)[number])
+        place: rules.unbroadcast(tainted, graph.shapes_of(before)[number])
         for place, tainted in found.items()
         for before, number in [node.next_functions[place]]
         if before is not None
@@ -170,11 +147,11 @@ def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
 
 
 def _apply(
-    rule: Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
+    rule: rules.Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
 ) -> dict[int, Tensor]:
     made: dict[int, Tensor] = {}
     for place, (before, number) in inputs.items():
-        shape = shapes_of(before)[number]
+        shape = graph.shapes_of(before)[number]
         for output in outputs:
             if output is not None:
                 found = rule(node, output, place, shape).expand(shape)
@@ -189,14 +166,14 @@ def _write(
     (tainted,) = outputs
     assert tainted is not None
     alone = len(node.next_functions) == 1
-    if RULES.get(kind) is elementwise and alone:
+    if rules.RULES.get(kind) is rules.elementwise and alone:
         return {0: tainted}, True
     # Which part it was torch keeps to itself, so the rest must be asked of it.
-    return _asked(node, outputs), kind in LINEAR or kind in ARITHMETIC
+    return _asked(node, outputs), kind in rules.LINEAR or kind in rules.ARITHMETIC
 
 
 def _culprit(node: Node, users: dict[Node, Node]) -> str:
     """Name the operation that made the taint cover a map: of a view, the one that used it."""
-    while kind_of(node) in TENSOR_VIEWS and node in users:
+    while graph.kind_of(node) in rules.TENSOR_VIEWS and node in users:
         node = users[node]
-    return kind_of(node)
+    return graph.kind_of(node)
