@@ -22,7 +22,7 @@ from gradviz.errors import ExitCode
 from gradviz.seeds.seed import check_labels, parse_seed
 
 if TYPE_CHECKING:
-    from gradviz.commands.check.gradient_check import Finding
+    from gradviz.runs.schema import CheckTest
 
 EPILOG = SEEDS
 
@@ -64,7 +64,7 @@ def check(
                 f"{found.tolerance:.1%} passes"
             )
         rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
-        console.results(found.document(), columns(rows))
+        console.results(found, columns(rows))
         for test in found.tests:
             if test.ok is False:
                 console.error(_failure(test))
@@ -83,7 +83,7 @@ command = flat(check)
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")
 
 
-def _row(test: Finding, span: float) -> tuple[str, ...]:
+def _row(test: CheckTest, span: float) -> tuple[str, ...]:
     return (
         test.seed,
         test.name,
@@ -95,7 +95,7 @@ def _row(test: Finding, span: float) -> tuple[str, ...]:
     )
 
 
-def _verdict(test: Finding, span: float) -> str:
+def _verdict(test: CheckTest, span: float) -> str:
     if not test.judged:
         if not test.step:
             return "linear nowhere: a kink, or noise"
@@ -107,7 +107,7 @@ def _verdict(test: Finding, span: float) -> str:
     return "ok, beside a kink" if test.kink else "ok"
 
 
-def _failure(test: Finding) -> str:
+def _failure(test: CheckTest) -> str:
     return (
         f"{test.seed}, {test.name}: the gradient predicts a slope of {test.expected:.6g}, the "
         f"model has {test.measured:.6g} over steps of {test.step:.2g} (error {test.error:.2g}): "

@@ -24,7 +24,7 @@ from gradviz.seeds.seed import check_labels, parse_seed
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:
-    from gradviz.commands.inspect.inspection import Inspection
+    from gradviz.runs.schema import InspectDocument
 
 EPILOG = SEEDS
 
@@ -74,29 +74,29 @@ def inspect(
         )
         for warning in found.warnings:
             console.warn(warning)
-        console.results(found.document(), _page(found))
+        console.results(found, _page(found))
 
 
 command = flat(inspect)
 
 
-def _page(found: Inspection) -> Iterator[str]:
+def _page(found: InspectDocument) -> Iterator[str]:
     model = found.model
-    size = model["parameters"]
-    yield f"model   {model['path']}: {model['format']}; {model['trust']}"
-    yield f"        {size['count']:,} parameters, {size['bytes']:,} bytes"
+    size = model.parameters
+    yield f"model   {model.path}: {model.format}; {model.trust}"
+    yield f"        {size.count:,} parameters, {size.size:,} bytes"
     for entry in found.inputs:
-        yield f"input   {entry['shape']} {entry['from']}"
+        yield f"input   {entry.shape} {entry.source}"
     for output in found.outputs:
-        key = "" if output["key"] is None else f" {output['key']}"
-        yield f"output {key} {output['shape']} {output['layout']}"
-        if output["seeds"]:
-            yield f"        seeds: {', '.join(output['seeds'])}"
+        key = "" if output.key is None else f" {output.key}"
+        yield f"output {key} {output.shape} {output.layout}"
+        if output.seeds:
+            yield f"        seeds: {', '.join(output.seeds)}"
     yield f"seed    {found.seed}"
     yield from _table(found)
 
 
-def _table(found: Inspection) -> Iterator[str]:
+def _table(found: InspectDocument) -> Iterator[str]:
     yield ""
     gradients = [layer.gradient for layer in found.layers]
     rows = [("layer", "shape", "stride", "activation", "dead", "gradient", "")]

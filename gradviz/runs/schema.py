@@ -577,25 +577,38 @@ class InspectDocument(Document):
     """What may mislead about this model."""
 
 
+TREND = "trend"
+"""The name of the test that is shown and not judged."""
+
+
 class CheckTest(JsonObject):
-    """One comparison of the gradient with finite differences of the model."""
+    """One comparison of the gradient with finite differences of the model.
+
+    Slopes are rises of ⟨v, y⟩ per unit step; a step of 1 moves the input value that moves most by
+    1, in the units of the tensor that enters the model. The numbers of a kink are those beside it.
+    """
 
     name: String
     """`random N`, `gradient`, `pixel X,Y` or `trend`."""
     seed: String
     """The spec of the seed."""
     expected: Number | None
-    """The slope that the gradient predicts."""
+    """The slope that the gradient predicts; of a pixel Σ|g|, as in the heatmap."""
     measured: Number | None
     """The slope that the model has."""
     error: Number | None
     """Their distance, relative to their size."""
     step: Number | None
-    """The length over which it was measured."""
+    """The step over which it was measured; of the trend, the longest at which it holds."""
     ok: StrictBool | None
-    """Do they agree? Null where rounding hides it."""
+    """Do they agree? Null if rounding hides it; true for the trend."""
     kink: StrictBool
     """Do they agree beside the image only?"""
+
+    @property
+    def judged(self) -> bool:
+        """Whether the test can fail; a trend is only shown."""
+        return self.name != TREND
 
 
 class CheckDocument(Document):

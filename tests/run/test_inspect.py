@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradviz.commands.inspect.inspection import Inspection, inspect_model
+from gradviz.commands.inspect.inspection import inspect_model
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
@@ -21,13 +21,14 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
+from gradviz.runs.schema import InspectDocument
 from gradviz.seeds.seed import parse_seed
 
 PIXELS = np.random.default_rng(0).random((3, 16, 24), np.float32)
 FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
 
 
-def look(model: Model, seed: str | None = None, pixels: Any = PIXELS) -> Inspection:
+def look(model: Model, seed: str | None = None, pixels: Any = PIXELS) -> InspectDocument:
     image = LoadedImage("image", prepare(Picture(pixels, "array"), Preprocess()))
     return inspect_model(model, Preprocess(), image, None if seed is None else parse_seed(seed))
 
@@ -121,9 +122,9 @@ def test_shapes_strides_and_dead_units(format: str, tmp_path: Path) -> None:
     normed = layers["conv_0" if frozen else "norm"]
     second = layers["conv_1:2" if frozen else "second:2"]
     head = layers["linear_0" if frozen else "head"]
-    assert (normed.shape, normed.stride) == ((1, 6, 16, 24), (1, 1))
-    assert (second.shape, second.stride) == ((1, 6, 4, 6), (4, 4))
-    assert (head.shape, head.stride, head.dead) == ((1, 4), None, None)
+    assert (normed.shape, normed.stride) == ([1, 6, 16, 24], [1, 1])
+    assert (second.shape, second.stride) == ([1, 6, 4, 6], [4, 4])
+    assert (head.shape, head.stride, head.dead) == ([1, 4], None, None)
     assert normed.dead is not None and normed.dead >= 1 / 6
     if not frozen:
         assert layers["first"].dead == 0  # what follows is no activation
@@ -132,7 +133,7 @@ def test_shapes_strides_and_dead_units(format: str, tmp_path: Path) -> None:
 def test_strides_need_not_be_whole() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Upsample((32, 5)), nn.Upsample((1, 1)))
     strides = [layer.stride for layer in look(wrap(module)).layers]
-    assert strides == [(1, 1), (4.8, 0.5), None]
+    assert strides == [[1, 1], [4.8, 0.5], None]
 
 
 def test_a_programs_batch_counts_as_one_image(tmp_path: Path) -> None:
@@ -206,14 +207,14 @@ class Saves(nn.Module):
 @pytest.mark.parametrize("format", ["eager", "scripted.ts", "program.pt2"])
 def test_several_outputs_are_listed(format: str, tmp_path: Path) -> None:
     found = look(saved(Saves(), format, tmp_path))
-    assert [(output["key"], output["shape"]) for output in found.outputs] == [
+    assert [(output.key, output.shape) for output in found.outputs] == [
         ("map", [1, 5, 14, 22]),
         ("scores", [1, 5]),
         ("best", [1, 14, 22]),
         ("loss", []),
     ]
-    assert [output["chosen"] for output in found.outputs] == [True, False, False, False]
-    dense, scores, best, loss = (output["seeds"] for output in found.outputs)
+    assert [output.chosen for output in found.outputs] == [True, False, False, False]
+    dense, scores, best, loss = (output.seeds for output in found.outputs)
     assert "pixel:X,Y[,C]" in dense and "pixel:X,Y[,C]" not in scores and "top[:N]" in scores
     assert best == loss == []
     assert any("looking at map" in warning for warning in found.warnings)
@@ -221,8 +222,8 @@ def test_several_outputs_are_listed(format: str, tmp_path: Path) -> None:
 
 def test_the_output_that_was_named_is_looked_at() -> None:
     found = look(wrap(Saves(), output="scores"))
-    assert [output["key"] for output in found.outputs if output["chosen"]] == ["scores"]
-    assert found.seed == "top" and found.warnings == ()
+    assert [output.key for output in found.outputs if output.chosen] == ["scores"]
+    assert found.seed == "top" and found.warnings == []
     with pytest.raises(UsageError, match="no 'depth'"):
         look(wrap(Saves(), output="depth"))
 
@@ -263,8 +264,8 @@ def test_tokens(format: str, tmp_path: Path) -> None:
     with torch.no_grad():
         mixed = module.patch(torch.from_numpy(PIXELS)[None]).flatten(2).mT @ module.mix.weight.T
     layers = {layer.name: layer for layer in found.layers}
-    assert list(layers) == ["patch", "mix"] and found.warnings == ()
-    assert layers["mix"].shape == (1, 6, 5)
+    assert list(layers) == ["patch", "mix"] and found.warnings == []
+    assert layers["mix"].shape == [1, 6, 5]
     bias = module.mix.bias.detach() if format == "eager" else 0  # elsewhere added apart
     assert layers["mix"].activation == pytest.approx(float((mixed + bias).norm()), rel=1e-5)
 
@@ -275,7 +276,7 @@ def test_a_shared_layer_is_told_by_the_call_that_counts(tmp_path: Path) -> None:
     expected = float(module.conv(torch.from_numpy(PIXELS)[None]).detach().norm())
     (layer,) = found.layers
     assert layer.name == "conv" and layer.activation == pytest.approx(expected, rel=1e-5)
-    assert found.warnings == ()
+    assert found.warnings == []
 
 
 def test_torchscript_inside_an_eager_module_is_known_by_its_weights() -> None:
@@ -311,10 +312,10 @@ def test_layers_that_no_gradient_can_reach_are_listed(format: str, tmp_path: Pat
     used, _, behind = found.layers
     image = torch.from_numpy(PIXELS)[None]
     assert used.activation == pytest.approx(float(module.used(image).detach().norm()), rel=1e-5)
-    assert behind.shape == (1, 2, 14, 22) and behind.gradient is behind.dead is None
+    assert behind.shape == [1, 2, 14, 22] and behind.gradient is behind.dead is None
     assert behind.activation == pytest.approx(expected, rel=1e-5)
     idle = ("did not run for this input: spare",) if format == "eager" else ()
-    assert found.warnings == ("no gradient reaches under, behind", *idle)
+    assert found.warnings == ["no gradient reaches under, behind", *idle]
 
 
 # Warnings -----------------------------------------------------------------------------------------
@@ -430,10 +431,10 @@ def test_a_warning(case: str, format: str, tmp_path: Path) -> None:
     [("eager", ["0", "1", "2"]), ("frozen.ts", ["conv_0", "conv_0:2", "conv_0:3"])],
 )
 def test_what_is_not_finite_is_named(format: str, names: list[str], tmp_path: Path) -> None:
-    assert look(saved(scaled(1e30).eval(), format, tmp_path)).warnings == (
+    assert look(saved(scaled(1e30).eval(), format, tmp_path)).warnings == [
         f"the activation is NaN or Inf at {names[1]}, {names[2]}",
         f"the gradient is NaN or Inf at {names[0]}",
-    )
+    ]
 
 
 class OneChannel(nn.Module):
@@ -463,7 +464,7 @@ FINE: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("case", FINE)
 def test_no_warning(case: str, format: str, tmp_path: Path) -> None:
-    assert look(saved(FINE[case]().eval(), format, tmp_path)).warnings == ()
+    assert look(saved(FINE[case]().eval(), format, tmp_path)).warnings == []
 
 
 def test_the_bound_of_vanishing() -> None:
@@ -485,12 +486,11 @@ def test_many_layers_are_counted_not_named() -> None:
 
 def test_random_input_is_what_the_recipe_makes_of_a_photo() -> None:
     recipe = Preprocess(resize=48, multiple=32)
-    assert inspect_model(wrap(net()), recipe).inputs == (
-        {"from": "random", "shape": [1, 3, 64, 64]},
-    )
-    assert inspect_model(wrap(net()), Preprocess()).inputs[0]["shape"] == [1, 3, 224, 224]
+    (entered,) = inspect_model(wrap(net()), recipe).inputs
+    assert (entered.source, entered.shape) == ("random", [1, 3, 64, 64])
+    assert inspect_model(wrap(net()), Preprocess()).inputs[0].shape == [1, 3, 224, 224]
     sized = inspect_model(wrap(net()), recipe, input_size=(20, 16))
-    assert sized.inputs[0]["shape"] == [1, 3, 16, 20]
+    assert sized.inputs[0].shape == [1, 3, 16, 20]
 
 
 def test_random_input_is_the_same_for_the_same_seed() -> None:
@@ -503,7 +503,7 @@ def test_random_input_is_the_same_for_the_same_seed() -> None:
 
 def test_random_input_of_a_program_has_its_shape(tmp_path: Path) -> None:
     model = saved(net(), "program.pt2", tmp_path)
-    assert inspect_model(model, Preprocess()).inputs[0]["shape"] == [1, 3, 16, 24]
+    assert inspect_model(model, Preprocess()).inputs[0].shape == [1, 3, 16, 24]
 
 
 class Only(nn.Module):
@@ -519,7 +519,7 @@ class Only(nn.Module):
 
 
 def test_random_sizes_are_tried_until_one_fits() -> None:
-    assert inspect_model(wrap(Only(64)), Preprocess()).inputs[0]["shape"] == [1, 3, 64, 64]
+    assert inspect_model(wrap(Only(64)), Preprocess()).inputs[0].shape == [1, 3, 64, 64]
     with pytest.raises(ModelError, match=r"\[1, 3, 224, 224\].*--input-size WxH"):
         inspect_model(wrap(Only(7)), Preprocess())
     with pytest.raises(ModelError, match=r"\[1, 3, 8, 8\]"):
@@ -530,7 +530,7 @@ def test_random_sizes_are_tried_until_one_fits() -> None:
 def test_parameters(format: str, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1, bias=False))
     model = look(saved(module, format, tmp_path)).model
-    assert model["parameters"] == {"count": 3 * 4 * 9 + 4 + 8, "bytes": 480}
+    assert model.parameters.content() == {"count": 3 * 4 * 9 + 4 + 8, "bytes": 480}
 
 
 class Picks(nn.Module):
@@ -548,13 +548,14 @@ class Picks(nn.Module):
 
 @pytest.mark.parametrize("format", ["scripted.ts", "frozen.ts"])
 def test_whole_numbers_are_no_parameters(format: str, tmp_path: Path) -> None:
-    assert look(saved(Picks(), format, tmp_path)).model["parameters"] == {"count": 8, "bytes": 32}
+    parameters = look(saved(Picks(), format, tmp_path)).model.parameters
+    assert (parameters.count, parameters.size) == (8, 32)
 
 
 def test_a_shared_parameter_counts_once() -> None:
     layer = nn.Conv2d(3, 3, 1)
     double = wrap(nn.Sequential(layer, layer), precision="float64")
-    assert look(double).model["parameters"] == {"count": 12, "bytes": 96}
+    assert look(double).model.parameters.content() == {"count": 12, "bytes": 96}
 
 
 def test_a_model_without_layers() -> None:
@@ -564,7 +565,7 @@ def test_a_model_without_layers() -> None:
 
     found = look(wrap(Doubles()))
     assert not found.layers and not found.warnings
-    assert found.model["parameters"]["count"] == 0
+    assert found.model.parameters.count == 0
 
 
 def test_a_seed_that_does_not_fit() -> None:

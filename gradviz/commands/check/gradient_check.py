@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
@@ -16,7 +16,7 @@ from gradviz.commands.check import finite_differences
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
-from gradviz.runs.schema import CheckDocument, CheckTest
+from gradviz.runs.schema import TREND, CheckDocument, CheckTest
 from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
@@ -28,75 +28,9 @@ NEARBY_POINTS = 5
 """Points beside the image that are tried if the gradient does not hold at the image."""
 
 
-TREND = "trend"
-"""The name of the test that is shown and not judged."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One comparison of the gradient with the model.
-
-    Slopes are rises of ⟨v, y⟩ per unit step; a step of 1 moves the input value that moves most
-    by 1, in the units of the tensor that enters the model.
-    """
-
-    name: str
-    """`random N`, `gradient`, `pixel X,Y` (in the input), or `trend`."""
-    seed: str
-    expected: float
-    """The slope that the gradient predicts. Of a pixel it is Σ|g|, as in the heatmap."""
-    measured: float
-    """The slope that the model has."""
-    error: float
-    """The distance of the two, relative to their size."""
-    step: float
-    """The step over which it was measured; of the trend, the longest at which it holds."""
-    ok: bool | None
-    """Whether they agree; None if rounding hides it. A trend is not judged: True."""
-    kink: bool = False
-    """Whether they agree beside the image only, as if a ReLU is exactly at zero. The numbers are
-    those beside it."""
-
-    @property
-    def judged(self) -> bool:
-        """Whether it can fail."""
-        return self.name != TREND
-
-
-@dataclass(frozen=True)
-class GradientCheck:
-    """All tests of a model at an image."""
-
-    tests: tuple[Finding, ...]
-    precision: str
-    """The least precise number type that the model computes with; the steps suit it."""
-    tolerance: float
-    """The largest relative error that passes."""
-    span: float
-    """The largest minus the smallest value of the input."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether no test failed, and at least one of every seed could be measured."""
-        measured = {test.seed for test in self.tests if test.judged and test.ok}
-        return all(test.ok is not False and test.seed in measured for test in self.tests)
-
-    def document(self) -> CheckDocument:
-        """The document of `--json`."""
-        return CheckDocument(
-            schema=1,
-            kind="check",
-            ok=self.ok,
-            precision=self.precision,
-            tolerance=self.tolerance,
-            span=self.span,
-            tests=[CheckTest.model_validate(asdict(test)) for test in self.tests],
-        )
-
-
 def check_gradient(
     model: Model, image: LoadedImage, seeds: Sequence[Seed], random_seed: int = 0
-) -> GradientCheck:
+) -> CheckDocument:
     """Test the gradient of every seed at an image, along random directions, itself, and pixels.
 
     Seeds that depend on the output, such as `top`, are settled at the image and then stay. Without
@@ -115,11 +49,21 @@ def check_gradient(
     dtype = _least_precise(y, model.dtype)
     span = float(x.max() - x.min()) or 1.0
     ladder = finite_differences.Ladder(torch.finfo(dtype).eps)
-    tests: list[Finding] = []
+    tests: list[CheckTest] = []
     for seed in seeds or (default_seed(output),):
         v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
-    return GradientCheck(tuple(tests), str(dtype).removeprefix("torch."), ladder.tolerance, span)
+    measured = {test.seed for test in tests if test.judged and test.ok}
+    return CheckDocument(
+        schema=1,
+        kind="check",
+        # No test failed, and at least one of every seed could be measured.
+        ok=all(test.ok is not False and test.seed in measured for test in tests),
+        precision=str(dtype).removeprefix("torch."),
+        tolerance=ladder.tolerance,
+        span=span,
+        tests=tests,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +100,7 @@ class _Checker:
     ladder: finite_differences.Ladder
     random_seed: int
 
-    def tests(self) -> Iterator[Finding]:
+    def tests(self) -> Iterator[CheckTest]:
         generator = torch.Generator().manual_seed(self.random_seed)
         signs = finite_differences.random_signs(self.x, generator)
         shake = next(signs)
@@ -187,7 +131,7 @@ class _Checker:
         slope: finite_differences.Slope,
         beside: Sequence[_Point],
         kink: bool,
-    ) -> Finding:
+    ) -> CheckTest:
         """Test one direction at the image; beside it, if a kink or a leap at the image hides it.
 
         The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
@@ -221,8 +165,17 @@ class _Checker:
         slope: finite_differences.Slope,
         ok: bool | None,
         kink: bool = False,
-    ) -> Finding:
-        return Finding(name, self.seed, expected, slope.measured, slope.error, slope.step, ok, kink)
+    ) -> CheckTest:
+        return CheckTest(
+            name=name,
+            seed=self.seed,
+            expected=expected,
+            measured=slope.measured,
+            error=slope.error,
+            step=slope.step,
+            ok=ok,
+            kink=kink,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +14,7 @@ from gradviz.arrays import Size
 from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
-from gradviz.commands.inspect.warnings import LayerFlow, may_mix, warnings_of
+from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.image.frame import frame_of
@@ -26,7 +26,7 @@ from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves
 from gradviz.model.random_input import RandomInput, only_size
 from gradviz.model.trust import trust_tier
-from gradviz.runs.schema import InspectDocument
+from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import layout_of
 from gradviz.seeds.places import Site
@@ -39,28 +39,6 @@ SQUARE_SIDES = (224, 256, 64, 512, 32)
 """Sides of random squares, tried in this order if nothing fixes the size of the input."""
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """The results of `gradviz inspect`."""
-
-    model: dict[str, Any]
-    """The model as in run.json, with `trust` and `parameters` (`count`, `bytes`)."""
-    inputs: tuple[dict[str, Any], ...]
-    """`from` (the image, or `random`), `shape` [N, C, H, W] as it entered."""
-    outputs: tuple[dict[str, Any], ...]
-    """`key` (None for a bare tensor), `shape`, `type`, `layout`, `seeds` that fit, `chosen`."""
-    seed: str
-    """The spec of the seed that was differentiated."""
-    layers: tuple[LayerFlow, ...]
-    """In execution order, followed by layers that no gradient reaches."""
-    warnings: tuple[str, ...]
-    """One line for each thing that may mislead."""
-
-    def document(self) -> InspectDocument:
-        """What `--json` prints."""
-        return InspectDocument.model_validate({"schema": 1, "kind": "inspect", **asdict(self)})
-
-
 def inspect_model(
     model: Model,
     preprocess: Preprocess,
@@ -68,7 +46,7 @@ def inspect_model(
     seed: Seed | None = None,
     input_size: Size | None = None,
     random_seed: int = 0,
-) -> Inspection:
+) -> InspectDocument:
     """Run the model forward and backward once, and describe what happened.
 
     Args:
@@ -113,21 +91,25 @@ def inspect_model(
     flows += _apart(recorder, layers, trace)
     two = _of_two(model, x) if may_mix(y) else None
     warnings += warnings_of(y, two, flows, _idle(model.module, recorder), tuple(trace.random))
-    return Inspection(
-        model={
-            **model.describe(),
-            "trust": trust_tier(model.format, model.path, model.arch),
-            "parameters": size_of(model),
-        },
-        inputs=({"from": name, "shape": list(x.shape)},),
-        outputs=tuple(
-            _described(key, value, _is_chosen(key, raw, model.output))
-            for key, value in leaves(raw)
-            if isinstance(value, Tensor)
-        ),
-        seed=seed.spec,
-        layers=tuple(flows),
-        warnings=tuple(warnings),
+    described = model.describe() | {
+        "trust": trust_tier(model.format, model.path, model.arch),
+        "parameters": size_of(model),
+    }
+    return InspectDocument.model_validate(
+        {
+            "schema": 1,
+            "kind": "inspect",
+            "model": described,
+            "inputs": [{"from": name, "shape": list(x.shape)}],
+            "outputs": [
+                _described(key, value, _is_chosen(key, raw, model.output))
+                for key, value in leaves(raw)
+                if isinstance(value, Tensor)
+            ],
+            "seed": seed.spec,
+            "layers": flows,
+            "warnings": warnings,
+        }
     )
 
 
@@ -235,13 +217,13 @@ def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tenso
 
 def _flow(
     layer: Layer, gradient: Tensor | None, dead: Tensor | None, entered: Sequence[int]
-) -> LayerFlow:
+) -> InspectedLayer:
     # An exported program runs a whole batch of the one image.
     copies = layer.shape[0] / entered[0]
-    return LayerFlow(
+    return InspectedLayer(
         name=layer.name,
-        shape=layer.shape,
-        stride=tuple(_strides(layer, entered)) if layer.spatial else None,
+        shape=list(layer.shape),
+        stride=list(_strides(layer, entered)) if layer.spatial else None,
         activation=None if layer.activation is None else _norm(layer.activation) / copies**0.5,
         gradient=None if gradient is None else _norm(gradient),
         dead=None if dead is None else float(dead.double().mean()),
@@ -250,12 +232,19 @@ def _flow(
 
 def _apart(
     recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
-) -> Iterator[LayerFlow]:
+) -> Iterator[InspectedLayer]:
     """The layers that ran on the image, but that no gradient can reach."""
     for name, key in recorder.ran.items():
         output = recorder.recorded.get(key)
         if name not in layers and output is not None and trace.depends_on_image(output):
-            yield LayerFlow(name, tuple(output.shape), None, _norm(output), None, None)
+            yield InspectedLayer(
+                name=name,
+                shape=list(output.shape),
+                stride=None,
+                activation=_norm(output),
+                gradient=None,
+                dead=None,
+            )
 
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:

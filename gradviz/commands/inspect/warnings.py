@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from math import isfinite
 from typing import Any
@@ -13,6 +12,7 @@ from torch.autograd.graph import Node
 
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
 from gradviz.field.dependence.rules import TENSOR_VIEWS
+from gradviz.runs.schema import InspectedLayer
 from gradviz.text import listed
 
 VANISHING_DROP = 1e4
@@ -35,29 +35,10 @@ BATCH_NORM_NODES = frozenset(
 """Batch norms, whose nodes hold whether they used the batch's statistics."""
 
 
-@dataclass(frozen=True)
-class LayerFlow:
-    """One layer, and what went through it forth and back."""
-
-    name: str
-    """Its name, as `--layer` takes it."""
-    shape: tuple[int, ...]
-    """The shape of its output, with the batch axis."""
-    stride: tuple[int | float, ...] | None
-    """Input pixels per place of its map, along x and y; None if its output is no map."""
-    activation: float | None
-    """The Euclidean norm of its output for the image; None if it is unknown."""
-    gradient: float | None
-    """The Euclidean norm of the gradient at its output; None if no path leads to the output."""
-    dead: float | None
-    """The share of its channels, 0 to 1, that are zero everywhere in this image, as they leave the
-    layer or the activation behind it; None if its output is no map."""
-
-
 def warnings_of(
     y: Tensor,
     two: Tensor | None,
-    layers: Sequence[LayerFlow],
+    layers: Sequence[InspectedLayer],
     idle: Sequence[str],
     random: Sequence[str],
 ) -> list[str]:
@@ -135,7 +116,7 @@ def _dropout(random: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _unreached(layers: Sequence[LayerFlow]) -> Iterator[str]:
+def _unreached(layers: Sequence[InspectedLayer]) -> Iterator[str]:
     names = [layer.name for layer in layers if not layer.gradient]  # None, or exactly 0
     if names:
         yield f"no gradient reaches {listed(names, MOST_LISTED)}"
@@ -146,7 +127,7 @@ def _idle(names: Sequence[str]) -> Iterator[str]:
         yield f"did not run for this input: {listed(names, MOST_LISTED)}"
 
 
-def _vanishing(layers: Sequence[LayerFlow]) -> Iterator[str]:
+def _vanishing(layers: Sequence[InspectedLayer]) -> Iterator[str]:
     """The steepest drop from a layer to one that ran before it."""
     norms = [
         (layer.gradient, layer.name)
@@ -163,7 +144,7 @@ def _vanishing(layers: Sequence[LayerFlow]) -> Iterator[str]:
         yield f"the gradient vanishes: from {after} back to {before} its norm drops {drop:.0e} fold"
 
 
-def _nonfinite(layers: Sequence[LayerFlow]) -> Iterator[str]:
+def _nonfinite(layers: Sequence[InspectedLayer]) -> Iterator[str]:
     for what in ("activation", "gradient"):
         values = ((layer.name, getattr(layer, what)) for layer in layers)
         names = [name for name, value in values if value is not None and not isfinite(value)]
@@ -171,7 +152,7 @@ def _nonfinite(layers: Sequence[LayerFlow]) -> Iterator[str]:
             yield f"the {what} is NaN or Inf at {listed(names, MOST_LISTED)}"
 
 
-def _dead(layers: Sequence[LayerFlow]) -> Iterator[str]:
+def _dead(layers: Sequence[InspectedLayer]) -> Iterator[str]:
     found = [layer for layer in layers if (layer.dead or 0) > DEAD_SHARE]
     if found:
         dead = [f"{layer.name} ({layer.dead:.0%})" for layer in found]
