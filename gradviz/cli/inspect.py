@@ -10,14 +10,7 @@ import typer
 
 from gradviz.cli import arguments
 from gradviz.cli.console import columns, reporting
-from gradviz.cli.options import (
-    DeviceOptions,
-    InputOptions,
-    InspectOptions,
-    MessageOptions,
-    ModelOptions,
-    flat,
-)
+from gradviz.cli import options
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
 from gradviz.seeds.seed import check_labels, parse_seed
@@ -38,11 +31,11 @@ def inspect(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
-    model_options: ModelOptions,
-    input_options: InputOptions,
-    inspected: InspectOptions,
-    device_options: DeviceOptions,
-    message_options: MessageOptions,
+    model_options: options.ModelOptions,
+    input_options: options.InputOptions,
+    inspected: options.InspectOptions,
+    device_options: options.DeviceOptions,
+    message_options: options.MessageOptions,
     image: Annotated[
         str | None, typer.Argument(metavar="[IMAGE]", help="One file; none for random input.")
     ] = None,
@@ -77,7 +70,7 @@ def inspect(
         console.results(found, _page(found))
 
 
-command = flat(inspect)
+command = options.flat(inspect)
 
 
 def _page(found: InspectDocument) -> Iterator[str]:

@@ -12,15 +12,7 @@ import typer
 
 from gradviz.cli import arguments
 from gradviz.cli.console import reporting
-from gradviz.cli.options import (
-    DeviceOptions,
-    FieldOptions,
-    FieldOutputOptions,
-    InputOptions,
-    MessageOptions,
-    ModelOptions,
-    flat,
-)
+from gradviz.cli import options
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
@@ -39,12 +31,12 @@ def receptive_field(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
-    model_options: ModelOptions,
-    input_options: InputOptions,
-    fields: FieldOptions,
-    device_options: DeviceOptions,
-    output: FieldOutputOptions,
-    message_options: MessageOptions,
+    model_options: options.ModelOptions,
+    input_options: options.InputOptions,
+    fields: options.FieldOptions,
+    device_options: options.DeviceOptions,
+    output: options.FieldOutputOptions,
+    message_options: options.MessageOptions,
     image: Annotated[
         list[str] | None,
         typer.Argument(metavar="[IMAGE...]", help="Files, folders or globs; none for noise."),
@@ -96,7 +88,7 @@ def receptive_field(
         raise typer.Exit(ExitCode.winner(codes))
 
 
-command = flat(receptive_field)
+command = options.flat(receptive_field)
 
 
 def _rows(document: FieldDocument, out: Path) -> Iterator[str]:

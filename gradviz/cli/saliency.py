@@ -16,15 +16,7 @@ from rich.markup import escape
 
 from gradviz.cli import arguments
 from gradviz.cli.console import Console, reporting
-from gradviz.cli.options import (
-    BackwardOptions,
-    DeviceOptions,
-    InputOptions,
-    MessageOptions,
-    ModelOptions,
-    OutputOptions,
-    flat,
-)
+from gradviz.cli import options
 from gradviz.commands.saliency.pointing import find_masks
 from gradviz.commands.saliency.print_figure import check_figure, write_figure
 from gradviz.commands.saliency.settings import Settings
@@ -54,12 +46,12 @@ def saliency(
     image: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or globs.")
     ],
-    model_options: ModelOptions,
-    input_options: InputOptions,
-    backward: BackwardOptions,
-    device_options: DeviceOptions,
-    output: OutputOptions,
-    message_options: MessageOptions,
+    model_options: options.ModelOptions,
+    input_options: options.InputOptions,
+    backward: options.BackwardOptions,
+    device_options: options.DeviceOptions,
+    output: options.OutputOptions,
+    message_options: options.MessageOptions,
 ) -> None:
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
@@ -114,14 +106,14 @@ def saliency(
         raise typer.Exit(ExitCode.winner(codes))
 
 
-command = flat(saliency)
+command = options.flat(saliency)
 
 
 def _settings(
     seeds: Sequence[Seed],
-    model: ModelOptions,
-    backward: BackwardOptions,
-    output: OutputOptions,
+    model: options.ModelOptions,
+    backward: options.BackwardOptions,
+    output: options.OutputOptions,
 ) -> Settings:
     """The run's settings, all that can be known without the model."""
     if output.overwrite and output.resume:
@@ -150,7 +142,7 @@ def _settings(
     return settings
 
 
-def _expected(output: OutputOptions) -> list[Expectation]:
+def _expected(output: options.OutputOptions) -> list[Expectation]:
     expected = [parse_expectation(text, QUANTITIES) for text in output.expect or ()]
     if output.inside is None and any(each.quantity == "inside" for each in expected):
         raise UsageError("--expect inside: inside of what? name a mask with --inside")
