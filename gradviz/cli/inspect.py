@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.cli import arguments
+from gradviz.cli import arguments, options
 from gradviz.cli.console import columns, reporting
-from gradviz.cli import options
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
 from gradviz.seeds.seed import check_labels, parse_seed

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from gradviz.cli import arguments
+from gradviz.cli import arguments, options
 from gradviz.cli.console import reporting
-from gradviz.cli import options
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images

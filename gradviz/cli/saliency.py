@@ -14,9 +14,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from gradviz.cli import arguments
+from gradviz.cli import arguments, options
 from gradviz.cli.console import Console, reporting
-from gradviz.cli import options
 from gradviz.commands.saliency.pointing import find_masks
 from gradviz.commands.saliency.print_figure import check_figure, write_figure
 from gradviz.commands.saliency.settings import Settings
@@ -94,7 +93,7 @@ def saliency(
             lines = _follow(run, here, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
-            write_figure(output.figure, folder, found.sources, preprocess, settings, title)
+            write_figure(output.figure, run.writer, title)
         written = _here(folder)
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))

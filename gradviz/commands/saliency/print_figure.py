@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from gradviz.arrays import Bytes, Floats
-from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
-from gradviz.heatmap.colours import Palette, load_palette
-from gradviz.heatmap.views import VIEWS, View, draw
-from gradviz.image.find import Source
-from gradviz.image.preprocess import Preprocess
-from gradviz.runs.folder import RunFolder, write_whole
+from gradviz.heatmap.colours import Palette
+from gradviz.heatmap.views import VIEWS, View
+from gradviz.runs.folder import write_whole
 from gradviz.runs.schema import Done
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from gradviz.commands.saliency.result import Attribution
+    from gradviz.commands.saliency.write import ResultWriter
 
 FIGURE_KINDS = ("png", "pdf", "svg")
 """The suffixes of the files that can be written."""
@@ -52,21 +50,8 @@ PRINT_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gradviz",  # the same figure is the same bytes
 }
 
-
-@dataclass(frozen=True, eq=False)
-class FigureRow:
-    """One result in a figure."""
-
-    name: str
-    """The image and the seed."""
-    g: Floats
-    """The gradient or attribution [C, h, w], channels in the picture's order."""
-    shown: Bytes
-    """The input [H, W, 3]."""
-    scale: float
-    """The magnitude that gets the view's strongest colour."""
-    heat: float
-    """The magnitude that gets the overlay's strongest colour."""
+FigureRow = tuple[Done, "Attribution"]
+"""A line of the run, and its result read back."""
 
 
 def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> None:
@@ -95,41 +80,23 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
         raise UsageError(f"--figure {path}: is one of the images; name another file")
 
 
-def write_figure(
-    path: Path,
-    folder: RunFolder,
-    sources: Sequence[Source],
-    preprocess: Preprocess,
-    settings: Settings,
-    title: str,
-) -> None:
+def write_figure(path: Path, writer: ResultWriter, title: str) -> None:
     """Draw the results that a run has put into its folder, if there are any.
+
+    Args:
+        path: the file.
+        writer: what wrote the run.
+        title: stands above all rows.
 
     Raises:
         UsageError: an image is gone, or the disk refuses.
     """
-    from gradviz.commands.saliency.write import Recorder  # imports torch
-
-    palette = load_palette(settings.colormap)
-    by_name = {source.name: source for source in sources}
-    recorder = Recorder(folder, settings, preprocess, palette, {}, by_name)
-    view = VIEWS[next((view for view in settings.views if view != "overlay"), "heatmap")]
-    rows = []
-    for line in folder.lines():
-        if isinstance(line, Done):
-            result = recorder.result(line)
-            rows.append(
-                FigureRow(
-                    name=f"{line.image}, {line.seed}",
-                    g=result.colour_array,
-                    shown=result.prepared.shown,
-                    scale=line.scales[view.name],
-                    heat=line.scales["heatmap"],
-                )
-            )
+    views = [view for view in writer.settings.views if view != "overlay"]
+    view = VIEWS[next(iter(views), "heatmap")]
+    rows = [(line, writer.result(line)) for line in writer.folder.lines() if isinstance(line, Done)]
     if rows:
         drawn = partial(_draw_figure, kind=_kind(path), rows=rows, view=view)
-        write_whole(path, partial(drawn, palette=palette, title=title))
+        write_whole(path, partial(drawn, palette=writer.palette, title=title))
 
 
 def _kind(path: Path) -> str:
@@ -148,7 +115,8 @@ def _draw_figure(
     from matplotlib import rc_context  # slow to import
     from matplotlib.figure import Figure
 
-    heights = [PICTURE_WIDTH * row.shown.shape[0] / row.shown.shape[1] + 0.35 for row in rows]
+    inputs = [result.prepared.shown for _, result in rows]
+    heights = [PICTURE_WIDTH * shown.shape[0] / shown.shape[1] + 0.35 for shown in inputs]
     # A date would make every file another; names may have letters that the font lacks.
     undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     with rc_context(PRINT_STYLE), warnings.catch_warnings():
@@ -170,22 +138,21 @@ def _draw_row(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    pictures = (
-        row.shown,
-        draw(row.g, VIEWS["overlay"], row.heat, palette, row.shown),
-        draw(row.g, view, row.scale, palette, row.shown),
-    )
+    line, result = row
+    shown, scale = result.prepared.shown, line.scales[view.name]
+    overlay = result.picture("overlay", line.scales["heatmap"], palette)
+    pictures = shown, overlay, result.picture(view.name, scale, palette)
     *panels, bar = axes
     for axis, picture in zip(panels, pictures, strict=True):
         axis.imshow(np.asarray(picture), interpolation="none")
         axis.set_xticks([])
         axis.set_yticks([])
-    panels[0].set_title(row.name, loc="left", parse_math=False)
-    if not row.scale > 0:
+    panels[0].set_title(f"{line.image}, {line.seed}", loc="left", parse_math=False)
+    if not scale > 0:
         bar.axis("off")  # an evenly blank picture has no scale
         return
     low = -1 if view.signed else 0
     # As one row of a picture, so that every view paints it.
-    ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), palette, row.shown)
+    ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), palette, shown)
     colours = ListedColormap(ramp.reshape(-1, 3) / 255)
-    figure.colorbar(ScalarMappable(Normalize(low * row.scale, row.scale), colours), cax=bar)
+    figure.colorbar(ScalarMappable(Normalize(low * scale, scale), colours), cax=bar)

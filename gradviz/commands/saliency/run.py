@@ -14,9 +14,8 @@ from typing import Self
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
-from gradviz.commands.saliency.write import Recorder, seed_folders
+from gradviz.commands.saliency.write import ResultWriter
 from gradviz.errors import ImageError
-from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
@@ -147,15 +146,8 @@ class SaliencyRun:
         self._folder = folder
         self._resume = resume
         self._on_progress = on_progress
-        self._recorder = Recorder(
-            folder,
-            job.settings,
-            job.preprocess,
-            load_palette(job.settings.colormap),
-            seed_folders([seed.spec for seed in job.seeds]),
-            {source.name: source for source in job.sources},
-            job.masks,
-        )
+        sources = {source.name: source for source in job.sources}
+        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, job.masks)
         self._lines: Generator[ResultLine]
         self.record: RunRecord
         """The content of run.json, once the run is entered."""
@@ -169,7 +161,7 @@ class SaliencyRun:
             batches, kept = _unfinished(batches, whole, job.results_per_image)
             if job.settings.scale == "shared":
                 # An image of the earlier run may be missing, and with it the largest scale.
-                kept = [self._recorder.rescaled(line) for line in kept]
+                kept = [self.writer.rescaled(line) for line in kept]
             self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
@@ -202,7 +194,7 @@ class SaliencyRun:
         )
         found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
-        with closing(in_order(self._recorder.line, found, 2 * THREADS, weight)) as lines:
+        with closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines:
             for line in lines:
                 self._folder.append(line)
                 yield line
@@ -229,7 +221,7 @@ class SaliencyRun:
         for line in lines:
             if isinstance(line, Done):
                 shared = {view: scales[line.seed, view] for view in line.scales}
-                yield self._recorder.redrawn(line.model_copy(update={"scales": shared}))
+                yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
             else:
                 yield line
 

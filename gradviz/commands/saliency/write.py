@@ -8,8 +8,8 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
-from gradviz.heatmap.colours import Palette
+from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, draw
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
@@ -31,6 +31,9 @@ from gradviz.runs.schema import Done, Failed, Stats
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
 maps that look like noise, as gradients do, and a tenth fewer on others."""
+
+MEASURED = ("layer", "gated", "samples", "completeness", "tiles")
+"""The keys of a line that only some methods have."""
 
 
 def seed_folders(specs: Sequence[str]) -> dict[str, str]:
@@ -46,19 +49,26 @@ def seed_folders(specs: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Recorder:
+class ResultWriter:
     """Writes what a run's settings ask for."""
 
     folder: RunFolder
     settings: Settings
     preprocess: Preprocess
-    palette: Palette
-    folders: Mapping[str, str]
-    """The folder of each seed; that of a default seed is found when it comes."""
     sources: Mapping[str, Source]
     """The images by name."""
-    masks: Mapping[str, Path] = field(default_factory=dict)
-    """The mask of each image by its name, where the energy inside is measured."""
+    masks: Mapping[str, Path]
+    """The mask of each image by its name, if the energy inside is measured."""
+
+    @cached_property
+    def palette(self) -> Palette:
+        """The colours of the pictures."""
+        return load_palette(self.settings.colormap)
+
+    @cached_property
+    def seed_folders(self) -> dict[str, str]:
+        """The folder of each seed; that of a default seed is found when it comes."""
+        return seed_folders(self.settings.seeds)
 
     def line(self, outcome: Outcome) -> Done | Failed:
         """Write the outcome's files; pictures wait where their scale is shared."""
@@ -81,7 +91,7 @@ class Recorder:
             files=files,
             output_shape=list(outcome.output_shape),
             score=outcome.score,
-            **{name: value for name, value in _measured(outcome).items() if value is not None},
+            **{name: value for name in MEASURED if (value := getattr(outcome, name)) is not None},
             stats=Stats.model_validate({**outcome.stats, **inside}),
             scales=self._scales(outcome),
             warnings=list(outcome.warnings),
@@ -147,16 +157,5 @@ class Recorder:
         }
 
     def _place(self, result: Attribution, name: str) -> str:
-        folder = self.folders.get(result.seed) or seed_folders([result.seed])[result.seed]
+        folder = self.seed_folders.get(result.seed) or seed_folders([result.seed])[result.seed]
         return f"{result.image}/{folder}/{name}"
-
-
-def _measured(outcome: Attribution) -> dict[str, Any]:
-    """What only some methods have."""
-    return {
-        "layer": outcome.layer,
-        "gated": outcome.gated,
-        "samples": outcome.samples,
-        "completeness": outcome.completeness,
-        "tiles": outcome.tiles,
-    }
