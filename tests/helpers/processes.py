@@ -21,7 +21,7 @@ from torch import Tensor, nn
 _context = multiprocessing.get_context("forkserver")
 # It imports torch once, and each process is a copy of it: a run costs tenths of a second.
 _context.set_forkserver_preload(
-    ["tests.faults.processes", "gradviz.cli.app", "gradviz.commands.saliency.run"]
+    ["tests.helpers.processes", "gradviz.cli.app", "gradviz.commands.saliency.run"]
 )
 
 
