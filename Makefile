@@ -24,7 +24,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 fuzz: $(READY)
-	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/fuzz
+	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .

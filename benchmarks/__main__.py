@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.figure import Figure, NotHere
+from benchmarks.measurement import Measurement, NotHere
 
 BENCHMARKS = (
     "startup",
-    "cold",
-    "onepass",
+    "cold_start",
+    "single_pass",
     "folder",
     "samples",
     "field",
@@ -39,7 +39,7 @@ def main(
     ] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(help="Measure nothing; put the figures of this file into README.md."),
+        typer.Option(help="Measure nothing; put the measurements of this file into README.md."),
     ] = None,
 ) -> None:
     """Run benchmarks, print what they find, and keep it as JSON."""
@@ -60,9 +60,9 @@ def main(
     for name in names or BENCHMARKS:
         found = []
         try:
-            for figure in import_module(f"benchmarks.{name}").figures():
-                found.append(figure)
-                console.print(_told(figure))
+            for measurement in import_module(f"benchmarks.{name}").measurements():
+                found.append(measurement)
+                console.print(_told(measurement))
         except NotHere as reason:
             console.print(f"{name}: {reason}")
         else:
@@ -71,10 +71,16 @@ def main(
     console.print(f"kept in {escape(str(file))}", soft_wrap=True)
 
 
-def _told(figure: Figure) -> Table:
-    remark = f" ({figure.remark})" if figure.remark else ""
-    holds = {True: "yes", False: "NO", None: ""}[figure.holds]
-    return _row(figure.what + remark, figure.against, figure.measured, figure.wanted, holds)
+def _told(measurement: Measurement) -> Table:
+    remark = f" ({measurement.remark})" if measurement.remark else ""
+    holds = {True: "yes", False: "NO", None: ""}[measurement.holds]
+    return _row(
+        measurement.what + remark,
+        measurement.against,
+        measurement.measured,
+        measurement.wanted,
+        holds,
+    )
 
 
 def _row(*cells: str, style: str = "") -> Table:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import torch
 
 import gradviz
-from benchmarks.clock import in_turns, times
-from benchmarks.figure import Figure
+from benchmarks.measurement import Measurement
 from benchmarks.nets import resnet50
+from benchmarks.timing import in_turns, times
 from gradviz.field.probe import Probe
 
 SIDE = 512
 ROUNDS = 5
 
 
-def figures() -> Iterator[Figure]:
+def measurements() -> Iterator[Measurement]:
     """How many plain passes a field costs."""
     net = resnet50(features=True).requires_grad_(False)
     model = gradviz.wrap(net)
@@ -28,7 +28,7 @@ def figures() -> Iterator[Figure]:
 
     works = {"plain": plain, "field": lambda: Probe(model, x).structural(8, 8)}
     taken = in_turns(works, ROUNDS)
-    yield Figure(
+    yield Measurement(
         f"structural field, ResNet-50-shaped at {SIDE}²",
         "its plain forward and backward pass",
         times(taken["field"], taken["plain"]),

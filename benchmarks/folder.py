@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 import gradviz
-from benchmarks.clock import in_turns, times
-from benchmarks.figure import Figure
 from benchmarks.images import photos
+from benchmarks.measurement import Measurement
 from benchmarks.nets import resnet50
+from benchmarks.timing import in_turns, times
 from gradviz.commands.saliency.run import Job, SaliencyRun
 from gradviz.commands.saliency.settings import Settings
 from gradviz.image.find import Source
@@ -62,7 +62,7 @@ def rates(
     return times(taken["bare"], taken["whole"])
 
 
-def figures() -> Iterator[Figure]:
+def measurements() -> Iterator[Measurement]:
     """The shares for a large network and for a small one."""
     against = "the rate of the bare pass on the same batches"
     shapes = gradviz.load_model(SHAPES)
@@ -71,8 +71,8 @@ def figures() -> Iterator[Figure]:
         sources = photos(Path(folder), IMAGES)
         settings = Settings()
         share = rates(gradviz.wrap(resnet50()), sources, CLASSIFIER, settings, ROUNDS)
-        yield Figure(
+        yield Measurement(
             f"{IMAGES} images, file to PNG + npy, ResNet-50-shaped", against, share, "×", least=0.8
         )
         share = rates(shapes, sources, shapes.preprocess, settings, ROUNDS)
-        yield Figure(f"{IMAGES} images, file to PNG + npy, `shapes`", against, share, "×")
+        yield Measurement(f"{IMAGES} images, file to PNG + npy, `shapes`", against, share, "×")

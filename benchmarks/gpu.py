@@ -11,11 +11,11 @@ import torch
 from captum.attr import Saliency
 
 import gradviz
-from benchmarks.clock import in_turns, times
-from benchmarks.figure import Figure, NotHere
 from benchmarks.folder import CLASSIFIER, rates
 from benchmarks.images import noise, photos
+from benchmarks.measurement import Measurement, NotHere
 from benchmarks.nets import resnet50
+from benchmarks.timing import in_turns, times
 from gradviz.arrays import Floats
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution as Result
@@ -41,7 +41,7 @@ def gradients(images: list[LoadedImage], device: str, precision: str, optimize: 
     return np.stack([each.array for each in found if isinstance(each, Result)])
 
 
-def accuracy() -> Figure:
+def accuracy() -> Measurement:
     """How much farther from the truth the device is than the CPU, image by image."""
     images = [noise(SIDE, n) for n in range(8)]
     exact, host, device = (
@@ -55,7 +55,7 @@ def accuracy() -> Figure:
     host_off, device_off = (
         np.linalg.norm((each - exact).reshape(len(exact), -1), axis=1) for each in (host, device)
     )
-    return Figure(
+    return Measurement(
         "error in float32, CUDA, against a pass in float64",
         "that of the CPU",
         tuple(float(each) for each in device_off / host_off),
@@ -64,7 +64,7 @@ def accuracy() -> Figure:
     )
 
 
-def speed(precision: str) -> Iterator[Figure]:
+def speed(precision: str) -> Iterator[Measurement]:
     """The pass and the folder in one precision."""
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     net = resnet50().to("cuda", dtype)
@@ -88,13 +88,13 @@ def speed(precision: str) -> Iterator[Figure]:
     taken = in_turns(works, ROUNDS, warm=3)
     what = f"ResNet-50-shaped, batch {BATCH} at {SIDE}², {precision}, CUDA"
     against = "Captum's `Saliency`, images on the device"
-    yield Figure(f"speed, {what}", against, times(taken["captum"], taken["gradviz"]), "×")
+    yield Measurement(f"speed, {what}", against, times(taken["captum"], taken["gradviz"]), "×")
     rate = tuple(BATCH / seconds for seconds in taken["gradviz"])
-    yield Figure(f"images from memory and back, {what}", "", rate, "images/s")
+    yield Measurement(f"images from memory and back, {what}", "", rate, "images/s")
     with TemporaryDirectory() as folder:
         files = photos(Path(folder), FILES)
         sources = [Source(each.path, f"{n}/{each.name}") for n in range(TURNS) for each in files]
-        yield Figure(
+        yield Measurement(
             f"{len(sources)} images, file to PNG + npy, ResNet-50-shaped, {precision}, CUDA",
             "the rate of the bare pass on images on the device",
             rates(model, sources, CLASSIFIER, settings, rounds=3),
@@ -103,8 +103,8 @@ def speed(precision: str) -> Iterator[Figure]:
         )
 
 
-def figures() -> Iterator[Figure]:
-    """Every figure, in float32 and bfloat16.
+def measurements() -> Iterator[Measurement]:
+    """Every measurement, in float32 and bfloat16.
 
     Raises:
         NotHere: there is no CUDA device.

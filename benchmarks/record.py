@@ -1,4 +1,4 @@
-"""Figures that are kept: JSON with the machine that they were taken on, and README's table."""
+"""Measurements that are kept: JSON with the machine they were taken on, and README's table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 
 import torch
 
-from benchmarks.figure import Figure
+from benchmarks.measurement import Measurement
 from gradviz.text import strict_json
 from gradviz.version import VERSION
 
 RESULTS = Path(__file__).parent / "results"
-"""Where figures are kept, a file for each machine."""
+"""Where measurements are kept, a file for each machine."""
 
-Figures = Mapping[str, Sequence[Figure]]
+Measurements = Mapping[str, Sequence[Measurement]]
 """What each benchmark found."""
 Environment = dict[str, Any]
 
 
 def environment() -> Environment:
-    """What figures depend on, beside the code."""
+    """What measurements depend on, beside the code."""
     cuda = torch.cuda.is_available()
     return {
         "cpu": _cpu(),
@@ -52,8 +52,8 @@ def file_of(where: Environment) -> Path:
     return RESULTS / f"{re.sub(r'[^a-z0-9]+', '-', ' '.join(parts).lower()).strip('-')}.json"
 
 
-def write(file: Path, where: Environment, figures: Figures) -> None:
-    """Keep figures, and of those that the file has, the other benchmarks' of the same environment.
+def write(file: Path, where: Environment, measurements: Measurements) -> None:
+    """Keep measurements; other benchmarks' stay in the file if they are of the same environment.
 
     Raises:
         OSError: the file cannot be written.
@@ -62,29 +62,30 @@ def write(file: Path, where: Environment, figures: Figures) -> None:
     if file.exists():
         document = json.loads(file.read_text(encoding="utf-8"))
         if {**document["environment"], "date": None} == {**where, "date": None}:
-            kept = document["figures"]
-    new = {name: [_as_dict(each) for each in some] for name, some in figures.items()}
-    text = strict_json({"environment": where, "figures": {**kept, **new}}, indent=2)
+            kept = document["measurements"]
+    new = {name: [_as_dict(each) for each in some] for name, some in measurements.items()}
+    text = strict_json({"environment": where, "measurements": {**kept, **new}}, indent=2)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n", encoding="utf-8")
 
 
-def read(file: Path) -> tuple[Environment, Figures]:
+def read(file: Path) -> tuple[Environment, Measurements]:
     """What `write` kept."""
     document = json.loads(file.read_text(encoding="utf-8"))
     return document["environment"], {
-        name: [_figure(each) for each in some] for name, some in document["figures"].items()
+        name: [_measurement(each) for each in some]
+        for name, some in document["measurements"].items()
     }
 
 
 def readme(file: Path) -> str:
-    """What README.md says of a file of figures: the machine, and a table of those with a bound."""
-    where, figures = read(file)
+    """README.md's quotation of a file: the machine, and a table of measurements with a bound."""
+    where, measurements = read(file)
     device = "" if where["device"] == "cpu" else f" and {where['device']}"
     rows = [
         f"| {each.what} | {each.against or '–'} | {each.wanted} {each.unit} | "
         f"{each.measured}{'' if each.holds else ' (falls short)'} |"
-        for some in figures.values()
+        for some in measurements.values()
         for each in some
         if each.wanted
     ]
@@ -120,14 +121,14 @@ def _build() -> list[str]:
     return [line for line in lines if line and not line.startswith("Build settings")]
 
 
-def _as_dict(figure: Figure) -> dict[str, Any]:
-    told = {"value": figure.value, "wanted": figure.wanted, "holds": figure.holds}
-    return asdict(figure) | told
+def _as_dict(measurement: Measurement) -> dict[str, Any]:
+    told = {"value": measurement.value, "wanted": measurement.wanted, "holds": measurement.holds}
+    return asdict(measurement) | told
 
 
-def _figure(kept: Mapping[str, Any]) -> Figure:
-    names = Figure.__dataclass_fields__
-    return Figure(**{name: kept[name] for name in names if name != "values"}, values=_of(kept))
+def _measurement(kept: Mapping[str, Any]) -> Measurement:
+    names = Measurement.__dataclass_fields__
+    return Measurement(**{name: kept[name] for name in names if name != "values"}, values=_of(kept))
 
 
 def _of(kept: Mapping[str, Any]) -> tuple[float, ...]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gradviz
-from benchmarks.clock import fresh, in_turns, times
-from benchmarks.figure import Figure
 from benchmarks.images import noise
+from benchmarks.measurement import Measurement
 from benchmarks.nets import resnet50
+from benchmarks.timing import fresh, in_turns, times
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.settings import Settings
 from gradviz.model.fast import optimised
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 DEPTH = ROOT / "sample_models" / "depth.yaml"
 
 
-def speed(name: str, model: Model, side: int, seed: str) -> Figure:
+def speed(name: str, model: Model, side: int, seed: str) -> Measurement:
     """How many times as fast the samples are, on the same form of the model."""
     image, seeds = noise(side), [parse_seed(seed)]
     faster = optimised(model, image.prepared.tensor[None].to(model.dtype))
@@ -41,7 +41,7 @@ def speed(name: str, model: Model, side: int, seed: str) -> Figure:
         "passes": passes,
     }
     taken = in_turns(works, ROUNDS)
-    return Figure(
+    return Measurement(
         f"speed, {SAMPLES} SmoothGrad samples, {name} at {side}²",
         f"{SAMPLES} single passes",
         times(taken["passes"], taken["samples"]),
@@ -50,7 +50,7 @@ def speed(name: str, model: Model, side: int, seed: str) -> Figure:
     )
 
 
-def memory() -> Iterator[Figure]:
+def memory() -> Iterator[Measurement]:
     """The peak of whole commands with few and with many samples."""
     image = ROOT / "sample_images" / "room_02.png"
     with TemporaryDirectory() as folder:
@@ -60,11 +60,11 @@ def memory() -> Iterator[Figure]:
             fresh(*command, "--batch-size", FEW, "--samples", count).gib for count in (FEW, MANY)
         )
     what = f"peak memory, {MANY} samples in batches of {FEW}"
-    yield Figure(what, f"{FEW} samples", (many / few,), "×", most=1.1)
-    yield Figure(what, "", (many,), "GiB")
+    yield Measurement(what, f"{FEW} samples", (many / few,), "×", most=1.1)
+    yield Measurement(what, "", (many,), "GiB")
 
 
-def figures() -> Iterator[Figure]:
+def measurements() -> Iterator[Measurement]:
     """Speed on a large network and on a small one, and memory."""
     yield speed("ResNet-50-shaped", gradviz.wrap(resnet50()), 224, "class:207")
     yield speed("depth model", gradviz.load_model(DEPTH), 128, "ones")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.clock import fresh, in_turns
-from benchmarks.figure import Figure
+from benchmarks.measurement import Measurement
+from benchmarks.timing import fresh, in_turns
 
 ROUNDS = 9
 LIMIT_S = 0.3
@@ -19,8 +19,10 @@ COMMANDS = {
 """What is started; only the first has a limit."""
 
 
-def figures() -> Iterator[Figure]:
+def measurements() -> Iterator[Measurement]:
     """The seconds of each command."""
     taken = in_turns({name: partial(fresh, *each) for name, each in COMMANDS.items()}, ROUNDS)
     for name, seconds in taken.items():
-        yield Figure(name, "", seconds, "s", most=LIMIT_S if name == "gradviz --help" else None)
+        yield Measurement(
+            name, "", seconds, "s", most=LIMIT_S if name == "gradviz --help" else None
+        )

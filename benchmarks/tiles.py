@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 import gradviz
-from benchmarks.clock import fresh
-from benchmarks.figure import Figure
 from benchmarks.images import noise
+from benchmarks.measurement import Measurement
+from benchmarks.timing import fresh
 from gradviz.arrays import Floats
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution
@@ -46,7 +46,7 @@ class Run:
 
 def in_parts(
     what: str, model: Model, side: int, seed: str, tile: TileOption, least: float
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """How many times as fast as at once the parts are, and how far they are off."""
     image = noise(side)
     again, first, off = [], [], []
@@ -59,14 +59,14 @@ def in_parts(
         first.append(whole / probed)
         off.append(float(np.linalg.norm(got - expected) / np.linalg.norm(expected)))
     untiled = "the untiled pass"
-    yield Figure(f"speed, {what}", untiled, tuple(again), "×", least=least)
-    yield Figure(
+    yield Measurement(f"speed, {what}", untiled, tuple(again), "×", least=least)
+    yield Measurement(
         f"speed, {what}, first of a run", untiled, tuple(first), "×", remark="tries the model first"
     )
-    yield Figure(f"relative difference, {what}", untiled, tuple(off), "", most=1e-5)
+    yield Measurement(f"relative difference, {what}", untiled, tuple(off), "", most=1e-5)
 
 
-def memory() -> Iterator[Figure]:
+def memory() -> Iterator[Measurement]:
     """What a whole command takes on a huge image."""
     tile = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     with TemporaryDirectory() as folder:
@@ -75,12 +75,12 @@ def memory() -> Iterator[Figure]:
         command = ["-m", "gradviz", "saliency", DEPTH, image, "--resize", HUGE, "--quiet"]
         cost = fresh(*command, "-o", Path(folder, "out"))
     what = f"`ones` on the depth model at {HUGE}²"
-    yield Figure(f"peak resident memory, {what}", "", (cost.gib,), "GiB", most=3)
-    yield Figure(f"time, {what}", "", (cost.seconds,), "s")
+    yield Measurement(f"peak resident memory, {what}", "", (cost.gib,), "GiB", most=3)
+    yield Measurement(f"time, {what}", "", (cost.seconds,), "s")
 
 
-def figures() -> Iterator[Figure]:
-    """Every figure, on the depth model."""
+def measurements() -> Iterator[Measurement]:
+    """Every measurement, on the depth model."""
     model = gradviz.load_model(DEPTH)
     pixel = f"one-pixel seed on the depth model at {LARGE}²"
     yield from in_parts(pixel, model, LARGE, "pixel:1000,900", "auto", 100)

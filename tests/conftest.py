@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 # Small networks spend their time on starting threads; and as many tests run at once as cores are.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
 
 Gradviz = Callable[..., Result]
 
@@ -23,7 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     passed = [
         report
         for report in terminalreporter.getreports("passed")
-        if report.when == "call" and report.nodeid.startswith("tests/hostile/")
+        if report.when == "call" and report.nodeid.startswith("tests/robustness/hostile/")
     ]
     if passed:
         cases = sum(dict(report.user_properties).get("cases", 1) for report in passed)

@@ -6,9 +6,8 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
 
 VALUES = {"arrays", "errors", "files", "strict_yaml", "text", "version"}
 """What everything may use."""

@@ -1,5 +1,6 @@
-"""What benchmarks keep and README.md quotes: the figures as they were taken. How long things take
-is no test."""
+"""What benchmarks keep and README.md quotes: the measurements as they were taken.
+
+How long things take is no test."""
 
 from __future__ import annotations
 
@@ -11,17 +12,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import record
-from benchmarks.clock import fresh, in_turns, times
-from benchmarks.figure import Figure
+from benchmarks.measurement import Measurement
+from benchmarks.timing import fresh, in_turns, times
+from tests.helpers.paths import ROOT
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-FAST = Figure("pass", "Captum", (1.5, 2.5, 2.25), "×", least=2)
-SLOW = Figure("shell", "script", (1.5,), "×", most=1.25)
-PLAIN = Figure("rate", "", (float("nan"), 123.4), "GFLOP/s", remark="of matrices")
+FAST = Measurement("pass", "Captum", (1.5, 2.5, 2.25), "×", least=2)
+SLOW = Measurement("shell", "script", (1.5,), "×", most=1.25)
+PLAIN = Measurement("rate", "", (float("nan"), 123.4), "GFLOP/s", remark="of matrices")
 
 
-def test_a_figure_is_the_median_and_held_against_its_bounds() -> None:
+def test_a_measurement_is_the_median_and_held_against_its_bounds() -> None:
     assert (FAST.value, FAST.wanted, FAST.holds, FAST.measured) == (
         2.25,
         "at least 2",
@@ -30,49 +32,51 @@ def test_a_figure_is_the_median_and_held_against_its_bounds() -> None:
     )
     assert (SLOW.wanted, SLOW.holds) == ("at most 1.25", False)
     assert (PLAIN.wanted, PLAIN.holds) == ("", None)
-    both = Figure("", "", (1.0,), "", least=1, most=1)
+    both = Measurement("", "", (1.0,), "", least=1, most=1)
     assert (both.wanted, both.holds) == ("at least 1, at most 1", True)
-    assert not Figure("", "", (0.9,), "", least=1, most=2).holds
+    assert not Measurement("", "", (0.9,), "", least=1, most=2).holds
 
 
 @pytest.mark.parametrize(
     "value, text",
     [(645.4, "645 ×"), (0.912, "0.912 ×"), (1234.5, "1234 ×"), (8e-8, "8e-08 ×"), (2.0, "2 ×")],
 )
-def test_a_figure_is_told_in_three_digits(value: float, text: str) -> None:
-    assert Figure("", "", (value,), "×").measured == text
+def test_a_measurement_is_told_in_three_digits(value: float, text: str) -> None:
+    assert Measurement("", "", (value,), "×").measured == text
 
 
 def test_what_is_kept_is_strict_json_and_comes_back(tmp_path: Path) -> None:
     file = tmp_path / "results" / "here.json"
     where = record.environment()
-    record.write(file, where, {"onepass": [FAST, PLAIN], "cold": [SLOW]})
+    record.write(file, where, {"single_pass": [FAST, PLAIN], "cold_start": [SLOW]})
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     document = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
-    kept = document["figures"]["onepass"]
+    kept = document["measurements"]["single_pass"]
     assert kept[0]["values"] == [1.5, 2.5, 2.25]
     assert (kept[0]["value"], kept[0]["wanted"], kept[0]["holds"]) == (2.25, "at least 2", True)
     assert kept[1]["values"] == [None, 123.4]
     assert {"cpu", "cores", "threads", "memory_gib", "os", "python", "torch", "device"} <= (
         document["environment"].keys()
     )
-    back, figures = record.read(file)
+    back, measurements = record.read(file)
     assert back == where
-    assert figures["cold"] == [SLOW]
+    assert measurements["cold_start"] == [SLOW]
 
 
 def test_one_benchmark_again_leaves_the_others_of_the_same_machine(tmp_path: Path) -> None:
     file = tmp_path / "here.json"
     where = record.environment()
-    record.write(file, {**where, "date": "2001-01-01"}, {"onepass": [FAST], "cold": [SLOW]})
-    record.write(file, where, {"cold": [PLAIN, FAST]})
-    figures = record.read(file)[1]
-    assert (figures["onepass"], len(figures["cold"])) == ([FAST], 2)
-    record.write(file, {**where, "torch": "another"}, {"cold": [SLOW]})
-    assert record.read(file)[1] == {"cold": [SLOW]}
+    record.write(
+        file, {**where, "date": "2001-01-01"}, {"single_pass": [FAST], "cold_start": [SLOW]}
+    )
+    record.write(file, where, {"cold_start": [PLAIN, FAST]})
+    measurements = record.read(file)[1]
+    assert (measurements["single_pass"], len(measurements["cold_start"])) == ([FAST], 2)
+    record.write(file, {**where, "torch": "another"}, {"cold_start": [SLOW]})
+    assert record.read(file)[1] == {"cold_start": [SLOW]}
 
 
 def test_readme_quotes_a_record() -> None:
@@ -84,11 +88,11 @@ def test_readme_quotes_a_record() -> None:
 
 def test_readme_says_what_falls_short(tmp_path: Path) -> None:
     file = tmp_path / "here.json"
-    record.write(file, record.environment(), {"onepass": [FAST, PLAIN], "cold": [SLOW]})
+    record.write(file, record.environment(), {"single_pass": [FAST, PLAIN], "cold_start": [SLOW]})
     text = record.readme(file)
     assert "| pass | Captum | at least 2 × | 2.25 × |\n" in text
     assert "| shell | script | at most 1.25 × | 1.5 × (falls short) |\n" in text
-    assert "rate" not in text, "a figure without a bound"
+    assert "rate" not in text, "a measurement without a bound"
     assert record.QUOTED.sub("", f"before\n\n{text}\nafter\n") == "before\n\n\nafter\n"
 
 

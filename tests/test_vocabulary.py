@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-GRADVIZ = Path(__file__).parents[1] / "gradviz"
+from tests.helpers.paths import ROOT
+
+GRADVIZ = ROOT / "gradviz"
 
 SHARED = {"command", "EPILOG"}
 """What every module of a command in `cli/` has, by the same name."""

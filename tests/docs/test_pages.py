@@ -69,7 +69,7 @@ def test_only_what_prepares_a_computer_is_not_run() -> None:
         "make demo",
         "make quick",
         "make test",
-        "make test T=tests/heatmap/test_views.py",
+        "make test T=tests/unit/heatmap/test_views.py",
     }
 
 

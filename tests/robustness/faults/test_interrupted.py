@@ -1,0 +1,84 @@
+"""A run that is killed again and again, and resumed, leaves what an undisturbed one leaves.
+
+Each test starts about a dozen copies of a process that has imported everything, of some tenths of
+a second each.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import Started, photos, script
+
+KILLS = 6
+
+
+def contents(out: Path) -> dict[str, object]:
+    """Every file of a run; of the record, what does not tell how often it was resumed."""
+    found: dict[str, object] = {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+    record = json.loads((out / "run.json").read_bytes())
+    return {**found, "run.json": {**record, "command": None}}
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> list[str | Path]:
+    """A run of some tenths of a second, with a picture that cannot be read."""
+    folder = photos(tmp_path / "photos", 24)
+    (folder / "0007.png").write_bytes(b"no picture")
+    model = script(tmp_path / "model.ts")
+    return ["saliency", model, folder, "--batch-size", "3", "--seed", "ones", "--seed", "pixel:1,1"]
+
+
+@pytest.mark.parametrize("scale", ["image", "shared"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_killed_at_random_moments(
+    number: signal.Signals, scale: str, tmp_path: Path, work: list[str | Path]
+) -> None:
+    work += ["--scale", scale]
+    started = time.monotonic()
+    whole = Started([*work, "-o", tmp_path / "whole"], tmp_path).wait()
+    took = time.monotonic() - started
+    assert whole is not None and whole.code == 4
+
+    out = tmp_path / "out"
+    moments = random.Random(int(number))
+    done: set[int] = set()
+    for _ in range(KILLS):
+        process = Started([*work, "-o", out, "--resume"], tmp_path)
+        time.sleep(moments.uniform(0, took))
+        process.send(number)
+        left = process.wait()
+        assert left is not None and left.code in (4, ended(number)), left
+        if number != signal.SIGKILL:
+            assert [*out.rglob("*.part")] == []
+            last = left.stderr.splitlines()[-1]
+            assert last.startswith("error: interrupted") == (left.code == 130), left.stderr
+        before, done = done, finished(out)
+        assert before <= done
+    final = Started([*work, "-o", out, "--resume"], tmp_path).wait()
+    assert final is not None and final.code == 4, final
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def ended(number: signal.Signals) -> int:
+    return -number if number == signal.SIGKILL else 130
+
+
+def finished(out: Path) -> set[int]:
+    """The batches of three images and two seeds that need not be computed again."""
+    results = out / "results.jsonl"
+    rows = results.read_bytes().split(b"\n")[:-1] if results.exists() else []
+    lines = [json.loads(row) for row in rows]
+    count = Counter(int(line["image"][:4]) // 3 for line in lines if line["status"] == "ok")
+    return {batch for batch, results in count.items() if results == 6}

@@ -1,0 +1,86 @@
+"""What every hostile file must come to: its exit code, one line, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import Result
+
+from tests.helpers import victim
+
+Gradviz = Callable[..., Result]
+Fails = Callable[..., str]
+
+RECORD = {"gradviz-out", "gradviz-out/run.json", "gradviz-out/results.jsonl"}
+"""All that a run without results may write."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Passes over so small a network spend their time on starting threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    made: nn.Module = victim.Victim().eval()
+    return made
+
+
+@pytest.fixture(scope="session")
+def healthy(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of every format, and a photo."""
+    folder = tmp_path_factory.mktemp("healthy")
+    state = net.state_dict()
+    torch.save(state, folder / "weights.pt")
+    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    save_file(state, folder / "weights.safetensors")
+    scripted: Any = torch.jit.script(net)
+    scripted.save(folder / "script.ts")
+    torch.jit.freeze(scripted).save(folder / "frozen.ts")
+    torch.export.save(torch.export.export(net, (torch.rand(1, 3, 4, 5),)), folder / "program.pt2")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.png")
+    return folder
+
+
+def listing(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def saliency(gradviz: Gradviz) -> Gradviz:
+    """`gradviz saliency`, quiet, with the cheapest pictures."""
+    return lambda *words: gradviz("saliency", *words, "-q", "--view", "gray", "--array", "none")
+
+
+@pytest.fixture
+def fails(saliency: Gradviz, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Fails:
+    """Run `gradviz saliency WORDS...`, which must fail with `code` and in one line; returns that.
+
+    Nothing may be written but the record, nor be said past Python.
+    """
+
+    def run(code: int, *words: str | Path) -> str:
+        before = listing(tmp_path)
+        result = saliency(*words)
+        assert result.exit_code == code, (result.exit_code, result.stderr)
+        (said,) = result.stderr.splitlines()
+        assert said.startswith("error: ") and result.stdout == ""
+        assert listing(tmp_path) - before <= RECORD
+        assert capfd.readouterr().err == ""
+        return said
+
+    return run

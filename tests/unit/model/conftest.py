@@ -1,0 +1,102 @@
+"""One small network, saved in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gradviz.model.load import load_model
+from gradviz.model.model import Model
+from gradviz.model.support import Format
+from tests.helpers import small_nets as nets
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Passes over so small a network spend their time on starting threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+EXAMPLE = (2, 3, 8, 8)
+
+KINDS = {
+    "checkpoint.pt": Format.STATE_DICT,
+    "legacy.pth": Format.STATE_DICT,
+    "weights.safetensors": Format.STATE_DICT,
+    "pickled.pt": Format.PICKLED,
+    "scripted.ts": Format.SCRIPT,
+    "traced.ts": Format.SCRIPT,
+    "frozen.ts": Format.FROZEN,
+    "frozen_trace.ts": Format.FROZEN,
+    "static.pt2": Format.EXPORTED,
+    "dynamic.pt2": Format.EXPORTED,
+}
+
+
+@pytest.fixture(scope="session")
+def net() -> nn.Module:
+    """The network itself, evaluating: what every file must agree with."""
+    made: nn.Module = nets.small_net().eval()
+    return made
+
+
+@pytest.fixture(scope="session")
+def files(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the network in every format, named as in KINDS."""
+    folder = tmp_path_factory.mktemp("formats")
+    x = torch.rand(EXAMPLE)
+    state = net.state_dict()
+    torch.save({"state_dict": state, "epoch": 3}, folder / "checkpoint.pt")
+    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    save_file(state, folder / "weights.safetensors")
+    torch.save(net, folder / "pickled.pt")
+    scripted: Any = torch.jit.script(net)
+    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
+    scripted.save(folder / "scripted.ts")
+    traced.save(folder / "traced.ts")
+    torch.jit.freeze(scripted).save(folder / "frozen.ts")
+    torch.jit.freeze(traced).save(folder / "frozen_trace.ts")
+    auto = torch.export.Dim.AUTO
+    free = ({0: auto, 2: auto, 3: auto},)
+    torch.export.save(torch.export.export(net, (x,)), folder / "static.pt2")
+    program = torch.export.export(net, (x,), dynamic_shapes=free)
+    torch.export.save(program, folder / "dynamic.pt2")
+    return folder
+
+
+Load = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def load(files: Path) -> Load:
+    """Load a file of `files` with what its format needs."""
+
+    def load(kind: str, **options: Any) -> Model:
+        if KINDS[kind] is Format.STATE_DICT:
+            options = {"arch": nets.ARCH, **options}
+        trust = KINDS[kind] in (Format.PICKLED, Format.EXPORTED)
+        return load_model(files / kind, trust=trust, **options)
+
+    return load
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def image() -> Tensor:
+    """A batch of the exported size that requires a gradient."""
+    torch.manual_seed(1)
+    return torch.rand(EXAMPLE).requires_grad_()
