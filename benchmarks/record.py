@@ -1,4 +1,4 @@
-"""Figures that are kept: JSON with the machine that they were taken on, and README's table."""
+"""Figures that are kept: JSON with the machine that they were taken on, and the table of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def read(file: Path) -> tuple[Environment, Figures]:
     }
 
 
-def readme(file: Path) -> str:
-    """What README.md says of a file of figures: the machine, and a table of those with a bound."""
+def quotation(file: Path) -> str:
+    """The part of docs/benchmarks.md that quotes a file: the machine, and figures with a bound."""
     where, figures = read(file)
     device = "" if where["device"] == "cpu" else f" and {where['device']}"
     rows = [
@@ -91,7 +91,7 @@ def readme(file: Path) -> str:
     return "\n".join(
         [
             f"Taken on {where['cores']} cores of {where['cpu']}{device} with torch "
-            f"{where['torch']}; [all figures, round by round](benchmarks/results/{file.name}).",
+            f"{where['torch']}; [all figures, round by round](../benchmarks/results/{file.name}).",
             "",
             "| work | against | wanted | measured |",
             "|---|---|---|---|",
@@ -102,7 +102,7 @@ def readme(file: Path) -> str:
 
 
 QUOTED = re.compile(r"^Taken on [^|]*?\n\n(?:\|.*\n)+", re.MULTILINE)
-"""Where README.md quotes a file."""
+"""The part of docs/benchmarks.md that quotes a file."""
 
 
 def _cpu() -> str:

@@ -10,7 +10,7 @@ from gradviz import errors
 from gradviz.backward.methods import METHODS
 from gradviz.cli.app import make_app
 from gradviz.commands.compare.metrics import METRICS
-from gradviz.errors import GradvizError
+from gradviz.errors import ExitCode, GradvizError
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card
@@ -93,12 +93,12 @@ def test_exit_codes() -> None:
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, GradvizError)
     }
-    others = {0, errors.SOME_FAILED, errors.NOT_HELD, errors.INTERRUPTED}
-    assert rows == sorted(others | kinds)
+    assert rows == sorted(ExitCode)
+    assert kinds <= {*rows}
     order = re.search(r"If several apply: ([\d, ]+),", page.text)
     assert order
     assert [int(part) for part in order[1].split(", ")] == [
-        each for each in errors.PRECEDENCE if each in rows
+        code for code in ExitCode if code != ExitCode.DONE
     ]
 
 
