@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := gradviz-out/demo
 
-.PHONY: demo test fuzz lint bench clean
+.PHONY: demo quick test fuzz lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +20,14 @@ demo: $(READY)
 	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes -o $(DEMO)/report.html
 	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes; $(DEMO)/report.html shows them all"
 
-test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+# The unit tests, without those that are slow by nature.
+quick: $(READY)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not process and not browser and not long' \
+	    tests/unit tests/test_architecture.py tests/test_vocabulary.py
+
+# All tests, or with T=path those of a file or folder.
+test: $(if $(T),$(READY),lint)
+	$(BIN)/python -m pytest $(or $(T),-n auto --dist loadfile)
 
 fuzz: $(READY)
 	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz

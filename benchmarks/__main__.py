@@ -25,7 +25,7 @@ BENCHMARKS = (
     "gpu",
 )
 """Every benchmark, in the order of the table; its module has its name."""
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 WIDTHS = {"work": 46, "against": 34, "measured": 15, "wanted": 14, "holds": 5}
 """Of the columns: rows are printed as they come, so that none can wait for the widest."""
 
@@ -37,16 +37,16 @@ def main(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The JSON file; else one by machine.")
     ] = None,
-    readme: Annotated[
+    quote: Annotated[
         Path | None,
-        typer.Option(help="Measure nothing; put the measurements of this file into README.md."),
+        typer.Option(help="Measure nothing; quote this file in docs/benchmarks.md."),
     ] = None,
 ) -> None:
     """Run benchmarks, print what they find, and keep it as JSON."""
-    if readme is not None:
-        page = README.read_text(encoding="utf-8")
-        text = record.readme(readme)
-        README.write_text(record.QUOTED.sub(lambda _: text, page), encoding="utf-8")
+    if quote is not None:
+        page = PAGE.read_text(encoding="utf-8")
+        text = record.quotation(quote)
+        PAGE.write_text(record.QUOTED.sub(lambda _: text, page), encoding="utf-8")
         return
     unknown = set(names or ()) - set(BENCHMARKS)
     if unknown:

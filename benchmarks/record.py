@@ -1,4 +1,4 @@
-"""Measurements that are kept: JSON with the machine they were taken on, and README's table."""
+"""Measurements that are kept: JSON with their machine, and the table of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def read(file: Path) -> tuple[Environment, Measurements]:
     }
 
 
-def readme(file: Path) -> str:
-    """README.md's quotation of a file: the machine, and a table of measurements with a bound."""
+def quotation(file: Path) -> str:
+    """The part of docs/benchmarks.md that quotes a file: machine, and measurements with a bound."""
     where, measurements = read(file)
     device = "" if where["device"] == "cpu" else f" and {where['device']}"
     rows = [
@@ -92,7 +92,7 @@ def readme(file: Path) -> str:
     return "\n".join(
         [
             f"Taken on {where['cores']} cores of {where['cpu']}{device} with torch "
-            f"{where['torch']}; [all figures, round by round](benchmarks/results/{file.name}).",
+            f"{where['torch']}; [all figures, round by round](../benchmarks/results/{file.name}).",
             "",
             "| work | against | wanted | measured |",
             "|---|---|---|---|",
@@ -103,7 +103,7 @@ def readme(file: Path) -> str:
 
 
 QUOTED = re.compile(r"^Taken on [^|]*?\n\n(?:\|.*\n)+", re.MULTILINE)
-"""Where README.md quotes a file."""
+"""The part of docs/benchmarks.md that quotes a file."""
 
 
 def _cpu() -> str:

@@ -1,6 +1,4 @@
-"""What benchmarks keep and README.md quotes: the measurements as they were taken.
-
-How long things take is no test."""
+"""The measurements that benchmarks keep and docs/benchmarks.md quotes. No test measures a time."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from benchmarks.measurement import Measurement
 from benchmarks.timing import fresh, in_turns, times
 from tests.helpers.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 
 FAST = Measurement("pass", "Captum", (1.5, 2.5, 2.25), "×", least=2)
 SLOW = Measurement("shell", "script", (1.5,), "×", most=1.25)
@@ -79,17 +77,17 @@ def test_one_benchmark_again_leaves_the_others_of_the_same_machine(tmp_path: Pat
     assert record.read(file)[1] == {"cold_start": [SLOW]}
 
 
-def test_readme_quotes_a_record() -> None:
-    named = re.findall(r"\(benchmarks/results/([\w.-]+)\)", README)
+def test_the_page_quotes_a_record() -> None:
+    named = re.findall(r"\(\.\./benchmarks/results/([\w.-]+)\)", PAGE)
     assert len(named) == 1
-    (quoted,) = record.QUOTED.findall(README)
-    assert quoted == record.readme(record.RESULTS / named[0])
+    (quoted,) = record.QUOTED.findall(PAGE)
+    assert quoted == record.quotation(record.RESULTS / named[0])
 
 
-def test_readme_says_what_falls_short(tmp_path: Path) -> None:
+def test_the_page_says_what_falls_short(tmp_path: Path) -> None:
     file = tmp_path / "here.json"
     record.write(file, record.environment(), {"single_pass": [FAST, PLAIN], "cold_start": [SLOW]})
-    text = record.readme(file)
+    text = record.quotation(file)
     assert "| pass | Captum | at least 2 × | 2.25 × |\n" in text
     assert "| shell | script | at most 1.25 × | 1.5 × (falls short) |\n" in text
     assert "rate" not in text, "a measurement without a bound"

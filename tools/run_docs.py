@@ -51,7 +51,15 @@ SAVED = re.compile(r"# ([\w./]+\.(?:py|yaml|sh))\n")
 PICTURE = re.compile(r'!\[[^]]*\]\(([^) ]+) "([^"]+)"\)')
 LINK = re.compile(r'\]\(([^) ]+)(?: "[^"]*")?\)')
 
-NOT_RUN = ("git clone ", "cd gradviz", "python3 -m venv ", ". .venv/", "pip install ", "make ")
+NOT_RUN = (
+    "git clone ",
+    "cd gradviz",
+    "python3 -m venv ",
+    ".venv/bin/",
+    ". .venv/",
+    "pip install ",
+    "make ",
+)
 """The first words of commands that prepare a computer, and of the Makefile's targets."""
 
 

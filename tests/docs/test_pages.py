@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools import write_reference
+from tools import photograph_report, write_reference
 from tools.run_docs import PICTURES, REMEDY, ROOT, Page, pages, run_blocks
 
 RunPage = Callable[[str], tuple[Path, list[str]]]
@@ -66,6 +66,9 @@ def test_only_what_prepares_a_computer_is_not_run() -> None:
         "python3 -m venv .venv",
         ". .venv/bin/activate",
         "pip install -c constraints.txt -e .",
+        ".venv/bin/python -m pytest tests/heatmap/test_views.py -k zero_map",
+        ".venv/bin/python tools/run_docs.py docs/guide/views.md",
+        ".venv/bin/python tools/write_reference.py",
         "make demo",
         "make quick",
         "make test",
@@ -106,7 +109,8 @@ def test_every_picture_is_shown_and_small() -> None:
     assert shown == sizes.keys()
     drawn = {name for page in pages() for name in page.pictures}
     assert drawn | {"report.png"} == sizes.keys()
-    assert max(sizes.values()) < 60_000
+    assert sizes["report.png"] < 150_000
+    assert max(sizes[name] for name in drawn) < 60_000
     assert sum(sizes.values()) < 1_500_000
 
 
@@ -114,6 +118,20 @@ def test_every_picture_is_shown_and_small() -> None:
 def test_pages_agree_on_the_file_that_a_picture_is(name: str) -> None:
     sources = {page.pictures[name] for page in pages() if name in page.pictures}
     assert len({source.split("/", 2)[2] for source in sources}) == 1
+
+
+@pytest.mark.browser
+def test_the_photograph_shows_the_report_of_the_readme(run_page: RunPage, tmp_path: Path) -> None:
+    if photograph_report.chromium() is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    folder, _ = run_page("README.md")
+    photograph_report.photograph(folder / "out/report.html", tmp_path / "now.png")
+    small = []
+    for file in (tmp_path / "now.png", photograph_report.PICTURE):
+        with Image.open(file) as picture:
+            # Other machines have other fonts: what is compared is what is where.
+            small.append(np.asarray(picture.convert("RGB").resize((50, 30)), float))
+    assert np.abs(small[0] - small[1]).mean() < 4, "run python tools/photograph_report.py"
 
 
 # What a page's own run shows
