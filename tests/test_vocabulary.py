@@ -17,9 +17,6 @@ SHARED = {"command", "EPILOG"}
 FACES = {"receptive_field", "report", "saliency", "main"}
 """Functions that wear the name of a command: in `cli/`, and where it is called from Python."""
 
-NOT_YET = {"LEAST", "QUANTITIES"}
-"""Names that still mean two things. Take out what is done; nothing may come in."""
-
 
 def public_names(module: Path) -> Iterator[str]:
     """The classes, functions, constants and aliases that a module defines at its top level."""
@@ -48,5 +45,5 @@ def test_no_public_name_stands_for_two_things() -> None:
             definitions[name].append(module.relative_to(GRADVIZ).as_posix())
     twice = {name: modules for name, modules in definitions.items() if len(modules) > 1}
     assert twice.keys() >= SHARED, "the names are not found where they are"
-    unexpected = twice.keys() - SHARED - FACES - NOT_YET
+    unexpected = twice.keys() - SHARED - FACES
     assert not unexpected, {name: twice[name] for name in sorted(unexpected)}

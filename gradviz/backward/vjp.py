@@ -14,7 +14,7 @@ from torch import Tensor
 from gradviz.backward.graph import End
 from gradviz.errors import ModelError
 
-LARGEST, LEAST = 2.0**15, 2.0**-20
+LARGEST_SCALE, LEAST_SCALE = 2.0**15, 2.0**-20
 """The first and the last scale of a float16 cotangent's largest value; the first is below the
 largest float16."""
 STEP = 2.0**-5
@@ -43,8 +43,8 @@ def vjp(y: Tensor, x: End, v: Tensor, retain_graph: bool = False) -> Tensor:
     if v.dtype != torch.float16:
         return _pulled(y, x, v, retain_graph)
     largest = float(v.abs().max())
-    scale = 2.0 ** math.floor(math.log2(LARGEST / largest)) if 0 < largest < math.inf else 1.0
-    while scale > LEAST:
+    scale = 2.0 ** math.floor(math.log2(LARGEST_SCALE / largest)) if 0 < largest < math.inf else 1.0
+    while scale > LEAST_SCALE:
         gradient = _pulled(y, x, v * scale, retain_graph=True).float() / scale
         if gradient.isfinite().all():
             return gradient

@@ -22,7 +22,7 @@ from gradviz.text import one_line
 
 EPILOG = None
 
-QUANTITIES = ("size", "stride", "fill", "area", "halo")
+FIELD_QUANTITIES = ("size", "stride", "fill", "area", "halo")
 """What can be expected."""
 
 
@@ -45,7 +45,7 @@ def receptive_field(
     with reporting(message_options) as console, ExitStack() as until_done:
         pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else arguments.size_from(fields.input_size)
-        expected = [parse_expectation(text, QUANTITIES) for text in fields.expect or ()]
+        expected = [parse_expectation(text, FIELD_QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out)

@@ -34,7 +34,16 @@ EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
     escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()
 )
 
-QUANTITIES = ("inside", "nonfinite", "zero_fraction", "abs_mean", "l2", "min", "max", "score")
+RESULT_QUANTITIES = (
+    "inside",
+    "nonfinite",
+    "zero_fraction",
+    "abs_mean",
+    "l2",
+    "min",
+    "max",
+    "score",
+)
 """What can be expected."""
 
 
@@ -142,7 +151,7 @@ def _settings(
 
 
 def _expected(output: options.OutputOptions) -> list[Expectation]:
-    expected = [parse_expectation(text, QUANTITIES) for text in output.expect or ()]
+    expected = [parse_expectation(text, RESULT_QUANTITIES) for text in output.expect or ()]
     if output.inside is None and any(each.quantity == "inside" for each in expected):
         raise UsageError("--expect inside: inside of what? name a mask with --inside")
     return expected
