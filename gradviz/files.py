@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from types import SimpleNamespace
+from typing import IO, BinaryIO
 
+import numpy as np
+
+from gradviz.arrays import Array
 from gradviz.errors import GradvizError, UsageError
 from gradviz.text import one_line
 
@@ -94,3 +98,35 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
             f"{path}: cannot be decoded ({reason}); the file may be damaged or incomplete, "
             "save or copy it again"
         ) from error
+
+
+def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write one file, whole or not at all.
+
+    Args:
+        write: writes the content to the file that it is given.
+
+    Raises:
+        UsageError: the disk refuses.
+    """
+    unfinished = place.with_name(f".{place.name}.part")
+    with disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                write(file)
+            unfinished.replace(place)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def write_npy(array: Array, file: BinaryIO) -> None:
+    """Write `array` in NumPy's format.
+
+    Raises:
+        OSError: there is no room for all of it.
+    """
+    # Into a file itself, NumPy writes by C's streams, and never asks whether the last of their
+    # buffers found room. Into anything else it writes by the method `write`.
+    np.save(SimpleNamespace(write=file.write), array)

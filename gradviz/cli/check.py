@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.cli import arguments
+from gradviz.cli import arguments, options
 from gradviz.cli.console import columns, reporting
-from gradviz.cli.options import (
-    CheckOptions,
-    InputOptions,
-    MessageOptions,
-    ModelOptions,
-    PreciseOptions,
-    flat,
-)
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import ExitCode
 from gradviz.seeds.seed import check_labels, parse_seed
@@ -32,15 +24,15 @@ def check(
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="One image file.")],
-    model_options: ModelOptions,
-    input_options: InputOptions,
-    options: CheckOptions,
-    device_options: PreciseOptions,
-    message_options: MessageOptions,
+    model_options: options.ModelOptions,
+    input_options: options.InputOptions,
+    check_options: options.CheckOptions,
+    device_options: options.PreciseOptions,
+    message_options: options.MessageOptions,
 ) -> None:
     """Check the command, load the model, test its gradient, and print what agrees."""
     with reporting(message_options) as console:
-        seeds = [parse_seed(spec) for spec in dict.fromkeys(options.seed or ())]
+        seeds = [parse_seed(spec) for spec in dict.fromkeys(check_options.seed or ())]
         recipe = arguments.recipe_from(input_options)
         source = arguments.one_image(image)
 
@@ -57,7 +49,7 @@ def check(
 
         if automatic:
             loaded = in_doubles(loaded)
-        found = run(loaded, load_image(source, preprocess), seeds, options.random_seed)
+        found = run(loaded, load_image(source, preprocess), seeds, check_options.random_seed)
         if found.precision != "float64":
             console.note(
                 f"computed in {found.precision}: longer steps are taken, and an error of "
@@ -77,7 +69,7 @@ def check(
         raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 
-command = flat(check)
+command = options.flat(check)
 
 
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")

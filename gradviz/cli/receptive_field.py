@@ -15,9 +15,10 @@ from gradviz.cli.console import reporting
 from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
+from gradviz.runs.expectations import parse_expectation
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Failed, FieldDocument, GeometryEntry
-from gradviz.runs.verdict import exit_code, parse_expectation
+from gradviz.runs.verdict import exit_code
 from gradviz.text import one_line
 
 EPILOG = None

@@ -9,7 +9,7 @@ import typer
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
 from gradviz.errors import UsageError
-from gradviz.runs.folder import write_whole
+from gradviz.files import write_whole
 from gradviz.runs.schema import ReportDocument
 from gradviz.text import one_line
 

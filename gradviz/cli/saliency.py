@@ -22,10 +22,11 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
+from gradviz.runs.expectations import Expectation, parse_expectation
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
-from gradviz.runs.sharing import shard_here
-from gradviz.runs.verdict import Expectation, exit_code, parse_expectation
+from gradviz.runs.shards import shard_here
+from gradviz.runs.verdict import exit_code
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.seed import Seed, check_labels, parse_seed
 from gradviz.text import one_line, strict_json

@@ -11,7 +11,6 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,10 +18,10 @@ from numpy.lib import format as npy
 
 from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
-from gradviz.files import disk
+from gradviz.files import disk, write_whole
 from gradviz.runs.results import read_lines
 from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
-from gradviz.runs.sharing import Shard
+from gradviz.runs.shards import Shard
 
 RUN = "run.json"
 RESULTS = "results.jsonl"
@@ -34,38 +33,6 @@ IN_MEMORY = 1 << 28
 """Bytes of an array above which it is put together in a file."""
 CHUNK = 1 << 24
 """Bytes that are written to that file at a time."""
-
-
-def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write one file, whole or not at all.
-
-    Args:
-        write: writes the content to the file that it is given.
-
-    Raises:
-        UsageError: the disk refuses.
-    """
-    unfinished = place.with_name(f".{place.name}.part")
-    with disk(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                write(file)
-            unfinished.replace(place)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-def write_npy(array: Array, file: BinaryIO) -> None:
-    """Write `array` in NumPy's format.
-
-    Raises:
-        OSError: there is no room for all of it.
-    """
-    # Into a file itself, NumPy writes by C's streams, and never asks whether the last of their
-    # buffers found room. Into anything else it writes by the method `write`.
-    np.save(SimpleNamespace(write=file.write), array)
 
 
 class RunFolder:

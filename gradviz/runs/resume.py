@@ -10,9 +10,10 @@ from pathlib import Path
 from gradviz.errors import UsageError
 from gradviz.files import disk
 from gradviz.runs.folder import RUN, RunFolder
+from gradviz.runs.lock import FolderLock, lock_folder
 from gradviz.runs.record import changes_between
 from gradviz.runs.schema import AnyRecord, Done, Failed, FieldDone, ResultLine, RunRecord
-from gradviz.runs.sharing import Shard, Turn, turn
+from gradviz.runs.shards import Shard
 
 
 class RunWriter(RunFolder):
@@ -20,7 +21,7 @@ class RunWriter(RunFolder):
 
     def __init__(self, out: Path, shard: Shard | None = None) -> None:
         super().__init__(out, shard)
-        self._turn: Turn | None = None
+        self._lock: FolderLock | None = None
         self._replaces = True
 
     @contextmanager
@@ -38,7 +39,7 @@ class RunWriter(RunFolder):
         try:
             with ExitStack() as until_done:
                 with disk(self.out):
-                    self._turn = until_done.enter_context(turn(self.out, self.shard))
+                    self._lock = until_done.enter_context(lock_folder(self.out, self.shard))
                 # Another run may have begun and ended in between.
                 self.check(overwrite=overwrite, resume=resume)
                 yield
@@ -89,7 +90,7 @@ class RunWriter(RunFolder):
         """
         with disk(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        with self.alone():
+        with self.exclusive():
             if self._joins(record):
                 self._drop(self.own())
                 with disk(self.out):
@@ -128,7 +129,7 @@ class RunWriter(RunFolder):
                 f"{self.results}; resume it as it was run, or all of it without --shard"
             )
         unchanged = {image.name for image in record.images if image in before.images}
-        with self.alone():
+        with self.exclusive():
             self.save_document(RUN, record)
         return [
             line
@@ -139,12 +140,12 @@ class RunWriter(RunFolder):
         ]
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Keep the run's other shards from changing what all of them share."""
-        if self._turn is None or self.shard is None:
+        if self._lock is None or self.shard is None:
             yield
         else:
-            with self._turn.alone():
+            with self._lock.exclusive():
                 yield
 
     def _joins(self, record: AnyRecord) -> bool:
@@ -152,7 +153,7 @@ class RunWriter(RunFolder):
         if self.shard is None or not (self.out / RUN).exists():
             return False
         same = not list(changes_between(self.record(), record)) and not self._foreign()
-        if not same and self._turn is not None and self._turn.others(self.shard):
+        if not same and self._lock is not None and self._lock.has_others(self.shard):
             raise UsageError(
                 f"{self.out}: other shards are at work on something else; give all shards the same "
                 "command, or choose another -o"

@@ -17,11 +17,12 @@ from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
+from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES, FIELDS, RunFolder, write_npy
+from gradviz.runs.folder import BOXES, FIELDS, RunFolder
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from gradviz.errors import UsageError
+from gradviz.files import write_whole
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.views import VIEWS, View
-from gradviz.runs.folder import write_whole
 from gradviz.runs.schema import Done
 
 if TYPE_CHECKING:

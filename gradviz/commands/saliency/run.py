@@ -23,7 +23,7 @@ from gradviz.model.model import Model
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine, RunRecord
-from gradviz.runs.sharing import Shard
+from gradviz.runs.shards import Shard
 from gradviz.runs.workers import THREADS, in_order
 from gradviz.seeds.seed import Seed
 
@@ -210,7 +210,7 @@ class SaliencyRun:
 
     def _share_scales(self) -> None:
         """Draw all results on one scale; whoever is the last of several shards draws for all."""
-        with self._folder.alone():
+        with self._folder.exclusive():
             lines = self._folder.lines()
             if {line.image for line in lines} == {source.name for source in self._job.sources}:
                 largest = _largest_scales(lines)

@@ -19,12 +19,13 @@ from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
+from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, draw
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
-from gradviz.runs.folder import RunFolder, write_npy
+from gradviz.runs.folder import RunFolder
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, Stats
 

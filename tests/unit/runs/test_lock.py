@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import UsageError
+from gradviz.runs.lock import LOCK, lock_folder
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine
-from gradviz.runs.sharing import LOCK, Shard, shard_from, shard_here, turn
+from gradviz.runs.shards import Shard, shard_from, shard_here
 
 Run = Callable[..., Any]
 
@@ -201,9 +202,9 @@ def test_a_shard_takes_no_results_away_by_itself(
 HOLDER = """
 import sys
 from pathlib import Path
-from gradviz.runs.sharing import Shard
-from gradviz.runs.sharing import turn
-with turn(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2:] else None):
+from gradviz.runs.lock import Shard
+from gradviz.runs.lock import lock_folder
+with lock_folder(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2:] else None):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -227,13 +228,13 @@ def test_one_run_at_a_time(
         assert holder.stdout is not None and holder.stdin is not None
         assert holder.stdout.readline() == "held\n"
         try:
-            with turn(tmp_path, Shard(*wanted) if wanted else None):
+            with lock_folder(tmp_path, Shard(*wanted) if wanted else None):
                 assert free
         except UsageError as error:
             assert not free and "one run at a time" in str(error)
         assert (tmp_path / LOCK).exists()
         holder.stdin.close()
-    with turn(tmp_path, None):
+    with lock_folder(tmp_path, None):
         assert (tmp_path / LOCK).exists()
     assert not (tmp_path / LOCK).exists()
 
@@ -241,10 +242,10 @@ def test_one_run_at_a_time(
 COMER = """
 import sys
 from pathlib import Path
-from gradviz.runs.sharing import Shard
-from gradviz.runs.sharing import turn
+from gradviz.runs.lock import Shard
+from gradviz.runs.lock import lock_folder
 for _ in range(3000):
-    with turn(Path(sys.argv[1]), Shard(int(sys.argv[2]), 3)):
+    with lock_folder(Path(sys.argv[1]), Shard(int(sys.argv[2]), 3)):
         pass
 """
 

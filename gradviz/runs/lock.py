@@ -1,0 +1,114 @@
+"""One run at a time in a folder: a whole one, or the shards of one side by side.
+
+Ranges of a lock file are what is locked, since they also hold between machines that share a file
+system, and go with the process that held them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradviz.errors import UsageError
+from gradviz.runs.shards import MOST_SHARDS, Shard
+
+try:
+    import fcntl
+except ImportError:  # neither Linux nor macOS
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+"""The name of the lock file; it is removed when no run is writing."""
+
+BUSY = {errno.EACCES, errno.EAGAIN}
+
+
+@contextmanager
+def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
+    """Lock a folder, which must exist, for a run or for one shard of it.
+
+    Raises:
+        UsageError: another run holds it, or this system has no such locks.
+        OSError: the disk refuses.
+    """
+    if fcntl is None:
+        raise UsageError(
+            f"{out}: a run locks its folder, and this system has no such locks: use Linux or macOS"
+        )
+    first, length = (1, MOST_SHARDS) if shard is None else (shard.index, 1)
+    while True:
+        file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with _exclusive(file):
+                free = _lock(file, first, length)
+            if not free:
+                who = "another run" if shard is None else f"shard {shard.name} or a whole run"
+                raise UsageError(
+                    f"{out}: {who} is writing there: one run at a time; wait, or choose another -o"
+                )
+            if not _is_at(file, out / LOCK):
+                continue  # whoever held it before has just taken it away
+            try:
+                yield FolderLock(file)
+            finally:
+                # Others may still hold their ranges, or be about to.
+                with _exclusive(file):
+                    if _lock(file, 1, MOST_SHARDS):
+                        (out / LOCK).unlink(missing_ok=True)
+                    fcntl.lockf(file, fcntl.LOCK_UN, MOST_SHARDS, 1)
+            return
+        finally:
+            os.close(file)
+
+
+class FolderLock:
+    """The part of a folder that this process holds."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other holders from coming, going, or changing what they share, for a moment."""
+        with _exclusive(self._file):
+            yield
+
+    def has_others(self, shard: Shard) -> bool:
+        """Whether another shard is at work; only to be asked within `exclusive`."""
+        ranges = ((1, shard.index - 1), (shard.index + 1, MOST_SHARDS - shard.index))
+        for first, length in ranges:
+            if length and not _lock(self._file, first, length):
+                return True
+        for first, length in ranges:
+            if length:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, length, first)
+        return False
+
+
+@contextmanager
+def _exclusive(file: int) -> Iterator[None]:
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, 0)
+
+
+def _lock(file: int, first: int, length: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, first)
+    except OSError as error:
+        if error.errno not in BUSY:
+            raise
+        return False
+    return True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
