@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-from gradviz.backward.activations import WEIGHTS
 from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of
+from gradviz.backward.layer_outputs import WEIGHTS
 from gradviz.errors import ModelError
 
 Gradients = tuple[Tensor | None, ...]

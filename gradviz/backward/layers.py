@@ -20,7 +20,7 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
-from gradviz.backward.activations import WEIGHTS, ActivationRecorder, memory_of, owners_of
+from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz as package
-from gradviz.backward.activations import ActivationRecorder
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import run_with_layers
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes

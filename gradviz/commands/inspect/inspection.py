@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Size
-from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.graph import kind_of, users_of
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradviz.backward.activations import ActivationRecorder
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
