@@ -66,7 +66,7 @@ def test_only_what_prepares_a_computer_is_not_run() -> None:
         "python3 -m venv .venv",
         ". .venv/bin/activate",
         "pip install -c constraints.txt -e .",
-        ".venv/bin/python -m pytest tests/heatmap/test_views.py -k zero_map",
+        ".venv/bin/python -m pytest tests/unit/heatmap/test_views.py -k zero_map",
         ".venv/bin/python tools/run_docs.py docs/guide/views.md",
         ".venv/bin/python tools/write_reference.py",
         "make demo",
