@@ -290,6 +290,7 @@ def test_names_that_look_like_markup_or_break_lines(gradviz: Gradviz, photos: Pa
     assert len(result.stdout.splitlines()) == 3
 
 
+@pytest.mark.process
 def test_torch_is_not_needed(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     script = (

@@ -102,6 +102,7 @@ def command(folder: Path, *words: str | Path) -> list[str | Path]:
     return [*program, *words, folder / "photo.png", "-o", folder / "out"]
 
 
+@pytest.mark.process
 def test_what_a_model_prints_is_kept_out_of_the_json(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(LOUD)
     torch.save({"weight": torch.ones(1)}, tmp_path / "loud.pt")
@@ -129,6 +130,7 @@ def test_what_a_model_prints_is_kept_out_of_the_json_in_this_process(
     assert "said by Python" in result.stderr
 
 
+@pytest.mark.process
 def test_a_reader_that_has_gone_away_has_read_enough(tmp_path: Path) -> None:
     model = script(HalfSquare(), tmp_path / "model.ts")
     process = subprocess.Popen(
@@ -143,6 +145,7 @@ def test_a_reader_that_has_gone_away_has_read_enough(tmp_path: Path) -> None:
     assert "Traceback" not in stderr and "Broken" not in stderr and "Exception" not in stderr
 
 
+@pytest.mark.process
 def test_a_name_that_the_output_cannot_encode(tmp_path: Path) -> None:
     model = script(HalfSquare(), tmp_path / "model.ts")
     (tmp_path / "broken 🦊.png").write_bytes(b"")

@@ -23,6 +23,8 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from tests.helpers import runs
 
+pytestmark = pytest.mark.browser
+
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",

@@ -369,6 +369,7 @@ def test_resume_tries_failed_images_again(
     }
 
 
+@pytest.mark.process
 def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, models: Path, images: Path) -> None:
     for n in range(200):
         shutil.copy(images / "room_wide.png", tmp_path / f"{n:03}.png")
@@ -417,6 +418,7 @@ def test_debug_shows_where_an_error_comes_from(gradviz: Gradviz) -> None:
     assert "Traceback" in gradviz(*command, "--debug").stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [["--help"], ["saliency", "--help"], ["--version"]])
 def test_help_does_not_import_torch(command: list[str]) -> None:
     code = (
@@ -430,6 +432,7 @@ def test_help_does_not_import_torch(command: list[str]) -> None:
     assert "gradviz" in done.stdout
 
 
+@pytest.mark.process
 def test_version_and_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gradviz", "--version"], capture_output=True, text=True, check=True
@@ -444,6 +447,7 @@ def test_help_lists_every_seed(gradviz: Gradviz) -> None:
     assert all(kind.form in text for kind in KINDS.values())
 
 
+@pytest.mark.process
 def test_shell_completion_knows_the_options() -> None:
     environment = {
         **os.environ,

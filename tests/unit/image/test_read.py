@@ -338,6 +338,7 @@ def test_pillows_own_limit_is_set_aside(
     assert read_image(tmp_path / "x.png", max_pixels=24)
 
 
+@pytest.mark.process
 def test_pillow_stays_quiet(tmp_path: Path) -> None:
     """A warning and a line in Pillow's log, which a script that sets up neither would print."""
     animation = png(8, 0, [b"\x80"], (1, 1)).partition(b"\0\0\0\1IDAT")[0]

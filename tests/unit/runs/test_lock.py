@@ -210,6 +210,7 @@ with lock_folder(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "held, wanted, free",
     [
@@ -250,6 +251,7 @@ for _ in range(3000):
 """
 
 
+@pytest.mark.process
 def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> None:
     comers = [
         subprocess.Popen([sys.executable, "-c", COMER, str(tmp_path), str(index)])
@@ -258,6 +260,7 @@ def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> 
     assert [comer.wait(120) for comer in comers] == [0, 0, 0]
 
 
+@pytest.mark.process
 def test_a_shard_of_something_else_is_refused_while_others_work(done: Run, saliency: Run) -> None:
     done("-o", "out", "--shard", "1/2")
     command = [sys.executable, "-c", HOLDER, "out", "1", "2"]
@@ -288,6 +291,7 @@ def test_shares_by_name() -> None:
         shard_here("1/2", {"RANK": "0", "WORLD_SIZE": "2"})
 
 
+@pytest.mark.process
 def test_two_ranks_of_torchrun_are_one_run(done: Run) -> None:
     """One real start: two processes that begin at the same moment."""
     done("-o", "whole")

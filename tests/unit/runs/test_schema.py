@@ -322,6 +322,7 @@ def test_every_key_is_described_and_every_document_has_a_schema() -> None:
             assert json.dumps(kind.__doc__, ensure_ascii=False) in described, kind.__name__
 
 
+@pytest.mark.process
 def test_types_are_read_without_torch() -> None:
     code = (
         "import sys; import gradviz.runs.schema, gradviz.runs.reader, gradviz.cli.console;"
