@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gradviz
 from gradviz.errors import UsageError
 from gradviz.heatmap import views as strips
 from gradviz.image.preprocess import Preprocess
-
-
-class HalfSquare(nn.Module):
-    """x² / 2 pixel by pixel, so that the gradient of the sum is the tensor that entered."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x / 2
-
+from tests.helpers.formats import script
+from tests.helpers.nets import HalfSquare, Net
 
 X = np.random.default_rng(0).uniform(0.1, 1, (3, 4, 5)).astype(np.float32)
 
@@ -91,8 +85,7 @@ def test_the_stats_hold_the_heatmaps_scale() -> None:
 @pytest.fixture
 def carded(tmp_path: Path) -> Path:
     """A model whose card subtracts 0.25, and an image."""
-    scripted: Any = torch.jit.script(HalfSquare())
-    scripted.save(tmp_path / "model.ts")
+    script(HalfSquare(), tmp_path / "model.ts")
     (tmp_path / "model.yaml").write_text("preprocess: {mean: [0.25, 0.25, 0.25]}\n")
     np.save(tmp_path / "x.npy", X)
     return tmp_path
@@ -114,20 +107,14 @@ def test_a_tensor_passes_by_the_card(carded: Path) -> None:
     assert np.array_equal(result.array, X)
 
 
-class Coloured(nn.Module):
-    """The three channels of every pixel weighed with 1, 2 and 4."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0] + 2 * x[:, 1] + 4 * x[:, 2]
-
-
 def test_a_bgr_models_gradient_is_in_its_own_order_and_its_picture_in_true_colours(
     carded: Path,
 ) -> None:
     recipe = Preprocess(channels="bgr")
     (entered,) = gradviz.saliency(HalfSquare(), carded / "x.npy", "ones", preprocess=recipe)
     assert np.array_equal(entered.array, X[::-1])
-    (result,) = gradviz.saliency(Coloured(), carded / "x.npy", "ones", preprocess=recipe)
+    coloured = Net(lambda x: x[:, 0] + 2 * x[:, 1] + 4 * x[:, 2])
+    (result,) = gradviz.saliency(coloured, carded / "x.npy", "ones", preprocess=recipe)
     assert [channel.min() for channel in result.array] == [1, 2, 4]
     assert [channel.max() for channel in result.array] == [1, 2, 4]
     picture = np.asarray(result.picture("rgb", scale=8))

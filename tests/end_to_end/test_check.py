@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from typer.testing import Result
+from torch import nn
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz, document
+from tests.helpers.formats import NEED_TRUST, save
 
 HALVED = """
 import torch
@@ -44,21 +42,10 @@ class Halved(nn.Module):
 """
 
 
-class Net(nn.Module):
-    """[N, 3, H, W] -> [N, 2, H - 2, W - 2]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolution(x).relu()
-        return y
-
-
 def net() -> nn.Module:
+    """[N, 3, H, W] -> [N, 2, H - 2, W - 2]."""
     torch.manual_seed(0)
-    return Net().eval()
+    return nn.Sequential(OrderedDict(convolution=nn.Conv2d(3, 2, 3), relu=nn.ReLU())).eval()
 
 
 @pytest.fixture
@@ -73,11 +60,6 @@ def halved(path: str = "wrong.py") -> str:
     Path(path).write_text(HALVED)
     torch.save(net().state_dict(), "net.pt")
     return f"{path}:Halved"
-
-
-def document(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.stdout, parse_constant=pytest.fail)
-    return found
 
 
 def test_the_document(gradviz: Gradviz, photo: Path) -> None:
@@ -175,43 +157,26 @@ CONVOLUTION += [word for argument in ARGUMENTS for word in ("--arch-arg", argume
 
 def saved(kind: str) -> list[str]:
     """What names `net` in a format, on the command line."""
-    x = torch.rand(1, 3, 8, 8)
-    module = net()
-    scripted: Any = torch.jit.script(module)
-    traced: Any = torch.jit.trace(module, x)  # type: ignore[no-untyped-call]
     match kind:
-        case "checkpoint":
-            torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, "net.pt")
-            return ["net.pt", *CONVOLUTION]
-        case "safetensors":
-            save_file({"weight": torch.ones(2, 3, 1, 1)}, "net.safetensors")
-            return ["net.safetensors", *CONVOLUTION]
-        case "pickled":
-            torch.save(module, "net.pt")
-            return ["net.pt", "--trust"]
-        case "scripted":
-            scripted.save("net.ts")
-        case "traced":
-            traced.save("net.ts")
-        case "frozen":
-            torch.jit.freeze(scripted).save("net.ts")
-        case "frozen trace":
-            torch.jit.freeze(traced).save("net.ts")
-        case "exported":
-            torch.export.save(torch.export.export(module, (x,)), "net.pt2")
-            return ["net.pt2", "--trust"]
-    return ["net.ts"]
+        case "checkpoint.pt":
+            torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, kind)
+            return [kind, *CONVOLUTION]
+        case "weights.safetensors":
+            save_file({"weight": torch.ones(2, 3, 1, 1)}, kind)
+            return [kind, *CONVOLUTION]
+    save(net(), torch.rand(1, 3, 8, 8), Path(), kind)
+    return [kind, "--trust"] if kind in NEED_TRUST else [kind]
 
 
 KINDS = {
-    "checkpoint": "float64",
-    "safetensors": "float64",
-    "pickled": "float64",
-    "scripted": "float64",
-    "traced": "float64",
-    "frozen": "float32",
-    "frozen trace": "float32",
-    "exported": "float64",
+    "checkpoint.pt": "float64",
+    "weights.safetensors": "float64",
+    "pickled.pt": "float64",
+    "scripted.ts": "float64",
+    "traced.ts": "float64",
+    "frozen.ts": "float32",
+    "frozen_trace.ts": "float32",
+    "program.pt2": "float64",
 }
 
 
@@ -226,15 +191,15 @@ def test_every_format(gradviz: Gradviz, photo: Path, kind: str) -> None:
 
 
 def test_the_precision_asked_for(gradviz: Gradviz, photo: Path) -> None:
-    command = ("check", *saved("scripted"), photo, "--json")
+    command = ("check", *saved("scripted.ts"), photo, "--json")
     assert document(gradviz(*command, "--precision", "float32"))["precision"] == "float32"
     assert document(gradviz(*command, "--precision", "float64"))["precision"] == "float64"
-    refused = gradviz("check", *saved("frozen"), photo, "--precision", "float64")
+    refused = gradviz("check", *saved("frozen.ts"), photo, "--precision", "float64")
     assert refused.exit_code == 2 and "float32 constants" in refused.stderr
 
 
 def test_the_random_seed(gradviz: Gradviz, photo: Path) -> None:
-    command = ("check", *saved("scripted"), photo)
+    command = ("check", *saved("scripted.ts"), photo)
     first, again, other = (
         gradviz(*command, "--random-seed", number).stdout for number in ("1", "1", "2")
     )
@@ -242,7 +207,7 @@ def test_the_random_seed(gradviz: Gradviz, photo: Path) -> None:
 
 
 def test_what_is_refused(gradviz: Gradviz, photo: Path) -> None:
-    model = saved("scripted")
+    model = saved("scripted.ts")
     np.save("y.npy", np.zeros((3, 8, 8), np.float32))
     for arguments, code, said in (
         ((photo, "--seed", "pixel:9,0"), 2, "0 to 5"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz
 
 
 @pytest.fixture

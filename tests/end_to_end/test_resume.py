@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +17,7 @@ from typer.testing import Result
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import parse_line
 from tests.helpers import documents
-
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz
 
 OUT = Path("gradviz-out")
 SEEDS = ["--seed", "ones", "--seed", "pixel:1,1"]

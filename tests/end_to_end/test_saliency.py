@@ -9,18 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from typer.testing import Result
 
 import gradviz as package
-
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz
 
 
 def lines(out: Path) -> list[dict[str, Any]]:

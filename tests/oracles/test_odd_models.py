@@ -13,13 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
-from typer.testing import Result
 
 import gradviz as package
 from gradviz.errors import ModelError, UsageError
 from tests.helpers import nets
-
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz
 
 HOT = 0.95
 """What a pixel of an image that offends must exceed."""

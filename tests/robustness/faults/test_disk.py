@@ -19,10 +19,9 @@ from typer.testing import Result
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
+from tests.helpers.commands import Gradviz
 from tests.helpers.processes import gradviz as process
 from tests.helpers.processes import photos, script
-
-Gradviz = Callable[..., Result]
 
 FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
 """No file may become longer, which a program notices as it notices a full disk."""

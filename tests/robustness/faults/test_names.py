@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import Result
 
+from tests.helpers.commands import Gradviz
 from tests.helpers.processes import gradviz as process
 from tests.helpers.processes import photos, script
-
-Gradviz = Callable[..., Result]
 
 NAMES = {
     "markup": "[bold]a[/]b[link=x].png",

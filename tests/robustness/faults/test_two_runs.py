@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
 
+from tests.helpers.commands import Gradviz
 from tests.helpers.processes import Started, photos, script
-
-Gradviz = Callable[..., Result]
 
 
 @pytest.fixture

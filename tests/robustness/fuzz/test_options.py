@@ -5,7 +5,6 @@ An example takes some milliseconds, and some tenths of a second where it runs th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from typer.main import get_command
-from typer.testing import Result
 
 from gradviz.cli.app import COMMANDS, make_app
+from tests.helpers.commands import Gradviz
 from tests.robustness.fuzz.rounds import FUZZ
 from tests.robustness.fuzz.texts import anything, near, numbers
-
-Gradviz = Callable[..., Result]
 
 ARGUMENTS = {
     "saliency": ["model.ts", "photo.png", "--overwrite"],

@@ -12,11 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
-from typer.testing import Result
 
 from tests.helpers import victim
+from tests.helpers.commands import Gradviz
 
-Gradviz = Callable[..., Result]
 Fails = Callable[..., str]
 
 RECORD = {"gradviz-out", "gradviz-out/run.json", "gradviz-out/results.jsonl"}

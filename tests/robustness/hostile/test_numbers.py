@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from typer.testing import Result
 
 from gradviz.heatmap.colours import NONFINITE
 from gradviz.heatmap.views import VIEWS
+from tests.helpers.commands import Gradviz
 
-Gradviz = Callable[..., Result]
 Fails = Callable[..., str]
 
 OUT = Path("gradviz-out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor, nn
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from gradviz.cli.app import COMMANDS, make_app
 from gradviz.runs.folder import RunFolder
@@ -38,9 +38,8 @@ from gradviz.runs.schema import (
     parse_record,
 )
 from tests.helpers import documents
+from tests.helpers.commands import Gradviz
 from tools import make_schemas
-
-Gradviz = Callable[..., Result]
 
 
 def unknown(value: object, where: str = "") -> Iterator[str]:

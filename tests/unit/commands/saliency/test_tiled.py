@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import OutputGrids
 from gradviz.model.model import Model
 from gradviz.runs import folder as store
-
-Gradviz = Callable[..., Any]
+from tests.helpers.commands import Gradviz
 
 
 @pytest.fixture(scope="module", autouse=True)
