@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gradviz.errors import GradvizError, ModelError
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import is_memory_short
-from gradviz.model.model import Model, deterministic
+from gradviz.model.model import Model, deterministic, in_doubles
 from gradviz.model.outputs import difference
+from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.model.script import folded_script
 from gradviz.model.support import Capability, support
 
@@ -31,33 +35,90 @@ BATCH_NORMS: dict[type, type] = {
 """The batch norm that each convolution takes in. Their subclasses may do anything else."""
 
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where modules keep what runs beside them."""
+
+CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}
+"""How far gradients of the two forms may be apart, relative to their norm. In float32, rounding
+moves units across kinks; half precision is tried in float64, as all models that can be are."""
+
+
+def optimised_by_trial(model: Model, recipe: Preprocess) -> Model:
+    """The faster form of a model, or the model itself if there is none, or it is not believed.
+
+    It is tried on random input, so the choice depends on the model and the recipe alone, and is the
+    same in every process of a run.
+
+    Args:
+        recipe: what images go through.
+    """
+    if not support(model.format, Capability.FAST).supported:
+        return model
+    random = RandomInput.of(model, recipe)
+    for size in likely_sizes(model, recipe):
+        # An input that the model cannot take proves nothing.
+        with suppress(GradvizError):
+            return optimised(model, model.batch_of(random.draw(size).tensor).detach())
+    return model
+
+
 def optimised(model: Model, x: Tensor) -> Model:
     """Make a faster model that computes the same up to rounding; the given one stays as it is.
 
-    Python can do anything between two layers, so the faster form is tried first. If its output
-    differs from the given model's, the given model is returned.
+    Python can do anything between two layers, and TorchScript's own optimiser drops what a gradient
+    needs, so the faster form is tried before it is believed: its output and its gradient must be
+    those of the given model, or that is returned.
 
     Args:
+        model: of any format.
         x: [1, C, H, W], an input.
 
     Raises:
-        ModelError: the model does not run on `x`.
+        ModelError: the model does not run on `x`, so that nothing is proven.
     """
     if not support(model.format, Capability.FAST).supported:
         return model
     y = _answer(model, x)
     try:
         faster = replace(model, module=_Either(_faster(model), model.module))
-        again = _answer(faster, x)
+        if difference(y, _answer(faster, x)) is not None or not _same_gradient(model, x):
+            return model
     except Exception:  # the model's own code runs in here, and nothing depends on it
         return model
-    return model if difference(y, again) else faster
+    return faster
 
 
 def _answer(model: Model, x: Tensor) -> Tensor:
     """Run the model, with the same random numbers each time."""
     with deterministic():
         return model(x)
+
+
+def _same_gradient(model: Model, x: Tensor) -> bool:
+    """Whether the faster form has the gradient of the model, for one random cotangent.
+
+    In float64 if the format allows: there a difference is no rounding.
+    """
+    with torch.no_grad():  # TorchScript copies by operations that autograd would record
+        exact = in_doubles(replace(model, module=copy.deepcopy(model.module)))
+    try:
+        expected = _gradient(exact, x)
+    except ModelError:  # its own number type is written into its code
+        exact, expected = model, _gradient(model, x)
+    got = _gradient(replace(exact, module=_faster(exact)), x)
+    tolerance = CLOSE.get(exact.dtype, CLOSE[torch.float32])
+    return bool((got - expected).norm() <= tolerance * expected.norm())
+
+
+def _gradient(model: Model, x: Tensor) -> Tensor:
+    """The gradient at x for a random cotangent, the same each time."""
+    with deterministic():
+        x = x.detach().to(model.dtype, copy=True).requires_grad_()
+        y = model(x)
+        torch.manual_seed(0)  # whatever the model has drawn
+        # Not randn_like, which follows the strides of y: they differ between the forms.
+        v = torch.randn(y.shape, device=y.device, dtype=y.dtype)
+        return torch.autograd.grad(y, x, v)[0]
 
 
 def _faster(model: Model) -> nn.Module:
@@ -121,7 +182,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
         if (
             type(bn) is BATCH_NORMS.get(type(conv))
             and calls[conv] == calls[bn] == 1
-            and not any(each._forward_hooks or each._forward_pre_hooks for each in (conv, bn))
+            and not any(getattr(each, hooks) for each in (conv, bn) for hooks in HOOKS)
             and not any(name.startswith(f"{called[before]}.") for name in read)
             and bn.running_mean is not None
             and not (conv.training or bn.training)

@@ -8,10 +8,13 @@ import numpy as np
 
 from gradviz.arrays import Size
 from gradviz.errors import UsageError
-from gradviz.image.prepare import Prepared, prepare
+from gradviz.image.prepare import Prepared, frame_of, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.model import Model
+
+SIDES = (224, 256, 64, 512, 32)
+"""Sides of random squares, tried in this order if nothing says which sizes the model takes."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,12 @@ def only_size(model: Model) -> Size | None:
     """The one width and height that an exported program takes; None if they may vary."""
     *_, height, width = model.input_shape or (None, None)
     return None if width is None or height is None else (width, height)
+
+
+def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
+    """Sizes of random input in the order in which to try them: the one that the model was exported
+    for, the one that the recipe makes of a large square photo, or squares of `SIDES`."""
+    only = only_size(model)
+    if only is None and (recipe.resize is not None or recipe.crop is not None):
+        only = frame_of((1024, 1024), recipe).input
+    return [(side, side) for side in SIDES] if only is None else [only]

@@ -58,12 +58,18 @@ def script_format(module: nn.Module) -> Format:
     return Format.FROZEN if tensors else Format.SCRIPT
 
 
+def _detaches(module: Any) -> bool:
+    graph = module.inlined_graph  # must outlive its nodes, so it has a name
+    return any(graph.findAllNodes(name) for name in ("aten::detach", "aten::detach_"))
+
+
 def folded_script(module: nn.Module) -> nn.Module:
     """A TorchScript module frozen, which folds its batch norms into its convolutions.
 
-    One that is frozen already, or that cannot be, as it is.
+    A module that is frozen already or cannot be frozen is returned as it is. So is one that calls
+    `detach`: freezing removes these calls, and with them the stop of the gradient.
     """
-    if script_format(module) is Format.FROZEN:
+    if script_format(module) is Format.FROZEN or _detaches(module):
         return module
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.freeze` is deprecated", DeprecationWarning)

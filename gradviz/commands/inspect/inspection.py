@@ -24,7 +24,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves
-from gradviz.model.random_input import RandomInput, only_size
+from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.model.trust import trust_tier
 from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.kinds import KINDS
@@ -35,8 +35,6 @@ from gradviz.seeds.seed import Seed, default_seed
 RANDOM_NAME = "random"
 """The name in place of an image's if there is none."""
 
-SQUARE_SIDES = (224, 256, 64, 512, 32)
-"""Sides of random squares, tried in this order if nothing fixes the size of the input."""
 
 
 def inspect_model(
@@ -151,9 +149,8 @@ def _random(
 ) -> tuple[Prepared, object]:
     """Draw random pixels of a size that the model takes; and run the model on them."""
     random = RandomInput.of(model, preprocess, random_seed)
-    fixed = size or only_size(model) or _size_after(preprocess)
     failure: ModelError | None = None
-    for tried in [fixed] if fixed else [(side, side) for side in SQUARE_SIDES]:
+    for tried in [size] if size else likely_sizes(model, preprocess):
         prepared = random.draw(tried)
         try:
             return prepared, _outputs(model, prepared)
@@ -163,14 +160,6 @@ def _random(
     if size is not None:
         raise failure
     raise ModelError(f"{failure}; or name an input size that it takes: --input-size WxH") from None
-
-
-def _size_after(preprocess: Preprocess) -> Size | None:
-    """Width and height after preprocessing; None if they follow the image's own."""
-    if preprocess.resize is None and preprocess.crop is None:
-        return None
-    # What a large square photo would become.
-    return frame_of((1024, 1024), preprocess).input
 
 
 def _of_two(model: Model, x: Tensor) -> Tensor | None:
