@@ -43,7 +43,7 @@ CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}
 moves units across kinks; half precision is tried in float64, as all models that can be are."""
 
 
-def optimised_by_trial(model: Model, recipe: Preprocess) -> Model:
+def optimised_for(model: Model, recipe: Preprocess) -> Model:
     """The faster form of a model, or the model itself if there is none, or it is not believed.
 
     It is tried on random input, so the choice depends on the model and the recipe alone, and is the
@@ -80,7 +80,8 @@ def optimised(model: Model, x: Tensor) -> Model:
         return model
     y = _answer(model, x)
     try:
-        faster = replace(model, module=_Either(_faster(model), model.module))
+        module = _Either(_faster(model), model.module)
+        faster = replace(model, module=module, optimised=True)
         if difference(y, _answer(faster, x)) is not None or not _same_gradient(model, x):
             return model
     except Exception:  # the model's own code runs in here, and nothing depends on it

@@ -50,6 +50,8 @@ class Model:
     """The names of the classes, in order; empty if unknown."""
     preprocess: Preprocess | None = None
     """The card's preprocessing, if it has one."""
+    optimised: bool = False
+    """Whether this is a faster form of what was loaded."""
     input_shape: InputShape | None = None
     """The input's shape in an exported program, None for an axis that may vary; else None."""
 
@@ -78,6 +80,7 @@ class Model:
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
+            "optimized": self.optimised,
         }
 
     def batch_of(self, image: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +17,6 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
-from gradviz.model.fast import optimised
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.model.outputs import difference
@@ -26,9 +24,6 @@ from gradviz.runs.results import Failure
 from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
-
-TRIAL = 1024
-"""The longest side, in pixels, of what the faster form of a model is tried on."""
 
 LARGE = 1 << 20
 """Pixels of a batch above which running the model once more would take too long."""
@@ -44,17 +39,21 @@ class Work:
     notes: tuple[str, ...] = ()
     """What a reader of all the results must know."""
 
+    def one_by_one(self) -> list[Work]:
+        """The same work, image by image."""
+        return [replace(self, images=(image,)) for image in self.images]
+
     def smaller(self, error: ModelError | LayerError) -> list[Work]:
         """The same work in smaller groups: halves if memory was short, else image by image."""
-        size, notes = 1, self.notes
-        if isinstance(error, MemoryShort):
-            size = (len(self.images) + 1) // 2
-            notes = (
-                f"memory was short for {len(self.images)} images at once: computed by {size}, "
-                "which rounds differently",
-            )
+        if not isinstance(error, MemoryShort):
+            return self.one_by_one()
+        size = (len(self.images) + 1) // 2
+        note = (
+            f"memory was short for {len(self.images)} images at once: computed by {size}, which "
+            "rounds differently"
+        )
         return [
-            Work(self.images[start : start + size], self.seeds, notes)
+            Work(self.images[start : start + size], self.seeds, (note,))
             for start in range(0, len(self.images), size)
         ]
 
@@ -67,7 +66,7 @@ class Explainer:
         model: Model,
         settings: Settings,
         allocate: Allocate = in_memory,
-        speed_up: bool = False,
+        faster: Model | None = None,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:
         """Take a model and the choices of a run.
@@ -76,17 +75,20 @@ class Explainer:
             model: what is differentiated.
             settings: the method and its options.
             allocate: makes the arrays in which gradients of tiled images are put together.
-            speed_up: whether a faster form of the model pays, if it has one.
+            faster: the form of the model that computes; None for the model itself. Tiles are tried
+                on the model.
             on_progress: takes the number of points done for the image in hand, if the method takes
                 several.
         """
-        self._model = model
+        self._model = faster or model
         self._settings = settings
         self._tiler = Tiler(model, settings)
         self._allocate = allocate
-        self._speed_up = speed_up
         self._on_progress = on_progress
-        self._unsteady: tuple[str, ...] | None = None
+        self._notes: tuple[str, ...] | None = None
+        """What every result must warn of; None until the first batch was looked at."""
+        self._alone = False
+        """Whether images are computed one by one, since those of a batch change each other."""
 
     def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
@@ -99,7 +101,6 @@ class Explainer:
             UsageError: the model has several outputs, and none was named; or the layer that was
                 named is not there.
         """
-        self._try_faster(images)
         by_size: defaultdict[tuple[int, ...], list[LoadedImage]] = defaultdict(list)
         for image in images:
             by_size[image.prepared.shape].append(image)
@@ -113,21 +114,9 @@ class Explainer:
                 if isinstance(step, TilePlan):
                     yield step.outcome(self._model, self._settings, self._allocate)
                 else:
-                    yield from self._whole(Work(tuple(group), step.seeds))
-
-    def _try_faster(self, images: Sequence[LoadedImage]) -> None:
-        """Take the faster form of the model if it is wanted and agrees on the first image.
-
-        An image that the model cannot take proves nothing, so the next batch is tried.
-        """
-        if self._speed_up and images:
-            _, height, width = images[0].prepared.shape
-            corner = images[0].prepared.part((0, 0, min(width, TRIAL), min(height, TRIAL)))
-            with suppress(ModelError):
-                self._model = optimised(
-                    self._model, corner[None].to(self._model.device, self._model.dtype)
-                )
-                self._speed_up = False
+                    work = Work(tuple(group), step.seeds)
+                    for each in work.one_by_one() if self._alone else [work]:
+                        yield from self._whole(each)
 
     def _whole(self, work: Work) -> Iterator[Outcome]:
         """Compute whole images in one pass, and in smaller groups if that fails."""
@@ -160,7 +149,8 @@ class Explainer:
         # What draws random numbers draws the same ones for this batch in every run.
         with deterministic():
             forward = self._forward(work.images, x)
-            notes = work.notes + self._steadiness(x.detach(), forward.y.detach())
+            self._check_first(x.detach(), forward.y.detach())
+            notes = work.notes + (self._notes or ())
             seeds = work.seeds or (default_seed(forward.y.detach()[0]),)
             for place, seed in enumerate(seeds):
                 this = Work(work.images, (seed,), notes)
@@ -243,25 +233,50 @@ class Explainer:
                 for n, image in enumerate(forward.images)
             ]
 
-    def _steadiness(self, x: Tensor, y: Tensor) -> tuple[str, ...]:
-        """Warn if the model gives another answer when it is called again: a gradient then holds for
-        one call only. The first batch that is small enough decides for the whole run.
+    def _check_first(self, x: Tensor, y: Tensor) -> None:
+        """Find out, on the first batch, if the answer to an image depends on that image alone.
 
-        Random numbers continue where they are, so a model that draws them draws others.
+        One more pass shows both that the images of a batch change each other's answers, and that
+        the model gives another answer when it is called again. Random numbers continue where they
+        are, so a model that draws them draws others.
 
         Args:
             x: [N, C, H, W], without a gradient.
             y: [N, ...], the model's answer to x.
 
         Raises:
+            _MixedError: the images change each other's answers, and must be computed anew.
             ModelError: the model fails when it is called again.
         """
-        if self._unsteady is None and x[:, 0].numel() <= LARGE:
-            change = difference(y, self._model(x))
-            self._unsteady = () if change is None else (_UNSTEADY.format(change),)
-        return self._unsteady or ()
+        batch = self._settings.batch_size if self._settings.points.sampler else len(x)
+        if self._notes is not None or (len(x) == 1 and x[:, 0].numel() > LARGE):
+            return
+        self._notes = ()
+        if len(x) == 1 and batch > 1:  # samples of one image share a pass
+            again = self._model(torch.cat([x, torch.randn_like(x)]))[:1]
+        else:
+            again = self._model(x[:1])
+        change = difference(y[:1], again)
+        if change is None:
+            return
+        if batch > 1 and difference(self._model(x[:1]), self._model(x[:1])) is None:
+            self._notes = (_MIXED.format(change),)
+            self._alone = True
+            self._settings = replace(self._settings, batch_size=1)
+            if len(x) > 1:
+                raise _MixedError
+        else:
+            self._notes = (_UNSTEADY.format(change),)
 
 
+class _MixedError(ModelError):
+    """The images of a batch change each other's answers."""
+
+
+_MIXED = (
+    "the images of a batch change each other's answers: {}; so each is computed alone: call eval() "
+    "before saving the model, or look for statistics over the batch"
+)
 _UNSTEADY = (
     "the model answers otherwise when it is called again: {}; the gradient is that of one call: "
     "call eval() before saving the model, and look for what it draws or remembers"

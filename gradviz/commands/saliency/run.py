@@ -19,6 +19,7 @@ from gradviz.errors import ImageError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
+from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.resume import RunWriter
@@ -94,8 +95,11 @@ class Job:
         """How many results each image has."""
         return len(self.seeds) or 1
 
-    def record(self) -> RunRecord:
+    def record(self, model: Model) -> RunRecord:
         """The content of run.json.
+
+        Args:
+            model: the form of the job's model that computes.
 
         Raises:
             UsageError: a file that the run reads is gone.
@@ -104,7 +108,7 @@ class Job:
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
         read = [*(seed.file for seed in self.seeds), settings.baseline_file, *self.masks.values()]
         return describe(
-            RunSetup("saliency", self.model, self.preprocess, settings),
+            RunSetup("saliency", model, self.preprocess, settings),
             self.sources,
             [*arrays, *(f"{view}.png" for view in settings.views)],
             self.command,
@@ -148,6 +152,7 @@ class SaliencyRun:
         self._on_progress = on_progress
         sources = {source.name: source for source in job.sources}
         self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, job.masks)
+        self._faster = job.model
         self._lines: Generator[ResultLine]
         self.record: RunRecord
         """The content of run.json, once the run is entered."""
@@ -155,7 +160,9 @@ class SaliencyRun:
     def __enter__(self) -> Self:
         """Start the run, or take over what is whole of an earlier one."""
         job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Done]()
-        self.record = job.record()
+        if job.settings.speeds_up(len(job.sources)):
+            self._faster = optimised_for(job.model, job.preprocess)
+        self.record = job.record(self._faster)
         if self._resume:
             whole = self._folder.resume(self.record)
             batches, kept = _unfinished(batches, whole, job.results_per_image)
@@ -188,9 +195,8 @@ class SaliencyRun:
     def _compute(self, batches: Sequence[Batch], kept: Sequence[Done]) -> Generator[ResultLine]:
         yield from kept
         job = self._job
-        speed_up = job.settings.speeds_up(len(job.sources))
         explainer = Explainer(
-            job.model, job.settings, self._folder.allocate, speed_up, self._on_progress
+            job.model, job.settings, self._folder.allocate, self._faster, self._on_progress
         )
         found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
