@@ -8,7 +8,8 @@ import numpy as np
 
 from gradviz.arrays import Size
 from gradviz.errors import UsageError
-from gradviz.image.prepare import Prepared, frame_of, prepare
+from gradviz.image.frame import frame_of
+from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from gradviz.model.model import Model

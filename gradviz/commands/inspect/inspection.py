@@ -17,7 +17,6 @@ from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
-from gradviz.image.frame import frame_of
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
@@ -34,7 +33,6 @@ from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
 """The name in place of an image's if there is none."""
-
 
 
 def inspect_model(

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.errors import ModelError
-from gradviz.model.fast import optimised
+from gradviz.image.preprocess import Preprocess
+from gradviz.model import fast
+from gradviz.model.fast import optimised, optimised_for
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 
@@ -348,3 +350,118 @@ def test_torchscript(kind: str, tmp_path: Path) -> None:
         assert close < tolerance
     assert (norms(model, x) == 0) == (kind == "freeze")
     assert norms(faster, x) == 0
+
+
+class Gate(nn.Module):
+    """A gate that no gradient is to pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y * torch.sigmoid(y).detach()
+
+
+class StraightThrough(nn.Module):
+    """Rounds forward, and passes the gradient as if it had not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) * 5
+        return y + (torch.round(y) - y).detach()
+
+
+class Teacher(nn.Module):
+    """One of its two branches is computed without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.norm(self.teacher(x))
+        y: Tensor = self.student(x) * target
+        return y
+
+
+GRADIENTS: list[Callable[[], nn.Module]] = [
+    *(partial(Random, seed) for seed in range(10)), Gate, StraightThrough, Teacher, Tied, Alias,
+]  # fmt: skip
+FORMATS = ("eager", "script", "trace", "frozen script", "frozen trace")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("net", GRADIENTS)
+def test_the_gradient_is_that_of_the_model(
+    net: Callable[[], nn.Module], kind: str, tmp_path: Path
+) -> None:
+    """75 cases; freezing by hand drops detach() before gradviz sees the model."""
+    torch.manual_seed(0)
+    made = settled(net())
+    x = torch.rand(2, 3, 12, 12)
+    model = wrap(made, precision="float64")
+    if kind != "eager":
+        make: Any = (
+            partial(torch.jit.trace, example_inputs=x) if "trace" in kind else torch.jit.script
+        )
+        module = make(made)
+        torch.jit.save(torch.jit.freeze(module) if "frozen" in kind else module, tmp_path / "m.ts")
+        precision = "float32" if "frozen" in kind else "float64"
+        model = load_model(tmp_path / "m.ts", precision=precision)
+    faster = optimised(model, x[:1].to(model.dtype))
+    expected = gradient(model, x)
+    tolerance = 1e-4 if "frozen" in kind else 1e-9
+    assert (gradient(faster, x) - expected).norm() <= tolerance * expected.norm()
+
+
+def test_a_backward_hook_keeps_its_layer() -> None:
+    torch.manual_seed(0)
+    net = settled(Random(3))
+    bn = net.get_submodule("first")
+
+    def tripled(_module: nn.Module, incoming: Any, _outgoing: Any) -> tuple[Tensor]:
+        return (incoming[0] * 3,)
+
+    bn.register_full_backward_hook(tripled)
+    model = wrap(net, precision="float64")
+    x = torch.rand(1, 3, 12, 12, dtype=torch.float64)
+    faster = optimised(model, x)
+    torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-9, atol=0)
+
+
+def test_a_difference_in_the_gradient_alone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faster form with the same output and another gradient is not believed."""
+
+    class Stopped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x)
+            return y * 0.99 + y.detach() * 0.01
+
+    torch.manual_seed(0)
+    model = wrap(settled(Random(3)))
+    x = torch.rand(1, 3, 12, 12)
+    assert optimised(model, x) is not model
+    inner = fast._faster
+    monkeypatch.setattr(fast, "_faster", lambda model: Stopped(inner(model)))
+    assert optimised(model, x) is model
+
+
+def test_the_choice_depends_on_model_and_recipe_alone() -> None:
+    torch.manual_seed(0)
+    model = wrap(settled(Random(3)))
+    first, second = (optimised_for(model, Preprocess(crop=16)) for _ in range(2))
+    x = torch.rand(2, 3, 16, 16)
+    assert first.optimised and second.optimised and not model.optimised
+    assert torch.equal(gradient(first, x), gradient(second, x))
+    assert optimised_for(wrap(nn.Conv2d(5, 2, 1)), Preprocess()).optimised is False
