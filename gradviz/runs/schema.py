@@ -144,6 +144,8 @@ class ModelRecord(JsonObject):
     """Where it ran: cpu, cuda or cuda:N."""
     precision: String
     """The type of the input's numbers."""
+    optimized: StrictBool = False
+    """True if a faster form of the model computed."""
 
 
 class RunRecord(Document):
