@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,15 @@ Gradviz = Callable[..., Result]
 OUT = Path("gradviz-out")
 
 
-def errors(result: Result) -> list[str]:
+def errors(result: Result | CompletedProcess[str]) -> list[str]:
     """The lines of errors on stderr."""
     assert "Traceback" not in result.stderr
     return [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+
+
+def statuses(out: str | Path = OUT) -> dict[str, str]:
+    """The status of each image of a run."""
+    return {line["image"]: line["status"] for line in lines(out)}
 
 
 def failed(result: Result, code: int, *parts: str) -> None:

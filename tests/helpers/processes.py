@@ -14,29 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 _context = multiprocessing.get_context("forkserver")
 # It imports torch once, and each process is a copy of it: a run costs tenths of a second.
 _context.set_forkserver_preload(
     ["tests.helpers.processes", "gradviz.cli.app", "gradviz.commands.saliency.run"]
 )
-
-
-class HalfSquare(nn.Module):
-    """x² / 2, whose gradient is x."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x / 2
-
-
-def script(path: Path) -> Path:
-    """A model in a file."""
-    scripted: Any = torch.jit.script(HalfSquare())
-    scripted.save(path)
-    return path
 
 
 def photos(folder: Path, count: int, size: tuple[int, int] = (6, 5)) -> Path:

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import Gradviz
-from tests.helpers.processes import Started, photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import Started, photos
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> list[str]:
-    folder, model = photos(tmp_path / "photos", 40), script(tmp_path / "model.ts")
+    folder, model = photos(tmp_path / "photos", 40), script("x * x / 2", tmp_path / "model.ts")
     return ["saliency", str(model), str(folder), "--batch-size", "2"]
 
 

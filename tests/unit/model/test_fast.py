@@ -92,6 +92,14 @@ def test_as_accurate_as_the_plain_pass() -> None:
     assert 0 < median(faster) <= 2 * median(plain)
 
 
+class ConvNorm(nn.Module):
+    """A convolution and its norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+
 class Shared(nn.Module):
     """One convolution under two names of one norm each, and one that is called twice."""
 
@@ -145,24 +153,16 @@ class Statistics(nn.Module):
         return y
 
 
-class Depends(nn.Module):
+class Depends(ConvNorm):
     """Its way depends on the values, so that it cannot be traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(x))
         return y if x.mean() > 0 else -y
 
 
-class Looks(nn.Module):
+class Looks(ConvNorm):
     """Looks into how its tensors lie in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.conv(x)))
@@ -170,12 +170,11 @@ class Looks(nn.Module):
         return x.view(len(x), -1) * first.mean()
 
 
-class Hooked(nn.Module):
+class Hooked(ConvNorm):
     """What a hook makes of a convolution's output."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.conv.register_forward_hook(_doubled)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,12 +199,11 @@ class Alias(nn.Module):
         return y
 
 
-class PyList(nn.Module):
+class PyList(ConvNorm):
     """A convolution that is called by a name of Python's own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.others = {"conv": self.conv}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -213,12 +211,11 @@ class PyList(nn.Module):
         return y
 
 
-class Reads(nn.Module):
+class Reads(ConvNorm):
     """Uses its convolution's weights once more, or the norm's."""
 
     def __init__(self, which: str = "bias") -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.which = which
 
     def forward(self, x: Tensor) -> Tensor:
@@ -229,24 +226,16 @@ class Reads(nn.Module):
         return y + nn.functional.conv2d(x, self.conv.weight)
 
 
-class Method(nn.Module):
+class Method(ConvNorm):
     """Calls its convolution as a module, and once by its method."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(x)) + self.conv.forward(x)
         return y
 
 
-class Asks(nn.Module):
+class Asks(ConvNorm):
     """Takes another way where it is given no tensor, as when it is traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
@@ -254,12 +243,11 @@ class Asks(nn.Module):
         return z + y if isinstance(y, Tensor) else z
 
 
-class Counts(nn.Module):
+class Counts(ConvNorm):
     """Remembers how often it was called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -269,12 +257,8 @@ class Counts(nn.Module):
         return y
 
 
-class Trains(nn.Module):
+class Trains(ConvNorm):
     """Switches its norm to batch statistics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm.train()(self.conv(x))
