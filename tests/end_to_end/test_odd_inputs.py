@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tests.helpers.commands import Gradviz, errors, lines
 from tests.helpers.formats import script
+from tests.helpers.nets import OnlyGray
 
 LOUD = """
 import atexit
@@ -45,13 +46,6 @@ class Loud(nn.Module):
 class Talks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         print("said by Python")
-        return x
-
-
-class Hates(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1] == 3:
-            raise ValueError("not this one")
         return x
 
 
@@ -217,7 +211,7 @@ def test_what_ails_an_image_is_said_once_not_for_every_seed(
     gradviz: Gradviz, tmp_path: Path
 ) -> None:
     """One image cannot be read, the model raises on another, and both have three seeds."""
-    model = script(Hates(), tmp_path / "model.ts")
+    model = script(OnlyGray(), tmp_path / "model.ts")
     Path("broken.npy").write_bytes(b"\x93NUMPY")
     for name, channels in (("hated", 3), ("liked", 4)):
         np.save(f"{name}.npy", np.ones((channels, 3, 4), np.float32))
@@ -226,12 +220,12 @@ def test_what_ails_an_image_is_said_once_not_for_every_seed(
     assert result.exit_code == 4
     said = errors(result)
     assert len(said) == 2, said
-    assert "broken.npy" in said[0] and "hated.npy" in said[1] and "not this one" in said[1]
+    assert "broken.npy" in said[0] and "hated.npy" in said[1] and "only gray images" in said[1]
     assert len(lines()) == 9
 
 
 def test_two_images_that_ail_alike_are_both_named(gradviz: Gradviz, tmp_path: Path) -> None:
-    model = script(Hates(), tmp_path / "model.ts")
+    model = script(OnlyGray(), tmp_path / "model.ts")
     for name in "ab":
         np.save(f"{name}.npy", np.ones((3, 3, 4), np.float32))
     result = gradviz("saliency", model, "?.npy", "--seed", "ones")

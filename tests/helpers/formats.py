@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradviz.model.load import load_model, wrap
+from gradviz.model.model import Model
+
 Place = TypeVar("Place", str, Path)
 
 
@@ -27,12 +30,6 @@ def compiled(expression: str) -> torch.jit.ScriptModule:
     return made.eval()
 
 
-def scripted(net: nn.Module) -> torch.jit.ScriptModule:
-    """TorchScript of a network that evaluates."""
-    made: torch.jit.ScriptModule = torch.jit.script(net.eval())
-    return made
-
-
 def traced(net: nn.Module, x: Tensor) -> torch.jit.ScriptModule:
     """The recording of one call of a network."""
     with warnings.catch_warnings():  # the tracer warns of the size checks of norms
@@ -43,13 +40,13 @@ def traced(net: nn.Module, x: Tensor) -> torch.jit.ScriptModule:
 
 def script(net: nn.Module | str, path: Place) -> Place:
     """Save a network, or an expression of `x`, as TorchScript; return the path."""
-    torch.jit.save(compiled(net) if isinstance(net, str) else scripted(net), path)
+    torch.jit.save(compiled(net) if isinstance(net, str) else torch.jit.script(net), path)
     return path
 
 
 def freeze(net: nn.Module, path: Place) -> Place:
     """Save a network as frozen TorchScript; return the path."""
-    torch.jit.save(torch.jit.freeze(scripted(net)), path)
+    torch.jit.save(torch.jit.freeze(torch.jit.script(net).eval()), path)
     return path
 
 
@@ -60,7 +57,7 @@ def export(net: nn.Module, x: Tensor, path: Place, *free: int) -> Place:
         free: the axes along which inputs may have other sizes than x has.
     """
     shapes = (dict.fromkeys(free, torch.export.Dim.AUTO),) if free else None
-    torch.export.save(torch.export.export(net.eval(), (x,), dynamic_shapes=shapes), path)
+    torch.export.save(torch.export.export(net, (x,), dynamic_shapes=shapes), path)
     return path
 
 
@@ -80,7 +77,9 @@ WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], object]] = {
     "scripted.ts": lambda net, x, path: script(net, path),
     "traced.ts": lambda net, x, path: torch.jit.save(traced(net, x), path),
     "frozen.ts": lambda net, x, path: freeze(net, path),
-    "frozen_trace.ts": lambda net, x, path: torch.jit.save(torch.jit.freeze(traced(net, x)), path),
+    "frozen_trace.ts": lambda net, x, path: torch.jit.save(
+        torch.jit.freeze(traced(net, x).eval()), path
+    ),
     "program.pt2": lambda net, x, path: export(net, x, path),
 }
 """How a network is saved under each of these names; x is an input of it."""
@@ -94,3 +93,10 @@ def save(net: nn.Module, x: Tensor, folder: Path, *names: str) -> Path:
     for name in names:
         WRITERS[name](net, x, folder / name)
     return folder
+
+
+def models(net: nn.Module, x: Tensor, folder: Path, *names: str) -> dict[str, Model]:
+    """Load a network itself, as "eager", and from its files under some of the names of WRITERS."""
+    save(net, x, folder, *names)
+    loaded = {name: load_model(folder / name, trust=True) for name in names}
+    return {"eager": wrap(net), **loaded}

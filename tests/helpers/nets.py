@@ -101,6 +101,23 @@ class Fails(nn.Module):
         raise RuntimeError("nothing pleases me")
 
 
+class OnlyGray(nn.Module):
+    """Raises if it is given three channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] == 3:
+            raise ValueError("only gray images")
+        return x
+
+
+class Conv(nn.Module):
+    """A convolution, for networks that TorchScript compiles."""
+
+    def __init__(self, made: int = 4, side: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, made, side)
+
+
 class Net(nn.Module):
     """A function of the input and of layers, which it is given by their names."""
 

@@ -18,27 +18,15 @@ from gradviz.errors import UsageError
 from gradviz.model.model import Model
 from tests.helpers import nets
 from tests.helpers.commands import Gradviz
+from tests.helpers.formats import NEED_TRUST, save
 
 FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
-
-
-def save(net: nn.Module, shape: tuple[int, ...], folder: Path) -> None:
-    """The network in every format."""
-    x = torch.rand(shape)
-    torch.save(net.state_dict(), folder / "checkpoint.pt")
-    torch.save(net, folder / "pickled.pt")
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "scripted.ts")
-    traced.save(folder / "traced.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.export.save(torch.export.export(net, (x,)), folder / "program.pt2")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dense")
-    save(nets.dense(), (1, 3, 12, 16), folder)
+    save(nets.dense(), torch.rand(1, 3, 12, 16), folder, *FORMATS)
     np.save(folder / "v.npy", np.random.default_rng(0).normal(size=(2, 6, 8)))
     np.save(folder / "mask.npy", np.random.default_rng(1).random((6, 8)))
     return folder
@@ -96,8 +84,7 @@ SEEDS: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
 
 def load(folder: Path, name: str, factory: str = "dense", **options: Any) -> Model:
     arch = f"tests.helpers.nets:{factory}" if name == "checkpoint.pt" else None
-    trust = name in ("pickled.pt", "program.pt2")
-    return package.load_model(folder / name, arch=arch, trust=trust, **options)
+    return package.load_model(folder / name, arch=arch, trust=name in NEED_TRUST, **options)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -194,13 +181,13 @@ def test_finite_differences_agree(folder: Path, image: Tensor) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_one_convolution_network(name: str, tmp_path: Path, gradviz: Gradviz) -> None:
     """The gradient that Captum's own tests expect of this network, through the command line."""
-    save(nets.one_convolution(), (1, 1, 4, 4), tmp_path)
+    save(nets.one_convolution(), torch.rand(1, 1, 4, 4), tmp_path, name)
     np.save(tmp_path / "count.npy", np.arange(16, dtype=np.float32).reshape(1, 4, 4))
     arch = ["--arch", f"{Path(nets.__file__)}:one_convolution"]
     result = gradviz(
         "saliency", name, "count.npy", "--seed", "class:0", "--no-optimize",
         *(arch if name == "checkpoint.pt" else []),
-        *(["--trust"] if name in ("pickled.pt", "program.pt2") else []),
+        *(["--trust"] if name in NEED_TRUST else []),
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     found = np.load(tmp_path / "gradviz-out/count.npy/class-0/gradient.npy")

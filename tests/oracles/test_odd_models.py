@@ -35,7 +35,7 @@ def photos(folder: Path, *offending: int, count: int = 3) -> np.ndarray:
 
 def saved(net: nn.Module, name: str) -> list[str]:
     """The network in the current folder, as the command line names it."""
-    save(net, torch.rand(1, 3, 4, 5), Path(), name)
+    save(net.eval(), torch.rand(1, 3, 4, 5), Path(), name)
     return [name, "--trust"] if name in NEED_TRUST else [name]
 
 

@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
-from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
+from tests.helpers.formats import models
 from tests.oracles import test_structural_oracles as oracles
 
 Call = Callable[[Tensor], Tensor]
@@ -275,15 +275,8 @@ def formats(
     torch.manual_seed(0)
     net = Mixed(request.param).eval()
     x = torch.rand(1, 3, 16, 16)
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "script.ts")
-    traced.save(folder / "trace.ts")
-    torch.jit.freeze(scripted).save(folder / "freeze.ts")
-    torch.jit.freeze(traced).save(folder / "frozen_trace.ts")
-    torch.export.save(torch.export.export(net, (x,)), folder / "export.pt2")
-    loaded = {path.name: load_model(path, trust=True) for path in sorted(folder.iterdir())}
-    return {"eager": wrap(net), **loaded}
+    names = ("scripted.ts", "traced.ts", "frozen.ts", "frozen_trace.ts", "program.pt2")
+    return models(net, x, folder, *names)
 
 
 def test_every_format_has_the_same_field(formats: dict[str, Model]) -> None:

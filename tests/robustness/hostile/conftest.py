@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 
 from tests.helpers import victim
 from tests.helpers.commands import Gradviz
+from tests.helpers.formats import save
 
 Fails = Callable[..., str]
 
@@ -42,14 +41,7 @@ def net() -> nn.Module:
 def healthy(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of every format, and a photo."""
     folder = tmp_path_factory.mktemp("healthy")
-    state = net.state_dict()
-    torch.save(state, folder / "weights.pt")
-    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
-    save_file(state, folder / "weights.safetensors")
-    scripted: Any = torch.jit.script(net)
-    scripted.save(folder / "script.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.export.save(torch.export.export(net, (torch.rand(1, 3, 4, 5),)), folder / "program.pt2")
+    save(net, torch.rand(1, 3, 4, 5), folder, *victim.KINDS)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "photo.png")
     return folder

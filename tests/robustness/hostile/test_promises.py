@@ -51,4 +51,4 @@ def test_no_network(
     healthy: Path, saliency: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.socket", pytest.fail)
-    assert saliency(healthy / "script.ts", healthy / "photo.png").exit_code == 0
+    assert saliency(healthy / "scripted.ts", healthy / "photo.png").exit_code == 0

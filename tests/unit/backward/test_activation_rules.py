@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import gradviz as package
 from gradviz.errors import ModelError
+from tests.helpers.nets import Net
 
 
 class _Own(torch.autograd.Function):
@@ -24,18 +25,14 @@ class _Own(torch.autograd.Function):
         return gradients[0]
 
 
-class Net(nn.Module):
+def between(function: Callable[[Tensor], Tensor]) -> nn.Module:
     """An activation of torch's, and something between two convolutions."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(self.function(self.first(x).relu() - 0.3))
-        return y.mean((2, 3))
+    torch.manual_seed(1)
+    return Net(
+        lambda x, first, second: second(function(first(x).relu() - 0.3)).mean((2, 3)),
+        first=nn.Conv2d(3, 4, 3, padding=1),
+        second=nn.Conv2d(4, 4, 1),
+    )
 
 
 WRITTEN_OUT: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
@@ -61,7 +58,7 @@ WRITTEN_OUT: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 @pytest.mark.parametrize("name", WRITTEN_OUT)
 def test_what_may_be_an_activation_is_told(name: str) -> None:
     what, function = WRITTEN_OUT[name]
-    (found,) = package.saliency(Net(function), torch.rand(3, 6, 6), "class:0", method="guided")
+    (found,) = package.saliency(between(function), torch.rand(3, 6, 6), "class:0", method="guided")
     assert any(f"not hold at: {what};" in warning for warning in found.warnings), found.warnings
 
 
@@ -87,26 +84,22 @@ ARITHMETIC: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_arithmetic_is_left_alone(name: str) -> None:
-    net = Net(ARITHMETIC[name])
+    net = between(ARITHMETIC[name])
     (found,) = package.saliency(net, torch.rand(3, 6, 6), "class:0", method="guided")
     told = [warning for warning in found.warnings if "not hold at" in warning]
     assert told == [] and found.gated == 1 + (name == "skip")
 
 
 def test_where_nothing_else_is_an_activation_the_refusal_names_them() -> None:
-    class Only(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.where(x > 0.5, x, torch.zeros_like(x))
-
+    only = Net(lambda x: torch.where(x > 0.5, x, torch.zeros_like(x)))
     with pytest.raises(ModelError, match=r"no activation.*where may be some"):
-        package.saliency(Only(), torch.rand(1, 4, 4), "ones", method="guided")
+        package.saliency(only, torch.rand(1, 4, 4), "ones", method="guided")
 
 
 def test_a_bound_that_is_learned_or_larger_is_none() -> None:
-    class Bound(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = torch.maximum(x.relu(), torch.zeros(5, *x.shape[1:]))
-            return torch.maximum(y, 0 * x).sum(0, keepdim=True)
+    def bound(x: Tensor) -> Tensor:
+        y = torch.maximum(x.relu(), torch.zeros(5, *x.shape[1:]))
+        return torch.maximum(y, 0 * x).sum(0, keepdim=True)
 
-    (found,) = package.saliency(Bound(), torch.rand(1, 4, 4), "ones", method="deconvnet")
+    (found,) = package.saliency(Net(bound), torch.rand(1, 4, 4), "ones", method="deconvnet")
     assert found.gated == 1 and any("2 operations" in told for told in found.warnings)

@@ -21,7 +21,8 @@ from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import OutputGrids
 from gradviz.model.model import Model
 from gradviz.runs import folder as store
-from tests.helpers.commands import Gradviz
+from tests.helpers.commands import Gradviz, lines
+from tests.helpers.formats import export, save
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,16 +96,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network in every format."""
     folder = tmp_path_factory.mktemp("formats")
     net, x = made(Dense), torch.rand(2, 3, 16, 16)
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "scripted.ts")
-    traced.save(folder / "traced.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.save(net, folder / "pickled.pt")
+    save(net, x, folder, "scripted.ts", "traced.ts", "frozen.ts", "pickled.pt")
     half = {axis: 2 * torch.export.Dim(f"half{axis}", min=4, max=4096) for axis in (2, 3)}
     shapes: Any = ({0: torch.export.Dim.AUTO, **half},)
     torch.export.save(torch.export.export(net, (x,), dynamic_shapes=shapes), folder / "free.pt2")
-    torch.export.save(torch.export.export(net, (x,)), folder / "fixed.pt2")
+    export(net, x, folder / "fixed.pt2")
     return folder
 
 
@@ -311,10 +307,6 @@ def test_class_scores_are_computed_at_once(models: Path, image: np.ndarray) -> N
 
 
 # The command line -----------------------------------------------------------------------------
-
-
-def lines(folder: str) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in Path(folder, "results.jsonl").read_text().splitlines()]
 
 
 def test_the_files_of_tiles_are_those_of_the_whole(
