@@ -67,7 +67,7 @@ def test_what_lies_beside_a_model_is_read_as_strictly(
     case: str, healthy: Path, fails: Fails, tmp_path: Path
 ) -> None:
     shutil.copy(healthy / "scripted.ts", tmp_path)
-    (tmp_path / "script.yaml").write_text(str(CARDS[case][0]))
+    (tmp_path / "scripted.yaml").write_text(str(CARDS[case][0]))
     assert CARDS[case][1] in fails(2, "scripted.ts", healthy / "photo.png")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,6 @@ from gradviz.model.model import Model
 from gradviz.model.support import Format
 from tests.helpers import small_nets as nets
 from tests.helpers.formats import WRITERS, export, save
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Passes over so small a network spend their time on starting threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 EXAMPLE = (2, 3, 8, 8)
 

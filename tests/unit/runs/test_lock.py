@@ -13,27 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from gradviz.errors import UsageError
 from gradviz.runs.lock import LOCK, lock_folder
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine
 from gradviz.runs.shards import Shard, shard_from, shard_here
+from tests.helpers.formats import script
+from tests.helpers.nets import scores
 
 Run = Callable[..., Any]
-
-
-class Net(nn.Module):
-    """Scores that differ from image to image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
-        return y
 
 
 @pytest.fixture
@@ -42,8 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    torch.manual_seed(0)
-    torch.jit.save(torch.jit.script(Net().eval()), "m.ts")
+    script(scores(), "m.ts")
     rng = np.random.default_rng(0)
     Path("in").mkdir()
     for n in range(21):

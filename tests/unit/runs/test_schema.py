@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from pydantic import ValidationError
-from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from gradviz.cli.app import COMMANDS, make_app
@@ -39,6 +37,7 @@ from gradviz.runs.schema import (
 )
 from tests.helpers import documents
 from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
 from tools import make_schemas
 
 
@@ -118,11 +117,7 @@ def test_a_receptive_field_run(gradviz: Gradviz, models: Path, images: Path) -> 
 
 
 def test_a_field_that_is_global(gradviz: Gradviz) -> None:
-    class Mean(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x - x.mean((2, 3), keepdim=True)
-
-    torch.jit.save(torch.jit.script(Mean()), "mean.ts")
+    script("x - x.mean((2, 3), keepdim=True)", "mean.ts")
     options = ["--samples", "1", "--input-size", "8x8", "--layers", "-o", "out", "--json"]
     result = gradviz("receptive-field", "mean.ts", *options)
     found = FieldDocument.model_validate(json.loads(result.stdout))
