@@ -63,8 +63,8 @@ class IntegratedGradients:
 
     With a number of samples, that many nodes lie on the whole line. Without one, the panel of the
     largest gap is halved until the gap is `TOLERANCE` of the output's change, at the end of the
-    line and at the end of each panel, so that it is not by chance. `MOST_POINTS` points end the search as
-    well. The many ReLUs of a network are kinks on the line, which nodes spread over all of it
+    line and at the end of each panel, so that it is not by chance; `MOST_POINTS` points end it
+    too. The many ReLUs of a network are kinks on the line, which nodes spread over all of it
     resolve slowly; a smooth network is done with the first panels.
     """
 
