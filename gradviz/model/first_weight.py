@@ -16,31 +16,31 @@ Widths = tuple[int, int]
 """How many channels a weight takes, and how many the tensor has that meets it."""
 
 
-USUAL = 3
+USUAL_CHANNELS = 3
 """How many channels an image has if nothing tells."""
 
-SIDE = 224
+TRIED_SIDE = 224
 """Pixels of a side of what a model is tried on."""
 
 
 def channels_taken(model: Model) -> int:
     """How many channels an image for the model has, as far as its first weight tells.
 
-    The model is run on zeros of `USUAL` channels, as far as that weight. What leads there may give
+    The model is run on zeros of `USUAL_CHANNELS` channels, as far as that weight. What leads there may give
     the weight a multiple of them, as where an image is cut into patches, or a few beside them, as
     coordinates.
     """
-    zeros = torch.zeros(1, USUAL, SIDE, SIDE, device=model.device, dtype=model.dtype)
+    zeros = torch.zeros(1, USUAL_CHANNELS, TRIED_SIDE, TRIED_SIDE, device=model.device, dtype=model.dtype)
     first = FirstWeight()
     with suppress(Exception), deterministic(), first:  # zeros may not fit the model
         model(zeros)
     if first.widths is None:
-        return USUAL
+        return USUAL_CHANNELS
     taken, met = first.widths
-    multiple, beside = divmod(met, USUAL)
+    multiple, beside = divmod(met, USUAL_CHANNELS)
     if beside == 0:
-        return taken // multiple if taken % multiple == 0 else USUAL
-    return max(1, taken - beside) if multiple == 1 else USUAL
+        return taken // multiple if taken % multiple == 0 else USUAL_CHANNELS
+    return max(1, taken - beside) if multiple == 1 else USUAL_CHANNELS
 
 
 class FirstWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
