@@ -115,6 +115,22 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
     return layers[name]
 
 
+def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
+    """The gradient at the output of every layer, by name; None if no path leads to it.
+
+    Args:
+        y: the output, whose graph is kept.
+        v: the cotangent, of its shape.
+    """
+    # A block and its last layer may share their end; autograd wants each once.
+    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
+    if not ends:
+        return {}
+    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
+    by_end = dict(zip(ends, found, strict=True))
+    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
+
+
 def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
     """The last layer with a weight whose output is a map, before the layer that makes `y`.
 

@@ -26,11 +26,13 @@ TRIED_SIDE = 224
 def channels_taken(model: Model) -> int:
     """How many channels an image for the model has, as far as its first weight tells.
 
-    The model is run on zeros of `USUAL_CHANNELS` channels, as far as that weight. What leads there may give
-    the weight a multiple of them, as where an image is cut into patches, or a few beside them, as
-    coordinates.
+    The model is run on zeros of `USUAL_CHANNELS` channels, as far as that weight. What leads there
+    may give the weight a multiple of them, as where an image is cut into patches, or a few beside
+    them, as coordinates.
     """
-    zeros = torch.zeros(1, USUAL_CHANNELS, TRIED_SIDE, TRIED_SIDE, device=model.device, dtype=model.dtype)
+    zeros = torch.zeros(
+        1, USUAL_CHANNELS, TRIED_SIDE, TRIED_SIDE, device=model.device, dtype=model.dtype
+    )
     first = FirstWeight()
     with suppress(Exception), deterministic(), first:  # zeros may not fit the model
         model(zeros)
