@@ -55,8 +55,8 @@ def saliency(
         seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
         method: a name of `gradviz.backward.methods.METHODS`.
         layer: where the gradient is read; None for the input, or for Grad-CAM the last map.
-        samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and for as
-            many as it takes to be complete.
+        samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and
+            until the completeness gap is 0.1 %, at most 256.
         noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.
         baseline: of integrated-gradients: zero (None), mean, blur, or a file.
         random_seed: of the noise; None for 0.
@@ -100,7 +100,7 @@ def saliency(
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
         recipe = preprocess or model.preprocess or Preprocess()
-        found = outcomes(explainer, cut(sources, settings.batch_size), recipe, seeds)
+        found = outcomes(explainer, cut(sources, settings.images_at_once), recipe, seeds)
     results = []
     for outcome in found:
         if isinstance(outcome, Failure):

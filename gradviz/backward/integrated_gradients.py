@@ -9,9 +9,11 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +31,41 @@ TOLERANCE = 1e-3
 GAP = 0.05
 """The completeness gap, as a share of the output's change, above which a result is warned of."""
 
+MOST_POINTS = 256
+"""The most points that are taken where no number of samples is given."""
+
 PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
 """Where no number of samples is given: the line begins as so many panels of so many nodes, and no
 panel gets narrower than this."""
 
 
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One piece of the line, with the gradients at its nodes."""
+
+    low: float
+    """Where it begins, as a fraction of the line."""
+    high: float
+    """Where it ends."""
+    integral: Tensor
+    """The gradient integrated over it, float64."""
+    gap: float
+    """The output's change from its beginning to its end, less what `integral` accounts for."""
+
+    @property
+    def divisible(self) -> bool:
+        """Whether it may be halved. A leap of the output has no gradient that halves would find."""
+        return self.high - self.low > NARROWEST
+
+
 class IntegratedGradients:
     """A sampler of the points on the line, and the attribution that their gradients add up to.
 
-    With a number of samples, that many nodes lie on the whole line. Without one, the line is taken
-    panel by panel from the baseline on, and a panel is halved until the attribution so far is the
-    output's change so far, to `TOLERANCE` of the whole change. The many ReLUs of a network are
-    kinks on the line, which nodes spread over all of it resolve slowly; a smooth network is done
-    with the first panels.
+    With a number of samples, that many nodes lie on the whole line. Without one, the panel of the
+    largest gap is halved until the gap is `TOLERANCE` of the output's change, at the end of the
+    line and at the end of each panel, so that it is not by chance; `MOST_POINTS` points end it
+    too. The many ReLUs of a network are kinks on the line, which nodes spread over all of it
+    resolve slowly; a smooth network is done with the first panels.
     """
 
     def __init__(self, x: Tensor, start: Tensor, samples: int | None, score: Score) -> None:
@@ -59,21 +83,23 @@ class IntegratedGradients:
             yield self._nodes(0, 1, self._samples)
             self._sum = self._panel
             return
-        allowed, leaps = self._allowed(), 0.0
-        left = [(n / PANELS, (n + 1) / PANELS) for n in reversed(range(PANELS))]
-        while left:
-            low, high = left.pop()
-            yield self._nodes(low, high, NODES)
-            together = self._sum + self._panel
-            gap = self._score(high) - self._score(0) - float((self._delta * together).sum())
-            if not abs(gap - leaps) > allowed:  # nor where it is NaN, which no panel mends
-                self._sum = together
-            elif high - low <= NARROWEST:
-                # A leap of the output has no gradient: nothing that comes after makes up for it.
-                self._sum, leaps = together, gap
-            else:
-                middle = (low + high) / 2
-                left += [(middle, high), (low, middle)]
+        allowed, panels = self._allowed(), list[Panel]()
+        for n in range(PANELS):
+            yield from self._taken(n / PANELS, (n + 1) / PANELS, panels)
+        while self._count + 2 * NODES <= MOST_POINTS and _largest_gap(panels) > allowed:
+            worst = max(filter(lambda each: each.divisible, panels), key=lambda each: abs(each.gap))
+            middle = (worst.low + worst.high) / 2
+            panels.remove(worst)
+            yield from self._taken(worst.low, middle, panels)
+            yield from self._taken(middle, worst.high, panels)
+        self._sum = sum((each.integral for each in panels), start=self._sum)
+
+    def _taken(self, low: float, high: float, panels: list[Panel]) -> Iterator[Iterator[Tensor]]:
+        """Yield the inputs of one panel, and add the panel to the others in its place."""
+        yield self._nodes(low, high, NODES)
+        explained = float((self._delta * self._panel).sum())
+        gap = self._score(high) - self._score(low) - explained
+        insort(panels, Panel(low, high, self._panel, gap), key=lambda each: each.low)
 
     def completeness(self, total: float, after: float) -> tuple[float, tuple[str, ...]]:
         """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
@@ -120,6 +146,13 @@ class IntegratedGradients:
         """The gap that passes: no smaller than the rounding error of the change."""
         first, last = self._score(0), self._score(1)
         return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
+
+
+def _largest_gap(panels: Iterable[Panel]) -> float:
+    """The largest gap from the baseline to the end of a panel; leaps are left out, and where a gap
+    is NaN, which no panel mends, it is 0."""
+    gaps = list(accumulate((each.gap for each in panels if each.divisible), initial=0.0))
+    return max(map(abs, gaps)) if math.isfinite(gaps[-1]) else 0.0
 
 
 @cache

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
+from gradviz.backward.channel_axis import channel_axis
 from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
@@ -47,16 +49,26 @@ class Layer:
     @property
     def spatial(self) -> bool:
         """Whether its output is a map [N, C, H, W] of more than one place."""
-        return self._is_map and not self.channels_last
+        return self.is_map and self.shape[2] * self.shape[3] > 1
 
     @property
-    def channels_last(self) -> bool:
-        """Whether its output is a map, but [N, H, W, C]."""
-        return self._is_map and _has_channels_last(self.end)
+    def is_map(self) -> bool:
+        """Whether its output is a map [N, C, H, W], of one place at least."""
+        return len(self.shape) == 4 and self.channel_axis == 1
+
+    @cached_property
+    def channel_axis(self) -> int | None:
+        """The axis of its output that the channels lie along; None if it is not known."""
+        return channel_axis(self.end)
 
     @property
-    def _is_map(self) -> bool:
-        return len(self.shape) == 4 and self.shape[2] * self.shape[3] > 1
+    def unlike_a_map(self) -> str:
+        """What its output has instead of a map's axes, where it is none."""
+        if len(self.shape) != 4 or self.is_map:
+            return "has no spatial extent"
+        return {3: "has its channels last", None: "has axes whose order is not known"}.get(
+            self.channel_axis, f"has its channels in axis {self.channel_axis}"
+        )
 
 
 def run_with_layers(
@@ -101,6 +113,22 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
         hint = nearest(name, layers, names, most=3, joined=", ")
         raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
     return layers[name]
+
+
+def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
+    """The gradient at the output of every layer, by name; None if no path leads to it.
+
+    Args:
+        y: the output, whose graph is kept.
+        v: the cotangent, of its shape.
+    """
+    # A block and its last layer may share their end; autograd wants each once.
+    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
+    if not ends:
+        return {}
+    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
+    by_end = dict(zip(ends, found, strict=True))
+    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
 
 
 def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
@@ -212,25 +240,6 @@ def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
         if len(shape) > len(rows) and shape[-1] == rows[-1]:
             return GradientEdge(users[0], 0)
     return GradientEdge(node, 0)
-
-
-def _has_channels_last(end: GradientEdge) -> bool:
-    """Whether the axes of a map are [N, H, W, C], as a permutation, a linear layer or a norm over
-    the last axis alone leaves them, and what works on each value by itself behind them."""
-    node: Any = end.node
-    while node is not None and graph.shapes_of(node)[:1] == [graph.shape_of(end)]:
-        before = node.next_functions[0][0] if node.next_functions else None
-        match graph.kind_of(node):
-            case "NativeLayerNorm":
-                return len(node._saved_normalized_shape) == 1
-            case "Permute":
-                return [axis % 4 for axis in node._saved_dims] == [0, 2, 3, 1]
-            case "View" | "UnsafeView" | "ReshapeAlias":
-                return before is not None and _whole(before, [node]).node is node
-            case kind if kind in WEIGHTS:
-                return False
-        node = before
-    return False
 
 
 def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> Iterator[Layer]:

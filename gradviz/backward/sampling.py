@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from gradviz.backward.integrated_gradients import Baseline, IntegratedGradients, Score
+from gradviz.backward.integrated_gradients import MOST_POINTS, Baseline, IntegratedGradients, Score
 from gradviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,13 +33,18 @@ class Sampling:
     """The numbers that choose the points."""
 
     samples: int | None
-    """The number of points; None for as many as it takes."""
+    """The number of points; None to find it on the way, up to `most`."""
     noise: float = 0.15
     """The standard deviation of noise, as a fraction of the input's own range."""
     baseline: Baseline = ZERO
     """Where a path begins."""
     random_seed: int = 0
     """The seed of the noise: every image gets the same draws, whatever other images there are."""
+
+    @property
+    def most(self) -> int:
+        """The number of points, or the most that it may come to."""
+        return MOST_POINTS if self.samples is None else self.samples
 
 
 class Sampler(Protocol):
@@ -71,7 +76,7 @@ class Points:
     least: int
     """The least number of samples that makes sense."""
     samples: int | None
-    """The number of samples where the user gives none; None for as many as it takes."""
+    """The number of samples where the user gives none; None to find it on the way."""
     options: frozenset[str]
     """The fields of `Sampling` that it looks at."""
     sampler: MakeSampler | None = None

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
+from gradviz.cli.steps import Steps
 from gradviz.errors import ExitCode, GradvizError, UsageError
 from gradviz.runs.schema import Document, ErrorDocument
 from gradviz.text import one_line
@@ -46,7 +47,7 @@ class Console:
         self._stdout = stdout
         self._answered = False
         self._stderr = Terminal(stderr=True)
-        self._bar: tuple[progress.Progress, progress.TaskID, str] | None = None
+        self._work: tuple[str, Steps, progress.Progress, progress.TaskID] | None = None
 
     def results(self, document: Document, rows: Iterable[str]) -> None:
         """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
@@ -96,8 +97,19 @@ class Console:
         if self._options.verbose:
             self.note(text)
 
-    def progress(self, items: Iterable[_Item], total: int, what: str) -> Iterator[_Item]:
-        """Pass the items on, with a bar on a terminal."""
+    def progress(
+        self, items: Iterable[_Item], total: int, what: str, points: int = 1
+    ) -> Iterator[_Item]:
+        """Pass the items on, with a bar on a terminal.
+
+        Args:
+            items: what is waited for.
+            total: how many there are.
+            what: the name of the work.
+            points: how many steps each takes at most; where that is several, `show_points` moves
+                the bar on, and a line says every ten seconds how far it is where there is no
+                terminal.
+        """
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
             progress.TextColumn("{task.description}"),
@@ -110,16 +122,27 @@ class Console:
         with progress.Progress(
             *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
         ) as bar:
-            task = bar.add_task(what, total=total)
-            self._bar = bar, task, what
-            yield from bar.track(items, task_id=task)
-        self._bar = None
+            task = bar.add_task(what if points == 1 else f"{what} points", total=total * points)
+            steps = Steps(total, points)
+            self._work = what, steps, bar, task
+            for item in items:
+                steps.end_item()
+                self._show_steps()
+                yield item
+        self._work = None
 
     def show_points(self, done: int) -> None:
-        """Show beside the bar how many points of the present image are done."""
-        if self._bar is not None:
-            bar, task, what = self._bar
-            bar.update(task, description=f"{what}, {done} points")
+        """Show how many points of the present image are done."""
+        if self._work is not None:
+            self._work[1].count_points(done)
+            self._show_steps()
+
+    def _show_steps(self) -> None:
+        if self._work is not None:
+            what, steps, bar, task = self._work
+            bar.update(task, completed=steps.done)
+            if steps.points > 1 and bar.disable and (line := steps.due()) is not None:
+                self.note(f"{what}: {line}")
 
     def _print(self, kind: str, style: str, text: str) -> None:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)

@@ -121,7 +121,7 @@ class BackwardOptions:
     )
     samples: int | None = _backward(
         "Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
-        "until complete to 0.1 %].",
+        "until the gap is 0.1 %, at most 256].",
         "N",
         min=1,
     )

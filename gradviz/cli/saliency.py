@@ -100,7 +100,8 @@ def saliency(
         job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
         here = sum(map(len, job.batches(folder.shard))) * job.results_per_image
         with SaliencyRun(job, folder, output.resume, console.show_points) as run:
-            lines = _follow(run, here, found.ignored, output.out, console)
+            coming = console.progress(run, here, "saliency", settings.sampling.most)
+            lines = _follow(coming, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
             write_figure(output.figure, run.writer, title)
@@ -179,13 +180,13 @@ def _here(folder: RunWriter) -> list[Done | Failed]:
 
 
 def _follow(
-    results: Iterable[ResultLine], total: int, ignored: int, out: Path, console: Console
+    results: Iterable[ResultLine], ignored: int, out: Path, console: Console
 ) -> list[ResultLine]:
-    """Go through the results of a run: print its progress and remarks, and a summary at the end."""
+    """Go through the results of a run: print its remarks, and a summary at the end."""
     started = perf_counter()
     lines = []
     printed: set[tuple[str, str]] = set()
-    for line in console.progress(results, total, "saliency"):
+    for line in results:
         lines.append(line)
         # An image that cannot be read fails under every seed: one message is enough.
         for remark in set(_remarks(line)) - printed:

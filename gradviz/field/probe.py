@@ -22,6 +22,7 @@ from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
+from gradviz.text import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +127,19 @@ class Probe:
         """The output (None), or that of a layer.
 
         Raises:
-            UsageError: there is no such layer; the message lists those that there are.
+            UsageError: there is no such layer, or its output is no map; the message lists those
+                that there are.
         """
         if layer is None:
             return self._output
-        return find_layer(self.layers, layer).end
+        found = find_layer(self.layers, layer)
+        if not found.is_map:
+            maps = [each.name for each in reversed(self.layers.values()) if each.is_map]
+            raise UsageError(
+                f"--layer {layer}: its output {list(found.shape)} {found.unlike_a_map}, and a "
+                f"receptive field needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
+            )
+        return found.end
 
 
 ProbeFactory = Callable[[Size], Probe]

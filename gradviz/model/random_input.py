@@ -12,6 +12,7 @@ from gradviz.image.frame import frame_of
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
+from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
 
 SIDES = (224, 256, 64, 512, 32)
@@ -31,11 +32,8 @@ class RandomInput:
 
     @classmethod
     def of(cls, model: Model, recipe: Preprocess, random_seed: int = 0) -> RandomInput:
-        """Make a source with as many channels as the model takes, or else as the recipe makes."""
-        channels = 1 if recipe.channels == "gray" else 3
-        if model.input_shape is not None and model.input_shape[1] is not None:
-            channels = model.input_shape[1]
-        return cls(recipe, channels, np.random.default_rng(random_seed))
+        """Make a source with as many channels as the model takes."""
+        return cls(recipe, _channels(model, recipe), np.random.default_rng(random_seed))
 
     def draw(self, size: Size) -> Prepared:
         """Draw the next random image of a size.
@@ -52,6 +50,15 @@ class RandomInput:
         pixels = self.draws.random((self.channels, height, width), np.float32)
         unsized = self.recipe.model_copy(update={"resize": None, "multiple": None, "crop": None})
         return prepare(Picture(pixels, "array"), unsized)
+
+
+def _channels(model: Model, recipe: Preprocess) -> int:
+    """How many channels images have for the model, before a recipe that may make gray of them."""
+    if model.input_shape is not None and model.input_shape[1] is not None:
+        return model.input_shape[1]
+    if recipe.channels != "rgb":
+        return 1 if recipe.channels == "gray" else 3
+    return channels_taken(model)
 
 
 def only_size(model: Model) -> Size | None:

@@ -35,15 +35,24 @@ def in_order(
 
     Raises:
         whatever `work` raises, at the place of its item; what has not begun then never does.
+        Whatever `items` raises, an interruption too, after the results of the items before it.
     """
     under_way: deque[tuple[Future[_Result], float]] = deque()
     pool = ThreadPoolExecutor(THREADS)
+    source = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except BaseException as error:  # the end of the items, a failure, or an interruption
+                end = error
+                break
             under_way.append((pool.submit(work, item), max(1, weight(item))))
             while sum(heavy for _, heavy in under_way) > ahead:
                 yield under_way.popleft()[0].result()
         while under_way:
             yield under_way.popleft()[0].result()
+        if not isinstance(end, StopIteration):
+            raise end
     finally:
         pool.shutdown(cancel_futures=True)

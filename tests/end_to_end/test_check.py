@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tests.helpers.commands import Gradviz, document
 from tests.helpers.formats import NEED_TRUST, save
@@ -104,13 +104,67 @@ def test_a_wrong_backward_pass(gradviz: Gradviz, photo: Path) -> None:
     lines = result.stderr.splitlines()
     failed = [line for line in result.stdout.splitlines() if line.endswith("FAILED")]
     assert result.exit_code == 6
-    assert len(lines) == len(failed) == 7
-    for line, row in zip(lines, failed, strict=True):
-        seed, name, expected, measured, *_ = re.split(r" {2,}", row)
-        assert line.startswith(
-            f"error: {seed}, {name}: the gradient predicts a slope of {expected}"
-        )
-        assert f"the model has {measured}" in line
+    assert (len(lines), len(failed)) == (1, 7)
+    rows = {row[1]: row for row in (re.split(r" {2,}", row) for row in failed)}
+    name = lines[0].partition("the worst, ")[2].partition(":")[0]
+    seed, _, expected, measured, error, *_ = rows[name]
+    assert error == max((row[4] for row in rows.values()), key=float)
+    assert lines[0].startswith(
+        f"error: {seed}: 7 of 7 tests failed; the worst, {name}: the gradient predicts a slope of "
+        f"{expected}, the model has {measured} over steps of"
+    )
+    assert lines[0].endswith("look for custom backward passes, detach() and no_grad() in the model")
+
+
+class Rooted(nn.Module):
+    """The root of what may be below 0, three layers before the output."""
+
+    def __init__(self, shift: float, detached: bool = False) -> None:
+        super().__init__()
+        self.first, self.root = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1)
+        self.last = nn.Conv2d(2, 1, 1)
+        self.shift, self.detached = shift, detached
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        if self.detached:
+            y = y.detach()
+        y = self.root((y.square() + self.shift).sqrt() if self.shift <= 0 else y + x[:, :2])
+        z: Tensor = self.last(y)
+        return z
+
+
+@pytest.mark.parametrize(
+    "shift, detached, told",
+    [
+        (-1e3, False, "the output is NaN or Inf where it is seeded: it begins at the layer root"),
+        (1.0, True, "no gradient reaches first"),
+    ],
+    ids=["nan", "detached"],
+)
+def test_failures_of_one_cause_are_one_line(
+    gradviz: Gradviz, photo: Path, shift: float, detached: bool, told: str
+) -> None:
+    torch.manual_seed(0)
+    torch.save(Rooted(shift, detached).eval(), "net.pt")
+    result = gradviz("check", "net.pt", photo, "--trust", "--seed", "ones", "--seed", "pixel:1,1")
+    assert result.exit_code == 6
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["ones", "pixel"]
+    assert all(" tests failed" in line and line.endswith(told) for line in lines), lines
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_layer(
+    gradviz: Gradviz, photo: Path
+) -> None:
+    """At 0 the root has no slope, and its value is 0 all the same."""
+    module = Rooted(0.0)
+    with torch.no_grad():
+        for weight in module.first.parameters():
+            weight.zero_()
+    torch.save(module.eval(), "net.pt")
+    (line,) = gradviz("check", "net.pt", photo, "--trust").stderr.splitlines()
+    assert line.endswith("the gradient is NaN or Inf from the layer first back to the image")
 
 
 def test_quiet_and_json_fail_too(gradviz: Gradviz, photo: Path) -> None:

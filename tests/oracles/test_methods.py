@@ -242,6 +242,37 @@ def test_a_leap_ends_the_search() -> None:
     found = attribute(leap, torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
     assert found.completeness == pytest.approx(1)
     assert any("--samples" in warning for warning in found.warnings)
+    # Eight panels of eight points, and one of them halved down to 1/1024: from 1/8, seven times.
+    assert found.samples == 64 + 7 * 2 * 8
+
+
+def test_the_search_ends_at_256_points() -> None:
+    """One leap takes 112 points beside the first 64, so two are not both found."""
+
+    class Leaps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.mean((2, 3))
+            return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
+
+    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    assert found.samples == 256
+    assert found.completeness == pytest.approx(2)
+
+
+def test_the_largest_gap_is_halved_first() -> None:
+    """One kink within the line: the points are spent at it, and nowhere else."""
+    places: list[float] = []
+
+    class One(Kinks):
+        def forward(self, image: Tensor) -> Tensor:
+            if image.requires_grad:
+                places.extend(image.detach().sum((1, 2, 3)).tolist())
+            return super().forward(image)
+
+    attribute(One([1, 5], [0, 0.4071]), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
+    assert len(places) > 64
+    low = 3 / 8
+    assert all(low < place < low + 1 / 8 for place in places[64:])
 
 
 def test_an_image_like_its_baseline_has_no_share() -> None:

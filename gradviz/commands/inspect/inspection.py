@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradviz.arrays import Size
 from gradviz.backward.graph import kind_of, users_of
 from gradviz.backward.layer_outputs import ActivationRecorder
-from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
+from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
@@ -78,7 +78,7 @@ def inspect_model(
     seed = seed or default_seed(output)
     v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
     with foreign_code(f"{model.name}: the backward pass failed"):
-        gradients = _gradients(y, list(layers.values()), v)
+        gradients = gradients_at(y, list(layers.values()), v)
         dead = dead_units(y, list(layers.values()))
     flows = [
         _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
@@ -189,17 +189,6 @@ def _is_chosen(key: str, raw: object, output: str | None) -> bool:
 
 
 # Layers -------------------------------------------------------------------------------------------
-
-
-def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
-    """The gradient at the output of every layer; None if no path leads to it."""
-    # A block and its last layer may share their end; autograd wants each once.
-    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
-    if not ends:
-        return {}
-    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
-    by_end = dict(zip(ends, found, strict=True))
-    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
 
 
 def _flow(

@@ -158,7 +158,7 @@ def _line(field: Field, files: dict[str, str]) -> schema.FieldDone:
 
 def _layers(meter: FieldMeter) -> list[schema.LayerGeometry]:
     """The table of layers, in the order in which they run."""
-    layers = [layer for layer in meter.layers() if len(layer.shape) in (3, 4)]
+    layers = [layer for layer in meter.layers() if layer.is_map]
     geometries = meter.geometries([layer.name for layer in layers])
     return [
         schema.LayerGeometry.model_validate(

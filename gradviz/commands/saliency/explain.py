@@ -169,11 +169,11 @@ class Explainer:
         layer = (
             last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
         )
-        if settings.chosen_method.needs_layer and not layer.spatial:
-            lacks = "has its channels last" if layer.channels_last else "has no spatial extent"
+        unreadable = len(layer.shape) == 4 and not layer.is_map
+        if unreadable or (settings.chosen_method.needs_layer and not layer.spatial):
             maps = [each.name for each in reversed(layers.values()) if each.spatial]
             raise LayerError(
-                f"--layer {layer.name}: its output {list(layer.shape)} {lacks}, and "
+                f"--layer {layer.name}: its output {list(layer.shape)} {layer.unlike_a_map}, and "
                 f"{settings.method} needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
             )
         batch = model.batch or len(x)

@@ -87,7 +87,7 @@ class Job:
 
     def batches(self, shard: Shard | None) -> Sequence[Batch]:
         """The batches of one shard, or of the whole run."""
-        batches = cut(self.sources, self.settings.batch_size)
+        batches = cut(self.sources, self.settings.images_at_once)
         return batches if shard is None else shard.of(batches)
 
     @property

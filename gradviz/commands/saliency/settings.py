@@ -98,6 +98,12 @@ class Settings:
         return replace(Sampling(self.points.samples), **given)
 
     @property
+    def images_at_once(self) -> int:
+        """How many images share a forward pass; a method that takes several points fills the pass
+        with those of one image, so that each image is done, and kept, as a whole."""
+        return self.batch_size if self.points.sampler is None else 1
+
+    @property
     def baseline_file(self) -> Path | None:
         """The file of the baseline; None if it has a name, or there is none."""
         return self.sampling.baseline.file
