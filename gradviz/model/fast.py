@@ -38,6 +38,9 @@ BATCH_NORMS: dict[type, type] = {
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Where modules keep what runs beside them."""
 
+TRIAL_SIDE = 1024
+"""The longest side, in pixels, of the input that the faster form is tried on."""
+
 CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}
 """How far gradients of the two forms may be apart, relative to their norm. In float32, rounding
 moves units across kinks; half precision is tried in float64, as all models that can be are."""
@@ -55,10 +58,12 @@ def optimised_for(model: Model, recipe: Preprocess) -> Model:
     if not support(model.format, Capability.FAST).supported:
         return model
     random = RandomInput.of(model, recipe)
-    for size in likely_sizes(model, recipe):
-        # An input that the model cannot take proves nothing.
-        with suppress(GradvizError):
-            return optimised(model, model.batch_of(random.draw(size).tensor).detach())
+    with suppress(GradvizError):  # a recipe that fits no photo
+        for width, height in likely_sizes(model, recipe):
+            # An input that the model cannot take proves nothing.
+            with suppress(GradvizError):
+                x = random.draw((min(width, TRIAL_SIDE), min(height, TRIAL_SIDE))).tensor
+                return optimised(model, model.batch_of(x).detach())
     return model
 
 
@@ -80,7 +85,7 @@ def optimised(model: Model, x: Tensor) -> Model:
         return model
     y = _answer(model, x)
     try:
-        module = _Either(_faster(model), model.module)
+        module = _Either(_faster(model, model.dtype), model.module)
         faster = replace(model, module=module, optimised=True)
         if difference(y, _answer(faster, x)) is not None or not _same_gradient(model, x):
             return model
@@ -106,7 +111,7 @@ def _same_gradient(model: Model, x: Tensor) -> bool:
         expected = _gradient(exact, x)
     except ModelError:  # its own number type is written into its code
         exact, expected = model, _gradient(model, x)
-    got = _gradient(replace(exact, module=_faster(exact)), x)
+    got = _gradient(replace(exact, module=_faster(exact, model.dtype)), x)
     tolerance = CLOSE.get(exact.dtype, CLOSE[torch.float32])
     return bool((got - expected).norm() <= tolerance * expected.norm())
 
@@ -122,11 +127,12 @@ def _gradient(model: Model, x: Tensor) -> Tensor:
         return torch.autograd.grad(y, x, v)[0]
 
 
-def _faster(model: Model) -> nn.Module:
+def _faster(model: Model, dtype: torch.dtype) -> nn.Module:
+    """Copy a model's module in the faster form that suits passes in `dtype`."""
     with torch.no_grad():
         module = copy.deepcopy(model.module)
         # On a GPU it is the units for half-precision numbers that want channels last.
-        if model.device.type == "cpu" or model.dtype.itemsize < 4:
+        if model.device.type == "cpu" or dtype.itemsize < 4:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(module, torch.jit.ScriptModule):
             return folded_script(module)

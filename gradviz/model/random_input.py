@@ -15,7 +15,7 @@ from gradviz.image.read import Picture
 from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
 
-SIDES = (224, 256, 64, 512, 32)
+LIKELY_SIDES = (224, 256, 64, 512, 32)
 """Sides of random squares, tried in this order if nothing says which sizes the model takes."""
 
 
@@ -69,8 +69,10 @@ def only_size(model: Model) -> Size | None:
 
 def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
     """Sizes of random input in the order in which to try them: the one that the model was exported
-    for, the one that the recipe makes of a large square photo, or squares of `SIDES`."""
+    for, the one that the recipe makes of a large square photo, or squares of `LIKELY_SIDES`."""
     only = only_size(model)
-    if only is None and (recipe.resize is not None or recipe.crop is not None):
+    if only is None and recipe.crop is not None:
+        only = (recipe.crop, recipe.crop) if isinstance(recipe.crop, int) else recipe.crop
+    elif only is None and recipe.resize is not None:
         only = frame_of((1024, 1024), recipe).input
-    return [(side, side) for side in SIDES] if only is None else [only]
+    return [(side, side) for side in LIKELY_SIDES] if only is None else [only]

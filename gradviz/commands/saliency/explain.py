@@ -12,6 +12,7 @@ from torch import Tensor
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
+from gradviz.commands.saliency.independence import Independence
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
@@ -19,14 +20,10 @@ from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, Usage
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
-from gradviz.model.outputs import difference
 from gradviz.runs.results import Failure
 from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
-
-LARGE = 1 << 20
-"""Pixels of a batch above which running the model once more would take too long."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,7 @@ class Explainer:
         self._tiler = Tiler(model, settings)
         self._allocate = allocate
         self._on_progress = on_progress
-        self._notes: tuple[str, ...] | None = None
-        """What every result must warn of; None until the first batch was looked at."""
-        self._alone = False
-        """Whether images are computed one by one, since those of a batch change each other."""
+        self._independence = Independence()
 
     def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
@@ -115,7 +109,7 @@ class Explainer:
                     yield step.outcome(self._model, self._settings, self._allocate)
                 else:
                     work = Work(tuple(group), step.seeds)
-                    for each in work.one_by_one() if self._alone else [work]:
+                    for each in work.one_by_one() if self._independence.mixes else [work]:
                         yield from self._whole(each)
 
     def _whole(self, work: Work) -> Iterator[Outcome]:
@@ -149,8 +143,11 @@ class Explainer:
         # What draws random numbers draws the same ones for this batch in every run.
         with deterministic():
             forward = self._forward(work.images, x)
-            self._check_first(x.detach(), forward.y.detach())
-            notes = work.notes + (self._notes or ())
+            together = self._settings.batch_size if self._settings.points.sampler else len(x)
+            self._independence.look(self._model, x.detach(), forward.y.detach(), together)
+            if self._independence.mixes and len(x) > 1:
+                raise _MixedError
+            notes = work.notes + self._independence.notes
             seeds = work.seeds or (default_seed(forward.y.detach()[0]),)
             for place, seed in enumerate(seeds):
                 this = Work(work.images, (seed,), notes)
@@ -218,6 +215,8 @@ class Explainer:
     ) -> list[Attribution]:
         """Apply the method to each image, at the image itself or at points around it."""
         settings, model = self._settings, self._model
+        if self._independence.mixes:
+            settings = replace(settings, batch_size=1)
         with foreign_code(f"{model.name}: the backward pass failed"):
             if settings.points.sampler is None:
                 return at_images(forward, seed.spec, v, settings, retain_graph)
@@ -233,51 +232,6 @@ class Explainer:
                 for n, image in enumerate(forward.images)
             ]
 
-    def _check_first(self, x: Tensor, y: Tensor) -> None:
-        """Find out, on the first batch, if the answer to an image depends on that image alone.
-
-        One more pass shows both that the images of a batch change each other's answers, and that
-        the model gives another answer when it is called again. Random numbers continue where they
-        are, so a model that draws them draws others.
-
-        Args:
-            x: [N, C, H, W], without a gradient.
-            y: [N, ...], the model's answer to x.
-
-        Raises:
-            _MixedError: the images change each other's answers, and must be computed anew.
-            ModelError: the model fails when it is called again.
-        """
-        batch = self._settings.batch_size if self._settings.points.sampler else len(x)
-        if self._notes is not None or (len(x) == 1 and x[:, 0].numel() > LARGE):
-            return
-        self._notes = ()
-        if len(x) == 1 and batch > 1:  # samples of one image share a pass
-            again = self._model(torch.cat([x, torch.randn_like(x)]))[:1]
-        else:
-            again = self._model(x[:1])
-        change = difference(y[:1], again)
-        if change is None:
-            return
-        if batch > 1 and difference(self._model(x[:1]), self._model(x[:1])) is None:
-            self._notes = (_MIXED.format(change),)
-            self._alone = True
-            self._settings = replace(self._settings, batch_size=1)
-            if len(x) > 1:
-                raise _MixedError
-        else:
-            self._notes = (_UNSTEADY.format(change),)
-
 
 class _MixedError(ModelError):
     """The images of a batch change each other's answers."""
-
-
-_MIXED = (
-    "the images of a batch change each other's answers: {}; so each is computed alone: call eval() "
-    "before saving the model, or look for statistics over the batch"
-)
-_UNSTEADY = (
-    "the model answers otherwise when it is called again: {}; the gradient is that of one call: "
-    "call eval() before saving the model, and look for what it draws or remembers"
-)

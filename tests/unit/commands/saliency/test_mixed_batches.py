@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +65,60 @@ def test_samples_of_one_image_do_not_change_each_other(net: nn.Module) -> None:
     (expected,), (found,) = smooth(batch_size=1), smooth(batch_size=8)
     np.testing.assert_array_equal(found.array, expected.array)
     assert "change each other's answers" in " ".join(found.warnings)
+
+
+def saved(folder: Path, images: Sequence[np.ndarray]) -> str:
+    for n, image in enumerate(images):
+        np.save(folder / f"{n}.npy", image)
+    return str(folder / "*.npy")
+
+
+@pytest.mark.parametrize("net", MIXES, indirect=True)
+def test_an_image_of_its_own_size_proves_nothing_for_the_next_batch(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0).random
+    images = [draw((3, *size), np.float32) for size in ((8, 8), (12, 10), (12, 10))]
+    for image, result in zip(
+        images, gradviz.saliency(net, saved(tmp_path, images), "ones"), strict=True
+    ):
+        np.testing.assert_allclose(result.array, alone(net, image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("net", ["largest"], indirect=True)
+def test_the_image_that_changes_the_others_may_be_the_first(net: nn.Module, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((2, 3, 12, 10), np.float32) * [[[[4]]], [[[1]]]]
+    images = images.astype(np.float32)
+    for image, result in zip(
+        images, gradviz.saliency(net, saved(tmp_path, [*images]), "ones"), strict=True
+    ):
+        np.testing.assert_allclose(result.array, alone(net, image), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_takes_no_image_alone_is_computed_with_a_warning(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+
+    class Several(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) < 2:
+                raise ValueError("more than one image, please")
+            return x.flatten(1)[:, :4] ** 2
+
+    images = np.random.default_rng(0).random((3, 3, 4, 4), np.float32)
+    for result in gradviz.saliency(Several(), saved(tmp_path, [*images]), "ones"):
+        assert "does not take one image" in " ".join(result.warnings)
+        assert result.array.any()
+
+
+def test_a_batch_that_is_written_into_the_model_is_no_mixing(tmp_path: Path) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)).reshape(4, -1) ** 2
+
+    images = np.random.default_rng(0).random((4, 3, 4, 4), np.float32)
+    found = gradviz.saliency(Fixed(), saved(tmp_path, [*images]), "top:2")
+    assert [result.output_shape for result in found] == [(3,)] * 4
+    assert all("does not take one image" in " ".join(each.warnings) for each in found)
 
 
 def test_a_model_that_draws_is_not_taken_for_one_that_mixes(tmp_path: Path) -> None:

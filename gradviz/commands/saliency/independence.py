@@ -1,0 +1,91 @@
+"""The test whether a model's answer to an image depends on that image alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradviz.errors import MemoryShort, ModelError
+from gradviz.model.model import Model
+from gradviz.model.outputs import difference
+
+LARGE = 1 << 20
+"""Pixels of a single image above which running the model once more would take too long."""
+
+MOST_ALONE = 8
+"""The most images of a batch that are run alone once more."""
+
+
+class Independence:
+    """The findings of a run about one model: is it steady, and does it mix the images of a batch?
+
+    If a model answers differently when it is called again, a gradient holds for one call only. If
+    the other images of a batch change the answer, a gradient is not that of one image.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing found out."""
+        self.notes: tuple[str, ...] = ()
+        """What every result must warn of."""
+        self.mixes = False
+        """True if the images of a batch change each other's answers."""
+        self._steady_known = self._mixing_known = False
+
+    def look(self, model: Model, x: Tensor, y: Tensor, together: int) -> None:
+        """Run some images of a batch again, each alone, if that shows something new.
+
+        Random numbers continue where they are, so a model that draws them draws others. A model
+        that does not take one image alone is left as it is, with a warning.
+
+        Args:
+            model: the model, or a faster form of it.
+            x: [N, C, H, W], without a gradient.
+            y: [N, ...], the model's answer to x.
+            together: how many inputs share a pass: images, or samples of one image.
+
+        Raises:
+            MemoryShort: there is too little memory; the next call looks again.
+        """
+        single = len(x) == 1 and x[:, 0].numel() > LARGE
+        if single or self._mixing_known or (together == 1 and self._steady_known):
+            return
+        try:
+            first, second = self._twice(model, x, y, together)
+        except MemoryShort:
+            raise
+        except ModelError:
+            first = second = y[:0]
+        self._steady_known, self._mixing_known = True, together > 1
+        if not len(first) or first.shape != second.shape:
+            if len(x) > 1:
+                self.notes = (_UNTESTED,)
+            return
+        rows = zip(first.unbind(), second.unbind(), strict=True)
+        changes = [change for a, b in rows if (change := difference(a, b)) is not None]
+        if not changes:
+            return
+        steady = together > 1 and difference(model(x[:1]), model(x[:1])) is None
+        self.mixes = steady
+        self.notes = ((_MIXED if steady else _UNSTEADY).format(changes[0]),)
+
+    def _twice(self, model: Model, x: Tensor, y: Tensor, together: int) -> tuple[Tensor, Tensor]:
+        """The answers to the same images twice: as a batch, and each alone."""
+        if len(x) == 1 and together > 1:
+            # A second input of the same range as the image, and unlike it.
+            x = torch.cat([x, (x.mean() + x.flip(-1)) / 2])
+            y = model(x)
+        return y[:MOST_ALONE], torch.cat([model(each[None]) for each in x[:MOST_ALONE]])
+
+
+_MIXED = (
+    "the images of a batch change each other's answers: {}; so each is computed alone: call eval() "
+    "before saving the model, or look for statistics over the batch"
+)
+_UNSTEADY = (
+    "the model answers otherwise when it is called again: {}; the gradient is that of one call: "
+    "call eval() before saving the model, and look for what it draws or remembers"
+)
+_UNTESTED = (
+    "the model does not take one image of the batch alone, so it is unknown if the images change "
+    "each other's answers: compare with --batch-size 1"
+)
