@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
@@ -99,7 +99,7 @@ class Console:
 
     def progress(
         self, items: Iterable[_Item], total: int, what: str, points: int = 1
-    ) -> Iterator[_Item]:
+    ) -> Generator[_Item]:
         """Pass the items on, with a bar on a terminal.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -88,7 +88,7 @@ class Explainer:
         self._on_progress = on_progress
         self._unsteady: tuple[str, ...] | None = None
 
-    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
+    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
 
         Images of one size share a forward pass, and all seeds share it too. Without seeds, the
