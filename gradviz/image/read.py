@@ -145,10 +145,8 @@ def _read_picture(
             key = _transparent_key(image)
             image.load()
         except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
-                ".safetensors file"
-            ) from error
+            file.seek(0)
+            raise ImageError(f"{path}: {_unknown(file.read(12))}") from error
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
@@ -190,6 +188,22 @@ def _upright(
 PAGED = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 """Pillow's formats of several pages or frames, all of which are pictures of their own. A phone's
 JPEG may hold another size of the same picture, or a map of distances."""
+
+
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _unknown(begins: bytes) -> str:
+    """What to do about a file that Pillow cannot open, by its first 12 bytes."""
+    if begins[4:] in _HEIC:
+        return "a HEIC picture, which Pillow does not read; save it as PNG or JPEG"
+    if begins.startswith(_TIFF):
+        return (
+            "a TIFF whose bands or numbers Pillow does not read; save it as 8-bit RGB, as 16-bit "
+            "gray, or its bands as an array [C, H, W] in a .npy file"
+        )
+    return "not an image; expected a picture, or a tensor in a .npy, .pt or .safetensors file"
 
 
 def _count_pages(file: BinaryIO) -> int:

@@ -364,7 +364,9 @@ def test_pillow_stays_quiet(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("(1, 1, 1)\nlogs.tif: not an image")
+    assert done.stdout.startswith(
+        "(1, 1, 1)\nlogs.tif: a TIFF whose bands or numbers Pillow does not read"
+    )
 
 
 def test_what_is_no_image(tmp_path: Path) -> None:
@@ -473,3 +475,42 @@ def test_a_damaged_second_page_does_not_keep_the_first_from_being_read(tmp_path:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
     assert float(read_image(path).pixels.mean()) == pytest.approx(LEVELS[0] / 255)
+
+
+# Pictures that Pillow does not read ---------------------------------------------------------------
+
+
+def bands(count: int) -> bytes:
+    """A TIFF of 2×2 pixels with so many bands of 8 bits."""
+    entries = [
+        (256, 3, 1, 2),
+        (257, 3, 1, 2),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8 + 2 + 9 * 12 + 4),
+        (277, 3, 1, count),
+        (278, 3, 1, 2),
+        (279, 4, 1, 4 * count),
+    ]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4 + 4 * count)
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (struct.pack(">I", 24) + b"ftypheic" + bytes(40), "a HEIC picture.*PNG or JPEG"),
+        (struct.pack(">I", 24) + b"ftypmif1" + bytes(40), "a HEIC picture.*PNG or JPEG"),
+        (bands(7), "a TIFF whose bands.*an array .C, H, W. in a .npy"),
+        (b"just a text of some length", "not an image; expected a picture"),
+        (b"", "not an image; expected a picture"),
+    ],
+    ids=["heic", "heif", "tiff", "text", "empty"],
+)
+def test_pictures_that_need_something_are_called_pictures(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ImageError, match=told):
+        read_image(tmp_path / "x")
