@@ -12,7 +12,7 @@ from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
-from gradviz.image.preprocess import IMAGENET, Preprocess, preprocess_from
+from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 
@@ -79,8 +79,9 @@ def recipe_from(options: InputOptions) -> Recipe:
     flags = {key: value for key, value in asdict(options).items() if value is not None}
     named = flags.pop("preprocess", None)
     preprocess_from(flags, "the command line")
-    recipes = {None: None, "imagenet": IMAGENET, "none": Preprocess()}
-    recipe = recipes[named] if named in recipes else read_preprocess(Path(named))
+    recipe = (
+        RECIPES.get(named) if named is None or named in RECIPES else read_preprocess(Path(named))
+    )
     return Recipe(recipe, flags)
 
 

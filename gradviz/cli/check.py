@@ -53,6 +53,8 @@ def check(
         if automatic:
             loaded = in_doubles(loaded)
         entered = load_image(source, preprocess)
+        for note in entered.prepared.notes:
+            console.warn(note)
         found = run(loaded, entered, seeds, check_options.random_seed)
         if found.precision != "float64":
             console.note(

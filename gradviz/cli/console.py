@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
@@ -99,7 +100,7 @@ class Console:
 
     def progress(
         self, items: Iterable[_Item], total: int, what: str, points: int = 1
-    ) -> Iterator[_Item]:
+    ) -> Generator[_Item]:
         """Pass the items on, with a bar on a terminal.
 
         Args:
@@ -154,7 +155,9 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
 
     Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
-    with interruptible(), reserved_stdout() as stdout:
+    with interruptible(), reserved_stdout() as stdout, warnings.catch_warnings():
+        if options.quiet:  # those of libraries as well as ours
+            warnings.simplefilter("ignore")
         console = Console(options, stdout)
         try:
             yield console

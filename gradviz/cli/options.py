@@ -102,6 +102,7 @@ class InputOptions:
     channels: Text = _input("What the model takes. [default: rgb]", "rgb|bgr|gray")
     background: Text = _input("Seen through transparent pixels. [default: 255,255,255]", "R,G,B")
     max_pixels: Text = _input("Refuse larger images.", "N")
+    page: Text = _input("The page or frame of a picture that has several. [default: 1]", "N")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -99,8 +99,10 @@ def saliency(
 
         job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
         here = sum(map(len, job.batches(folder.shard))) * job.results_per_image
-        with SaliencyRun(job, folder, output.resume, console.show_points) as run:
-            coming = console.progress(run, here, "saliency", settings.sampling.most)
+        with (
+            SaliencyRun(job, folder, output.resume, console.show_points) as run,
+            closing(console.progress(run, here, "saliency", settings.sampling.most)) as coming,
+        ):
             lines = _follow(coming, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"

@@ -7,7 +7,7 @@ input pixels that can matter to it, whatever weights and image are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,7 @@ from gradviz.text import listed
 class StructuralField:
     """The input pixels that can matter to an output pixel, whatever weights and image are."""
 
-    mask: Mask
+    mask: Mask = field(repr=False)
     """[H, W] of the input."""
     lost_at: tuple[str, ...]
     """The operations that choose by value or are unknown; empty if the mask is exact."""

@@ -34,5 +34,8 @@ def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:
     return read_image(
-        source.path, background=preprocess.background, max_pixels=preprocess.max_pixels
+        source.path,
+        background=preprocess.background,
+        max_pixels=preprocess.max_pixels,
+        page=preprocess.page,
     )

@@ -28,6 +28,8 @@ class Prepared:
     """The steps still to be done to the levels: channels' order, range, mean and std."""
     frame: Frame
     """The place of its pixels in the image file."""
+    notes: tuple[str, ...] = ()
+    """What is left out of the file, for people."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,7 +88,7 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         # An array's number of channels is its own affair, a picture's that of the recipe.
         kind = ImageError if picture.kind == "array" else type(error)
         raise kind(f"{where}{error}") from error
-    return Prepared(levels, white, preprocess, frame)
+    return Prepared(levels, white, preprocess, frame, picture.notes)
 
 
 def as_shown(levels: Floats | Bytes, white: int) -> Bytes:

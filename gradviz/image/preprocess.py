@@ -69,6 +69,8 @@ class Preprocess(BaseModel):
         default=DEFAULT_MAX_PIXELS, description="a number of pixels (200000000)"
     )
     """The largest width × height that is decoded, or resized to."""
+    page: Count | None = Field(default=None, description="the number of a page, from 1 (2)")
+    """Which page or frame is read of a picture that has several; None for the first."""
     background: BackgroundColour = Field(
         default=WHITE, description="R,G,B of 0 to 255 (255,255,255)"
     )
@@ -102,6 +104,24 @@ class Preprocess(BaseModel):
 
 IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """The recipe that classifiers trained on ImageNet expect."""
+
+RECIPES = {"imagenet": IMAGENET, "none": Preprocess()}
+"""The recipes that have a name."""
+
+
+def recipe_named(recipe: Preprocess | str) -> Preprocess:
+    """A recipe, which may be given by its name.
+
+    Raises:
+        UsageError: it is neither a recipe nor the name of one.
+    """
+    found = RECIPES.get(recipe) if isinstance(recipe, str) else recipe
+    if not isinstance(found, Preprocess):
+        raise UsageError(
+            f"preprocess: expected a gradviz.Preprocess or one of {', '.join(RECIPES)}, got "
+            f"{recipe!r}"
+        )
+    return found
 
 
 def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:

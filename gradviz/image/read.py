@@ -7,10 +7,10 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
@@ -56,6 +56,8 @@ class Picture:
     """The file, named in messages; None for pixels that come from no file."""
     white: int = 1
     """The level that stands for 1."""
+    notes: tuple[str, ...] = ()
+    """What is left out of the file, for people."""
 
     @property
     def pixels(self) -> Floats:
@@ -78,27 +80,30 @@ def read_image(
     *,
     background: tuple[int, int, int] = WHITE,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    page: int | None = None,
 ) -> Picture:
     """Read any picture that Pillow can open, or one array [C,H,W], [1,C,H,W] or [H,W].
 
     Pictures are turned upright by their EXIF orientation. Transparent ones are composited on
     `background` (RGB, 0 to 255); a gray one stays gray only on a gray background. Gray levels of
-    16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of an animation, the
-    first frame is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
+    16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of several pages or
+    frames, one is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
     floats are taken as they are.
 
     Args:
         path: the file.
         background: behind transparent pixels, RGB from 0 to 255.
         max_pixels: the largest width × height.
+        page: which page or frame, from 1; None for the first, with a note if there are others.
 
     Raises:
-        ImageError: the file cannot be read, has no pixels or too many, or has values without a
-            known range.
+        ImageError: the file cannot be read, has no pixels or too many, lacks the page, or has
+            values without a known range.
     """
     try:
         if array_format(path) is None:
-            return _read_picture(path, background, max_pixels)
+            return _read_picture(path, background, max_pixels, page)
+        _check_page(path, page, 1)
         return Picture(_scaled(read_array(path), path, max_pixels), "array", path)
     except ImageError:
         raise
@@ -106,21 +111,42 @@ def read_image(
         raise ImageError(str(error)) from error
 
 
-def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Picture:
+def picture_of(
+    image: Image.Image,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Picture:
+    """The pixels of an image that Pillow holds, as `read_image` reads them from a file.
+
+    Raises:
+        ImageError: it has too many pixels, or values without a known range.
+    """
+    path = Path(getattr(image, "filename", "") or "image")
+    with reading(path, ImageError), _settings_of_pillow(max_pixels):
+        _check_size(path, image.size, max_pixels)
+        return _upright(path, ImageOps.exif_transpose(image), background, None)
+
+
+def _read_picture(
+    path: Path, background: tuple[int, int, int], max_pixels: int, page: int | None
+) -> Picture:
     # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
     # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
     with reading(path, ImageError), _settings_of_pillow(max_pixels), path.open("rb") as file:
         try:
+            pages = _count_pages(file)
             image = Image.open(file)
             _check_kind(path, image)
             _check_size(path, image.size, max_pixels)
+            _check_page(path, page, pages)
+            if page is not None and pages > 1:
+                image.seek(page - 1)
             key = _transparent_key(image)
             image.load()
         except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
-                ".safetensors file"
-            ) from error
+            file.seek(0)
+            raise ImageError(f"{path}: {_unknown(file.read(12))}") from error
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
@@ -129,9 +155,20 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
         with image:
             # What an icon holds may have another size than its header has.
             _check_size(path, image.size, max_pixels)
-            ImageOps.exif_transpose(image, in_place=True)
-            has_alpha = image.has_transparency_data and key is None
-            levels, white = _levels(path, image, has_alpha)
+            picture = _upright(path, image, background, key)
+    if page is None and pages > 1:
+        left_out = f"the first of {pages} pages or frames is used; choose one with --page N"
+        return replace(picture, notes=(left_out,))
+    return picture
+
+
+def _upright(
+    path: Path, image: Image.Image, background: tuple[int, int, int], key: Array | None
+) -> Picture:
+    """The pixels of a decoded image, whose one transparent colour [C] may be `key`."""
+    ImageOps.exif_transpose(image, in_place=True)
+    has_alpha = image.has_transparency_data and key is None
+    levels, white = _levels(path, image, has_alpha)
     planes = np.moveaxis(np.atleast_3d(levels), -1, 0)
     if key is None and not has_alpha:
         kept = planes if planes.dtype == np.uint8 else planes.astype(np.float32)
@@ -146,6 +183,43 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
     if len(set(background)) == 1:
         on = on[:1]
     return Picture(values * alpha + on * (1 - alpha), "picture", path)
+
+
+PAGED = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+"""Pillow's formats of several pages or frames, all of which are pictures of their own. A phone's
+JPEG may hold another size of the same picture, or a map of distances."""
+
+
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _unknown(begins: bytes) -> str:
+    """What to do about a file that Pillow cannot open, by its first 12 bytes."""
+    if begins[4:] in _HEIC:
+        return "a HEIC picture, which Pillow does not read; save it as PNG or JPEG"
+    if begins.startswith(_TIFF):
+        return (
+            "a TIFF whose bands or numbers Pillow does not read; save it as 8-bit RGB, as 16-bit "
+            "gray, or its bands as an array [C, H, W] in a .npy file"
+        )
+    return "not an image; expected a picture, or a tensor in a .npy, .pt or .safetensors file"
+
+
+def _count_pages(file: BinaryIO) -> int:
+    """How many pages or frames a picture has; 1 if it cannot be told."""
+    pages = 1
+    with suppress(Exception):  # a damaged page need not keep the first one from being read
+        image = Image.open(file)
+        if image.format in PAGED:
+            pages = getattr(image, "n_frames", 1)
+    file.seek(0)
+    return pages
+
+
+def _check_page(path: Path, page: int | None, pages: int) -> None:
+    if page is not None and page > pages:
+        raise ImageError(f"{path}: has no page {page}; expected --page 1 to {pages}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import nn
 
 from gradviz.errors import UsageError
 from gradviz.files import reading
-from gradviz.image.preprocess import Preprocess
+from gradviz.image.preprocess import Preprocess, recipe_named
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.exported import InputShape, load_exported
@@ -81,7 +81,9 @@ def load_model(
     else:
         card = card_beside(path)
 
-    opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
+    request = _Request(arch, arch_args, weights_key, trust, place)
+    with torch.inference_mode(False):  # weights that are made in it can have no gradient behind
+        opened = _OPENERS[content](path, request)
     if capability is not None:
         refuse(opened.format, capability, str(path))
     with reading(path), path.open("rb") as file:
@@ -109,7 +111,7 @@ def wrap(
     *,
     output: str | None = None,
     labels: Sequence[str] = (),
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | str | None = None,
     device: str = "cpu",
     precision: str = "float32",
 ) -> Model:
@@ -118,16 +120,24 @@ def wrap(
     The module is copied, so the caller's own keeps its mode, its device and its gradients; changes
     made to it later are not seen.
 
+    Args:
+        module: an eager module, or TorchScript.
+        output: the dotted path of the output to look at; None if there is only one.
+        labels: the names of the classes, in order.
+        preprocess: what image files go through: a recipe, or the name of one, such as `imagenet`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
     Raises:
-        UsageError: the device or the precision cannot be had.
+        UsageError: the device or the precision cannot be had, or no recipe has that name.
         ModelError: the module cannot be copied.
     """
     name = type(module).__name__
     place = device_of(device)
     dtype, capability = precision_of(precision, place)
-    # TorchScript copies by operations that autograd would record.
-    with foreign_code(f"{name}: the module cannot be copied"), torch.no_grad():
-        module = copy.deepcopy(module)
+    recipe = None if preprocess is None else recipe_named(preprocess)
+    with foreign_code(f"{name}: the module cannot be copied"):
+        module = _copied(module)
     scripted = isinstance(module, torch.jit.ScriptModule)
     format = script_format(module) if scripted else Format.STATE_DICT
     if capability is not None:
@@ -139,8 +149,23 @@ def wrap(
         dtype=dtype,
         output=output,
         labels=tuple(labels),
-        preprocess=preprocess,
+        preprocess=recipe,
     )
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy; tensors that were computed, such as a weight under weight norm, are no leaves, and
+    copied by value: the module computes them anew when it is called."""
+    computed = (
+        value
+        for each in module.modules()
+        for value in vars(each).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    )
+    # TorchScript copies by operations that autograd would record; and what is copied in inference
+    # mode can never have a gradient.
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
 
 
 PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
@@ -276,7 +301,10 @@ def _refuse_weights_options(path: Path, request: _Request, format: Format) -> No
 
 def _ready(module: nn.Module, device: torch.device, dtype: torch.dtype, where: str) -> nn.Module:
     """`module` itself, evaluating, frozen, on `device`, its floating tensors of `dtype`."""
-    with foreign_code(f"{where}: cannot be made ready on {device} as {dtype}"):
+    with (
+        foreign_code(f"{where}: cannot be made ready on {device} as {dtype}"),
+        torch.inference_mode(False),
+    ):
         # An exported program was fixed to one mode when it was exported.
         with suppress(NotImplementedError):
             module.eval()

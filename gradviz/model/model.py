@@ -114,7 +114,7 @@ class Model:
         surplus = 0 if self.batch is None else self.batch - len(x)
         # An eager module may hold TorchScript as well, so every format is run this way.
         with (
-            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}"),
+            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}", self.module),
             torch.enable_grad(),
             as_written(),
             same_buffers(self.module),

@@ -104,7 +104,8 @@ def parse_seed(spec: str) -> Seed:
         )
     if kind is None:
         hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
-        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
+        of_class = "" if colon else f"; the score of a class has the seed class:{name}"
+        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}{of_class}")
     if bool(colon) != bool(argument) or (argument and not kind.argument):
         raise SeedError(f"seed {spec}: write it as {kind.form}")
     try:

@@ -272,3 +272,28 @@ def test_a_random_seed_out_of_range(
 ) -> None:
     result = gradviz(command, models / "depth.ts", image, "--random-seed", number)
     assert result.exit_code == 2 and "--random-seed" in result.stderr
+
+
+def test_quiet_silences_the_warnings_of_libraries_too(gradviz: Gradviz) -> None:
+    Path("warns.py").write_text(
+        "import torch, warnings\n\n\nclass Warns(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        warnings.warn('a library is unhappy')\n        return super().forward(x)\n"
+    )
+    torch.save({"weight": torch.ones(1, 3, 1, 1)}, "net.pt")
+    Image.new("RGB", (4, 4)).save("x.png")
+    command = ["saliency", "net.pt", "x.png", "--arch", "warns.py:Warns"]
+    for word in ("in_channels=3", "out_channels=1", "kernel_size=1", "bias=false"):
+        command += ["--arch-arg", word]
+    with pytest.warns(UserWarning, match="a library is unhappy"):
+        assert gradviz(*command, "-o", "loud").exit_code == 0
+    quiet = gradviz(*command, "-o", "quiet", "-q")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+
+
+def test_a_name_in_place_of_a_seed_may_be_that_of_a_class(gradviz: Gradviz) -> None:
+    for name in ("cat", "star"):
+        found = gradviz("saliency", "net.pt", "x.png", "--seed", name)
+        assert found.exit_code == 2
+        assert f"the score of a class has the seed class:{name}" in found.stderr
+    assert "class:pixls" not in gradviz("saliency", "m", "x", "--seed", "pixls:3,4").stderr

@@ -6,6 +6,7 @@ gradient of the first is the very tensor that entered the model.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS, draw
 from tests.helpers.commands import OUT, Gradviz, gradient, line
 from tests.helpers.formats import script
+from tests.helpers.nets import HalfSquare
 
 COLOURED = "x[:, 0] + 2 * x[:, 1] - 4 * x[:, 2]"
 """The three channels of every pixel weighed with 1, 2 and -4."""
@@ -253,3 +255,27 @@ def test_a_scale_beyond_float32(
     assert "warning" not in result.stderr.lower()
     assert line()["stats"]["scale"] == float(scale)
     assert (picture("photo.png", "gray") == level).all()
+
+
+def test_every_command_tells_of_pages_that_it_leaves_out(gradviz: Gradviz) -> None:
+    script(HalfSquare(), "model.ts")
+    pages = [Image.new("RGB", (6, 5), (level,) * 3) for level in (51, 102)]
+    pages[0].save("x.tiff", save_all=True, append_images=pages[1:])
+    told = "the first of 2 pages or frames is used; choose one with --page N"
+    for command in (
+        ["saliency", "-o", "a"],
+        ["check"],
+        ["inspect"],
+        ["receptive-field", "-o", "b"],
+    ):
+        found = gradviz(command[0], "model.ts", "x.tiff", *command[1:])
+        assert found.exit_code == 0 and told in found.stderr, (command, found.stderr)
+        chosen = gradviz(command[0], "model.ts", "x.tiff", *command[1:], *(
+            ["--overwrite"] if len(command) > 1 else []
+        ), "--page", "2")  # fmt: skip
+        assert chosen.exit_code == 0 and "pages" not in chosen.stderr, (command, chosen.stderr)
+    assert np.load("a/x.tiff/ones/gradient.npy") == pytest.approx(102 / 255)
+    record = json.loads(Path("a/run.json").read_text())
+    assert record["preprocess"]["page"] == 2
+    wrong = gradviz("saliency", "model.ts", "x.tiff", "-o", "c", "--page", "3")
+    assert wrong.exit_code == 2 and "has no page 3; expected --page 1 to 2" in wrong.stderr

@@ -57,10 +57,11 @@ def inspect_model(
         ModelError: the model fails on the input, or cannot be differentiated.
     """
     name = RANDOM_NAME if image is None else image.name
-    warnings = []
+    warnings: list[str] = []
     with deterministic():
         if image is not None:
             prepared = image.prepared
+            warnings += prepared.notes
             raw = _outputs(model, prepared)
         else:
             prepared, raw = _random(model, preprocess, input_size, random_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,16 +57,18 @@ class Field:
     image: str
     pixel: tuple[int, int]
     structural: StructuralField
-    local: Mask
+    local: Mask = field(repr=False)
     """[H, W]: where the gradient is not zero."""
-    energy: Doubles
+    energy: Doubles = field(repr=False)
     """[H, W]: |gradient| summed over the channels, averaged over samples or images."""
-    contribution: Doubles
+    contribution: Doubles = field(repr=False)
     """[H, W]: its positive part, likewise."""
     footprint: tuple[float, float, float, float]
     """The part of the input that the output pixel itself covers: x0, y0, x1, y1 in pixels."""
-    shown: Bytes
+    shown: Bytes = field(repr=False)
     """uint8 [H, W, 3]: the image that the model saw."""
+    notes: tuple[str, ...] = ()
+    """What is left out of the image."""
 
     def statistics(self, geometry: Geometry) -> effective.Statistics:
         """The effective field's sizes, about the middle of the unclipped structural field."""
@@ -197,6 +199,7 @@ def _field(
             (y + 1) * height / rows,
         ),
         shown=image.prepared.shown,
+        notes=image.prepared.notes,
     )
 
 

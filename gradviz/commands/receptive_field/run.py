@@ -36,12 +36,14 @@ class FieldOutcome:
     """The content of field.json."""
     lines: tuple[schema.ResultLine, ...]
     """The lines of results.jsonl."""
+    notes: tuple[str, ...] = ()
+    """What is left out of images."""
 
     @property
     def warnings(self) -> list[str]:
         """Warnings for a reader of the numbers."""
         fields = self.document.fields
-        found = []
+        found = list(self.notes)
         if lost := sorted({name for field in fields for name in field.lost_at}):
             found.append(
                 "the structural field is partial: more may matter than it shows, because of "
@@ -107,12 +109,14 @@ def measure_fields(
     folder.begin(description, documents=(FIELDS, BOXES))
     entries: list[schema.FieldEntry] = []
     lines: list[schema.ResultLine] = []
+    notes: dict[str, None] = {}
     shape = None
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             lines.append(failure_line(outcome))
         else:
             shape = shape or outcome.local.shape
+            notes |= dict.fromkeys(f"{outcome.image}: {note}" for note in outcome.notes)
             entries.append(write_field(folder, outcome, geometry, palette, settings.log))
             lines.append(_line(outcome, entries[-1].files))
         folder.append(lines[-1])
@@ -128,7 +132,7 @@ def measure_fields(
         boxes = boxes_of(meter.probe_at(size), meter.probe_at, geometry)
         folder.save(BOXES, partial(write_npy, _inclusive(boxes)))
     folder.save_document(FIELDS, document)
-    return FieldOutcome(document, tuple(lines))
+    return FieldOutcome(document, tuple(lines), tuple(notes))
 
 
 def _outcomes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,7 +84,7 @@ class Explainer:
         self._on_progress = on_progress
         self._independence = Independence()
 
-    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
+    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
 
         Images of one size share a forward pass, and all seeds share it too. Without seeds, the

@@ -53,6 +53,13 @@ class Attribution:
     tiles: int | None = None
     """How many parts of the image it was put together from; None where it was computed at once."""
 
+    def __repr__(self) -> str:
+        """What it is of, and its numbers in short: an array may have millions of them."""
+        return (
+            f"Attribution(image={self.image!r}, seed={self.seed!r}, method={self.method.name!r}, "
+            f"array={list(self.array.shape)}, score={self.score:.6g})"
+        )
+
     @cached_property
     def colour_array(self) -> Floats:
         """The array [C, h, w] with its channels in the picture's order, as views draw it.
@@ -95,7 +102,7 @@ class Attribution:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the pictures must know."""
-        found = list(self.notes)
+        found = [*self.prepared.notes, *self.notes]
         if broken := self.stats["nonfinite"]:
             found.append(
                 f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "

@@ -45,7 +45,7 @@ def outcomes(
     batches: Sequence[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Compute all images under all seeds, batch by batch; failures are among the outcomes.
 
     The images of the next batch are read while one is computed.
@@ -198,9 +198,11 @@ class SaliencyRun:
         explainer = Explainer(
             job.model, job.settings, self._folder.allocate, self._faster, self._on_progress
         )
-        found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
-        with closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines:
+        with (
+            closing(outcomes(explainer, batches, job.preprocess, job.seeds)) as found,
+            closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines,
+        ):
             for line in lines:
                 self._folder.append(line)
                 yield line

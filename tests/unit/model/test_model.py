@@ -199,3 +199,52 @@ def test_wrap_takes_scripted_and_exported_modules(net: nn.Module, files: Any) ->
     frozen = torch.jit.freeze(torch.jit.script(net))
     with pytest.raises(UsageError, match="no float64"):
         wrap(frozen, precision="float64")
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x * mask
+
+
+class Entries(nn.Module):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch["image"] * 2
+
+
+class Named(nn.Module):
+    def forward(self, *, pixel_values: Tensor) -> Tensor:
+        return pixel_values
+
+
+class Pair(nn.Module):
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        image, _ = batch
+        return image
+
+
+WRAPPER = "write a small module whose forward takes that and calls the model"
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize(
+    "net, wants",
+    [
+        (Masked(), r"forward\(x, mask\)"),
+        (Entries(), r"forward\(batch\)"),
+        (Named(), r"forward\(pixel_values\)"),
+        (Pair(), r"forward\(batch\)"),
+        (nn.Conv3d(3, 2, 3), "an input of five axes, as of a video"),
+        (nn.BatchNorm3d(3), "an input of five axes, as of a video"),
+    ],
+    ids=["two", "dict", "keyword", "pair", "video", "video norm"],
+)
+def test_a_model_that_wants_something_else_is_told_with_what_it_wants(
+    net: nn.Module, wants: str, scripted: bool
+) -> None:
+    jit: Any = torch.jit
+    if scripted and isinstance(net, Named):
+        net = Masked()
+        wants = r"forward\(x, mask\)"
+    model = wrap(jit.script(net) if scripted else net)
+    with pytest.raises(ModelError, match=f"the model wants {wants}, and gradviz calls.*{WRAPPER}"):
+        model(torch.rand(1, 3, 8, 8))
