@@ -88,6 +88,10 @@ NEED_TRUST = ("pickled.pt", "program.pt2")
 """The names of WRITERS that are loaded with --trust only."""
 
 
+FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
+"""A name of WRITERS for each format."""
+
+
 def save(net: nn.Module, x: Tensor, folder: Path, *names: str) -> Path:
     """Save a network in a folder under some of the names of WRITERS; return the folder."""
     for name in names:
@@ -100,3 +104,9 @@ def models(net: nn.Module, x: Tensor, folder: Path, *names: str) -> dict[str, Mo
     save(net, x, folder, *names)
     loaded = {name: load_model(folder / name, trust=True) for name in names}
     return {"eager": wrap(net), **loaded}
+
+
+def load(path: Path, factory: str, precision: str = "float32") -> Model:
+    """Load a file named as in WRITERS, which a factory of `tests.helpers.nets` made."""
+    arch = f"tests.helpers.nets:{factory}" if path.name == "checkpoint.pt" else None
+    return load_model(path, arch=arch, trust=path.name in NEED_TRUST, precision=precision)

@@ -32,9 +32,8 @@ from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from tests.helpers import nets
-from tests.helpers.formats import models, save
+from tests.helpers.formats import FORMATS, load, models, save
 from tests.helpers.nets import Net
-from tests.oracles import test_gradients as formats
 
 COUNT = torch.arange(16.0).reshape(1, 4, 4)
 KNOWN = {
@@ -64,12 +63,12 @@ class Style(nets.OneConvolution):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
-    return save(nets.one_convolution(), torch.rand(1, 1, 4, 4), folder, *formats.FORMATS)
+    return save(nets.one_convolution(), torch.rand(1, 1, 4, 4), folder, *FORMATS)
 
 
-@pytest.mark.parametrize("name", formats.FORMATS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_known_numbers_from_the_first_call_to_the_fifth(name: str, folder: Path) -> None:
-    model = formats.load(folder, name, "one_convolution")
+    model = load(folder / name, "one_convolution")
     layer = "conv_0" if name == "frozen.ts" else "conv1"
     for _ in range(5):
         for method, expected in KNOWN.items():
