@@ -248,12 +248,11 @@ def test_a_leap_ends_the_search() -> None:
 def test_the_search_ends_at_256_points() -> None:
     """One leap takes 112 points beside the first 64, so two are not both found."""
 
-    class Leaps(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = x.mean((2, 3))
-            return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
+    def leaps(x: Tensor) -> Tensor:
+        y = x.mean((2, 3))
+        return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
 
-    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    found = attribute(Net(leaps), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
     assert found.samples == 256
     assert found.completeness == pytest.approx(2)
 
@@ -261,14 +260,15 @@ def test_the_search_ends_at_256_points() -> None:
 def test_the_largest_gap_is_halved_first() -> None:
     """One kink within the line: the points are spent at it, and nowhere else."""
     places: list[float] = []
+    net = kinked([1, 5], [0, 0.4071])
 
-    class One(Kinks):
-        def forward(self, image: Tensor) -> Tensor:
-            if image.requires_grad:
-                places.extend(image.detach().sum((1, 2, 3)).tolist())
-            return super().forward(image)
+    def watched(image: Tensor, net: nn.Module) -> Tensor:
+        if image.requires_grad:
+            places.extend(image.detach().sum((1, 2, 3)).tolist())
+        y: Tensor = net(image)
+        return y
 
-    attribute(One([1, 5], [0, 0.4071]), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
+    attribute(Net(watched, net=net), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
     assert len(places) > 64
     low = 3 / 8
     assert all(low < place < low + 1 / 8 for place in places[64:])
