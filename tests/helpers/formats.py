@@ -61,19 +61,13 @@ def export(net: nn.Module, x: Tensor, path: Place, *free: int) -> Place:
     return path
 
 
-def pickle(net: nn.Module, path: Place) -> Place:
-    """Save a network whole, by the pickle of its class; return the path."""
-    torch.save(net, path)
-    return path
-
-
 WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], object]] = {
     "checkpoint.pt": lambda net, x, path: torch.save(net.state_dict(), path),
     "legacy.pth": lambda net, x, path: torch.save(
         net.state_dict(), path, _use_new_zipfile_serialization=False
     ),
     "weights.safetensors": lambda net, x, path: save_file(net.state_dict(), path),
-    "pickled.pt": lambda net, x, path: pickle(net, path),
+    "pickled.pt": lambda net, x, path: torch.save(net, path),
     "scripted.ts": lambda net, x, path: script(net, path),
     "traced.ts": lambda net, x, path: torch.jit.save(traced(net, x), path),
     "frozen.ts": lambda net, x, path: freeze(net, path),
@@ -86,7 +80,6 @@ WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], object]] = {
 
 NEED_TRUST = ("pickled.pt", "program.pt2")
 """The names of WRITERS that are loaded with --trust only."""
-
 
 FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
 """A name of WRITERS for each format."""
