@@ -61,19 +61,13 @@ def export(net: nn.Module, x: Tensor, path: Place, *free: int) -> Place:
     return path
 
 
-def pickle(net: nn.Module, path: Place) -> Place:
-    """Save a network whole, by the pickle of its class; return the path."""
-    torch.save(net, path)
-    return path
-
-
 WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], object]] = {
     "checkpoint.pt": lambda net, x, path: torch.save(net.state_dict(), path),
     "legacy.pth": lambda net, x, path: torch.save(
         net.state_dict(), path, _use_new_zipfile_serialization=False
     ),
     "weights.safetensors": lambda net, x, path: save_file(net.state_dict(), path),
-    "pickled.pt": lambda net, x, path: pickle(net, path),
+    "pickled.pt": lambda net, x, path: torch.save(net, path),
     "scripted.ts": lambda net, x, path: script(net, path),
     "traced.ts": lambda net, x, path: torch.jit.save(traced(net, x), path),
     "frozen.ts": lambda net, x, path: freeze(net, path),
@@ -86,6 +80,9 @@ WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], object]] = {
 
 NEED_TRUST = ("pickled.pt", "program.pt2")
 """The names of WRITERS that are loaded with --trust only."""
+
+FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
+"""A name of WRITERS for each format."""
 
 
 def save(net: nn.Module, x: Tensor, folder: Path, *names: str) -> Path:
@@ -100,3 +97,9 @@ def models(net: nn.Module, x: Tensor, folder: Path, *names: str) -> dict[str, Mo
     save(net, x, folder, *names)
     loaded = {name: load_model(folder / name, trust=True) for name in names}
     return {"eager": wrap(net), **loaded}
+
+
+def load(path: Path, factory: str, precision: str = "float32") -> Model:
+    """Load a file named as in WRITERS, which a factory of `tests.helpers.nets` made."""
+    arch = f"tests.helpers.nets:{factory}" if path.name == "checkpoint.pt" else None
+    return load_model(path, arch=arch, trust=path.name in NEED_TRUST, precision=precision)

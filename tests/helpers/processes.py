@@ -23,6 +23,10 @@ _context.set_forkserver_preload(
 )
 
 
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""As at a terminal: a shell's background job begins with SIGINT ignored."""
+
+
 def photos(folder: Path, count: int, size: tuple[int, int] = (6, 5)) -> Path:
     """A folder with so many pictures of noise."""
     folder.mkdir()
@@ -42,7 +46,7 @@ def gradviz(
         before: Python code that runs in the process first.
         details: what `subprocess.run` takes.
     """
-    code = f"{before}\nfrom gradviz.__main__ import main\nmain()"
+    code = f"{INTERRUPTIBLE}\n{before}\nfrom gradviz.__main__ import main\nmain()"
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(
         command, text=True, errors="surrogateescape", **{"capture_output": True, **details}

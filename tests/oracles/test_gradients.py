@@ -15,12 +15,9 @@ from torch import Tensor, nn
 
 import gradviz as package
 from gradviz.errors import UsageError
-from gradviz.model.model import Model
 from tests.helpers import nets
 from tests.helpers.commands import Gradviz
-from tests.helpers.formats import NEED_TRUST, save
-
-FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
+from tests.helpers.formats import FORMATS, NEED_TRUST, load, save
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +79,6 @@ SEEDS: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
 }
 
 
-def load(folder: Path, name: str, factory: str = "dense", **options: Any) -> Model:
-    arch = f"tests.helpers.nets:{factory}" if name == "checkpoint.pt" else None
-    return package.load_model(folder / name, arch=arch, trust=name in NEED_TRUST, **options)
-
-
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
@@ -98,7 +90,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
 ) -> None:
     if (name, precision) == ("frozen.ts", "float64"):
         with pytest.raises(UsageError, match="float32 constants"):
-            load(folder, name, precision=precision)
+            load(folder / name, "dense", precision)
         return
     monkeypatch.chdir(folder)
     net = nets.dense().to(getattr(torch, precision))
@@ -108,7 +100,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
         spec: torch.autograd.grad(y, x, cotangent(folder)(y.detach()[0])[None], retain_graph=True)
         for spec, cotangent in SEEDS.items()
     }
-    model = load(folder, name, precision=precision)
+    model = load(folder / name, "dense", precision)
     for _ in range(5):
         for result in package.saliency(model, image, list(SEEDS)):
             reference = expected[result.seed][0][0].numpy()
@@ -118,7 +110,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
 
 
 def test_seeds_may_come_in_any_order_and_alone(folder: Path, image: Tensor) -> None:
-    model = load(folder, "scripted.ts")
+    model = load(folder / "scripted.ts", "dense")
     together = package.saliency(model, image, ["ones", "pixel:5,2"])
     backwards = package.saliency(model, image, ["pixel:5,2", "ones"])
     alone = package.saliency(model, image, "pixel:5,2")
@@ -133,7 +125,7 @@ def test_each_image_of_a_batch_has_its_own_gradient(folder: Path, tmp_path: Path
     images = torch.rand(3, 3, 12, 16)
     for n, each in enumerate(images):
         np.save(tmp_path / f"{n}.npy", each.numpy())
-    model = load(folder, "checkpoint.pt", precision="float64")
+    model = load(folder / "checkpoint.pt", "dense", "float64")
     paths = sorted(tmp_path.glob("*.npy"))
     together = package.saliency(model, paths, "top", batch_size=3)
     for path, each, result in zip(paths, images, together, strict=True):
@@ -165,7 +157,7 @@ def test_a_quadratic_models_gradient_is_v_times_x(tmp_path: Path) -> None:
 
 
 def test_finite_differences_agree(folder: Path, image: Tensor) -> None:
-    model = load(folder, "scripted.ts", precision="float64")
+    model = load(folder / "scripted.ts", "dense", "float64")
     (result,) = package.saliency(model, image, "region:1,1,6,5")
     direction = torch.randn(image.shape, dtype=torch.float64, generator=torch.Generator())
     step = 1e-6

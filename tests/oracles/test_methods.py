@@ -32,9 +32,8 @@ from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from tests.helpers import nets
-from tests.helpers.formats import models, save
+from tests.helpers.formats import FORMATS, load, models, save
 from tests.helpers.nets import Net
-from tests.oracles import test_gradients as formats
 
 COUNT = torch.arange(16.0).reshape(1, 4, 4)
 KNOWN = {
@@ -64,12 +63,12 @@ class Style(nets.OneConvolution):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
-    return save(nets.one_convolution(), torch.rand(1, 1, 4, 4), folder, *formats.FORMATS)
+    return save(nets.one_convolution(), torch.rand(1, 1, 4, 4), folder, *FORMATS)
 
 
-@pytest.mark.parametrize("name", formats.FORMATS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_known_numbers_from_the_first_call_to_the_fifth(name: str, folder: Path) -> None:
-    model = formats.load(folder, name, "one_convolution")
+    model = load(folder / name, "one_convolution")
     layer = "conv_0" if name == "frozen.ts" else "conv1"
     for _ in range(5):
         for method, expected in KNOWN.items():
@@ -249,12 +248,11 @@ def test_a_leap_ends_the_search() -> None:
 def test_the_search_ends_at_256_points() -> None:
     """One leap takes 112 points beside the first 64, so two are not both found."""
 
-    class Leaps(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = x.mean((2, 3))
-            return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
+    def leaps(x: Tensor) -> Tensor:
+        y = x.mean((2, 3))
+        return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
 
-    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    found = attribute(Net(leaps), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
     assert found.samples == 256
     assert found.completeness == pytest.approx(2)
 
@@ -262,16 +260,15 @@ def test_the_search_ends_at_256_points() -> None:
 def test_the_largest_gap_is_halved_first() -> None:
     """One kink within the line: the points are spent at it, and nowhere else."""
     places: list[float] = []
-
     net = kinked([1, 5], [0, 0.4071])
 
-    def watched(image: Tensor) -> Tensor:
+    def watched(image: Tensor, net: nn.Module) -> Tensor:
         if image.requires_grad:
             places.extend(image.detach().sum((1, 2, 3)).tolist())
         y: Tensor = net(image)
         return y
 
-    attribute(Net(watched), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
+    attribute(Net(watched, net=net), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
     assert len(places) > 64
     low = 3 / 8
     assert all(low < place < low + 1 / 8 for place in places[64:])

@@ -20,7 +20,7 @@ from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.model.model import Model
 from tests.helpers.formats import models
-from tests.oracles import test_structural_oracles as oracles
+from tests.helpers.probing import nan_probed
 
 Call = Callable[[Tensor], Tensor]
 
@@ -124,7 +124,7 @@ def test_random_networks(steps: list[Step], seed: int) -> None:
     torch.manual_seed(seed)
     network = Random(steps)
     x = torch.randn(1, WIDTH, 7, 6)
-    probed = oracles.nan_probed(network, x)
+    probed = nan_probed(network, x)
     y = network(x)
     outputs = torch.randint(0, y.numel(), (4,)).tolist()
     for output in outputs:
@@ -283,7 +283,7 @@ def test_every_format_has_the_same_field(formats: dict[str, Model]) -> None:
     x = torch.rand(1, 3, 16, 16)
     expected = field(formats["eager"], x, 6, 9)
     assert 0 < expected.tainted.sum() < expected.tainted.numel()
-    probed = oracles.nan_probed(formats["eager"], x).reshape(16, 16, -1)[6, 9]
+    probed = nan_probed(formats["eager"], x).reshape(16, 16, -1)[6, 9]
     assert (expected.tainted.flatten() == probed).all()
     for name, model in formats.items():
         for call in range(1, 6):

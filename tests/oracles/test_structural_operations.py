@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gradviz.backward.graph import WROTE, kind_of, nodes_of
 from gradviz.field.dependence.rules import LINEAR, RULES
 from gradviz.field.dependence.trace import DependenceTrace
-from tests.oracles import test_structural_oracles as oracles
+from tests.helpers.probing import nan_probed, perturbed, structural
 
 Call = Callable[[Tensor], Tensor]
 IMAGE = (1, 2, 6, 5)
@@ -623,9 +623,9 @@ def test_every_output_looks_where_it_should(case: Case) -> None:
     call, x = case.make(), torch.randn(case.shape)
     if isinstance(call, nn.Module):
         call.requires_grad_(False)
-    found, lost = oracles.structural(call, x)
+    found, lost = structural(call, x)
     assert not lost
-    nan, change = oracles.nan_probed(call, x), oracles.perturbed(call, x)
+    nan, change = nan_probed(call, x), perturbed(call, x)
     assert case.nan or case.change
     assert not (change & ~found).any()
     assert not case.nan or (found == nan).all()

@@ -62,6 +62,7 @@ VIEW = ["--view", "overlay"]
 SEEDS = [word for n in range(4) for word in ("--seed", f"pixel:{n},0")]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "side", "options"),
     [
@@ -101,6 +102,7 @@ def whole(path: Path) -> bool:
 # Permissions --------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("path", "mode", "code", "says"),
     [

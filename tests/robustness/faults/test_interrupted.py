@@ -18,6 +18,8 @@ import pytest
 from tests.helpers.formats import script
 from tests.helpers.processes import Started, photos
 
+pytestmark = pytest.mark.process
+
 KILLS = 6
 
 

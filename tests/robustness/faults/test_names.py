@@ -149,6 +149,7 @@ atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
+@pytest.mark.process
 def test_the_memory_of_a_run_does_not_grow_with_its_images(tmp_path: Path) -> None:
     """Of 1800 images more, less is kept than the gradient of each, 12 kB for 32 × 32 pixels."""
     model = script("x * x / 2", tmp_path / "model.ts")

@@ -13,6 +13,8 @@ import gradviz as package
 from tests.helpers.formats import script
 from tests.helpers.processes import gradviz, photos
 
+pytestmark = pytest.mark.process
+
 NO_LOCKS = "import sys; sys.modules['fcntl'] = None"
 """From here on `import fcntl` fails in the process."""
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.helpers.processes import gradviz
 
+pytestmark = pytest.mark.process
+
 AT_IMPORT = """
 import os, sys
 class Sender:

@@ -15,6 +15,8 @@ import pytest
 from tests.helpers.formats import script
 from tests.helpers.processes import gradviz, photos
 
+pytestmark = pytest.mark.process
+
 CLOSE = "import os; [os.close(n) for n in {closed}]; import sys; {lost}"
 STREAMS = ("stdin", "stdout", "stderr")
 

@@ -17,6 +17,8 @@ from tests.helpers.commands import Gradviz
 from tests.helpers.formats import script
 from tests.helpers.processes import Started, photos
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def work(tmp_path: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +14,8 @@ import gradviz as package
 from gradviz.backward.layers import run_with_layers
 from gradviz.errors import LayerError, UsageError
 from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
+from tests.helpers.nets import Net
 
 
 class Window(nn.Module):
@@ -47,58 +48,44 @@ class Block(nn.Module):
         return mixed
 
 
-class Permute(nn.Module):
-    def __init__(self, *axes: int) -> None:
-        super().__init__()
-        self.axes = axes
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(self.axes)
+def permute(*axes: int) -> nn.Module:
+    return Net(lambda x: x.permute(axes))
 
 
-class Merge(nn.Module):
+def merge(channels: int) -> nn.Module:
     """Halves a map with its channels last."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(2 * channels, channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.reduce(torch.cat([x[:, ::2, ::2], x[:, 1::2, 1::2]], -1))
-        return y
+    return Net(
+        lambda x, reduce: reduce(torch.cat([x[:, ::2, ::2], x[:, 1::2, 1::2]], -1)),
+        reduce=nn.Linear(2 * channels, channels, bias=False),
+    )
 
 
-class Tokens(nn.Module):
+def tokens(channels: int) -> nn.Module:
     """A map as tokens, mixed, and a map again, as in a transformer with a dense head."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm, self.linear = nn.LayerNorm(channels), nn.Linear(channels, channels)
+    def forward(x: Tensor, norm: nn.Module, linear: nn.Module) -> Tensor:
+        mixed: Tensor = linear(norm(x.flatten(2).transpose(1, 2)))
+        return mixed.transpose(1, 2).reshape(x.shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.linear(self.norm(x.flatten(2).transpose(1, 2)))
-        mixed: Tensor = y.transpose(1, 2).reshape(x.shape)
-        return mixed
+    return Net(forward, norm=nn.LayerNorm(channels), linear=nn.Linear(channels, channels))
 
 
-class NonLocal(nn.Module):
-    """Attention between the places of a map, added to the map."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        attention = torch.bmm(flat.transpose(1, 2), flat).softmax(-1)
-        return torch.bmm(flat, attention).view(x.shape)
+def non_local(x: Tensor) -> Tensor:
+    """Attention between the places of a map."""
+    flat = x.flatten(2)
+    attention = torch.bmm(flat.transpose(1, 2), flat).softmax(-1)
+    return torch.bmm(flat, attention).view(x.shape)
 
 
 NET = nn.Sequential(
     nn.Conv2d(3, 4, 2, stride=2),
-    NonLocal(),
-    Permute(0, 2, 3, 1),
+    Net(non_local),
+    permute(0, 2, 3, 1),
     Block(4),
-    Merge(4),
+    merge(4),
     Block(4),
-    Permute(0, -1, 1, -2),
-    Tokens(4),
+    permute(0, -1, 1, -2),
+    tokens(4),
     nn.PixelShuffle(2),
     nn.ReLU(),
 )
@@ -119,11 +106,10 @@ def test_blocks_with_their_channels_last_are_known() -> None:
 
 
 def test_what_cannot_be_followed_is_not_known() -> None:
-    class Sorts(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.flatten()[: 4 * 4 * 4].view(1, 4, 4, 4)
+    def sorts(x: Tensor) -> Tensor:
+        return x.flatten()[: 4 * 4 * 4].view(1, 4, 4, 4)
 
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), Sorts(), nn.Conv2d(4, 1, 1))
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Net(sorts), nn.Conv2d(4, 1, 1))
     x = torch.rand(1, 3, 6, 6, requires_grad=True)
     _, layers = run_with_layers(net, lambda: net(x))
     assert layers["1"].channel_axis is None and not layers["1"].spatial
@@ -142,11 +128,10 @@ def test_every_command_refuses_layers_that_are_no_maps(name: str) -> None:
 
 
 def test_inspect_prints_strides_of_maps_alone(gradviz: Gradviz, tmp_path: Path) -> None:
-    jit: Any = torch.jit
     net = nn.Sequential(
         nn.Conv2d(3, 6, 4, 4), PermuteLast(), nn.LayerNorm(6), nn.Linear(6, 5), PermuteFirst()
     )
-    jit.script(net.eval()).save(tmp_path / "net.ts")
+    script(net.eval(), tmp_path / "net.ts")
     found = gradviz("inspect", "net.ts", "--input-size", "32x16", "--json")
     assert found.exit_code == 0, found.stderr
     strides = {layer["name"]: layer["stride"] for layer in json.loads(found.stdout)["layers"]}
