@@ -24,7 +24,7 @@ _Item = TypeVar("_Item")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines with columns of even width, two spaces apart."""
+    """Format rows as lines with columns of even width, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -40,7 +40,7 @@ class _Rate(progress.ProgressColumn):
 
 
 class Console:
-    """The output of one command: results to stdout, messages to stderr, as its options ask."""
+    """The output of one command: results to stdout, messages to stderr, as its options require."""
 
     def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
         self._options = options
@@ -54,7 +54,7 @@ class Console:
 
         Args:
             document: the results for programs.
-            rows: the same for people, a line each.
+            rows: the same for people, one line each.
         """
         if self._options.json:
             rows = [document.json_text()]
@@ -79,21 +79,21 @@ class Console:
                 self.results(document, ())
 
     def error(self, text: str) -> None:
-        """Print what went wrong, in one line."""
+        """Print an error, in one line."""
         self._print("error", "bold red", text)
 
     def warn(self, text: str) -> None:
-        """Print what may mislead, in one line."""
+        """Print a warning, in one line."""
         if not self._options.quiet:
             self._print("warning", "yellow", text)
 
     def note(self, text: str) -> None:
-        """Print what happened."""
+        """Print a note on progress."""
         if not self._options.quiet:
             self._stderr.print(Text(one_line(text)), soft_wrap=True)
 
     def detail(self, text: str) -> None:
-        """Print what only `-v` asks for."""
+        """Print a detail that only `-v` shows."""
         if self._options.verbose:
             self.note(text)
 
@@ -150,9 +150,9 @@ class Console:
 
 @contextmanager
 def reporting(options: MessageOptions) -> Iterator[Console]:
-    """Turn what the core raises into one line and an exit code.
+    """Turn errors of the core into one line and an exit code.
 
-    Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
+    Any exception but a `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
     with interruptible(), reserved_stdout() as stdout:
         console = Console(options, stdout)
