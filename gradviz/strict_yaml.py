@@ -104,8 +104,8 @@ def load_mapping(path: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
         the mapping, and the 1-based line of every key and list item in it, at any depth.
 
     Raises:
-        UsageError: the file cannot be read, is not such YAML, or has a duplicate key, an anchor,
-            an alias, a merge key or a tag; the message names the file and the line.
+        UsageError: the file cannot be read, is not such YAML, or has a duplicate key, an anchor, an
+            alias, a merge key or a tag; the message names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8")

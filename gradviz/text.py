@@ -29,8 +29,7 @@ def one_line(message: object) -> str:
     """Write `message` in one printable line.
 
     Every run of white space, line breaks included, becomes one space. A character that does not
-    print,
-    such as a terminal's control sequence in a file's name, is escaped as in Python.
+    print, such as a terminal's control sequence in a file's name, is escaped as in Python.
     """
     text = " ".join(str(message).split())
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

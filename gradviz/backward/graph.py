@@ -49,8 +49,7 @@ def nodes_of(end: End) -> list[Node]:
     """List the operations that computed `end`, each after all that it depends on.
 
     Operations that do not depend on each other are in execution order. Leaves (the input,
-    parameters)
-    are not operations and are left out.
+    parameters) are not operations and are left out.
     """
     first = edge_of(end).node
     users = _count_users(first)
@@ -99,8 +98,7 @@ def kind_of(node: Node) -> str:
     """Name the kind of the node's operation: `Relu`, `Convolution`, `MaxPool2DWithIndices`.
 
     A Python function keeps the full name of its node, so that it is not mistaken for an operation
-    of
-    torch.
+    of torch.
     """
     if isinstance(node, BackwardCFunction):
         return node.name()

@@ -46,8 +46,7 @@ class ActivationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A recorder of layer outputs during a forward pass, below autograd.
 
     An output is copied only if an operation is about to write into it, as an in-place ReLU does to
-    the
-    convolution before it.
+    the convolution before it.
     """
 
     def __init__(self, module: nn.Module) -> None:

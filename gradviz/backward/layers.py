@@ -169,8 +169,7 @@ def _last_weighted(y: Tensor) -> Node:
     """Find the operation with a weight that makes `y`.
 
     Operations after it may only enlarge, squash or move its values: one path leads on, and values
-    are
-    lost by cropping only.
+    are lost by cropping only.
     """
     node = graph.edge_of(y).node
     while graph.kind_of(node) not in WEIGHTS:

@@ -54,8 +54,7 @@ class Sampler(Protocol):
         """Yield the inputs [C, h, w], round by round.
 
         A round may depend on the gradients of those before: `update` receives all of them before
-        the next
-        round begins.
+        the next round begins.
         """
 
     def update(self, gradient: Tensor) -> None:

@@ -32,8 +32,7 @@ def make_app(wanted: str | None = None) -> typer.Typer:
 
     Args:
         wanted: the one command whose options are read; the others get their names only. None to
-            read
-            all.
+            read all.
     """
     app = typer.Typer(
         name="gradviz",

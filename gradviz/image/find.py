@@ -43,8 +43,8 @@ def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
 
     An argument that exists is taken as a path, even if it could be read as a glob. Folders are
     searched recursively for the suffixes of Pillow's formats. Hidden entries, `out` and folders
-    that hold a `run.json` are left out. A file that is named, also by a glob, is always included.
-    A file or folder that is reached twice, also through a link, is included once, under its first
+    that hold a `run.json` are left out. A file that is named, also by a glob, is always included. A
+    file or folder that is reached twice, also through a link, is included once, under its first
     name.
 
     Args:
@@ -134,8 +134,7 @@ class _Walk:
         """Yield the paths under a folder that match a glob, part by part.
 
         The standard library's globs do not fit: they match hidden entries, follow links in circles,
-        or
-        differ between versions of Python. Here `**` does not follow links and does not enter
+        or differ between versions of Python. Here `**` does not follow links and does not enter
         results.
         """
         if not pattern:

@@ -105,8 +105,7 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
     """Convert levels [C, h, w] to an RGB picture [h, w, 3], clipped to [0, `white`].
 
     One channel is shown in gray. If there are neither 1 nor 3 channels, their mean is shown,
-    stretched
-    from black to white.
+    stretched from black to white.
 
     Args:
         levels: [C, h, w].

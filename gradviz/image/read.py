@@ -158,10 +158,8 @@ def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
     """Set our size limit in Pillow, and silence its warnings and log lines on stderr.
 
     These settings belong to the whole process: the first thread that enters makes them, and the
-    last
-    one that leaves restores them. Pillow gets the largest limit of all threads inside, which
-    applies to
-    pictures inside pictures; each thread also checks its own limit.
+    last one that leaves restores them. Pillow gets the largest limit of all threads inside, which
+    applies to pictures inside pictures; each thread also checks its own limit.
     """
     with _pillow.lock:
         if not _pillow.limits:
