@@ -46,29 +46,41 @@ def saliency(
     batch_size: int | None = None,
     tile: TileOption = "auto",
 ) -> list[Attribution]:
-    """What `gradviz saliency` writes, as values.
+    """Compute gradients of images: the results of `gradviz saliency`, without files.
 
     Args:
-        model: from `gradviz.load_model`, or any eager module.
-        images: files, folders or globs; or one tensor or array [C, H, W] that enters the model as
-            it is.
-        seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
+        model: from `gradviz.load_model` or `gradviz.wrap`, or any eager module.
+        images: files, folders or globs; or one tensor or array [C, H, W] that enters the model
+            unchanged.
+        seed: one spec or several, such as `pixel:64,48`; empty for the default of the output.
         method: a name of `gradviz.backward.methods.METHODS`.
-        layer: where the gradient is read; None for the input, or for Grad-CAM the last map.
-        samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and
-            until the completeness gap is 0.1 %, at most 256.
-        noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.
-        baseline: of integrated-gradients: zero (None), mean, blur, or a file.
-        random_seed: of the noise; None for 0.
-        preprocess: None for that of the model's card, or none.
-        batch_size: images or samples per pass; None for 8, or what an exported model demands.
-        tile: pixels of a tile's side, where images are computed in parts; `auto`: where it pays.
+        layer: the layer at which the gradient is read; None for the input, or for Grad-CAM the last
+            map.
+        samples: the points of smoothgrad, vargrad and integrated-gradients; None for 32, or for
+            integrated-gradients to continue until complete.
+        noise: the noise of smoothgrad and vargrad, as a fraction of the input's range; None for
+            0.15.
+        baseline: the baseline of integrated-gradients: zero (None), mean, blur, or a file.
+        random_seed: the seed of the noise; None for 0.
+        preprocess: the recipe for image files; None for that of the model's card, or none.
+        batch_size: the images or samples per pass; None for 8, or the batch of an exported model.
+        tile: the side of tiles in pixels, for images that are computed in parts; `auto`: if it
+            pays.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> (result,) = gradviz.saliency(model, "sample_images/room_01.png", "pixel:64,48")
+        >>> result.array.shape
+        (3, 128, 128)
+        >>> result.picture("overlay").size
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
@@ -112,10 +124,10 @@ def saliency(
 
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """What `gradviz receptive-field` writes."""
+    """The results of `gradviz receptive-field`."""
 
     fields: list[Field]
-    """Of each output pixel at each image, or at random input."""
+    """The field of each output pixel at each image, or at random input."""
     geometry: Geometry
     """The unclipped field: size, stride, padding, centre, halo."""
 
@@ -131,19 +143,32 @@ def receptive_field(
     preprocess: Preprocess | None = None,
     random_seed: int = 0,
 ) -> ReceptiveFields:
-    """What `gradviz receptive-field` writes, as values.
+    """Measure receptive fields: the results of `gradviz receptive-field`, without files.
 
     Args:
-        model: from `gradviz.load_model`, or any eager module.
+        model: from `gradviz.load_model` or `gradviz.wrap`, or any eager module.
         images: files, folders or globs; None for random input.
-        pixels: (x, y) of output pixels; none for the one in the middle.
-        layer: the layer whose output is asked about; None for the model's.
+        pixels: (x, y) of output pixels; empty for the one in the middle.
+        layer: the layer whose output is measured; None for the model's.
         input_size: width and height of random input; None to choose.
-        samples: random inputs over which the effective field is averaged.
-        preprocess: None for that of the model's card, or none.
+        samples: the number of random inputs over which the effective field is averaged.
+        preprocess: the recipe for image files; None for that of the model's card, or none.
+        random_seed: the seed of the random input.
+
+    Returns:
+        the fields, pixel by pixel within each image, and the geometry.
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> fields = gradviz.receptive_field(model, "sample_images/room_01.png", [(64, 48)])
+        >>> fields.geometry.x.size
+        116
+        >>> fields.fields[0].local.shape
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
@@ -173,7 +198,7 @@ def _sources(images: str | Path | Sequence[str | Path]) -> Sequence[Source]:
 
 
 def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:
-    """A tensor [C, H, W], [1, C, H, W] or [H, W] as the one that enters the model."""
+    """Prepare a tensor [C, H, W], [1, C, H, W] or [H, W] that enters the model unchanged."""
     pixels = torch.as_tensor(image).detach().to("cpu", torch.float32).numpy()
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]

@@ -1,4 +1,4 @@
-"""Why a gradient does not hold: where numbers are none, or which layers it does not reach."""
+"""The diagnosis of a wrong gradient: NaN, Inf, or layers that the gradient does not reach."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_IN_CAUSE = 5
 def causes_of(
     model: Model, image: LoadedImage, seeds: Sequence[Seed], tests: Sequence[CheckTest]
 ) -> dict[str, str]:
-    """Why tests failed, by the spec of their seed.
+    """Find the causes of failed tests, by the spec of their seed.
 
     Args:
         seeds: those of the tests; empty for the default of the output.
@@ -46,7 +46,7 @@ def causes_of(
 
 
 def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
-    """The cause of failed tests, by one more pass of the model; what to look for if none is found.
+    """Find the cause of failed tests by one more pass of the model.
 
     Args:
         x: [1, C, H, W], the input.
@@ -72,7 +72,7 @@ def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
 
 
 def _not_finite(values: Mapping[str, Tensor | None]) -> Iterator[str]:
-    """The layers whose values are NaN or Inf somewhere, in the order in which they ran."""
+    """Yield the layers with a value that is NaN or Inf, in execution order."""
     return (
         name
         for name, value in values.items()
