@@ -1,4 +1,4 @@
-"""The one place where code that is not ours, a user's model or factory, may raise anything."""
+"""The one place where foreign code, a user's model or factory, may raise anything."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gradviz.text import one_line
 
 @contextmanager
 def foreign_code(doing: str) -> Iterator[None]:
-    """Run a block that calls foreign code, and turn whatever it raises into one line.
+    """Run a block that calls foreign code, and turn any exception into one line.
 
     Args:
-        doing: what fails if it does, such as "net.ts: cannot be loaded".
+        doing: the beginning of the message, such as "net.ts: cannot be loaded".
 
     Raises:
         MemoryShort: the device has too little memory.
@@ -40,7 +40,7 @@ def importable(folder: Path) -> Iterator[None]:
     """Put `folder` first on the import path, and restore the path afterwards."""
     before = sys.path[:]
     sys.path.insert(0, str(folder))
-    # A file may be newer than what Python remembers of its folder.
+    # Python caches the content of folders, and a file may be newer.
     importlib.invalidate_caches()
     try:
         yield
@@ -72,13 +72,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the model mixes number types: use --precision float32",
     ),
 )
-"""PyTorch's messages, and what a user of gradviz can do about each."""
+"""Patterns of PyTorch's messages, and advice for a user of gradviz."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe an error in one line: its type, its essence, and what to do if that is known.
+    """Describe an error in one line: its type, its essence, and advice if there is any.
 
-    A TorchScript error carries a traceback of its own; only its last line says what went wrong.
+    A TorchScript error carries a traceback of its own, whose last line is the message.
     """
     essence = _essence(str(error))
     channels = _CHANNELS.search(essence)
@@ -90,7 +90,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether an error means that memory is short."""
+    """Return True if an error means that memory is short."""
     return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
 
 
