@@ -32,7 +32,7 @@ GAP = 0.05
 """The completeness gap, as a share of the output's change, above which a warning is given."""
 
 MOST_POINTS = 256
-"""The most points that are taken where no number of samples is given."""
+"""The most points that are taken if no number of samples is given."""
 
 PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
 """The panels of the line at the start, the nodes of each panel, and the least width of a panel, if
@@ -44,9 +44,9 @@ class Panel:
     """One piece of the line, with the gradients at its nodes."""
 
     low: float
-    """Where it begins, as a fraction of the line."""
+    """The begin of the piece, as a fraction of the line."""
     high: float
-    """Where it ends."""
+    """The end of the piece."""
     integral: Tensor
     """The gradient integrated over it, float64."""
     gap: float
@@ -54,18 +54,18 @@ class Panel:
 
     @property
     def divisible(self) -> bool:
-        """Whether it may be halved. A leap of the output has no gradient that halves would find."""
+        """True if it may be halved. A leap of the output has no gradient that halves would find."""
         return self.high - self.low > NARROWEST
 
 
 class IntegratedGradients:
-    """A sampler of the points on the line, and the attribution that their gradients add up to.
+    """A sampler of the points on the line from the baseline to the image.
 
-    With a number of samples, that many nodes lie on the whole line. Without one, the panel of the
-    largest gap is halved until the gap is `TOLERANCE` of the output's change, at the end of the
-    line and at the end of each panel, so that it is not by chance; `MOST_POINTS` points end it
-    too. The many ReLUs of a network are kinks on the line, which nodes spread over all of it
-    resolve slowly; a smooth network is done with the first panels.
+    With a number of samples, that many nodes lie on the whole line. Without one, the panel with the
+    largest gap is halved until the gap is `TOLERANCE` of the output's change at the end of the line
+    and at the end of each panel, so that it is not small by chance. `MOST_POINTS` points end it
+    too. The ReLUs of a network are kinks on the line, which nodes spread over all of it resolve
+    slowly; a smooth network needs the first panels only.
     """
 
     def __init__(self, x: Tensor, start: Tensor, samples: int | None, score: Score) -> None:
@@ -152,8 +152,10 @@ class IntegratedGradients:
 
 
 def _largest_gap(panels: Iterable[Panel]) -> float:
-    """The largest gap from the baseline to the end of a panel; leaps are left out, and where a gap
-    is NaN, which no panel mends, it is 0."""
+    """Find the largest gap from the baseline to the end of a panel.
+
+    Leaps are left out. A gap that is NaN counts as 0, since no smaller panel removes it.
+    """
     gaps = list(accumulate((each.gap for each in panels if each.divisible), initial=0.0))
     return max(map(abs, gaps)) if math.isfinite(gaps[-1]) else 0.0
 

@@ -53,17 +53,17 @@ class Layer:
 
     @property
     def is_map(self) -> bool:
-        """Whether its output is a map [N, C, H, W], of one place at least."""
+        """True if its output is a map [N, C, H, W], of one place at least."""
         return len(self.shape) == 4 and self.channel_axis == 1
 
     @cached_property
     def channel_axis(self) -> int | None:
-        """The axis of its output that the channels lie along; None if it is not known."""
+        """The axis of its output along which the channels lie; None if it is unknown."""
         return channel_axis(self.end)
 
     @property
     def unlike_a_map(self) -> str:
-        """What its output has instead of a map's axes, where it is none."""
+        """The reason why its output is not a map, for messages; empty if it is one."""
         if len(self.shape) != 4 or self.is_map:
             return "has no spatial extent"
         return {3: "has its channels last", None: "has axes whose order is not known"}.get(
@@ -123,13 +123,17 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
 
 
 def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
-    """The gradient at the output of every layer, by name; None if no path leads to it.
+    """Compute the gradient at the output of every layer.
 
     Args:
         y: the output, whose graph is kept.
-        v: the cotangent, of its shape.
+        layers: the layers of the pass.
+        v: the cotangent, of the shape of `y`.
+
+    Returns:
+        the gradients by the names of the layers; None if no path leads to a layer.
     """
-    # A block and its last layer may share their end; autograd wants each once.
+    # A block and its last layer may have the same end, which autograd accepts only once.
     ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
     if not ends:
         return {}

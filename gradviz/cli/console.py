@@ -100,15 +100,14 @@ class Console:
     def progress(
         self, items: Iterable[_Item], total: int, what: str, points: int = 1
     ) -> Iterator[_Item]:
-        """Pass the items on, with a bar on a terminal.
+        """Yield the items, with a progress bar on a terminal.
 
         Args:
-            items: what is waited for.
-            total: how many there are.
+            items: the items, which take long to compute.
+            total: the number of items.
             what: the name of the work.
-            points: how many steps each takes at most; where that is several, `show_points` moves
-                the bar on, and a line says every ten seconds how far it is where there is no
-                terminal.
+            points: the most points that an item takes. If there are several, `show_points` moves
+                the bar, and without a terminal a line on the progress is printed every ten seconds.
         """
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
@@ -132,7 +131,7 @@ class Console:
         self._work = None
 
     def show_points(self, done: int) -> None:
-        """Show how many points of the present image are done."""
+        """Show how many points of the current image are done."""
         if self._work is not None:
             self._work[1].count_points(done)
             self._show_steps()
