@@ -1,4 +1,4 @@
-"""How a gradient is drawn: the table of views, and the function that draws one.
+"""Views, the ways to draw a gradient: their table, and the function that draws one.
 
 A view is three choices: which quantity is drawn, what it is divided by, and how the ratio becomes
 colour. To add one, write a row of `VIEWS`.

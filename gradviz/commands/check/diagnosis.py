@@ -28,8 +28,13 @@ def causes_of(
     """Find the causes of failed tests, by the spec of their seed.
 
     Args:
-        seeds: those of the tests; empty for the default of the output.
+        model: the model.
+        image: the image of the tests.
+        seeds: the seeds of the tests; empty for the default of the output.
         tests: all tests of the model at the image.
+
+    Returns:
+        one phrase for each seed of a failed test.
     """
     failed = {test.seed for test in tests if test.ok is False}
     if not failed:
@@ -49,8 +54,12 @@ def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
     """Find the cause of failed tests by one more pass of the model.
 
     Args:
+        model: the model.
         x: [1, C, H, W], the input.
         v: the cotangent, of the shape of one image's output.
+
+    Returns:
+        one phrase; advice if no cause is found.
     """
     recorder = ActivationRecorder(model.module)
     x = x.detach().clone().requires_grad_()
