@@ -80,7 +80,7 @@ class Points:
     least: int
     """The least number of samples that makes sense."""
     samples: int | None
-    """The number of samples where the user gives none; None to find it on the way."""
+    """The number of samples if the user gives none; None to find it on the way."""
     options: frozenset[str]
     """The fields of `Sampling` that it uses."""
     sampler: MakeSampler | None = None

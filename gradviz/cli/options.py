@@ -163,7 +163,7 @@ class PreciseOptions(DeviceOptions):
     """The device of a check; its numbers are as precise as the model allows."""
 
     precision: str = _backward(
-        "[default: float64, or float32 where the weights are constants]",
+        "[default: float64, or float32 if the weights are constants]",
         "float32|float64|bfloat16|float16",
         default="auto",
     )

@@ -283,7 +283,7 @@ def _compare_parts(model: Model, x: Tensor, grid: OutputGrid, boxes: Iterable[Bo
     if not _close(there, full, gradient):
         raise NotTileable("its gradient depends on where in the image a pixel is")
     if not full.any():
-        raise NotTileable("its gradient at random input is zero, which says nothing of parts")
+        raise NotTileable("its gradient at random input is zero, which proves nothing about parts")
 
 
 def _boxes_to_try(grid: OutputGrid) -> Iterator[Box]:

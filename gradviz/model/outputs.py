@@ -128,7 +128,7 @@ def difference(y: Tensor, again: Tensor) -> str | None:
     )
     if change <= size * torch.finfo(y.dtype).eps ** 0.5:
         return None
-    return f"the output changes by {change:.2g}, where the largest value is {size:.2g}"
+    return f"the output changes by {change:.2g}, with values up to {size:.2g}"
 
 
 # Outputs that hold outputs: dicts, lists, tuples and dataclasses ----------------------------------

@@ -85,8 +85,8 @@ def recognise(path: Path) -> Content:
             f"{path}: cannot be loaded: plain text: give a model file, or a card that ends in .yaml"
         )
     raise ModelError(
-        f"{path}: is no model file that gradviz knows: expected one of torch.save, torch.jit.save, "
-        f"torch.export.save or safetensors, got a file that begins with {head[:8].hex(' ')}"
+        f"{path}: is not a model file that gradviz can read: expected one of torch.save, "
+        f"torch.jit.save, torch.export.save or safetensors, got a file that begins with {head[:8].hex(' ')}"
     )
 
 

@@ -119,7 +119,7 @@ def _load_trusted(path: Path) -> object:
         ) from error
     except AttributeError as error:
         raise ModelError(
-            f"{path}: needs a class that is not where the file says ({one_line(error)}): run "
+            f"{path}: needs a class that its module lacks ({one_line(error)}): run "
             "gradviz from the folder whose module defines it, or save the state dict and use --arch"
         ) from error
 

@@ -100,7 +100,7 @@ def _batch_statistics(nodes: Sequence[Any], of_two: Sequence[Any]) -> Iterator[s
     if count:
         yield (
             f"batch norms ({count}) normalise by the batch's statistics, as in training: every "
-            "image's answer depends on its batch; call eval() before saving the model, and keep "
+            "image's output depends on its batch; call eval() before saving the model, and keep "
             "running statistics"
         )
 

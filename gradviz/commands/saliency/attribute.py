@@ -103,7 +103,7 @@ def _read(
             return Read(forward.x.detach(), vjp(forward.y, forward.x, v, retain_graph)), coverage
         gradient = vjp(forward.y, forward.layer.end, v, retain_graph)
     if forward.layer.activation is None:
-        raise ModelError(f"the layer {forward.layer.name} ran where its output cannot be seen")
+        raise ModelError(f"the layer {forward.layer.name} ran in code that hides its output")
     # An exported program's batch is padded with copies of the last image.
     return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), coverage
 
@@ -179,7 +179,7 @@ def _unshaken(x: Tensor, settings: Settings) -> Iterator[str]:
     if settings.sampling.noise and x.max() == x.min():
         yield (
             f"the image has one value everywhere, so that its range and the noise are 0: "
-            f"{settings.method} sees the image itself alone"
+            f"{settings.method} uses the image itself only"
         )
 
 
