@@ -86,7 +86,8 @@ def recognise(path: Path) -> Content:
         )
     raise ModelError(
         f"{path}: is not a model file that gradviz can read: expected one of torch.save, "
-        f"torch.jit.save, torch.export.save or safetensors, got a file that begins with {head[:8].hex(' ')}"
+        f"torch.jit.save, torch.export.save or safetensors, got a file that begins with "
+        f"{head[:8].hex(' ')}"
     )
 
 
