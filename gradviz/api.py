@@ -48,7 +48,7 @@ def saliency(
     batch_size: int | None = None,
     tile: TileOption = "auto",
 ) -> list[Attribution]:
-    """What `gradviz saliency` writes, as values.
+    """Compute gradients of images: the results of `gradviz saliency`, without files.
 
     Args:
         model: from `gradviz.load_model`, or any eager module.
@@ -72,6 +72,15 @@ def saliency(
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> (result,) = gradviz.saliency(model, "sample_images/room_01.png", "pixel:64,48")
+        >>> result.array.shape
+        (3, 128, 128)
+        >>> result.picture("overlay").size
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
@@ -115,10 +124,10 @@ def saliency(
 
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """What `gradviz receptive-field` writes."""
+    """The results of `gradviz receptive-field`."""
 
     fields: list[Field]
-    """Of each output pixel at each image, or at random input."""
+    """The field of each output pixel at each image, or at random input."""
     geometry: Geometry
     """The unclipped field: size, stride, padding, centre, halo."""
 
@@ -134,7 +143,7 @@ def receptive_field(
     preprocess: Preprocess | str | None = None,
     random_seed: int = 0,
 ) -> ReceptiveFields:
-    """What `gradviz receptive-field` writes, as values.
+    """Measure receptive fields: the results of `gradviz receptive-field`, without files.
 
     Args:
         model: from `gradviz.load_model`, or any eager module.
@@ -146,9 +155,19 @@ def receptive_field(
         samples: random inputs over which the effective field is averaged.
         preprocess: a recipe, or the name of one, such as `imagenet`; None for that of the model's
             card, or none.
+        random_seed: the seed of random input.
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> fields = gradviz.receptive_field(model, "sample_images/room_01.png", [(64, 48)])
+        >>> fields.geometry.x.size
+        116
+        >>> fields.fields[0].local.shape
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
@@ -215,7 +234,7 @@ LEAST_SIDE = 8
 
 
 def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:
-    """A tensor [C, H, W], [1, C, H, W] or [H, W] as the one that enters the model."""
+    """Prepare a tensor [C, H, W], [1, C, H, W] or [H, W] that enters the model unchanged."""
     pixels = torch.as_tensor(image).detach().to("cpu", torch.float32).numpy()
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]

@@ -1,8 +1,9 @@
-"""Which axis of a layer's output its channels lie along.
+"""The axis of a layer's output along which its channels lie.
 
-A map [N, C, H, W] and one with its channels last, [N, H, W, C], look alike by their shapes. What
-computed them tells: a convolution puts its channels in axis 1, a linear layer in the last one, and
-permutations and views move them. Where that leads nowhere, the layout is not known.
+A map [N, C, H, W] and one with its channels last, [N, H, W, C], have shapes that look alike. The
+operations that computed them decide: a convolution puts its channels in axis 1, a linear layer in
+the last one, and permutations and views move them. If no such operation is found, the layout is
+unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gradviz.backward.graph import ACCUMULATE, kind_of, shapes_of
 
 
 def channel_axis(end: GradientEdge) -> int | None:
-    """The axis of an output that its channels lie along; None if it is not known."""
+    """Find the axis along which the channels of an output lie; None if it is unknown."""
     known: dict[Node, int | None] = {}
     waiting = [end.node]
     while waiting:
@@ -37,7 +38,7 @@ def _inputs(node: Node) -> Iterator[tuple[Node, int]]:
 
 
 def _carried(node: Any, known: dict[Node, int | None]) -> int | None:
-    """The axis that an operation leaves the channels of its first input with any in."""
+    """Find the axis of an operation's output that holds the channels of its inputs."""
     shape = shapes_of(node)[0]
     moves = MOVES.get(kind_of(node))
     for place, (before, n) in enumerate(node.next_functions):
@@ -55,7 +56,7 @@ def _carried(node: Any, known: dict[Node, int | None]) -> int | None:
 
 
 def _signed(axis: int) -> int:
-    """An axis as it was given; torch keeps negative ones as unsigned numbers."""
+    """Return an axis as it was given; torch keeps negative ones as unsigned numbers."""
     return axis - 2**64 if axis >= 2**63 else axis
 
 
@@ -64,7 +65,7 @@ def _image(node: Any) -> int | None:
 
 
 def _norm(node: Any) -> int | None:
-    """A norm over the last axis alone is one over channels."""
+    """Return the channel axis of a norm: a norm over the last axis alone is one over channels."""
     rank = len(shapes_of(node)[0])
     return rank - 1 if len(node._saved_normalized_shape) == 1 else 1 if rank == 4 else None
 
@@ -78,7 +79,7 @@ BEGINS: dict[str, Callable[[Any], int | None]] = {
     "Addmm": lambda node: 1,
     "Mm": lambda node: 1,
 }
-"""Operations that tell by themselves where their channels lie."""
+"""Operations that determine the channel axis of their output alone."""
 
 
 def _permuted(node: Any, axis: int, given: Sequence[int], place: int) -> int:
@@ -91,7 +92,7 @@ def _transposed(node: Any, axis: int, given: Sequence[int], place: int) -> int:
 
 
 def _viewed(node: Any, axis: int, given: Sequence[int], place: int) -> int | None:
-    """The axis of the same values, if a view has one; the first is that of the images."""
+    """Find the axis with the same values after a view; the first axis is that of the images."""
     shape = shapes_of(node)[0]
     return next(
         (
@@ -104,7 +105,7 @@ def _viewed(node: Any, axis: int, given: Sequence[int], place: int) -> int | Non
 
 
 def _multiplied(node: Any, axis: int, given: Sequence[int], place: int) -> int | None:
-    """The rows of a product are those of its first factor, the columns those of its second."""
+    """Find the axis after a product: rows are those of the first factor, columns of the second."""
     return axis if axis == place + 1 else None
 
 
@@ -115,5 +116,5 @@ MOVES: dict[str, Callable[[Any, int, Sequence[int], int], int | None]] = {
     **dict.fromkeys(("View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze"), _viewed),
     "Bmm": _multiplied,
 }
-"""`(node, axis of the input, its shape, its place) -> axis of the output`. What is not here leaves
-the axes of an input of its rank as they are."""
+"""`(node, axis of the input, its shape, its place) -> axis of the output`. Other operations keep
+the axes of an input of their output's rank."""

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Score = Callable[["Tensor"], float]
-"""⟨v, f(x)⟩ at one input [C, h, w]."""
+"""The function x [C, h, w] → ⟨v, f(x)⟩ for one input."""
 
 TOLERANCE = 1e-3
-"""How much of the output's change the attribution may be away from completeness."""
+"""The largest completeness gap that counts as complete, as a share of the output's change."""
 
 GAP = 0.05
-"""The completeness gap, as a share of the output's change, above which a result is warned of."""
+"""The completeness gap, as a share of the output's change, above which a warning is given."""
 
 MOST_POINTS = 256
-"""The most points that are taken where no number of samples is given."""
+"""The most points that are taken if no number of samples is given."""
 
 PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
-"""Where no number of samples is given: the line begins as so many panels of so many nodes, and no
-panel gets narrower than this."""
+"""The panels of the line at the start, the nodes of each panel, and the least width of a panel, if
+no number of samples is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,9 @@ class Panel:
     """One piece of the line, with the gradients at its nodes."""
 
     low: float
-    """Where it begins, as a fraction of the line."""
+    """The begin of the piece, as a fraction of the line."""
     high: float
-    """Where it ends."""
+    """The end of the piece."""
     integral: Tensor
     """The gradient integrated over it, float64."""
     gap: float
@@ -54,18 +54,18 @@ class Panel:
 
     @property
     def divisible(self) -> bool:
-        """Whether it may be halved. A leap of the output has no gradient that halves would find."""
+        """True if it may be halved. A leap of the output has no gradient that halves would find."""
         return self.high - self.low > NARROWEST
 
 
 class IntegratedGradients:
-    """A sampler of the points on the line, and the attribution that their gradients add up to.
+    """A sampler of the points on the line from the baseline to the image.
 
-    With a number of samples, that many nodes lie on the whole line. Without one, the panel of the
-    largest gap is halved until the gap is `TOLERANCE` of the output's change, at the end of the
-    line and at the end of each panel, so that it is not by chance; `MOST_POINTS` points end it
-    too. The many ReLUs of a network are kinks on the line, which nodes spread over all of it
-    resolve slowly; a smooth network is done with the first panels.
+    With a number of samples, that many nodes lie on the whole line. Without one, the panel with the
+    largest gap is halved until the gap is `TOLERANCE` of the output's change at the end of the line
+    and at the end of each panel, so that it is not small by chance. `MOST_POINTS` points end it
+    too. The ReLUs of a network are kinks on the line, which nodes spread over all of it resolve
+    slowly; a smooth network needs the first panels only.
     """
 
     def __init__(self, x: Tensor, start: Tensor, samples: int | None, score: Score) -> None:
@@ -102,11 +102,14 @@ class IntegratedGradients:
         insort(panels, Panel(low, high, self._panel, gap), key=lambda each: each.low)
 
     def completeness(self, total: float, after: float) -> tuple[float, tuple[str, ...]]:
-        """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
+        """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn if it is large.
 
         Args:
             total: Σ attribution, as it will be written.
             after: ⟨v, f(x)⟩.
+
+        Returns:
+            the gap, and the warnings.
         """
         before = self._score(0)
         change = after - before
@@ -130,34 +133,36 @@ class IntegratedGradients:
         self._panel = self._panel + next(self._weights) * gradient.double()
 
     def result(self) -> Tensor:
-        """The attribution of each input value, float64."""
+        """Return the attribution of each input value, float64."""
         return self._delta * self._sum
 
     def _at(self, place: float) -> Tensor:
         return self._start + place * (self._x - self._start)
 
     def _nodes(self, low: float, high: float, count: int) -> Iterator[Tensor]:
-        """The inputs of one panel, whose gradients are expected next."""
+        """Yield the inputs of one panel, whose gradients are expected next."""
         self._panel = self._delta * 0
         self._weights = iter([(high - low) * weight for _, weight in nodes(count)])
         return (self._at(low + (high - low) * place) for place, _ in nodes(count))
 
     def _allowed(self) -> float:
-        """The gap that passes: no smaller than the rounding error of the change."""
+        """Return the gap that passes: no smaller than the rounding error of the change."""
         first, last = self._score(0), self._score(1)
         return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
 
 
 def _largest_gap(panels: Iterable[Panel]) -> float:
-    """The largest gap from the baseline to the end of a panel; leaps are left out, and where a gap
-    is NaN, which no panel mends, it is 0."""
+    """Find the largest gap from the baseline to the end of a panel.
+
+    Leaps are left out. A gap that is NaN counts as 0, since no smaller panel removes it.
+    """
     gaps = list(accumulate((each.gap for each in panels if each.divisible), initial=0.0))
     return max(map(abs, gaps)) if math.isfinite(gaps[-1]) else 0.0
 
 
 @cache
 def nodes(count: int) -> tuple[tuple[float, float], ...]:
-    """Places and weights of Gauss–Legendre quadrature on [0, 1]."""
+    """Compute the places and weights of Gauss–Legendre quadrature on [0, 1]."""
     import numpy as np
 
     places, weights = np.polynomial.legendre.leggauss(count)
@@ -165,7 +170,7 @@ def nodes(count: int) -> tuple[tuple[float, float], ...]:
 
 
 def rounding(x: Tensor, first: float, last: float) -> float:
-    """The rounding error that a change from `first` to `last` may carry in the number type of x."""
+    """Estimate the rounding error of a change from `first` to `last` in the number type of x."""
     import torch
 
     return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))
@@ -179,17 +184,23 @@ class Baseline:
     """A parsed baseline."""
 
     spec: str
-    """As the user wrote it."""
+    """The spec as the user wrote it."""
     values: Any = field(default=None, compare=False)
-    """The array of its file; None for one that has a name."""
+    """The array of its file; None for a named baseline."""
 
     @property
     def file(self) -> Path | None:
-        """The file that it names, if it does."""
+        """The file that the spec names, or None."""
         return None if self.values is None else Path(self.spec)
 
     def at(self, x: Tensor) -> Tensor:
-        """The baseline for one input [C, h, w], of its shape, type and device.
+        """Compute the baseline for one input.
+
+        Args:
+            x: the input [C, h, w].
+
+        Returns:
+            the baseline, of the shape, type and device of `x`.
 
         Raises:
             UsageError: the file's array has another shape, or numbers too large for the model's.
@@ -210,7 +221,10 @@ class Baseline:
 
 
 def parse_baseline(spec: str) -> Baseline:
-    """A name of `BASELINES`, or a `.npy`, `.pt` or `.safetensors` file.
+    """Parse a name of `BASELINES`, or read a `.npy`, `.pt` or `.safetensors` file.
+
+    Args:
+        spec: the text of `--baseline`.
 
     Raises:
         UsageError: it is neither, or its values are not finite.
@@ -244,8 +258,15 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def _blurring(size: int, sigma: float) -> Tensor:
-    """[size, size], float64: the weights of each place's neighbours along one axis, up to 3σ; the
-    first and the last place stand for what is beyond them."""
+    """Compute the weights of each place's neighbours along one axis, up to 3σ.
+
+    Args:
+        size: the number of places along the axis.
+        sigma: σ in places.
+
+    Returns:
+        [size, size], float64. The first and the last place stand for those beyond the edges.
+    """
     import torch
 
     radius = math.ceil(3 * sigma)
@@ -257,6 +278,6 @@ def _blurring(size: int, sigma: float) -> Tensor:
 
 
 BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"zero": _zero, "mean": _mean, "blur": _blur}
-"""Baselines by name, each from an input [C, h, w]: 0 in the model's own numbers; each channel's
-mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side, cut off at
-3σ."""
+"""The baselines by name, each a function of an input [C, h, w]: 0 in the model's own numbers; each
+channel's mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side,
+cut off at 3σ."""

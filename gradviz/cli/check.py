@@ -121,7 +121,7 @@ def _failure(seed: str, tests: Sequence[CheckTest], cause: str) -> str:
 
 
 def _error(test: CheckTest) -> float:
-    """The error for comparison: NaN is the worst."""
+    """Return the error for comparison: NaN is the worst."""
     return inf if test.error is None or isnan(test.error) else test.error
 
 

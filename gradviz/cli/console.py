@@ -25,7 +25,7 @@ _Item = TypeVar("_Item")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines with columns of even width, two spaces apart."""
+    """Format rows as lines with columns of even width, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -41,7 +41,7 @@ class _Rate(progress.ProgressColumn):
 
 
 class Console:
-    """The output of one command: results to stdout, messages to stderr, as its options ask."""
+    """The output of one command: results to stdout, messages to stderr, as its options require."""
 
     def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
         self._options = options
@@ -55,7 +55,7 @@ class Console:
 
         Args:
             document: the results for programs.
-            rows: the same for people, a line each.
+            rows: the same for people, one line each.
         """
         if self._options.json:
             rows = [document.json_text()]
@@ -80,21 +80,21 @@ class Console:
                 self.results(document, ())
 
     def error(self, text: str) -> None:
-        """Print what went wrong, in one line."""
+        """Print an error, in one line."""
         self._print("error", "bold red", text)
 
     def warn(self, text: str) -> None:
-        """Print what may mislead, in one line."""
+        """Print a warning, in one line."""
         if not self._options.quiet:
             self._print("warning", "yellow", text)
 
     def note(self, text: str) -> None:
-        """Print what happened."""
+        """Print a note on progress."""
         if not self._options.quiet:
             self._stderr.print(Text(one_line(text)), soft_wrap=True)
 
     def detail(self, text: str) -> None:
-        """Print what only `-v` asks for."""
+        """Print a detail that only `-v` shows."""
         if self._options.verbose:
             self.note(text)
 
@@ -104,12 +104,11 @@ class Console:
         """Pass the items on, with a bar on a terminal.
 
         Args:
-            items: what is waited for.
-            total: how many there are.
+            items: the items, which take long to compute.
+            total: the number of items.
             what: the name of the work.
-            points: how many steps each takes at most; where that is several, `show_points` moves
-                the bar on, and a line says every ten seconds how far it is where there is no
-                terminal.
+            points: the most points that an item takes. If there are several, `show_points` moves
+                the bar, and without a terminal a line on the progress is printed every ten seconds.
         """
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
@@ -133,7 +132,7 @@ class Console:
         self._work = None
 
     def show_points(self, done: int) -> None:
-        """Show how many points of the present image are done."""
+        """Show how many points of the current image are done."""
         if self._work is not None:
             self._work[1].count_points(done)
             self._show_steps()
@@ -151,9 +150,9 @@ class Console:
 
 @contextmanager
 def reporting(options: MessageOptions) -> Iterator[Console]:
-    """Turn what the core raises into one line and an exit code.
+    """Turn errors of the core into one line and an exit code.
 
-    Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
+    Any exception but a `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
     with interruptible(), reserved_stdout() as stdout, warnings.catch_warnings():
         if options.quiet:  # those of libraries as well as ours

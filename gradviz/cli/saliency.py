@@ -45,7 +45,7 @@ RESULT_QUANTITIES = (
     "max",
     "score",
 )
-"""What can be expected."""
+"""The quantities that an expectation can name."""
 
 
 def saliency(
@@ -64,7 +64,7 @@ def saliency(
 ) -> None:
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
-        # What can be wrong with the command is noticed before torch is imported.
+        # Errors of the command are found before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
@@ -127,7 +127,7 @@ def _settings(
     backward: options.BackwardOptions,
     output: options.OutputOptions,
 ) -> Settings:
-    """The run's settings, all that can be known without the model."""
+    """Make the run's settings, as far as they do not depend on the model."""
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
     settings = Settings(
@@ -162,12 +162,12 @@ def _expected(output: options.OutputOptions) -> list[Expectation]:
 
 
 def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
-    """What does not hold, result by result."""
+    """Yield the expectations that do not hold, result by result."""
     for line in lines:
         if isinstance(line, Done):
             measured = {"score": line.score, **line.stats.content()}
             for expectation in expected:
-                # A line that was read back says null for NaN.
+                # A line that was read back has null for NaN.
                 value = measured[expectation.quantity]
                 failure = expectation.failure([float("nan") if value is None else value])
                 if failure is not None:
@@ -175,7 +175,7 @@ def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) ->
 
 
 def _here(folder: RunWriter) -> list[Done | Failed]:
-    """The results in the order of the images; a shard's are those that it has written."""
+    """List the results in the order of the images; a shard's are those that it has written."""
     lines = folder.lines() if folder.shard is None else folder.own()
     here = [line for line in lines if isinstance(line, Done | Failed)]
     return sorted(here, key=lambda line: line.image)
@@ -205,7 +205,7 @@ def _follow(
 
 
 def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
-    """The level and the text of what a reader of the results must not miss."""
+    """Yield the level and the text of the remarks that a reader of the results must not miss."""
     if isinstance(line, Failed):
         message = line.error.message
         yield "error", message if line.image in message else f"{line.image}: {message}"
@@ -215,7 +215,7 @@ def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
 
 
 def _row(line: Done, out: Path) -> str:
-    """One line for stdout: where the files are, and the numbers to read them by."""
+    """Format one line for stdout: where the files are, and the numbers to read them by."""
     folder = (out / next(iter(line.files.values()))).parent
     score, scale = (
         "nan" if number is None else f"{number:.{digits}g}"

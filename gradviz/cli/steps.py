@@ -1,4 +1,4 @@
-"""How far a long computation is, counted in steps of its items."""
+"""The progress of a long computation, counted in steps of its items."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from datetime import timedelta
 from time import monotonic
 
 EVERY = 10.0
-"""Seconds between two lines about progress where there is no bar."""
+"""The seconds between two lines about progress if there is no bar."""
 
 
 class Steps:
-    """The count of what is done, for items that take several points each."""
+    """A count of the finished steps, for items that take several points each."""
 
     def __init__(self, items: int, points: int) -> None:
         """Begin to count.
 
         Args:
-            items: how many are waited for.
-            points: how many each takes at most; a finished item has done them all.
+            items: the number of items.
+            points: the most points that an item takes; a finished item counts as all of them.
         """
         self.points = points
         self.total = items * points
         self.done = 0
-        """Points, those that finished items did not need included."""
+        """The number of finished points, with those that finished items did not need."""
         self._ended = self._before = self._last = 0
         self._since = self._told = monotonic()
         self._first: int | None = None
@@ -33,7 +33,7 @@ class Steps:
         self.done = max(self.done, self._ended * self.points)
 
     def count_points(self, done: int) -> None:
-        """Count the points that are done of the item in hand; fewer than before: of the next."""
+        """Count the finished points of the current item; fewer than before belong to the next."""
         if self._first is None:
             self._first = self._before = self.done
         elif done <= self._last:
@@ -42,7 +42,7 @@ class Steps:
         self.done = max(self.done, min(self._before + done, self.total))
 
     def due(self) -> str | None:
-        """What to say of it now; None if something was said in the last seconds."""
+        """Return the line to print now; None if one was returned in the last seconds."""
         now = monotonic()
         if self._first is None or self.done == self._first or now - self._told < EVERY:
             return None

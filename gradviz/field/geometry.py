@@ -21,19 +21,19 @@ from gradviz.errors import ModelError
 from gradviz.field.probe import Probe, ProbeFactory
 
 SIZES = (64, 128, 224, 256, 512, 1024, 2048)
-"""Input sizes that are tried, up to the first on which the field is free of the border."""
+"""The input sizes that are tried, up to the first on which the field is free of the border."""
 
 LARGEST_SQUARE = 512
-"""Largest square tried for models that reject strips; bounded by memory."""
+"""The largest square tried for models that reject strips; bounded by memory."""
 
 CERTAIN = 1024
-"""A field that covers an input of this length is global."""
+"""The length of an input such that a field covering it counts as global."""
 
 MOST_NEIGHBOURS = 72
-"""The least output pixels that are looked at before the search for a period ends."""
+"""The least number of output pixels that are measured before the search for a period ends."""
 
 UNNAMED = "an operation along one axis"
-"""The name of what makes a field global along one axis only."""
+"""The name of the operation that makes a field global along one axis only."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Axis:
     first: tuple[int, ...]
     """The first input pixel that matters to output pixels 0, 1, … of the period."""
     last: tuple[int, ...]
-    """The last one."""
+    """The last input pixel that matters to each."""
     shift: int
     """The input pixels by which the field moves in one period."""
 
@@ -58,7 +58,7 @@ class Axis:
 
     @property
     def stride(self) -> Fraction:
-        """Input pixels per output pixel."""
+        """The number of input pixels per output pixel."""
         return Fraction(self.shift, len(self.first))
 
     @property
@@ -68,8 +68,10 @@ class Axis:
 
     @property
     def centre(self) -> float:
-        """The middle of output pixel 0's field, as the mean over the period; pixel i covers
-        [i, i + 1)."""
+        """The middle of output pixel 0's field, as the mean over the period.
+
+        Pixel i covers [i, i + 1).
+        """
         middles = (
             Fraction(first + last + 1, 2) - k * self.stride
             for k, (first, last) in enumerate(zip(self.first, self.last, strict=True))
@@ -78,12 +80,12 @@ class Axis:
 
     @property
     def halo(self) -> tuple[int, int]:
-        """The input pixels that a tile needs before and behind those that it covers."""
+        """The numbers of input pixels that a tile needs before and behind those that it covers."""
         ends = (ceil(last + 1 - (k + 1) * self.stride) for k, last in enumerate(self.last))
         return max(0, self.padding), max(0, *ends)
 
     def extent(self, i: int) -> tuple[int, int]:
-        """The first and the last input pixel of output pixel `i`, as if there were no border."""
+        """Return the first and the last input pixel of output pixel `i`, ignoring the border."""
         n, k = divmod(i, len(self.first))
         return self.first[k] + n * self.shift, self.last[k] + n * self.shift
 
@@ -93,10 +95,10 @@ class Geometry:
     """The unclipped field of a network, or of one of its layers."""
 
     x: Axis | None
-    """None if no input was large enough to hold the field."""
+    """The horizontal axis; None if no input was large enough to hold the field."""
     y: Axis | None
     through: str | None
-    """The operation that makes the field global, on one axis or both, where one does."""
+    """The operation that makes the field global, on one axis or both, if one does."""
 
     def as_dict(self) -> dict[str, Any]:
         """Describe the geometry in JSON-ready values.
@@ -142,7 +144,7 @@ WINDOWED = frozenset(
         "UpsampleBicubic2D",
     }
 )
-"""Operations that reach a bounded way: if they cover a map, a larger one would show the edge."""
+"""Operations with a bounded reach: if they cover a map, a larger map would show the edge."""
 
 
 def measure_geometries(
@@ -175,19 +177,19 @@ class Covered:
     """A field that reaches from one end of the input to the other."""
 
     through: str
-    """The operation that makes it so."""
+    """The operation that covers the input."""
 
 
 def _measure_axis(
     probe_at: ProbeFactory, axis: int, names: Sequence[str | None], fixed: Size | None
 ) -> list[Axis | Covered | None]:
-    """Measure for each name the axis, or what covers every input; None if neither was found."""
+    """Measure for each name the axis, or the operation that covers it; None if neither is found."""
     found: dict[str | None, Axis | Covered | None] = dict.fromkeys(names)
     open_names = list(found)
     for probe in growing_probes(probe_at, axis, fixed):
         for name in open_names:
             found[name] = _look(probe, probe.end_of(name), axis)
-        # What covers a small input may still be bounded.
+        # An operation that covers a small input may still be bounded.
         settled = Axis | Covered if probe.x.shape[-1 - axis] >= CERTAIN else Axis
         open_names = [name for name in open_names if not isinstance(found[name], settled)]
         if not open_names:
@@ -197,6 +199,11 @@ def _measure_axis(
 
 def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Iterator[Probe]:
     """Make probes on longer and longer strips, or on squares if the model takes no strips.
+
+    Args:
+        probe_at: makes a probe on random input of a size.
+        axis: 0 for strips along the width, 1 along the height.
+        fixed: the only input size that is tried; None for all.
 
     Raises:
         ModelError: the model runs on none of the sizes; the first failure.
@@ -242,7 +249,7 @@ def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
 
 
 def _shows_windows(end: End, axis: int) -> bool:
-    """Whether all elements of every window lie in its map, seen from the middle.
+    """Return True if all elements of every window lie in its map, seen from the middle.
 
     Dilation sets the elements apart, and those that lie in the padding leave no trace.
     """
@@ -254,7 +261,7 @@ def _shows_windows(end: End, axis: int) -> bool:
             kernel = form._saved_kernel_size
         else:
             continue
-        # A convolution of one axis alone is asked about that one.
+        # For a convolution of one axis alone, only that axis is checked.
         along = max(-1 - axis, -len(form._saved_dilation))
         stride = (form._saved_stride or kernel)[along]
         span = form._saved_dilation[along] * (kernel[along] - 1)
@@ -269,7 +276,7 @@ def _guess_period(end: End, axis: int, length: int) -> int:
     sides = [
         shape[-1 - axis]
         for node in nodes_of(end)
-        if kind_of(node) in WINDOWED  # a slice, as circular padding makes, is no coarse map
+        if kind_of(node) in WINDOWED  # a slice, as circular padding makes, is not a coarse map
         for shape in (tuple(meta.shape) for meta in node._input_metadata)
         if len(shape) == 4
     ]

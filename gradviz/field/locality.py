@@ -1,6 +1,6 @@
-"""May this model be tiled: does a part of the image give a part of the output?
+"""The check that a model can be tiled: a part of the image must give a part of the output.
 
-It does if the output moves with the image (translation equivariance). A bounded field is not
+It holds if the output moves with the image (translation equivariance). A bounded field is not
 enough: `align_corners=True`, coordinate channels and position embeddings make the output depend on
 where a pixel is, or on the size of the image.
 """
@@ -28,24 +28,25 @@ from gradviz.model.model import Model, in_doubles
 
 PART_TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
 """The largest difference of output and gradient between a part and the whole, relative to their
-norm. In float32 rounding flips a unit now and then, which shows in the gradient alone."""
+norm. In float32 rounding sometimes flips a unit, which shows in the gradient alone."""
 
 SPARE_PERIODS = 3
-"""The periods by which the input on which parts are tried is longer than the field."""
+"""The number of periods by which the input on which parts are tried is longer than the field."""
 
 SMALL_INPUT = 1 << 18
-"""Pixels of an input on which parts are tried whatever the image is. A larger one must be less than
+"""The pixels of an input on which parts are tried for any image. A larger input must be less than
 half of the image, so that trying takes no more memory than the image would."""
 
 NARROWEST_STRIP = 64
-"""The least pixels across a strip of input."""
+"""The least width of a strip of input in pixels."""
 
 USUAL_MULTIPLE = 64
-"""Most models that pad their input pad it to a multiple of a divisor of this. The widths of strip
-and image differ by multiples of it."""
+"""A number whose divisors are the usual multiples of models that pad their input to a multiple. The
+widths of strip and image differ by multiples of it."""
 
 WIDEST_STRIP = 256
-"""Pixels across a strip above which its width and the image's differ by whole periods alone."""
+"""The width of a strip in pixels above which its width and the image's differ by whole periods
+alone."""
 
 
 class NotTileable(ModelError):
@@ -56,12 +57,17 @@ class OutputGrids:
     """The output grids of a model by the size of its input, as far as the model can be tiled.
 
     The field is measured once. Parts are tried once for all sizes that differ by whole periods.
-    Strips are looked at if an image is larger than those before. The tiles of an image are tried on
+    Strips are tried if an image is larger than those before. The tiles of an image are tried on
     strips of its own length before they are used.
     """
 
     def __init__(self, model: Model, probe_at: ProbeFactory) -> None:
-        """`probe_at` makes a probe of the model on random input of a size."""
+        """Take a model.
+
+        Args:
+            model: the model.
+            probe_at: makes a probe of the model on random input of a size.
+        """
         self._model = model
         self._probe_at = probe_at
         self._axes: tuple[Axis, Axis] | NotTileable | None = None
@@ -70,7 +76,10 @@ class OutputGrids:
         self._held: set[_CutKind] = set()
 
     def of(self, size: Size) -> OutputGrid:
-        """The output grid of an input of this size.
+        """Find the output grid for an input of this size.
+
+        Args:
+            size: width and height of the input.
 
         Raises:
             NotTileable: parts do not agree with the whole; the message is the reason alone.
@@ -105,8 +114,12 @@ class OutputGrids:
     def check(self, size: Size, tiles: Sequence[Tile]) -> None:
         """Compare tiles of an input of this size with the whole, on strips as long as it.
 
-        A model that pads its input to a multiple pads a part otherwise than the whole, which shows
-        at some lengths and borders only.
+        A model that pads its input to a multiple pads a part differently from the whole, which
+        shows at some lengths and borders only.
+
+        Args:
+            size: width and height of the input.
+            tiles: the tiles.
 
         Raises:
             NotTileable: they differ; the message is the reason alone.
@@ -133,7 +146,7 @@ class OutputGrids:
         """Check that nothing farther away matters than a small input shows.
 
         It may if dilation sets the elements of a window far apart. The first and the last output
-        pixel of a strip as long as the image look as far as any.
+        pixel of a strip as long as the image depend on pixels as far away as any.
 
         Raises:
             NotTileable: something farther away matters.
@@ -177,17 +190,17 @@ class _CutKind(NamedTuple):
     """The way in which a tile is cut along one axis."""
 
     axis: int
-    """0 along the width, 1 along the height."""
+    """The axis: 0 along the width, 1 along the height."""
     input_size: Size
     at_start: bool
-    """Whether the tile begins where the image does."""
+    """True if the tile begins at the image's border."""
     at_end: bool
     length: int
-    """Input pixels along the axis."""
+    """The input pixels along the axis."""
 
 
 def _cuts(grid: OutputGrid, axis: int, tiles: Iterable[Tile]) -> dict[_CutKind, Range]:
-    """One example of each kind of cut along an axis; tiles that span all of it are skipped."""
+    """Collect one example of each kind of cut along an axis; tiles that span it are skipped."""
     length = (grid.x, grid.y)[axis].inputs
     inputs = grid.x.inputs, grid.y.inputs
     cuts: dict[_CutKind, Range] = {}
@@ -200,7 +213,7 @@ def _cuts(grid: OutputGrid, axis: int, tiles: Iterable[Tile]) -> dict[_CutKind, 
 
 
 def _strip(grid: OutputGrid, axis: int) -> OutputGrid:
-    """A strip as long as the grid along an axis, and narrow, but with the same rest across."""
+    """Return the grid of a narrow strip as long as this one, with the same remainder across."""
     other = (grid.y, grid.x)[axis]
     step = lcm(other.field.shift, USUAL_MULTIPLE)
     if step > WIDEST_STRIP:
@@ -210,7 +223,7 @@ def _strip(grid: OutputGrid, axis: int) -> OutputGrid:
 
 
 def _boxes_across(strip: OutputGrid, axis: int, cuts: Iterable[Range]) -> Iterator[Box]:
-    """Boxes that span a strip's output: these cuts, one period at both ends, one in the middle."""
+    """Yield boxes across a strip's output: these cuts, and periods at the ends and the middle."""
     for cut in (*_periods((strip.x, strip.y)[axis]), *cuts):
         yield box_of(cut, (0, strip.y.outputs)) if axis == 0 else box_of((0, strip.x.outputs), cut)
 
@@ -229,10 +242,10 @@ def _caught(find: Callable[[], _Found]) -> _Found | NotTileable:
 
 
 def _precise(model: Model) -> Model:
-    """A copy of the model in float64, which shows equality plainly, if the format allows one."""
+    """Copy the model in float64, where equality is clear, if the format allows it."""
     if model.input_shape is not None:
-        return model  # torch does not copy exported programs without complaint
-    with torch.no_grad():  # TorchScript copies by operations that autograd would record
+        return model  # copying an exported program logs warnings
+    with torch.no_grad():  # TorchScript's copy would be recorded by autograd
         module = copy.deepcopy(model.module)
     return in_doubles(replace(model, module=module))
 
@@ -241,10 +254,10 @@ def _compare_parts(model: Model, x: Tensor, grid: OutputGrid, boxes: Iterable[Bo
     """Compare the output and the gradient of parts of an input with those of the whole.
 
     Args:
-        model: on the device of `x`.
+        model: the model, on the device of `x`.
         x: [1, C, h, w].
         grid: the model's output grid for `x`.
-        boxes: of the output; each is one part.
+        boxes: boxes of the output; each is one part.
 
     Raises:
         NotTileable: they differ.
@@ -270,16 +283,16 @@ def _compare_parts(model: Model, x: Tensor, grid: OutputGrid, boxes: Iterable[Bo
     if not _close(there, full, gradient):
         raise NotTileable("its gradient depends on where in the image a pixel is")
     if not full.any():
-        raise NotTileable("its gradient at random input is zero, which says nothing of parts")
+        raise NotTileable("its gradient at random input is zero, which proves nothing about parts")
 
 
 def _boxes_to_try(grid: OutputGrid) -> Iterator[Box]:
-    """Boxes of the output: one period in two opposite corners and one in the middle."""
+    """Yield boxes of the output: one period in two opposite corners and one in the middle."""
     yield from map(box_of, _periods(grid.x), _periods(grid.y))
 
 
 def _periods(side: GridAxis) -> list[Range]:
-    """One period at both ends and one in the middle."""
+    """List one period at both ends and one in the middle."""
     period = min(len(side.field.first), side.outputs)
     starts = (int(share * (side.outputs - period)) for share in (0, 0.5, 1))
     return [(start, start + period) for start in starts]
@@ -291,5 +304,5 @@ def _crop(tensor: Tensor, box: Box) -> Tensor:
 
 
 def _close(got: Tensor, expected: Tensor, tolerance: float) -> bool:
-    # Not finite is not close.
+    # NaN and Inf are never close.
     return bool((got - expected).norm() <= tolerance * expected.norm())

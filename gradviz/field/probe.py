@@ -1,7 +1,7 @@
-"""Probes: one forward pass, whose output pixels are then asked one by one.
+"""Probes: recordings of one forward pass, from which fields of output pixels are computed.
 
-The structural field of an output pixel is its theoretical receptive field (Luo et al. 2016): the
-input pixels that can matter to it, whatever weights and image are.
+The structural field of an output pixel is its theoretical receptive field (Luo et al. 2016,
+arXiv:1701.04128): the input pixels that can matter to it, for any weights and any image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gradviz.text import listed
 
 @dataclass(frozen=True, eq=False)
 class StructuralField:
-    """The input pixels that can matter to an output pixel, whatever weights and image are."""
+    """The input pixels that can matter to an output pixel, for any weights and any image."""
 
     mask: Mask = field(repr=False)
     """[H, W] of the input."""
@@ -38,7 +38,7 @@ class StructuralField:
 
     @property
     def status(self) -> str:
-        """`exact` or `partial`."""
+        """The status `exact` or `partial`."""
         return "partial" if self.lost_at else "exact"
 
     @cached_property
@@ -51,12 +51,12 @@ class StructuralField:
 
 
 class Probe:
-    """One forward pass, whose output pixels can then be asked one by one.
+    """A recording of one forward pass, from which fields of output pixels are computed.
 
     Args:
-        model: what is run.
-        tensor: [C, H, W], the input of one image.
-        layer: the layer whose output is asked about; None for the model's.
+        model: the model that is run.
+        tensor: [C, H, W], float32, the input of one image.
+        layer: the layer whose output is probed; None for the model's.
 
     Raises:
         ModelError: the model fails on the input, or draws random numbers.
@@ -78,10 +78,10 @@ class Probe:
 
     @property
     def size(self) -> Size:
-        """Width and height of the output map.
+        """The width and height of the output map.
 
         Raises:
-            UsageError: the output is no map.
+            UsageError: the output is not a map.
         """
         if len(self.shape) not in (3, 4):
             maps = [layer.name for layer in self.layers.values() if layer.spatial]
@@ -92,19 +92,41 @@ class Probe:
         return self.shape[-1], self.shape[-2]
 
     def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
-        """Find what can matter to output pixel (x, y), on any of its channels."""
+        """Find the pixels that can matter to output pixel (x, y), on any of its channels.
+
+        Args:
+            x: the column in the output map, from 0.
+            y: the row, from 0.
+            end: the output of another operation in place of the probe's own.
+        """
         end = self.end if end is None else end
         found = propagate(end, self.x, self._asked(x, y, shape_of(end)))
         return StructuralField(_mask(found), (*self.selections, *found.lost_at), found.through)
 
     def lines(self, indices: Sequence[int], axis: int) -> Mask:
-        """Find what can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
+        """Find the pixels that can matter to whole columns or rows of the output map.
+
+        Args:
+            indices: the columns or rows, from 0.
+            axis: 0 for columns, 1 for rows.
+
+        Returns:
+            bool [H, W] of the input.
+        """
         asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
         return _mask(propagate(self.end, self.x, asked))
 
     def gradient(self, x: int, y: int) -> Floats:
-        """Compute the plain gradient [C, H, W] of output pixel (x, y), all channels added."""
+        """Compute the plain gradient of output pixel (x, y), all channels added.
+
+        Args:
+            x: the column in the output map, from 0.
+            y: the row, from 0.
+
+        Returns:
+            [C, H, W], float32.
+        """
         v = self._asked(x, y, self.shape).to(self.x.dtype)
         (gradient,) = torch.autograd.grad(
             self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -124,11 +146,11 @@ class Probe:
         return asked
 
     def end_of(self, layer: str | None) -> End:
-        """The output (None), or that of a layer.
+        """Find the output (None), or that of a layer.
 
         Raises:
-            UsageError: there is no such layer, or its output is no map; the message lists those
-                that there are.
+            UsageError: there is no such layer, or its output is not a map; the message lists the
+                existing ones.
         """
         if layer is None:
             return self._output
@@ -143,7 +165,7 @@ class Probe:
 
 
 ProbeFactory = Callable[[Size], Probe]
-"""Makes a probe of one model on random input of a width and a height."""
+"""A factory of probes of one model on random input of a width and a height."""
 
 
 def random_probes(model: Model, random: RandomInput, layer: str | None = None) -> ProbeFactory:
@@ -152,7 +174,7 @@ def random_probes(model: Model, random: RandomInput, layer: str | None = None) -
 
 
 def _unseen(module: nn.Module) -> list[str]:
-    """List what TorchScript reads straight from memory, which no operator could show."""
+    """List the operations of TorchScript that read memory without an operator."""
     if not isinstance(module, torch.jit.ScriptModule):
         return []
     return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []

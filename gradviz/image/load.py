@@ -21,11 +21,11 @@ class LoadedImage:
 
 
 def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
-    """Read an image file and make it the tensor that enters the model."""
+    """Read an image file and convert it to the tensor that enters the model."""
     return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
 
 
-@lru_cache(maxsize=1)  # the seeds of an image come one after the other
+@lru_cache(maxsize=1)  # several seeds use the tensor of an image
 def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
     """Read the whole image file, upright, as uint8 RGB [H, W, 3]."""
     picture = _read(source, preprocess)

@@ -1,4 +1,4 @@
-"""Read an image file: upright pixels, channels first, nothing hidden and nothing clipped."""
+"""Reading an image file: upright pixels, channels first, nothing hidden and nothing clipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHITE = (255, 255, 255)
 DEFAULT_MAX_PIXELS = 200_000_000
 
 _ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
-"""The value of each dtype of an array file that stands for 1."""
+"""The level that stands for 1, by the dtype of an array file."""
 
 _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 """The factors by which Pillow stretches pixels of raw modes, but not the transparent colour."""
@@ -32,11 +32,11 @@ _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 
 @dataclass
 class _Pillow:
-    """The users of Pillow's settings, which are the whole process's."""
+    """The current users of Pillow's settings, which belong to the whole process."""
 
     lock: threading.Lock
     limits: list[int]
-    """The `max_pixels` of each of them."""
+    """The `max_pixels` of each user."""
     settings: ExitStack
 
 
@@ -48,30 +48,35 @@ class Picture:
     """The pixels of one image, upright, before any preprocessing."""
 
     levels: Floats | Bytes
-    """[C,H,W], C = 1 for gray and 3 (RGB) for colour in pictures, any in arrays. Pictures of 8 bits
-    stay bytes, which take a quarter of the memory."""
+    """The levels [C, H, W]: C = 1 for gray and 3 (RGB) for colour in pictures, any number in
+    arrays. Pictures of 8 bits stay bytes, which take a quarter of the memory."""
     kind: Literal["picture", "array"]
-    """`picture` if a picture format was read, `array` if an array as it is."""
+    """`picture` if a picture format was read, `array` if an array file was read."""
     path: Path | None = None
-    """The file, named in messages; None for pixels that come from no file."""
+    """The file, named in messages; None for pixels without a file."""
     white: int = 1
     """The level that stands for 1."""
     notes: tuple[str, ...] = ()
-    """What is left out of the file, for people."""
+    """The parts of the file that were left out, for people."""
 
     @property
     def pixels(self) -> Floats:
-        """[C,H,W] in [0, 1] for pictures, any finite values for arrays."""
+        """The pixels [C, H, W], float32: in [0, 1] for pictures, any finite values for arrays."""
         return in_unit(self.levels, self.white)
 
 
 def in_unit(levels: Floats | Bytes, white: int) -> Floats:
-    """Levels as float32, so that `white` is 1."""
+    """Convert levels to float32, so that `white` becomes 1.
+
+    Args:
+        levels: [C, H, W].
+        white: the level that stands for 1.
+    """
     return levels.astype(np.float32, copy=False) / np.float32(white)
 
 
 def luma(rgb: Floats) -> Floats:
-    """The brightness [H,W] of RGB pixels [3,H,W], by the weights of ITU-R BT.601."""
+    """Compute the brightness [H, W] of RGB pixels [3, H, W], by the weights of ITU-R BT.601."""
     return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), rgb, 1)
 
 
@@ -82,7 +87,7 @@ def read_image(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     page: int | None = None,
 ) -> Picture:
-    """Read any picture that Pillow can open, or one array [C,H,W], [1,C,H,W] or [H,W].
+    """Read a picture in any format that Pillow can open, or one array.
 
     Pictures are turned upright by their EXIF orientation. Transparent ones are composited on
     `background` (RGB, 0 to 255); a gray one stays gray only on a gray background. Gray levels of
@@ -92,7 +97,7 @@ def read_image(
 
     Args:
         path: the file.
-        background: behind transparent pixels, RGB from 0 to 255.
+        background: the colour behind transparent pixels, RGB from 0 to 255.
         max_pixels: the largest width × height.
         page: which page or frame, from 1; None for the first, with a note if there are others.
 
@@ -153,7 +158,7 @@ def _read_picture(
                 "allow more with --max-pixels"
             ) from error
         with image:
-            # What an icon holds may have another size than its header has.
+            # The picture inside an icon may have another size than its header states.
             _check_size(path, image.size, max_pixels)
             picture = _upright(path, image, background, key)
     if page is None and pages > 1:
@@ -195,7 +200,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _unknown(begins: bytes) -> str:
-    """What to do about a file that Pillow cannot open, by its first 12 bytes."""
+    """The advice for a file that Pillow cannot open, by its first 12 bytes."""
     if begins[4:] in _HEIC:
         return "a HEIC picture, which Pillow does not read; save it as PNG or JPEG"
     if begins.startswith(_TIFF):
@@ -224,11 +229,11 @@ def _check_page(path: Path, page: int | None, pages: int) -> None:
 
 @contextmanager
 def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
-    """Our size limit, and no warnings or log lines of Pillow's on stderr.
+    """Set our size limit in Pillow, and silence its warnings and log lines on stderr.
 
-    All of them are settings of the whole process: the first thread that comes in makes them, and
-    the last one that goes out takes them back. The largest limit of those inside is Pillow's, which
-    applies to pictures inside pictures; each thread checks its own limit beyond that.
+    These settings belong to the whole process: the first thread that enters makes them, and the
+    last one that leaves restores them. Pillow gets the largest limit of all threads inside, which
+    applies to pictures inside pictures; each thread also checks its own limit.
     """
     with _pillow.lock:
         if not _pillow.limits:
@@ -250,7 +255,7 @@ def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     log, silence = logging.getLogger("PIL"), logging.NullHandler()
     with warnings.catch_warnings(), _quiet_libtiff():
-        # Other threads' warnings are not ours to silence.
+        # Warnings of other threads stay visible.
         warnings.filterwarnings("ignore", module=r"PIL\b")
         limit = Image.MAX_IMAGE_PIXELS
         log.addHandler(silence)
@@ -285,7 +290,7 @@ def _check_kind(path: Path, image: Image.Image) -> None:
 
 
 def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
-    """The one transparent colour [C] of a picture without an alpha channel, if it has one."""
+    """Find the one transparent colour [C] of a picture without an alpha channel, if it has one."""
     key = image.info.get("transparency")
     if key is None or image.mode not in ("1", "L", "RGB", "I;16"):
         return None
@@ -295,8 +300,11 @@ def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
 
 
 def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int]:
-    """An upright picture's levels [H,W] or [H,W,C], gray or RGB, alpha last, and the level of
-    white."""
+    """Extract an upright picture's levels and the level of white.
+
+    Returns:
+        [H, W] or [H, W, C], gray or RGB, alpha last; and the level that stands for 1.
+    """
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
@@ -319,7 +327,7 @@ def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int
 
 
 def _scaled(array: Array, path: Path, max_pixels: int) -> Floats:
-    """An array file's content as float32 [C,H,W]."""
+    """Convert an array file's content to float32 [C, H, W]."""
     shape = list(array.shape)
     if array.ndim == 2:
         array = array[None]
@@ -359,9 +367,9 @@ def _check_size(path: Path, size: Size, max_pixels: int) -> None:
 
 
 def read_mask(path: Path) -> Floats:
-    """Read weights [H, W]: an array's values as they are, a picture's levels in [0, 1].
+    """Read weights [H, W]: an array's values unchanged, a picture's levels in [0, 1].
 
-    Transparent parts of a picture count nothing.
+    Transparent parts of a picture have the weight 0.
 
     Raises:
         UsageError: the file cannot be read, or an array is not [H, W] or [1, H, W].

@@ -1,7 +1,7 @@
 """An optimised model: the same function in fewer and faster operations.
 
-Batch norm is folded into the convolution before it, and maps lie channels last in memory. Rounding
-differs by that, and near a kink the side on which a unit lies: `--no-optimize` runs a model as it
+Batch norm is folded into the convolution before it, and maps lie channels last in memory. That
+changes rounding, and near a kink the side on which a unit lies: `--no-optimize` runs a model as it
 was loaded.
 """
 
@@ -32,28 +32,33 @@ BATCH_NORMS: dict[type, type] = {
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
-"""The batch norm that each convolution takes in. Their subclasses may do anything else."""
+"""The batch norm that is folded into each convolution. Subclasses may compute anything else."""
 
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Where modules keep what runs beside them."""
+"""The attributes in which modules keep functions that run beside them."""
 
 TRIAL_SIDE = 1024
 """The longest side, in pixels, of the input that the faster form is tried on."""
 
 CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}
-"""How far gradients of the two forms may be apart, relative to their norm. In float32, rounding
-moves units across kinks; half precision is tried in float64, as all models that can be are."""
+"""The largest distance of the gradients of the two forms, relative to their norm. In float32,
+rounding moves units across kinks; half precision is tried in float64, as are all models that can be
+converted."""
 
 
 def optimised_for(model: Model, recipe: Preprocess) -> Model:
-    """The faster form of a model, or the model itself if there is none, or it is not believed.
+    """Choose the faster form of a model if it is proven equal.
 
     It is tried on random input, so the choice depends on the model and the recipe alone, and is the
     same in every process of a run.
 
     Args:
-        recipe: what images go through.
+        model: the model, of any format.
+        recipe: the preprocessing of its images.
+
+    Returns:
+        the faster form, or the model itself if there is none or it differs.
     """
     if not support(model.format, Capability.FAST).supported:
         return model
@@ -70,12 +75,12 @@ def optimised_for(model: Model, recipe: Preprocess) -> Model:
 def optimised(model: Model, x: Tensor) -> Model:
     """Make a faster model that computes the same up to rounding; the given one stays as it is.
 
-    Python can do anything between two layers, and TorchScript's own optimiser drops what a gradient
-    needs, so the faster form is tried before it is believed: its output and its gradient must be
-    those of the given model, or that is returned.
+    Python can do anything between two layers, and TorchScript's own optimiser drops operations that
+    a gradient needs, so the faster form is tried first. If its output or its gradient differs, the
+    given model is returned.
 
     Args:
-        model: of any format.
+        model: the model, of any format.
         x: [1, C, H, W], an input.
 
     Raises:
@@ -101,9 +106,9 @@ def _answer(model: Model, x: Tensor) -> Tensor:
 
 
 def _same_gradient(model: Model, x: Tensor) -> bool:
-    """Whether the faster form has the gradient of the model, for one random cotangent.
+    """Return True if the faster form has the gradient of the model, for one random cotangent.
 
-    In float64 if the format allows: there a difference is no rounding.
+    Computed in float64 if the format allows it, where rounding cannot hide a difference.
     """
     with torch.no_grad():  # TorchScript copies by operations that autograd would record
         exact = in_doubles(replace(model, module=copy.deepcopy(model.module)))
@@ -117,7 +122,7 @@ def _same_gradient(model: Model, x: Tensor) -> bool:
 
 
 def _gradient(model: Model, x: Tensor) -> Tensor:
-    """The gradient at x for a random cotangent, the same each time."""
+    """Compute the gradient at x for a random cotangent, the same each time."""
     with deterministic():
         x = x.detach().to(model.dtype, copy=True).requires_grad_()
         y = model(x)
@@ -131,7 +136,7 @@ def _faster(model: Model, dtype: torch.dtype) -> nn.Module:
     """Copy a model's module in the faster form that suits passes in `dtype`."""
     with torch.no_grad():
         module = copy.deepcopy(model.module)
-        # On a GPU it is the units for half-precision numbers that want channels last.
+        # On a GPU, the units for half-precision numbers are faster with channels last.
         if model.device.type == "cpu" or dtype.itemsize < 4:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(module, torch.jit.ScriptModule):
@@ -141,7 +146,7 @@ def _faster(model: Model, dtype: torch.dtype) -> nn.Module:
 
 
 class _Either(nn.Module):
-    """A module in its faster form; as it was loaded for inputs on which that fails.
+    """A module in its faster form; as it was loaded for inputs on which the faster form fails.
 
     Failures are not cached, so that results do not depend on earlier inputs.
     """
@@ -161,7 +166,7 @@ class _Either(nn.Module):
 
 
 def _fold(module: nn.Module) -> None:
-    """Fold an eager module's batch norms, in place: other names of a layer see it too."""
+    """Fold an eager module's batch norms in place, which also changes the layer's other names."""
     for conv, bn in list(_pairs(module)):
         # In double precision, so that every weight is rounded once.
         fused = fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(bn).double())
@@ -172,7 +177,7 @@ def _fold(module: nn.Module) -> None:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
-    """Convolutions, and the batch norms that alone see what they put out."""
+    """Yield the convolutions whose output goes to a batch norm alone, with that batch norm."""
     try:
         # The graph holds the order of layers. Tracing runs the model's Python, on its own copy.
         nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes

@@ -1,4 +1,4 @@
-"""How many channels a model takes, by the first weight that an image meets in it."""
+"""The number of channels that a model takes, from the first weight that an image meets in it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gradviz.model.model import Model, deterministic
 
 Widths = tuple[int, int]
-"""How many channels a weight takes, and how many the tensor has that meets it."""
+"""The number of channels that a weight takes, and the number that its input has."""
 
 
 USUAL_CHANNELS = 3
-"""How many channels an image has if nothing tells."""
+"""The number of an image's channels if it is unknown."""
 
 TRIED_SIDE = 224
-"""Pixels of a side of what a model is tried on."""
+"""The side in pixels of the input on which a model is tried."""
 
 
 def channels_taken(model: Model) -> int:
-    """How many channels an image for the model has, as far as its first weight tells.
+    """Find the number of channels of an image for the model, from its first weight.
 
-    The model is run on zeros of `USUAL_CHANNELS` channels, as far as that weight. What leads there
-    may give the weight a multiple of them, as where an image is cut into patches, or a few beside
-    them, as coordinates.
+    The model is run on zeros of `USUAL_CHANNELS` channels, up to that weight. Operations before it
+    may give it a multiple of these channels, for example if an image is cut into patches, or a few
+    more, such as coordinates.
     """
     zeros = torch.zeros(
         1, USUAL_CHANNELS, TRIED_SIDE, TRIED_SIDE, device=model.device, dtype=model.dtype
@@ -46,7 +46,7 @@ def channels_taken(model: Model) -> int:
 
 
 class FirstWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Ends a forward pass at its first weight, and keeps its widths."""
+    """A mode that ends a forward pass at its first weight, and stores the weight's widths."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ class FirstWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _FoundError(Exception):
-    """The first weight is found, and nothing more is to be computed."""
+    """The signal that the first weight was found, which ends the pass."""
 
 
 def _convolution(given: Mapping[str, Any]) -> Widths | None:
@@ -83,7 +83,7 @@ def _matrix(given: Mapping[str, Any]) -> Widths | None:
 
 
 def _of_each_channel(given: Mapping[str, Any]) -> Widths | None:
-    """Numbers of each channel, such as means to subtract; None if the operation has none."""
+    """Return the width of numbers per channel, such as means to subtract; None without any."""
     image, numbers = given["self"], given["other"]
     if not isinstance(numbers, Tensor) or image.dim() != 4 or numbers.dim() not in (3, 4):
         return None

@@ -1,4 +1,4 @@
-"""The one place where code that is not ours, a user's model or factory, may raise anything."""
+"""The one place where foreign code, a user's model or factory, may raise anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def importable(folder: Path) -> Iterator[None]:
     """Put `folder` first on the import path, and restore the path afterwards."""
     before = sys.path[:]
     sys.path.insert(0, str(folder))
-    # A file may be newer than what Python remembers of its folder.
+    # Python caches the content of folders, and a file may be newer.
     importlib.invalidate_caches()
     try:
         yield
@@ -85,7 +85,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the model mixes number types: use --precision float32",
     ),
 )
-"""PyTorch's messages, and what a user of gradviz can do about each."""
+"""Patterns of PyTorch's messages, and advice for a user of gradviz."""
 
 
 def describe_error(error: BaseException, called: nn.Module | None = None) -> str:
@@ -94,6 +94,7 @@ def describe_error(error: BaseException, called: nn.Module | None = None) -> str
     A TorchScript error carries a traceback of its own; only its last line says what went wrong.
 
     Args:
+        error: what was raised.
         called: the module that raised it when it was called with a batch of images.
     """
     essence = _essence(str(error))
@@ -108,7 +109,7 @@ def describe_error(error: BaseException, called: nn.Module | None = None) -> str
 
 
 def _other_input(message: str, called: nn.Module) -> str | None:
-    """What a module wants in place of a batch of images, and the way to give it."""
+    """Describe what a module takes in place of a batch of images, and the way to give it."""
     if _FIVE_AXES.search(message):
         wanted = "an input of five axes, as of a video"
     elif _OTHER_INPUT.search(message):
@@ -133,7 +134,7 @@ def _arguments_of(module: nn.Module) -> list[str]:
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether an error means that memory is short."""
+    """Return True if an error means that memory is short."""
     return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
 
 

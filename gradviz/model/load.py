@@ -1,4 +1,4 @@
-"""Loading: a model file, whatever its format, becomes a `Model` that can be called."""
+"""Loading: from a model file of any format to a `Model` that can be called."""
 
 from __future__ import annotations
 
@@ -42,24 +42,33 @@ def load_model(
 ) -> Model:
     """Load a model file, or the model that a card names.
 
-    What is given here wins over the card; `arch_args` are laid over the card's one by one, unless
-    `arch` replaces the card's factory as well. A card that merely lies beside the model supplies
-    its `preprocess`, `output` and `labels`.
+    Arguments override the card. `arch_args` override the card's one by one, unless `arch` replaces
+    the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`
+    and `labels` are used.
 
     Args:
         path: the model or the card; recognised by content.
         arch: the factory of the network, `package.module:factory` or `file.py:factory`.
-        arch_args: what the factory is called with.
+        arch_args: the arguments of the factory.
         weights_key: the dotted key of the weights in a checkpoint.
-        output: the dotted path of the output to look at.
-        trust: whether the file may run code while it is loaded.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        output: the dotted path of the chosen output.
+        trust: True if the file may run code while it is loaded.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; the default of the command line is `auto`.
         precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
+    Returns:
+        the model, evaluating, its parameters frozen: a callable from [N, C, H, W] to [N, ...].
 
     Raises:
         UsageError: an argument or the card is wrong, or the format cannot take the precision.
-        ModelError: the file is no model, is damaged, or does not fit its architecture.
+        ModelError: the file is not a model, is damaged, or does not fit its architecture.
         TrustError: loading would run code, and `trust` is False.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> model.format.value, model.device.type
+        ('TorchScript', 'cpu')
     """
     path = Path(path)
     place = device_of(device)
@@ -115,10 +124,21 @@ def wrap(
     device: str = "cpu",
     precision: str = "float32",
 ) -> Model:
-    """A `Model` of a module that Python already has.
+    """Make a `Model` of a module in memory.
 
-    The module is copied, so the caller's own keeps its mode, its device and its gradients; changes
-    made to it later are not seen.
+    The module is copied: the caller's own keeps its mode, its device and its gradients, and later
+    changes to it have no effect on the copy.
+
+    Args:
+        module: an eager module that takes [N, C, H, W].
+        output: the dotted path of the chosen output; None if there is only one.
+        labels: the names of the classes, in order.
+        preprocess: the recipe for image files; None for none.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
+    Returns:
+        the model, evaluating, its parameters frozen.
 
     Args:
         module: an eager module, or TorchScript.
@@ -131,6 +151,12 @@ def wrap(
     Raises:
         UsageError: the device or the precision cannot be had, or no recipe has that name.
         ModelError: the module cannot be copied.
+
+    Example:
+        >>> import gradviz, torch
+        >>> model = gradviz.wrap(torch.nn.Conv2d(3, 8, 3), labels=["sky", "road"])
+        >>> list(model(torch.zeros(1, 3, 16, 16)).shape)
+        [1, 8, 14, 14]
     """
     name = type(module).__name__
     place = device_of(device)
@@ -154,8 +180,11 @@ def wrap(
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """A copy; tensors that were computed, such as a weight under weight norm, are no leaves, and
-    copied by value: the module computes them anew when it is called."""
+    """Copy a module.
+
+    Tensors that were computed, such as a weight under weight norm, are no leaves. They are copied by
+    value: the module computes them anew when it is called.
+    """
     computed = (
         value
         for each in module.modules()
@@ -178,12 +207,12 @@ PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+    """Find the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
     `auto` is CUDA if there is one; under torchrun each process of a machine has its own.
 
     Raises:
-        UsageError: there is no such device; the message lists those that there are.
+        UsageError: there is no such device; the message lists the existing ones.
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
@@ -197,7 +226,7 @@ def device_of(name: str) -> torch.device:
 
 
 def precision_of(name: str, device: torch.device) -> tuple[torch.dtype, Capability | None]:
-    """The number type of a precision, and the capability that it takes, as in `PRECISIONS`.
+    """Look up the number type of a precision, and the capability that it needs.
 
     Raises:
         UsageError: there is no such precision, or not on `device`.

@@ -1,4 +1,4 @@
-"""Random pixels in place of an image, of a size and with as many channels as a model takes."""
+"""Random pixels in place of an image, of a size and a number of channels that a model takes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RandomInput:
     """A source of random images, each preprocessed as an image file of its size would be."""
 
     recipe: Preprocess
-    """The preprocessing of the pixels; its sizes are ignored: each image has its final size."""
+    """The preprocessing of the pixels, without its sizes: each image has its final size."""
     channels: int
     """The channels of the pixels before the recipe."""
     draws: np.random.Generator
@@ -53,7 +53,7 @@ class RandomInput:
 
 
 def _channels(model: Model, recipe: Preprocess) -> int:
-    """How many channels images have for the model, before a recipe that may make gray of them."""
+    """Choose the number of channels before a recipe that may convert them to gray."""
     if model.input_shape is not None and model.input_shape[1] is not None:
         return model.input_shape[1]
     if recipe.channels != "rgb":
@@ -62,14 +62,17 @@ def _channels(model: Model, recipe: Preprocess) -> int:
 
 
 def only_size(model: Model) -> Size | None:
-    """The one width and height that an exported program takes; None if they may vary."""
+    """Return the one width and height that an exported program takes; None if they may vary."""
     *_, height, width = model.input_shape or (None, None)
     return None if width is None or height is None else (width, height)
 
 
 def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
-    """Sizes of random input in the order in which to try them: the one that the model was exported
-    for, the one that the recipe makes of a large square photo, or squares of `LIKELY_SIDES`."""
+    """List sizes of random input in the order in which to try them.
+
+    It is the size that the model was exported for, or the one that the recipe makes of a large square
+    photo, or else squares of `LIKELY_SIDES`.
+    """
     only = only_size(model)
     if only is None and recipe.crop is not None:
         only = (recipe.crop, recipe.crop) if isinstance(recipe.crop, int) else recipe.crop

@@ -1,4 +1,4 @@
-"""A run starts in its folder: kept from others, begun anew, or resumed where one stopped."""
+"""The start of a run in its folder: locked, and begun anew or resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gradviz.runs.shards import Shard
 
 
 class RunWriter(RunFolder):
-    """The folder of a run that is to write, or the part of it that a shard writes."""
+    """The folder of a run that writes, or the part of it that a shard writes."""
 
     def __init__(self, out: Path, shard: Shard | None = None) -> None:
         super().__init__(out, shard)
@@ -27,6 +27,10 @@ class RunWriter(RunFolder):
     @contextmanager
     def held(self, *, overwrite: bool, resume: bool) -> Iterator[None]:
         """Lock the folder for this run. Creates it; removes it again if nothing was written.
+
+        Args:
+            overwrite: True if results in the folder may be replaced.
+            resume: True if results in the folder may be continued.
 
         Raises:
             UsageError: as `check`; or another run is writing there.
@@ -49,7 +53,11 @@ class RunWriter(RunFolder):
                     path.rmdir()
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
-        """Notice an unusable folder early.
+        """Check early that the folder can be used.
+
+        Args:
+            overwrite: True if results in the folder may be replaced.
+            resume: True if results in the folder may be continued.
 
         Raises:
             UsageError: the folder cannot be written; or it holds results, and neither `overwrite`
@@ -69,7 +77,7 @@ class RunWriter(RunFolder):
         self._refuse(self.lines() if self.shard is None else self.own())
 
     def _refuse(self, lines: Iterable[ResultLine]) -> None:
-        """Keep results that nobody said may be lost."""
+        """Refuse to lose results without the user's consent."""
         if any(isinstance(line, FieldDone) for line in lines):
             raise UsageError(
                 f"{self.out}: holds the results of a run; give --overwrite to replace them, "
@@ -77,7 +85,7 @@ class RunWriter(RunFolder):
             )
 
     def begin(self, record: AnyRecord, documents: Iterable[str] = ()) -> None:
-        """Start a run, taking away what an earlier run wrote here, and nothing else.
+        """Start a run, and remove the files of an earlier run here, and nothing else.
 
         A shard joins the run of the others, if there is one.
 
@@ -102,13 +110,13 @@ class RunWriter(RunFolder):
                 self.save_document(RUN, record)
 
     def resume(self, record: RunRecord) -> list[Done]:
-        """Go on with the run that is here, or begin one.
+        """Continue the run in the folder, or begin one.
 
         Args:
-            record: what is to be run now.
+            record: the content of run.json for the present run.
 
         Returns:
-            the results that are whole: their files are all there, and their image is the same.
+            the complete results: all of their files exist, and their image has not changed.
 
         Raises:
             UsageError: the folder holds the results of another run, or of one that was cut into
@@ -141,7 +149,7 @@ class RunWriter(RunFolder):
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep the run's other shards from changing what all of them share."""
+        """Keep the run's other shards from changing shared files, for a moment."""
         if self._lock is None or self.shard is None:
             yield
         else:
@@ -149,7 +157,7 @@ class RunWriter(RunFolder):
                 yield
 
     def _joins(self, record: AnyRecord) -> bool:
-        """Whether the folder holds the run of which this is a shard."""
+        """Return True if the folder holds the run of which this is a shard."""
         if self.shard is None or not (self.out / RUN).exists():
             return False
         same = not list(changes_between(self.record(), record)) and not self._foreign()
@@ -161,21 +169,21 @@ class RunWriter(RunFolder):
         return same
 
     def _foreign(self) -> list[Path]:
-        """The files of results of a run that was not cut as this one is."""
+        """List the files of results of a run that was cut into other shards."""
         if self.shard is None:
             return []
         ours = f"-of-{self.shard.count}.jsonl"
         return [path for path in self.results_files() if not path.name.endswith(ours)]
 
     def _drop(self, lines: Iterable[ResultLine]) -> None:
-        """Take away the files of results."""
+        """Remove the files of results."""
         for line in lines:
             for name in [] if isinstance(line, Failed) else line.files.values():
                 with disk(self.out / name):
                     (self.out / name).unlink(missing_ok=True)
 
     def _clear(self, documents: Iterable[str]) -> None:
-        """Take away what the run.json that is here says its run writes, finished or not."""
+        """Remove the files that the run.json in the folder lists, finished or not."""
         for path in self._written():
             with disk(path):
                 path.unlink(missing_ok=True)
@@ -188,11 +196,11 @@ class RunWriter(RunFolder):
                 path.unlink(missing_ok=True)
 
     def _written(self) -> Iterator[Path]:
-        """The files in the folders of the images whose names are those that the run writes."""
+        """Yield the files in the folders of the images that have names of files of a run."""
         try:
             before = self.record()
         except UsageError:
-            return  # a record that is not there or is damaged names nothing
+            return  # without a valid record no files are known
         names = {Path(name).name for name in before.writes}
         unfinished = {f".{name}.part" for name in names}
         for folder in (self.out / image.name for image in before.images):

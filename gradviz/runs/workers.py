@@ -12,7 +12,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 THREADS = min(4, os.cpu_count() or 1)
-"""As many as keep a fast device busy; Pillow and NumPy let go of Python's lock where they work."""
+"""A number that keeps a fast device busy; Pillow and NumPy release Python's lock while they
+work."""
 
 
 def _light(_item: object) -> float:
@@ -25,16 +26,16 @@ def in_order(
     ahead: int,
     weight: Callable[[_Item], float] = _light,
 ) -> Generator[_Result]:
-    """`map(work, items)`, done by threads while the caller does something else.
+    """Run `map(work, items)` in threads while the caller does something else.
 
     Args:
-        work: called in several threads at once.
+        work: the function, called in several threads at once.
         items: taken in the caller's thread.
-        ahead: how many results may wait or be in the making, which bounds the memory.
-        weight: of an item; one that weighs more than 1 counts as several.
+        ahead: the most results that may wait or be in progress, which bounds the memory.
+        weight: the weight of an item; one that weighs more than 1 counts as several.
 
     Raises:
-        whatever `work` raises, at the place of its item; what has not begun then never does.
+        whatever `work` raises, at the place of its item; items that have not begun then never do.
         Whatever `items` raises, an interruption too, after the results of the items before it.
     """
     under_way: deque[tuple[Future[_Result], float]] = deque()

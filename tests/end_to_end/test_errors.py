@@ -38,7 +38,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "picture": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
     "noise": (
         lambda whole: np.random.default_rng(0).bytes(512),
-        "no model file that gradviz knows",
+        "not a model file that gradviz can read",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Why a gradient does not hold: where numbers are none, or which layers it does not reach."""
+"""The diagnosis of a wrong gradient: NaN, Inf, or layers that the gradient does not reach."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ MOST_IN_CAUSE = 5
 def causes_of(
     model: Model, image: LoadedImage, seeds: Sequence[Seed], tests: Sequence[CheckTest]
 ) -> dict[str, str]:
-    """Why tests failed, by the spec of their seed.
+    """Find the causes of failed tests, by the spec of their seed.
 
     Args:
-        seeds: those of the tests; empty for the default of the output.
+        model: the model.
+        image: the image of the tests.
+        seeds: the seeds of the tests; empty for the default of the output.
         tests: all tests of the model at the image.
+
+    Returns:
+        one phrase for each seed of a failed test.
     """
     failed = {test.seed for test in tests if test.ok is False}
     if not failed:
@@ -46,11 +51,15 @@ def causes_of(
 
 
 def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
-    """The cause of failed tests, by one more pass of the model; what to look for if none is found.
+    """Find the cause of failed tests by one more pass of the model.
 
     Args:
+        model: the model.
         x: [1, C, H, W], the input.
         v: the cotangent, of the shape of one image's output.
+
+    Returns:
+        one phrase; advice if no cause is found.
     """
     recorder = ActivationRecorder(model.module)
     x = x.detach().clone().requires_grad_()
@@ -72,7 +81,7 @@ def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
 
 
 def _not_finite(values: Mapping[str, Tensor | None]) -> Iterator[str]:
-    """The layers whose values are NaN or Inf somewhere, in the order in which they ran."""
+    """Yield the layers with a value that is NaN or Inf, in execution order."""
     return (
         name
         for name, value in values.items()

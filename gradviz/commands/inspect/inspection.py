@@ -1,4 +1,4 @@
-"""A model looked into: what it is, what it takes and gives, and how its gradient flows."""
+"""Inspection of a model: its inputs and outputs, and the gradient's flow through its layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
-"""The name in place of an image's if there is none."""
+"""The name that stands for an image if there is none."""
 
 
 def inspect_model(
@@ -46,11 +46,12 @@ def inspect_model(
     """Run the model forward and backward once, and describe what happened.
 
     Args:
-        preprocess: what an image, or random pixels in its place, goes through.
-        image: None for random input.
-        seed: None for the default of the output.
+        model: the model.
+        preprocess: the recipe for an image, or for random pixels in its place.
+        image: the image; None for random input.
+        seed: the seed; None for the default of the output.
         input_size: width and height of random input; None to choose.
-        random_seed: of the random input.
+        random_seed: the seed of the random input.
 
     Raises:
         SeedError: the seed does not fit the output.
@@ -114,7 +115,7 @@ def inspect_model(
 
 
 class _Keeping(nn.Module):
-    """Keeps all that a model returns, of which its caller gets one tensor."""
+    """A module that keeps all outputs of a model, of which its caller gets one tensor."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class _Keeping(nn.Module):
 
 
 def _outputs(model: Model, prepared: Prepared) -> object:
-    """Run the model on one image; return all its outputs, however many."""
+    """Run the model on one image; return all its outputs."""
     keeping = _Keeping(model.module)
     try:
         replace(model, module=keeping)(model.batch_of(prepared.tensor))
@@ -139,14 +140,14 @@ def _outputs(model: Model, prepared: Prepared) -> object:
 
 
 def _fits(value: object) -> bool:
-    """Whether a value can be an output per image that has a gradient."""
+    """Return True if a value can be an output per image that has a gradient."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
 
 
 def _random(
     model: Model, preprocess: Preprocess, size: Size | None, random_seed: int
 ) -> tuple[Prepared, object]:
-    """Draw random pixels of a size that the model takes; and run the model on them."""
+    """Draw random pixels of a size that the model takes, and run the model on them."""
     random = RandomInput.of(model, preprocess, random_seed)
     failure: ModelError | None = None
     for tried in [size] if size else likely_sizes(model, preprocess):
@@ -162,7 +163,7 @@ def _random(
 
 
 def _of_two(model: Model, x: Tensor) -> Tensor | None:
-    """The output for the image twice; None if the model takes one image at a time."""
+    """Compute the output for the image twice; None if the model takes one image at a time."""
     try:
         return model(torch.cat([x, x]).detach().requires_grad_())
     except ModelError:
@@ -183,7 +184,7 @@ def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
 
 def _is_chosen(key: str, raw: object, output: str | None) -> bool:
     if output is not None:
-        # The key may lead to what holds the tensor as its only one.
+        # The key may lead to a container with the tensor as its only one.
         return key == output or key.startswith(f"{output}.")
     only = [name for name, value in leaves(raw) if _fits(value)]
     return only == [key]
@@ -210,7 +211,7 @@ def _flow(
 def _apart(
     recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
 ) -> Iterator[InspectedLayer]:
-    """The layers that ran on the image, but that no gradient can reach."""
+    """Yield the layers that ran on the image, but that no gradient can reach."""
     for name, key in recorder.ran.items():
         output = recorder.recorded.get(key)
         if name not in layers and output is not None and trace.depends_on_image(output):
@@ -225,7 +226,7 @@ def _apart(
 
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
-    """The eager layers that did not run; of other formats it is not known what is a layer."""
+    """List the eager layers that did not run; the layers of other formats are not known."""
     return [
         name
         for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
@@ -234,7 +235,7 @@ def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
 
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:
-    """Along x, then y: input pixels per place of the map."""
+    """Yield the input pixels per place of the map along x, then along y."""
     for axis in (3, 2):
         stride = Fraction(entered[axis], layer.shape[axis])
         yield stride.numerator if stride.denominator == 1 else float(stride)
@@ -249,15 +250,18 @@ ZEROES: dict[str, Callable[[Any], Tensor]] = {
     "Hardtanh": lambda node: (node._saved_self <= 0) & (node._saved_min_val == 0),
     "Hardswish": lambda node: node._saved_self <= -3,
 }
-"""Activations that put out zeros: bool, True where a unit is off. A `Hardtanh` whose lower bound is
-0 is a ReLU6; another one puts out no zeros."""
+"""Activations whose output has zeros: bool, True where a unit is off. A `Hardtanh` whose lower
+bound is 0 is a ReLU6; any other is never off."""
 
 
 def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
     """Find the channels that are zero everywhere as they leave a layer or its activation.
 
-    The graph of `y` must still hold what it saved, and the layers their outputs. An activation
-    counts if it is a row of `ZEROES` and nothing else uses the layer.
+    An activation is considered if it is a row of `ZEROES` and nothing else uses the layer.
+
+    Args:
+        y: the output, whose graph must still hold its saved tensors.
+        layers: the layers, with their outputs.
 
     Returns:
         bool [C], of each layer whose output is a map, by name.

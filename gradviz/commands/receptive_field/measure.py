@@ -1,4 +1,4 @@
-"""The receptive fields of output pixels: what can matter to them, what does, and how much."""
+"""Measuring the receptive fields of output pixels: structural, local and effective."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
 
 NOISE = "noise"
-"""The name in place of an image's if there is none."""
+"""The name that stands for an image if there is none."""
 MEAN = "mean"
 """The name of the mean over all images."""
 
@@ -34,19 +34,20 @@ class FieldSettings:
     """The choices of a `receptive-field` run."""
 
     pixels: tuple[tuple[int, int], ...] = ()
-    """Output pixels (x, y); empty for the one in the middle."""
+    """The output pixels (x, y); empty for the one in the middle."""
     input_size: Size | None = None
-    """Width and height of random input; None to choose."""
+    """The width and height of random input; None to choose."""
     layer: str | None = None
-    """The layer whose output is asked about; None for the model's."""
+    """The layer whose output is measured; None for the model's."""
     layers: bool = False
-    """Whether every layer's geometry is measured."""
+    """True if every layer's geometry is measured."""
     map: bool = False
-    """Whether the box of every output pixel is measured."""
+    """True if the box of every output pixel is measured."""
     samples: int = 8
-    """Random inputs over which the effective field is averaged if there is no image."""
+    """The number of random inputs over which the effective field is averaged if there is no
+    image."""
     log: bool = False
-    """Whether the effective field is drawn in logarithmic colours."""
+    """True if the effective field is drawn in logarithmic colours."""
     random_seed: int = 0
 
 
@@ -68,10 +69,10 @@ class Field:
     shown: Bytes = field(repr=False)
     """uint8 [H, W, 3]: the image that the model saw."""
     notes: tuple[str, ...] = ()
-    """What is left out of the image."""
+    """The parts of the image that were left out."""
 
     def statistics(self, geometry: Geometry) -> effective.Statistics:
-        """The effective field's sizes, about the middle of the unclipped structural field."""
+        """Compute the effective field's sizes, about the middle of the unclipped field."""
         if geometry.x is None or geometry.y is None:
             x0, y0, x1, y1 = self.footprint
             return effective.statistics_of(
@@ -86,7 +87,7 @@ class Field:
 
 @dataclass(frozen=True)
 class FieldMeter:
-    """A measuring of the receptive fields of one model."""
+    """A meter of the receptive fields of one model."""
 
     model: Model
     recipe: Preprocess
@@ -95,14 +96,17 @@ class FieldMeter:
 
     @cached_property
     def probe_at(self) -> ProbeFactory:
-        """Probes of the output, or of the layer that the settings name, on random input."""
+        """The factory of probes of the output, or of the layer in the settings, on random input."""
         return random_probes(self.model, self._random_input(), self.settings.layer)
 
     def geometries(self, names: Sequence[str | None]) -> list[Geometry]:
         """Measure the unclipped fields of the output (None) and of layers.
 
+        Args:
+            names: the names of the layers; None for the output.
+
         Raises:
-            ModelError: the model runs on no size that was tried.
+            ModelError: the model runs on none of the sizes.
         """
         try:
             return measure_geometries(self.probe_at, names, self._only_size)
@@ -128,10 +132,10 @@ class FieldMeter:
         """Measure the fields at random input; the effective ones are averaged over the samples.
 
         Args:
-            geometry: of what is asked about; the input is chosen large enough for it.
+            geometry: the unclipped field; the input is chosen large enough for it.
         """
         size = self._only_size or choose_size(self.probe_at, geometry)
-        # From the beginning: the search for a size must not change the samples.
+        # From the first draw: the search for a size must not change the samples.
         random = self._random_input()
         samples = [random.draw(size) for _ in range(self.settings.samples)]
         probe = Probe(self.model, samples[0].tensor, self.settings.layer)
@@ -159,8 +163,12 @@ class FieldMeter:
 def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
     """Find a size of random input on which a field in the middle is free of the border.
 
-    Sizes that the model does not take are skipped. If it takes none, the best size is returned, on
+    Sizes that the model does not take are skipped. If it takes none, the best size is returned, for
     which the model will raise its error.
+
+    Args:
+        probe_at: makes a probe on random input of a size.
+        geometry: the unclipped field.
     """
     width, height = (
         GLOBAL_SIDE
@@ -180,7 +188,14 @@ def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
 def _field(
     image: LoadedImage, pixel: tuple[int, int], probe: Probe, gradients: Sequence[Floats]
 ) -> Field:
-    """The field of one output pixel; `gradients` [C, H, W] are those at each sample."""
+    """Measure the field of one output pixel.
+
+    Args:
+        image: the image.
+        pixel: x and y in the output map.
+        probe: the probe of the image.
+        gradients: [C, H, W] at each sample.
+    """
     (width, height), (columns, rows) = image.prepared.frame.input, probe.size
     x, y = pixel
     return Field(
@@ -205,10 +220,10 @@ def _field(
 
 @dataclass(frozen=True, eq=False)
 class RunningMean:
-    """One output pixel's field over several images.
+    """One output pixel's field, averaged over several images.
 
-    The effective fields are averaged, the local ones united. Images of another size than the first
-    are left out.
+    The effective fields are averaged, the local ones united. Images whose size differs from the
+    first one's are left out.
     """
 
     first: Field
@@ -216,7 +231,7 @@ class RunningMean:
     local: Mask
     energy: Doubles
     contribution: Doubles
-    """Sums over the images."""
+    """The sum over the images."""
 
     @classmethod
     def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
@@ -234,7 +249,7 @@ class RunningMean:
         )
 
     def field(self) -> Field:
-        """The mean as a field, over the first image."""
+        """Return the mean as a field, over the first image."""
         return replace(
             self.first,
             image=MEAN,

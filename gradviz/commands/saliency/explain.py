@@ -1,4 +1,4 @@
-"""The engine: images and seeds in, attributions out."""
+"""The engine: computes attributions from images and seeds."""
 
 from __future__ import annotations
 
@@ -32,16 +32,20 @@ class Work:
 
     images: tuple[LoadedImage, ...]
     seeds: tuple[Seed, ...]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
     notes: tuple[str, ...] = ()
-    """What a reader of all the results must know."""
+    """Warnings for all results."""
 
     def one_by_one(self) -> list[Work]:
-        """The same work, image by image."""
+        """Split the work into single images."""
         return [replace(self, images=(image,)) for image in self.images]
 
     def smaller(self, error: ModelError | LayerError) -> list[Work]:
-        """The same work in smaller groups: halves if memory was short, else image by image."""
+        """Split the work into smaller groups: halves if memory was short, else single images.
+
+        Args:
+            error: the error of the whole group.
+        """
         if not isinstance(error, MemoryShort):
             return self.one_by_one()
         size = (len(self.images) + 1) // 2
@@ -56,7 +60,7 @@ class Work:
 
 
 class Explainer:
-    """Computes attributions with one model, and remembers what it learns about that model."""
+    """A computer of attributions with one model, and a cache of facts about that model."""
 
     def __init__(
         self,
@@ -69,13 +73,13 @@ class Explainer:
         """Take a model and the choices of a run.
 
         Args:
-            model: what is differentiated.
+            model: the model that is differentiated.
             settings: the method and its options.
-            allocate: makes the arrays in which gradients of tiled images are put together.
+            allocate: allocates the arrays in which gradients of tiled images are put together.
             faster: the form of the model that computes; None for the model itself. Tiles are tried
                 on the model.
-            on_progress: takes the number of points done for the image in hand, if the method takes
-                several.
+            on_progress: receives the number of points done for the current image, if the method
+                takes several.
         """
         self._model = faster or model
         self._settings = settings
@@ -87,13 +91,16 @@ class Explainer:
     def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
 
-        Images of one size share a forward pass, and all seeds share it too. Without seeds, the
-        default for the output's layout is taken. An image that a seed does not fit fails for that
-        seed alone.
+        Images of one size share a forward pass, and all seeds share it too. An image that a seed
+        does not fit fails for that seed alone.
+
+        Args:
+            images: the images.
+            seeds: the seeds; empty for the default of the output's layout.
 
         Raises:
             UsageError: the model has several outputs, and none was named; or the layer that was
-                named is not there.
+                named does not exist.
         """
         by_size: defaultdict[tuple[int, ...], list[LoadedImage]] = defaultdict(list)
         for image in images:
@@ -127,7 +134,7 @@ class Explainer:
                 if len(left.images) == 1:
                     yield from failures(left.images[0].name, left.seeds, error)
                 else:
-                    # Computed after this block: the error holds on to the memory of the pass.
+                    # Computed after this block: the error keeps the memory of the pass alive.
                     waiting += reversed(left.smaller(error))
 
     def _by_seed(self, work: Work) -> Iterator[list[Outcome]]:
@@ -140,7 +147,7 @@ class Explainer:
         if self._model.device.type == "cuda":  # copied while the device works on the batch before
             x = x.pin_memory()
         x = x.to(self._model.device, self._model.dtype, non_blocking=True)
-        # What draws random numbers draws the same ones for this batch in every run.
+        # Operations that draw random numbers draw the same ones for this batch in every run.
         with deterministic():
             forward = self._forward(work.images, x)
             together = self._settings.batch_size if self._settings.points.sampler else len(x)
@@ -174,7 +181,7 @@ class Explainer:
                 f"{settings.method} needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
             )
         batch = model.batch or len(x)
-        # Tokens may come as [T, N, C], which cannot be told where there are as many as images.
+        # Tokens may come as [T, N, C], which looks like [N, ...] if T equals N.
         if layer.shape[0] != batch or (len(layer.shape) == 3 and layer.shape[1] == batch > 1):
             raise LayerError(
                 f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
@@ -183,7 +190,7 @@ class Explainer:
         return Forward(images, x, y, layer)
 
     def _under_seed(self, work: Work, forward: Forward, retain_graph: bool) -> list[Outcome]:
-        """The outcomes of all images under the one seed of `work`."""
+        """Compute the outcomes of all images under the one seed of `work`."""
         (seed,) = work.seeds
         output = forward.y.detach()
         v = torch.zeros_like(output)

@@ -26,7 +26,7 @@ class Independence:
     def __init__(self) -> None:
         """Begin with nothing found out."""
         self.notes: tuple[str, ...] = ()
-        """What every result must warn of."""
+        """The warnings that every result must have."""
         self.mixes = False
         """True if the images of a batch change each other's answers."""
         self._steady_known = self._mixing_known = False

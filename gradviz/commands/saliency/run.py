@@ -1,4 +1,4 @@
-"""A saliency run: many images in batches, results kept as they are done."""
+"""A saliency run: many images in batches, with results written as they are done."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ Batch = Sequence[Source]
 def cut(sources: Sequence[Source], size: int) -> list[Batch]:
     """Cut the batches of a run, always from the whole list.
 
-    They are computed or skipped as a whole, because the same image in a batch of another size
-    gives slightly other numbers.
+    A batch is computed or skipped as a whole, because the same image in a batch of another size
+    gives slightly different numbers.
+
+    Args:
+        sources: all images of the run.
+        size: the number of images in a batch.
     """
     return [sources[start : start + size] for start in range(0, len(sources), size)]
 
@@ -72,37 +76,37 @@ def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a run is to do, but for the folder that takes the results."""
+    """The task of a run, without the folder that takes the results."""
 
     model: Model
     sources: Sequence[Source]
     preprocess: Preprocess
     seeds: Sequence[Seed]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
     settings: Settings
     masks: Mapping[str, Path] = field(default_factory=dict)
     """The mask of each image by its name; empty if no energy inside is measured."""
     command: Sequence[str] = ()
-    """How the program was called, for the record."""
+    """The command line of the program, for the record."""
 
     def batches(self, shard: Shard | None) -> Sequence[Batch]:
-        """The batches of one shard, or of the whole run."""
+        """Return the batches of one shard, or of the whole run."""
         batches = cut(self.sources, self.settings.images_at_once)
         return batches if shard is None else shard.of(batches)
 
     @property
     def results_per_image(self) -> int:
-        """How many results each image has."""
+        """The number of results of each image."""
         return len(self.seeds) or 1
 
     def record(self, model: Model) -> RunRecord:
-        """The content of run.json.
+        """Describe the run: the content of run.json.
 
         Args:
             model: the form of the job's model that computes.
 
         Raises:
-            UsageError: a file that the run reads is gone.
+            UsageError: a file that the run reads is missing.
         """
         settings = self.settings
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
@@ -124,7 +128,7 @@ class SaliencyRun:
                 ...
 
     Entering starts the run, or resumes it. Leaving puts the results in order and shares scales,
-    also if the loop was left early; after an exception, what is finished stays as it is.
+    also if the loop was left early. After an exception, finished results stay as they are.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -137,14 +141,14 @@ class SaliencyRun:
         resume: bool = False,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:
-        """Take what is to be done, and where.
+        """Take the job and its folder.
 
         Args:
             job: the model, the images and the choices.
-            folder: takes the results; held by the caller.
-            resume: whether to finish what an earlier run began there.
-            on_progress: takes the number of points done for the image in hand, if the method takes
-                several.
+            folder: takes the results; locked by the caller.
+            resume: True to finish an earlier run in the folder.
+            on_progress: receives the number of points done for the current image, if the method
+                takes several.
         """
         self._job = job
         self._folder = folder
@@ -158,7 +162,7 @@ class SaliencyRun:
         """The content of run.json, once the run is entered."""
 
     def __enter__(self) -> Self:
-        """Start the run, or take over what is whole of an earlier one."""
+        """Start the run, or take over the complete results of an earlier one."""
         job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Done]()
         if job.settings.speeds_up(len(job.sources)):
             self._faster = optimised_for(job.model, job.preprocess)
@@ -217,7 +221,7 @@ class SaliencyRun:
             self._folder.replace(ordered)
 
     def _share_scales(self) -> None:
-        """Draw all results on one scale; whoever is the last of several shards draws for all."""
+        """Draw all results on one scale; the last of several shards draws for all."""
         with self._folder.exclusive():
             lines = self._folder.lines()
             if {line.image for line in lines} == {source.name for source in self._job.sources}:
@@ -235,14 +239,14 @@ class SaliencyRun:
 
 
 def weight(outcome: Outcome) -> float:
-    """How much memory a result takes while it waits and is drawn, in millions of numbers."""
+    """Estimate the memory of a result that waits to be drawn, in millions of numbers."""
     return outcome.array.size / 1e6 if isinstance(outcome, Attribution) else 0
 
 
 def _unfinished(
     batches: Sequence[Batch], whole: Iterable[Done], results_per_image: int
 ) -> tuple[list[Batch], list[Done]]:
-    """The batches that lack a result, and the lines of those that lack none."""
+    """Return the batches that lack a result, and the lines of those that lack none."""
     lines = defaultdict(list)
     for line in whole:
         lines[line.image].append(line)
@@ -261,7 +265,7 @@ Scales = Mapping[tuple[str, str], float]
 
 
 def _largest_scales(lines: Iterable[ResultLine]) -> Scales:
-    """One scale for all images of a seed: the largest of their own."""
+    """Find one scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         if isinstance(line, Done):

@@ -1,7 +1,7 @@
-"""Images in tiles: seeds that need a part of the image only, and images that are cut up.
+"""Images in tiles: for seeds that need a part of the image only, and for large images.
 
-The gradient is linear in the seed, so it is the sum of the gradients of the seed's parts; and if a
-model's output moves with the image, each of them needs no more of it than the field of its part.
+The gradient is linear in the seed, so it is the sum of the gradients of the seed's parts. If a
+model's output moves with the image, each of them needs only the part of the image in its field.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ Allocate = Callable[[tuple[int, ...]], Floats]
 """Allocates a zeroed float32 array of the given shape."""
 
 LEAST = 1 << 20
-"""Pixels of an image below which finding out about the model costs more than it saves."""
+"""The pixels of an image below which trying the model for tiles costs more than tiles save."""
 MANY = 1 << 21
-"""Pixels of an image from which it is cut into tiles, for its memory."""
+"""The pixels of an image from which on it is cut into tiles to save memory."""
 SIDE = 512
-"""Pixels of a tile's side, halo apart; more if the field is large, since every tile has one."""
+"""The side of a tile in pixels, without halo; more if the field is large, since every tile has
+one."""
 
 
 def in_memory(shape: tuple[int, ...]) -> Floats:
@@ -51,27 +52,27 @@ class Whole:
     """Seeds that are computed from whole images."""
 
     seeds: tuple[Seed, ...]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """One image under one seed, and the tiles that its gradient is put together from."""
+    """One image under one seed, and the tiles from which its gradient is put together."""
 
     image: LoadedImage
     seed: Seed
     grid: OutputGrid
     """The output map of the whole image."""
     tiles: tuple[Tile, ...] | SeedError
-    """The tiles, or why the seed does not fit the image."""
+    """The tiles, or the error if the seed does not fit the image."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
 
         Args:
-            model: computes the tiles: the model that was planned for, or a faster form of it.
+            model: computes the tiles: the model of the plan, or a faster form of it.
             settings: the method.
-            allocate: makes the array of the whole image.
+            allocate: allocates the array of the whole image.
         """
         try:
             if isinstance(self.tiles, SeedError):
@@ -127,11 +128,11 @@ class Tiler:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
 
         Args:
-            images: share the shape of their tensors.
-            seeds: empty for the default of the model's output.
+            images: the images, whose tensors have one shape.
+            seeds: the seeds; empty for the default of the model's output.
 
         Raises:
-            UsageError: tiles were asked for, and cannot be had.
+            UsageError: tiles were requested, and are not possible.
         """
         *_, height, width = images[0].prepared.shape
         if not self._may_pay(width * height, seeds):
@@ -140,7 +141,7 @@ class Tiler:
             grids = self._known(images[0])
             size = images[0].prepared.frame.input
             grid = grids.of(size)
-            # The default of a dense output, and no other has a grid.
+            # The default seed of a dense output; other outputs have no grid.
             some = seeds or (parse_seed("ones"),)
             plans = [self._tiled(images, grid, seed) for seed in some]
             grids.check(size, [tile for each in plans for tile in _tiles_of(each)])
@@ -162,7 +163,7 @@ class Tiler:
         return steps
 
     def _may_pay(self, pixels: int, seeds: Sequence[Seed]) -> bool:
-        """Whether it is worth finding out about the model."""
+        """Return True if trying the model for tiles may pay."""
         if self._settings.tiling != "auto":
             return self._settings.tiling == "always"
         if not self._settings.tileable or pixels < LEAST:
@@ -193,13 +194,13 @@ class Tiler:
 
     def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
         box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
-        if not self._settings.linear:  # what a rule makes of parts does not add up
+        if not self._settings.linear:  # with an activation rule, the parts do not add up
             return [grid.tile(box)]
         large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
         return grid.tiles(box, self._settings.tile_size or large)
 
     def _known(self, image: LoadedImage) -> OutputGrids:
-        """What is known of the model, which takes images of as many channels."""
+        """Return the output grids of the model for images with this number of channels."""
         if self._grids is None:
             channels, *_ = image.prepared.shape
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""One outcome becomes files in the run's folder and a line of results.jsonl."""
+"""Writing an outcome: files in the run's folder, and a line of results.jsonl."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, Stats
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
-"""Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
-maps that look like noise, as gradients do, and a tenth fewer on others."""
+"""Run lengths and Huffman codes alone: the default takes two to five times as long, for as many
+bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
 
 MEASURED = ("layer", "gated", "samples", "completeness", "tiles")
 """The keys of a line that only some methods have."""
 
 
 def seed_folders(specs: Sequence[str]) -> dict[str, str]:
-    """The folder name of each spec; specs that would share one get a piece of their hash."""
+    """Map each spec to its folder's name; specs that would share one get a piece of their hash."""
     plain = {spec: re.sub(r"[^A-Za-z0-9._-]", "-", spec) for spec in specs}
     users = Counter(plain.values())
     return {
@@ -51,7 +51,7 @@ def seed_folders(specs: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ResultWriter:
-    """Writes what a run's settings ask for."""
+    """A writer of the files that a run's settings name."""
 
     folder: RunFolder
     settings: Settings
@@ -68,11 +68,11 @@ class ResultWriter:
 
     @cached_property
     def seed_folders(self) -> dict[str, str]:
-        """The folder of each seed; that of a default seed is found when it comes."""
+        """The folder of each seed; that of a default seed is added when it occurs."""
         return seed_folders(self.settings.seeds)
 
     def line(self, outcome: Outcome) -> Done | Failed:
-        """Write the outcome's files; pictures wait where their scale is shared."""
+        """Write the outcome's files; pictures with a shared scale are drawn later."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
         try:
@@ -100,7 +100,7 @@ class ResultWriter:
         return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
 
     def rescaled(self, line: Done) -> Done:
-        """The line with the scales of its own array, where it may have had shared ones."""
+        """Return the line with the scales of its own array, if it may have had shared ones."""
         return line.model_copy(update={"scales": self._scales(self.result(line))})
 
     def redrawn(self, line: Done) -> Done:
@@ -109,7 +109,7 @@ class ResultWriter:
         return self._with_pictures(result, line, self._backdrop(result))
 
     def result(self, line: Done) -> Attribution:
-        """Read back what a line tells of; its array lies in the folder."""
+        """Read back the result of a line whose array lies in the folder."""
         method = METHODS[self.settings.method]
         image = load_image(self.sources[line.image], self.preprocess)
         return Attribution(
