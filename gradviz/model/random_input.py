@@ -70,8 +70,8 @@ def only_size(model: Model) -> Size | None:
 def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
     """List sizes of random input in the order in which to try them.
 
-    It is the size that the model was exported for, or the one that the recipe makes of a large square
-    photo, or else squares of `LIKELY_SIDES`.
+    It is the size that the model was exported for, or the one that the recipe makes of a large
+    square photo, or else squares of `LIKELY_SIDES`.
     """
     only = only_size(model)
     if only is None and recipe.crop is not None:
