@@ -16,7 +16,7 @@ from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
 
 LIKELY_SIDES = (224, 256, 64, 512, 32)
-"""Sides of random squares, tried in this order if nothing says which sizes the model takes."""
+"""The sides of random squares, tried in this order if nothing restricts the sizes."""
 
 
 @dataclass(frozen=True)
