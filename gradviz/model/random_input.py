@@ -70,8 +70,12 @@ def only_size(model: Model) -> Size | None:
 def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
     """List sizes of random input in the order in which to try them.
 
-    It is the size that the model was exported for, or the one that the recipe makes of a large square
-    photo, or else squares of `LIKELY_SIDES`.
+    They are the one that the model was exported for, the one that the recipe makes of a large
+    square photo, or squares of `LIKELY_SIDES`.
+
+    Args:
+        model: the model.
+        recipe: the preprocessing of its images.
     """
     only = only_size(model)
     if only is None and recipe.crop is not None:
