@@ -9,7 +9,12 @@ from difflib import get_close_matches
 
 
 def strict_json(value: object, indent: int | None = None) -> str:
-    """Write a value as JSON; the bare NaN and Infinity that Python would write become null."""
+    """Write a value as JSON; the bare NaN and Infinity that Python would write become null.
+
+    Args:
+        value: dicts, lists, text and numbers.
+        indent: the spaces of each level; None for one line.
+    """
     return json.dumps(_finite(value), allow_nan=False, indent=indent)
 
 

@@ -170,7 +170,13 @@ def nodes(count: int) -> tuple[tuple[float, float], ...]:
 
 
 def rounding(x: Tensor, first: float, last: float) -> float:
-    """Estimate the rounding error of a change from `first` to `last` in the number type of x."""
+    """Estimate the rounding error of a change in the number type of x.
+
+    Args:
+        x: a tensor of that type.
+        first: the value before the change.
+        last: the value after it.
+    """
     import torch
 
     return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))

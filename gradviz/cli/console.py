@@ -67,7 +67,13 @@ class Console:
         self._stdout.flush()
 
     def failure(self, error: BaseException, message: str, code: int) -> None:
-        """Write the document of a failure with `--json`, unless results were written before."""
+        """Write the document of a failure with `--json`, unless results were written before.
+
+        Args:
+            error: the failure.
+            message: the line for people.
+            code: the exit code.
+        """
         if self._options.json and not self._answered:
             document = ErrorDocument(
                 schema=1,

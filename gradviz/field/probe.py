@@ -169,7 +169,13 @@ ProbeFactory = Callable[[Size], Probe]
 
 
 def random_probes(model: Model, random: RandomInput, layer: str | None = None) -> ProbeFactory:
-    """Make probes of a model, or of one of its layers, on random input of any size."""
+    """Make probes of a model, or of one of its layers, on random input of any size.
+
+    Args:
+        model: the model.
+        random: the source of random images.
+        layer: the layer whose output is probed; None for the model's.
+    """
     return lambda size: Probe(model, random.draw(size).tensor, layer)
 
 

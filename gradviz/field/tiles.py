@@ -45,7 +45,12 @@ class GridAxis:
         return max(0, first // shift * shift), min(self.inputs, (last // shift + 1) * shift)
 
     def within(self, outputs: Range, inputs: Range) -> Range:
-        """Find where output pixels lie in the output of the input pixels alone."""
+        """Find the positions of output pixels in the output of some input pixels alone.
+
+        Args:
+            outputs: the output pixels, in the output of the whole input.
+            inputs: the input pixels.
+        """
         before = inputs[0] // self.field.shift * len(self.field.first)
         return outputs[0] - before, outputs[1] - before
 

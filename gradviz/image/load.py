@@ -21,13 +21,29 @@ class LoadedImage:
 
 
 def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
-    """Read an image file and convert it to the tensor that enters the model."""
+    """Read an image file and convert it to the tensor that enters the model.
+
+    Args:
+        source: the file, and its name in results.
+        preprocess: the recipe.
+
+    Raises:
+        ImageError: the file cannot be read, or does not fit the recipe.
+    """
     return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
 
 
 @lru_cache(maxsize=1)  # several seeds use the tensor of an image
 def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
-    """Read the whole image file, upright, as uint8 RGB [H, W, 3]."""
+    """Read the whole image file, upright, as uint8 RGB [H, W, 3].
+
+    Args:
+        source: the file.
+        preprocess: the recipe, of which the background and the largest size are used.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
     picture = _read(source, preprocess)
     return as_shown(picture.levels, picture.white)
 

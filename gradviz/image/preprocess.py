@@ -70,7 +70,7 @@ class Preprocess(BaseModel):
     )
     """The largest width × height that is decoded, or resized to."""
     page: Count | None = Field(default=None, description="the number of a page, from 1 (2)")
-    """The page or frame that is read of a picture that has several; None for the first."""
+    """The page or frame that is read of a picture with several; None for the first."""
     background: BackgroundColour = Field(
         default=WHITE, description="R,G,B of 0 to 255 (255,255,255)"
     )

@@ -212,7 +212,7 @@ def _unknown(begins: bytes) -> str:
 
 
 def _count_pages(file: BinaryIO) -> int:
-    """Count the pages or frames of a picture; 1 if it is unknown."""
+    """Count the pages or frames of a picture; 1 if the count is unknown."""
     pages = 1
     with suppress(Exception):  # a damaged page need not keep the first one from being read
         image = Image.open(file)

@@ -182,7 +182,7 @@ def wrap(
 def _copied(module: nn.Module) -> nn.Module:
     """Copy a module.
 
-    Tensors that were computed, such as a weight under weight norm, are no leaves. They are copied
+    Tensors that were computed, such as a weight under weight norm, are not leaves. They are copied
     by value: the module computes them anew when it is called.
     """
     computed = (

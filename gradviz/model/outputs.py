@@ -135,7 +135,12 @@ def difference(y: Tensor, again: Tensor) -> str | None:
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Walk through all values inside `value` that have no children, each with its path."""
+    """Walk through all values inside `value` that have no children, each with its path.
+
+    Args:
+        value: dicts, lists, tuples and dataclasses, nested at will.
+        path: the dotted path of `value` itself; empty for the whole output.
+    """
     inside = children(value)
     if not inside:
         yield path, value
@@ -144,7 +149,11 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def find(value: object, path: str) -> object:
-    """Find the value at `path`; names may hold dots, and named tuples take indices too.
+    """Find the value at a path.
+
+    Args:
+        value: the value to begin at.
+        path: dotted names and indices. Names may hold dots, and named tuples take indices too.
 
     Raises:
         KeyError: the path leads nowhere.

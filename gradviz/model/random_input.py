@@ -16,7 +16,7 @@ from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
 
 LIKELY_SIDES = (224, 256, 64, 512, 32)
-"""Sides of random squares, tried in this order if nothing says which sizes the model takes."""
+"""The sides of random squares, tried in this order if nothing restricts the sizes."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ def only_size(model: Model) -> Size | None:
 def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
     """List sizes of random input in the order in which to try them.
 
-    It is the size that the model was exported for, or the one that the recipe makes of a large
-    square photo, or else squares of `LIKELY_SIDES`.
+    They are the one that the model was exported for, the one that the recipe makes of a large
+    square photo, or squares of `LIKELY_SIDES`.
+
+    Args:
+        model: the model.
+        recipe: the preprocessing of its images.
     """
     only = only_size(model)
     if only is None and recipe.crop is not None:

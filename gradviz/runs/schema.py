@@ -70,11 +70,11 @@ class JsonObject(BaseModel):
     )
 
     def content(self) -> dict[str, Any]:
-        """The object's keys and values, without the keys that were not given."""
+        """Return the object's keys and values, without the keys that were not given."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
     def json_text(self, indent: int | None = 2) -> str:
-        """The object as strict JSON."""
+        """Write the object as strict JSON."""
         return strict_json(self.content(), indent)
 
 

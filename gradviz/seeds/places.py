@@ -57,9 +57,14 @@ def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None
 
 
 def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    """Find the box of the output pixel that covers the pixel (x, y) of the image file.
+    """Find the box of the output pixel that covers a pixel of the image file.
 
-    The other arguments are those of `pixel_box`.
+    Args:
+        size: width and height of the output map.
+        site: the image and the labels.
+        x: the column in the image file, from 0.
+        y: the row in the image file, from 0.
+        channel: the channel, which does not change the box.
 
     Raises:
         SeedError: the pixel is outside the image or was cropped away, or there is no image file.
@@ -97,7 +102,12 @@ def region_box(size: Size, site: Site, *numbers: int) -> Box:
 
 
 def part_of(planes: Tensor, site: Site) -> Part:
-    """Return the window of the output map that the planes [C, h, w] show, or the whole map."""
+    """Return the window of the output map that some planes show, or the whole map.
+
+    Args:
+        planes: [C, h, w].
+        site: the image and the labels.
+    """
     height, width = planes.shape[1:]
     return site.part or Part((0, 0, width, height), (width, height))
 

@@ -99,7 +99,7 @@ def _unreached(layers: Iterable[str], gradients: Mapping[str, Tensor | None]) ->
 def _apart(
     recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
 ) -> Iterator[str]:
-    """The layers that ran on the image under `no_grad`, so that nothing leads back to them."""
+    """List the layers that ran on the image under `no_grad`, so that no gradient reaches them."""
     for name, key in recorder.ran.items():
         output = recorder.recorded.get(key)
         if name not in layers and output is not None and trace.depends_on_image(output):

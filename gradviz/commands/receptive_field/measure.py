@@ -235,7 +235,12 @@ class RunningMean:
 
     @classmethod
     def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
-        """Add one image to the mean of those before."""
+        """Add one image to the mean of those before.
+
+        Args:
+            field: the field at that image.
+            before: the mean so far; None for the first image.
+        """
         if before is None:
             return cls(field, 1, field.local, field.energy, field.contribution)
         if field.energy.shape != before.energy.shape:

@@ -122,6 +122,10 @@ def _stay_inside(run: FinishedRun, file: str) -> None:
 def source_of(run: FinishedRun, image: str) -> Source | None:
     """Find the file of an image; None if the results are not about an image file.
 
+    Args:
+        run: the run.
+        image: the name of the image.
+
     Raises:
         UsageError: the file is gone, or has changed.
     """

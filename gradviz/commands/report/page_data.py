@@ -160,7 +160,13 @@ def quantity_in_cells(view: View, g: Floats, block: int) -> Doubles:
 
 
 def scales_of(g: Floats, block: int, clip: float) -> dict[str, float]:
-    """Compute for each view the `clip` percentile of its quantity, in cells."""
+    """Compute for each view the `clip` percentile of its quantity, in cells.
+
+    Args:
+        g: the gradient [C, h, w].
+        block: the side of a cell in pixels.
+        clip: the percentile, in (0, 100].
+    """
     return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
 
 
@@ -184,7 +190,15 @@ def compressed(array: Array) -> str:
 
 
 def packed_mask(mask: Mask, block: int) -> str:
-    """Write a mask [h, w] as bits, row by row; a cell is true if any pixel of it is."""
+    """Write a mask as bits, row by row; a cell is true if any pixel of it is.
+
+    Args:
+        mask: [h, w].
+        block: the side of a cell in pixels.
+
+    Returns:
+        base64 of the zlib stream.
+    """
     return compressed(np.packbits(in_cells(mask, block) > 0))
 
 

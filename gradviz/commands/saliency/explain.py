@@ -60,7 +60,7 @@ class Work:
 
 
 class Explainer:
-    """A computer of attributions with one model, and a cache of facts about that model."""
+    """An engine that computes attributions with one model, and caches facts about that model."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Explainer:
 
     def _forward(self, images: Sequence[LoadedImage], x: Tensor) -> Forward:
         settings, model = self._settings, self._model
-        if settings.points.sampler is not None:  # then gradients are taken elsewhere
+        if settings.points.sampler is not None:  # gradients are taken at other points
             return Forward(images, x, model(x))
         x.requires_grad_()
         if settings.reads_input:

@@ -1,4 +1,4 @@
-"""The test whether a model's answer to an image depends on that image alone."""
+"""The check that a model's answer to an image depends on that image alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from gradviz.model.model import Model
 from gradviz.model.outputs import difference
 
 LARGE = 1 << 20
-"""Pixels of a single image above which running the model once more would take too long."""
+"""The largest number of pixels of a single image for which one more run of the model is
+acceptable."""
 
 MOST_ALONE = 8
 """The most images of a batch that are run alone once more."""
 
 
 class Independence:
-    """The findings of a run about one model: is it steady, and does it mix the images of a batch?
+    """The findings of a run about one model: its steadiness, and its mixing of a batch's images.
 
     If a model answers differently when it is called again, a gradient holds for one call only. If
     the other images of a batch change the answer, a gradient is not that of one image.
@@ -32,19 +33,19 @@ class Independence:
         self._steady_known = self._mixing_known = False
 
     def look(self, model: Model, x: Tensor, y: Tensor, together: int) -> None:
-        """Run some images of a batch again, each alone, if that shows something new.
+        """Run some images of a batch again, each alone, if the result is still unknown.
 
-        Random numbers continue where they are, so a model that draws them draws others. A model
-        that does not take one image alone is left as it is, with a warning.
+        Random numbers continue from their present state, so a model that draws them draws others. A
+        model that does not take one image alone is not judged; a warning is given.
 
         Args:
             model: the model, or a faster form of it.
             x: [N, C, H, W], without a gradient.
             y: [N, ...], the model's answer to x.
-            together: how many inputs share a pass: images, or samples of one image.
+            together: the number of inputs that share a pass: images, or samples of one image.
 
         Raises:
-            MemoryShort: there is too little memory; the next call looks again.
+            MemoryShort: there is too little memory; the next call tries again.
         """
         single = len(x) == 1 and x[:, 0].numel() > LARGE
         if single or self._mixing_known or (together == 1 and self._steady_known):
@@ -69,7 +70,7 @@ class Independence:
         self.notes = ((_MIXED if steady else _UNSTEADY).format(changes[0]),)
 
     def _twice(self, model: Model, x: Tensor, y: Tensor, together: int) -> tuple[Tensor, Tensor]:
-        """The answers to the same images twice: as a batch, and each alone."""
+        """Compute the answers to the same images twice: as a batch, and each alone."""
         if len(x) == 1 and together > 1:
             # A second input of the same range as the image, and unlike it.
             x = torch.cat([x, (x.mean() + x.flip(-1)) / 2])

@@ -168,6 +168,12 @@ Outcome = Attribution | Failure
 
 
 def failures(image: str, seeds: Sequence[Seed], error: GradvizError) -> Iterator[Failure]:
-    """Yield the failure of an image under every seed, or under the default one."""
+    """Yield the failure of an image under every seed, or under the default one.
+
+    Args:
+        image: the name of the image.
+        seeds: the seeds; empty for the default of the model's output.
+        error: the reason.
+    """
     specs: Sequence[str | None] = [seed.spec for seed in seeds] or [None]
     yield from (Failure(image, spec, error) for spec in specs)

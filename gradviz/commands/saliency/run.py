@@ -53,6 +53,12 @@ def outcomes(
     """Compute all images under all seeds, batch by batch; failures are among the outcomes.
 
     The images of the next batch are read while one is computed.
+
+    Args:
+        explainer: the engine, with the model.
+        batches: the image files, cut into batches.
+        preprocess: the recipe.
+        seeds: the seeds; empty for the default of the model's output.
     """
     sources = [source for batch in batches for source in batch]
     ahead = max(map(len, batches), default=1)

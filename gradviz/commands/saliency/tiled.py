@@ -31,7 +31,7 @@ from gradviz.seeds.places import Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 Allocate = Callable[[tuple[int, ...]], Floats]
-"""Allocates a zeroed float32 array of the given shape."""
+"""An allocator of zeroed float32 arrays of a given shape."""
 
 LEAST = 1 << 20
 """The pixels of an image below which trying the model for tiles costs more than tiles save."""
@@ -116,7 +116,7 @@ class TilePlan:
 
 
 class Tiler:
-    """Decides which seeds of which images are computed in tiles."""
+    """A planner: decides for each seed and image if it is computed in tiles."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
         """Take the model on which tiles are tried, and the choices of a run."""

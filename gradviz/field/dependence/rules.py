@@ -350,7 +350,12 @@ TENSOR_VIEWS = frozenset(
 
 
 def unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
-    """Sum the taint back to the shape that a tensor had before it was broadcast."""
+    """Sum the taint back to the shape that a tensor had before it was broadcast.
+
+    Args:
+        tainted: bool, of the shape after the broadcast.
+        shape: the shape before it.
+    """
     if tainted.shape == shape:
         return tainted
     # Numbers add up to more than 0 where bytes might add up to 256.
