@@ -72,13 +72,13 @@ def describe(
         preprocess=setup.preprocess.as_dict(),
         settings=asdict(setup.settings),
         files={str(path): _digest(path) for path in (*code, *files)},
-        images=[_identity(source) for source in sources],
+        images=[image_record(source) for source in sources],
         writes=list(writes),
     )
 
 
-def _identity(source: Source) -> ImageRecord:
-    """Record facts that change with the image file, without reading it."""
+def image_record(source: Source) -> ImageRecord:
+    """Enough to notice another image of the same name, without reading it."""
     path = source.path.absolute()
     try:
         status = path.stat()

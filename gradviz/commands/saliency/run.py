@@ -22,6 +22,7 @@ from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model
 from gradviz.runs.record import RunSetup, describe
+from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine, RunRecord
 from gradviz.runs.shards import Shard
@@ -182,6 +183,7 @@ class SaliencyRun:
             self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
+        self.writer.recorded.update({image.name: image for image in self.record.images})
         self._lines = self._compute(batches, kept)
         return self
 
@@ -239,7 +241,10 @@ class SaliencyRun:
         for line in lines:
             if isinstance(line, Done):
                 shared = {view: scales[line.seed, view] for view in line.scales}
-                yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
+                try:
+                    yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
+                except ImageError as error:
+                    yield failure_line(Failure(line.image, line.seed, error))
             else:
                 yield line
 
