@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -51,31 +53,35 @@ class Independence:
         if single or self._mixing_known or (together == 1 and self._steady_known):
             return
         try:
-            first, second = self._twice(model, x, y, together)
+            changes = [*self._alone(model, x, y, together)]
         except MemoryShort:
             raise
         except ModelError:
-            first = second = y[:0]
+            self.notes = (_UNTESTED,) if len(x) > 1 else ()
+        else:
+            if changes:
+                self._blame(model, x, y, changes)
         self._steady_known, self._mixing_known = True, together > 1
-        if not len(first) or first.shape != second.shape:
-            if len(x) > 1:
-                self.notes = (_UNTESTED,)
-            return
-        rows = zip(first.unbind(), second.unbind(), strict=True)
-        changes = [change for a, b in rows if (change := difference(a, b)) is not None]
-        if not changes:
-            return
-        steady = together > 1 and difference(model(x[:1]), model(x[:1])) is None
-        self.mixes = steady
-        self.notes = ((_MIXED if steady else _UNSTEADY).format(changes[0]),)
 
-    def _twice(self, model: Model, x: Tensor, y: Tensor, together: int) -> tuple[Tensor, Tensor]:
-        """Compute the answers to the same images twice: as a batch, and each alone."""
+    def _alone(self, model: Model, x: Tensor, y: Tensor, together: int) -> Iterator[str]:
+        """Yield how the answer to an image of the batch changes if the image is run alone."""
         if len(x) == 1 and together > 1:
             # A second input of the same range as the image, and unlike it.
             x = torch.cat([x, (x.mean() + x.flip(-1)) / 2])
             y = model(x)
-        return y[:MOST_ALONE], torch.cat([model(each[None]) for each in x[:MOST_ALONE]])
+        for n in range(min(len(x), MOST_ALONE)):
+            if (change := difference(y[n : n + 1], model(x[n : n + 1]))) is not None:
+                yield change
+
+    def _blame(self, model: Model, x: Tensor, y: Tensor, changes: Sequence[str]) -> None:
+        """Tell a model that answers differently each time from one that mixes a batch."""
+        if (change := difference(y, model(x))) is not None:
+            self.notes = (_UNSTEADY.format(change),)
+        elif model(x[:1]).shape[1:] != y.shape[1:]:
+            self.notes = (_UNTESTED,)
+        else:
+            self.mixes = True
+            self.notes = (_MIXED.format(changes[0]),)
 
 
 _MIXED = (

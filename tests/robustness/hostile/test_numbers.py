@@ -169,7 +169,7 @@ class Breaks(Ages):
     [
         (Net(partial(F.dropout, p=0.5, training=True)), "the output changes by"),
         (Net(noisy), "the output changes by 0."),
-        (Ages(), "the output changes by 0.98, with values up to 0.98;"),
+        (Ages(), "the output changes by 2.9, with values up to 0.98;"),  # in the fourth call
         (Shrinks(), "the output is [2, 3, 4, 3], then [2, 3, 4, 4];"),
         (Breaks(), "other values are NaN or Inf"),
     ],
