@@ -17,13 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of
+from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of, signed_axis
 from gradviz.backward.layer_outputs import WEIGHTS
 from gradviz.errors import ModelError
 
@@ -188,7 +189,10 @@ CHOICES = {"Where": "_saved_condition", "MaskedFill": "_saved_mask"}
 mask of the model's own mostly has fewer axes."""
 
 SQUASHING = frozenset(
-    ["Sigmoid", "Tanh", "Erf", "Hardsigmoid", "Hardtanh", "Clamp", "ClampMin", "NormalCdf", "Relu"]
+    [
+        *("Sigmoid", "Tanh", "Erf", "Exp", "Hardsigmoid", "Hardtanh"),
+        *("Clamp", "ClampMin", "NormalCdf", "Relu"),
+    ]
 )
 """The factors of a value in a written-out SiLU, GELU, Mish or Hardswish."""
 
@@ -206,11 +210,37 @@ def written_out(node: Any) -> str | None:
     if kind in CHOICES:
         return kind.lower() if getattr(node, CHOICES[kind]).shape == shapes_of(node)[0] else None
     if kind in ("Amax", "Max"):
-        before = node.next_functions[0][0]
-        return f"{kind.lower()} of a stack" if before and kind_of(before) == "Stack" else None
-    if kind == "Mul" and (_is_masked(node) or _is_self_gated(node)):
-        return "mul"
+        return _maxout(node)
+    if kind in ("Clamp", "ClampMax"):  # what is subtracted from its input leaves a ReLU
+        least = None if kind == "ClampMax" else node._saved_min
+        return "clamp" if least is None and _is_zero(node._saved_max, node) else None
+    if kind in ("Log", "Log1P"):
+        exponential = any(kind_of(each) == "Exp" for each, _ in _made_of(node, 0))
+        return kind.lower() if exponential else None
+    if (kind == "Mul" and _is_masked(node)) or (kind in ("Mul", "Div") and _is_self_gated(node)):
+        return kind.lower()
     return None
+
+
+def _maxout(node: Any) -> str | None:
+    """True if a maximum is one over channels, put in an axis of their own by a stack or a view."""
+    before, place = node.next_functions[0]
+    source = None if before is None else kind_of(before)
+    if source == "Stack":
+        return f"{kind_of(node).lower()} of a stack"
+    if source not in ("View", "UnsafeView", "ReshapeAlias"):
+        return None
+    behind, number = before.next_functions[0]
+    shape = shapes_of(before)[place]
+    given: Sequence[int] = [] if behind is None else shapes_of(behind)[number]
+    saved = node._saved_dim if hasattr(node, "_saved_dim") else ()
+    axes = [saved] if isinstance(saved, int) else list(saved)
+    split = len(given) > 1 and any(
+        given[0] <= prod(shape[:axis]) and prod(shape[: axis + 1]) <= prod(given[:2])
+        for axis in (signed_axis(each) % len(shape) for each in axes)
+        if shape[axis] > 1 and list(shape[: axis + 1]) != list(given[: axis + 1])
+    )
+    return f"{kind_of(node).lower()} of a view" if split else None
 
 
 def _is_masked(node: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.autograd.graph import GradientEdge, Node
 
-from gradviz.backward.graph import ACCUMULATE, kind_of, shapes_of
+from gradviz.backward.graph import ACCUMULATE, kind_of, shapes_of, signed_axis
 
 
 def channel_axis(end: GradientEdge) -> int | None:
@@ -55,11 +55,6 @@ def _carried(node: Any, known: dict[Node, int | None]) -> int | None:
     return None
 
 
-def _signed(axis: int) -> int:
-    """Return an axis as it was given; torch keeps negative ones as unsigned numbers."""
-    return axis - 2**64 if axis >= 2**63 else axis
-
-
 def _image(node: Any) -> int | None:
     return 1 if node.variable.dim() == 4 else None
 
@@ -83,11 +78,13 @@ BEGINS: dict[str, Callable[[Any], int | None]] = {
 
 
 def _permuted(node: Any, axis: int, given: Sequence[int], place: int) -> int:
-    return [_signed(each) % len(given) for each in node._saved_dims].index(axis)
+    return [signed_axis(each) % len(given) for each in node._saved_dims].index(axis)
 
 
 def _transposed(node: Any, axis: int, given: Sequence[int], place: int) -> int:
-    first, second = (_signed(each) % len(given) for each in (node._saved_dim0, node._saved_dim1))
+    first, second = (
+        signed_axis(each) % len(given) for each in (node._saved_dim0, node._saved_dim1)
+    )
     return {first: second, second: first}.get(axis, axis)
 
 

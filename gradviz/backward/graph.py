@@ -115,6 +115,11 @@ def shapes_of(node: Node) -> list[tuple[int, ...]]:
     return [tuple(form.shape) for form in node._input_metadata]
 
 
+def signed_axis(axis: int) -> int:
+    """An axis as it was given; nodes keep negative ones as unsigned numbers."""
+    return axis - 2**64 if axis >= 2**63 else axis
+
+
 def shape_of(end: End) -> tuple[int, ...]:
     """Return the shape of the tensor at which a backward pass starts."""
     if isinstance(end, Tensor):

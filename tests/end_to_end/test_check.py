@@ -309,3 +309,46 @@ def test_the_samples_in_floats(
             "--precision", "float32", "--random-seed", str(random_seed),
         )  # fmt: skip
         assert result.exit_code == 0, result.stderr
+
+
+ROUNDED = """
+import torch
+
+
+class Own(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (x * 255).round() / 255
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Rounded(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x + ((x * 255).round() / 255 - x).detach())
+
+
+class OwnRounded(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(Own.apply(x))
+"""
+
+
+@pytest.mark.parametrize("name, parts", [("Rounded", "(Add)"), ("OwnRounded", "(Own)")])
+def test_what_long_steps_cannot_tell_is_warned_of(
+    gradviz: Gradviz, photo: Path, name: str, parts: str
+) -> None:
+    Path("rounded.py").write_text(ROUNDED)
+    torch.manual_seed(0)
+    torch.save(nn.Conv2d(3, 2, 3).state_dict(), "net.pt")
+    command = ["check", "net.pt", photo, "--arch", f"rounded.py:{name}"]
+    for word in ("in_channels=3", "out_channels=2", "kernel_size=3"):
+        command += ["--arch-arg", word]
+    short = gradviz(*command, "--precision", "float32")
+    assert parts in short.stderr and "use --precision float64" in short.stderr
+    assert gradviz(*command).exit_code == 6
+    plain = ["check", "net.pt", photo, "--arch", "torch.nn:Conv2d", *command[5:]]
+    found = gradviz(*plain, "--precision", "float32")
+    assert found.exit_code == 0 and "cannot be told" not in found.stderr

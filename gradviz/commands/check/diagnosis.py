@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
+from gradviz.backward.graph import SELECTS, kind_of, nodes_of
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import Layer, gradients_at, run_with_layers
 from gradviz.field.dependence.trace import DependenceTrace
@@ -48,6 +51,26 @@ def causes_of(
         for seed in seeds or (default_seed(output),)
         if seed.spec in failed
     }
+
+
+def unseen_parts(model: Model, image: LoadedImage) -> list[str]:
+    """The operations whose derivative may be another than the model's, however small the steps.
+
+    Values that were detached from the image and are added to it again, as by a straight-through
+    estimator, and backward passes of the model's own. Over the long steps of a low precision they
+    may pass for right.
+    """
+    x = model.batch_of(image.prepared.tensor)
+    with deterministic(), DependenceTrace():
+        nodes: list[Any] = list(nodes_of(model(x)))
+    return sorted(
+        {
+            kind_of(node).removesuffix("Backward")
+            for node in nodes
+            if isinstance(node, BackwardCFunction)
+            or (kind_of(node) in ("Add", "Sub") and SELECTS in node.metadata)
+        }
+    )
 
 
 def cause_of(model: Model, x: Tensor, v: Tensor) -> str:

@@ -58,6 +58,8 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The operators that drew random numbers, in order."""
         # Weak, so that watching holds no memory; a dead reference keeps its address from use.
         self._computed: set[StorageWeakRef] = set()
+        self._addresses: dict[int, StorageWeakRef] = {}
+        """The memory of what was computed: another tensor may be made of it past all operators."""
         self._after: Callable[[], None] | None = None
         self._exports = _Exports(self)
 
@@ -69,7 +71,7 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = _tensors((args, kwargs))
         carrying = [tensor for tensor in given if tensor.requires_grad]
         hidden = any(not tensor.requires_grad and self.depends_on_image(tensor) for tensor in given)
-        self._computed |= _storages(carrying)
+        self._remember(carrying)
         if torch.Tag.nondeterministic_seeded in func.tags:
             result = self._run_seeded(func, args, kwargs, given)
         else:
@@ -78,7 +80,7 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in FACTORIES or not (carrying or hidden):
             return result
         made = _tensors(result)
-        self._computed |= _storages(made)
+        self._remember(made)
         if READS.intersection(func.tags) and (hidden or name not in PICKS):
             self.selections["item" if name == "_local_scalar_dense" else name] = None
         in_place = func._schema.is_mutable
@@ -121,7 +123,17 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def depends_on_image(self, tensor: Tensor) -> bool:
         """Return True if the tensor, or another in its memory, was computed from the image."""
         # The memory of sparse and blocked layouts cannot be compared.
-        return tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor]))
+        if tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor])):
+            return True
+        # As of a DLPack capsule, which keeps the memory of the tensor that it was made of.
+        owner = self._addresses.get(tensor.untyped_storage().data_ptr())
+        return owner is not None and not owner.expired()  # type: ignore[no-untyped-call]
+
+    def _remember(self, tensors: Iterable[Tensor]) -> None:
+        self._computed |= _storages(tensors)
+        for tensor in tensors:
+            if tensor.layout == torch.strided and (address := tensor.untyped_storage().data_ptr()):
+                self._addresses[address] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 class _Exports(TorchFunctionMode):

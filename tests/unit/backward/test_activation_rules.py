@@ -51,6 +51,24 @@ WRITTEN_OUT: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "stack": ("amax of a stack", lambda h: torch.stack([h, torch.zeros_like(h)]).amax(0)),
     "maxout": ("maximum", lambda h: torch.maximum(h, h.roll(1, 1))),
     "softplus": ("logaddexp", lambda h: torch.logaddexp(h, torch.zeros(()))),
+    "what a clamp from above leaves": ("clamp", lambda h: h - h.clamp(max=0)),
+    "clamp_max": ("clamp", lambda h: h - h.clamp_max(0)),
+    "silu by division": ("div", lambda h: h / (1 + (-h).exp())),
+    "silu by a reciprocal": ("mul", lambda h: h * (1 + (-h).exp()).reciprocal()),
+    "softplus by log1p": ("log1p", lambda h: h.exp().log1p()),
+    "softplus by log": ("log", lambda h: (1 + h.exp()).log()),
+    "maxout by a view": (
+        "amax of a view",
+        lambda h: h.view(-1, 2, 2, 6, 6).amax(2).repeat(1, 2, 1, 1),
+    ),
+    "maxout by max": (
+        "max of a view",
+        lambda h: h.view(-1, 2, 2, 6, 6).max(1)[0].repeat(1, 2, 1, 1),
+    ),
+    "maxout of scores": (
+        "amax of a view",
+        lambda h: h * h.mean((2, 3)).view(-1, 2, 2).amax(-1)[:, :1, None, None],
+    ),
     "a function of its own": ("_Own", lambda h: _Own.apply(h)),  # type: ignore[no-untyped-call]
 }
 
@@ -78,6 +96,16 @@ ARITHMETIC: dict[str, Callable[[Tensor], Tensor]] = {
     "length one": lambda h: F.normalize(h, dim=1),
     "skip": lambda h: h + F.relu(h),
     "symmetric": lambda h: F.hardtanh(h).tanh(),
+    "a bound above 0": lambda h: h.clamp(max=1),
+    "a bound on both sides": lambda h: h.clamp(-1, 0),
+    "norm": lambda h: h / (1e-5 + h.square().mean((2, 3), keepdim=True)).sqrt(),
+    "softmax": lambda h: h.exp() / h.exp().sum(1, keepdim=True),
+    "log of sums": lambda h: h + h.exp().sum(1, keepdim=True).log(),
+    "log": lambda h: (1 + h.square()).log(),
+    "softsign": lambda h: h / (1 + h.abs()),
+    "global pooling by a view": lambda h: h * h.flatten(2).amax(-1)[..., None, None],
+    "pooling by a view": lambda h: h.view(-1, 4, 3, 2, 6).amax(3),
+    "the largest channel": lambda h: h + h.amax(1, keepdim=True),
     "the largest": lambda h: h + h.amax((2, 3), keepdim=True),
 }
 
