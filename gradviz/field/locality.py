@@ -21,8 +21,10 @@ from torch import Tensor
 from gradviz.arrays import Box, Size
 from gradviz.backward.vjp import vjp
 from gradviz.errors import GradvizError, ModelError
-from gradviz.field.geometry import Axis, growing_probes, measure_geometries
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import measure_geometries
 from gradviz.field.probe import ProbeFactory
+from gradviz.field.strips import growing_probes
 from gradviz.field.tiles import GridAxis, OutputGrid, Range, Tile, box_of
 from gradviz.model.model import Model, in_doubles
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradviz.arrays import Box, Size
-from gradviz.field.geometry import Axis
+from gradviz.field.axis import Axis
 
 Range = tuple[int, int]
 """Start and stop; half-open: the stop is exclusive."""

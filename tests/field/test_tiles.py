@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.arrays import Box
-from gradviz.field.geometry import Axis
+from gradviz.field.axis import Axis
 from gradviz.field.locality import NotTileable, OutputGrids
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import GridAxis, OutputGrid, Tile, input_pixels

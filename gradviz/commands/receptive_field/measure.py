@@ -19,8 +19,9 @@ from gradviz.field.effective import (
     statistics_of,
     support_of,
 )
-from gradviz.field.geometry import SIZES, Geometry, growing_probes, measure_geometries
+from gradviz.field.geometry import Geometry, measure_geometries
 from gradviz.field.probe import Probe, ProbeFactory, StructuralField, random_probes
+from gradviz.field.strips import SIZES, growing_probes
 from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model

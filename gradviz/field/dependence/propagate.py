@@ -30,12 +30,13 @@ from gradviz.field.dependence.rules import (
     PAIRED,
     RULES,
     TENSOR_VIEWS,
-    Rule,
     covers,
+    either,
     elementwise,
     touched,
     unbroadcast,
 )
+from gradviz.field.dependence.windows import Rule
 
 Edge = tuple[Node, int]
 """An operation and which of its outputs is meant."""
@@ -91,8 +92,8 @@ def propagate(end: End, x: Tensor, asked: Tensor) -> Propagation:
             users.setdefault(edge[0], node)
             if through is None and not covered and covers(found):
                 through = _culprit(node, users)
-            tainted[edge] = tainted[edge] | found if edge in tainted else found
-    nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+            tainted[edge] = either(tainted[edge], found) if edge in tainted else found
+    nothing = torch.zeros(x.shape, dtype=torch.bool, device=asked.device)
     mask = tainted.get((source.node, source.output_nr), nothing)
     return Propagation(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
 
@@ -178,7 +179,7 @@ def _apply(
         for output in outputs:
             if output is not None:
                 found = rule(node, output, place, shape).expand(shape)
-                made[place] = made[place] | found if place in made else found
+                made[place] = either(made[place], found) if place in made else found
     return made
 
 

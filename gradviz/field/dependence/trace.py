@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
+from gradviz.backward.watch import Watch
 
 FACTORIES = frozenset(
     [
@@ -37,7 +37,7 @@ PICKS = frozenset(["index", "masked_select"])
 """Operators with such a tag whose shape depends on their indices alone, not on what is picked."""
 
 
-class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DependenceTrace(Watch):
     """A watch over a forward pass from below autograd, whatever the format of the model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an

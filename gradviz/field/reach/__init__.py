@@ -1,0 +1,1 @@
+"""What each element of a tensor was computed from, followed forwards and without numbers."""
