@@ -20,6 +20,7 @@ from gradviz.field.reach.call import Reach
 from gradviz.field.reach.extents import Untold
 from gradviz.field.reach.follow import Followed, follow, follow_layers
 from gradviz.field.strips import SIZES, Covered, growing_probes, measure_axis
+from gradviz.model.model import Model
 
 LONG = (1344, 5376, 21504, 86016)
 """Lengths on which fields are followed without numbers, until two of them agree. All are whole
@@ -81,7 +82,7 @@ def measure_geometries(
     follows, without = _follows(small), probes_without_numbers(small)
     axes = []
     for axis in (0, 1):
-        found = _follow_axis(small, axis, names) if follows else {}
+        found = follow_axis(small.model, small.x.shape[1], axis, names) if follows else {}
         rest = [name for name in names if name not in found]
         if rest:
             found |= measure_axis(without or probe_at, axis, rest, fixed)
@@ -108,8 +109,8 @@ def _follows(small: Probe) -> bool:
     return not field.lost_at and field.box == (x0, y0, x1 + 1, y1 + 1)
 
 
-def _follow_axis(
-    small: Probe, axis: int, names: Sequence[str | None]
+def follow_axis(
+    model: Model, channels: int, axis: int, names: Sequence[str | None]
 ) -> dict[str | None, Axis | Covered | None]:
     """Follow one axis of the output and of layers on longer and longer inputs.
 
@@ -119,8 +120,8 @@ def _follow_axis(
     agreed: dict[str | None, Axis | Covered | None] = {}
     before: dict[str | None, Axis | str | None] = {}
     for length in LONG:
-        followed = _followed(small, axis, length)
-        now = {name: _found(followed[name], axis, length) for name in names if name in followed}
+        followed = _followed(model, channels, axis, length)
+        now = {name: field_in(followed[name], axis, length) for name in names if name in followed}
         agreed |= {
             name: found
             for name, found in now.items()
@@ -136,18 +137,26 @@ def _follow_axis(
 COVERED = "covered"
 
 
-def _followed(small: Probe, axis: int, length: int) -> Followed:
+def _followed(model: Model, channels: int, axis: int, length: int) -> Followed:
     """Follow the layers on a strip, or on a square if the model takes no strips."""
     strip = (length, SIZES[0]) if axis == 0 else (SIZES[0], length)
     for size in (strip, (length, length)):
         with suppress(Untold):
-            return follow_layers(small.model, small.x.shape[1], size)
+            return follow_layers(model, channels, size)
     return {}
 
 
-def _found(followed: tuple[tuple[int, ...], Reach], axis: int, length: int) -> Axis | str | None:
-    """The field in the middle third of the output, if it leaves most of the input free; COVERED if
-    it does not."""
+def field_in(followed: tuple[tuple[int, ...], Reach], axis: int, length: int) -> Axis | str | None:
+    """The field in the middle third of an output, which must leave most of the input free.
+
+    Args:
+        followed: the output's shape, and what it was computed from.
+        axis: 0 along the width, 1 along the height.
+        length: of the input.
+
+    Returns:
+        None if it is larger, or has no period; COVERED if it is the whole input.
+    """
     shape, reach = followed
     ends = reach.ends(shape, axis)
     if ends is None:

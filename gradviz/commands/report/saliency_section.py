@@ -23,7 +23,7 @@ from gradviz.commands.report.page_data import (
 from gradviz.errors import UsageError
 from gradviz.runs.results import Line
 
-MORE = ("layer", "gated", "samples", "completeness", "tiles")
+MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """What only some results have, as results.jsonl names it."""
 
 UNKNOWN = (SIDES[0], SIDES[0])

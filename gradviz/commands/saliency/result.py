@@ -52,6 +52,8 @@ class Attribution:
     """What the method itself warns of."""
     tiles: int | None = None
     """How many parts of the image it was put together from; None where it was computed at once."""
+    parts: str | None = None
+    """How it is known that the parts agree with the whole: `proved` or `tried`."""
 
     @cached_property
     def colour_array(self) -> Floats:

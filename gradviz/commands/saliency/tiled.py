@@ -19,9 +19,10 @@ from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
-from gradviz.field.locality import NotTileable, OutputGrids
+from gradviz.field.locality import Locality, Parts
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
+from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
@@ -33,7 +34,7 @@ from gradviz.seeds.seed import Seed, parse_seed
 Allocate = Callable[[tuple[int, ...]], Floats]
 """Allocates a zeroed float32 array of the given shape."""
 
-LEAST = 1 << 20
+LEAST = 1 << 14
 """Pixels of an image below which finding out about the model costs more than it saves."""
 MANY = 1 << 21
 """Pixels of an image from which it is cut into tiles, for its memory."""
@@ -64,6 +65,8 @@ class TilePlan:
     """The output map of the whole image."""
     tiles: tuple[Tile, ...] | SeedError
     """The tiles, or why the seed does not fit the image."""
+    parts: Parts
+    """How it is known that they agree with the whole."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
@@ -111,6 +114,7 @@ class TilePlan:
             score=score,
             notes=tuple(notes),
             tiles=len(self.tiles),
+            parts=self.parts,
         )
 
 
@@ -121,7 +125,7 @@ class Tiler:
         """Take the model on which tiles are tried, and the choices of a run."""
         self._model = model
         self._settings = settings
-        self._grids: OutputGrids | None = None
+        self._locality: Locality | None = None
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
@@ -137,13 +141,13 @@ class Tiler:
         if not self._may_pay(width * height, seeds):
             return [Whole(tuple(seeds))]
         try:
-            grids = self._known(images[0])
+            locality = self._known(images[0])
             size = images[0].prepared.frame.input
-            grid = grids.of(size)
+            grid = locality.of(size).grid
             # The default of a dense output, and no other has a grid.
             some = seeds or (parse_seed("ones"),)
-            plans = [self._tiled(images, grid, seed) for seed in some]
-            grids.check(size, [tile for each in plans for tile in _tiles_of(each)])
+            cuts = [self._tiled(images, grid, seed) for seed in some]
+            parts = locality.check(size, [tile for each in cuts for tile in _tiles_of(each)])
         except NotTileable as error:
             if self._settings.tiling != "auto":
                 raise UsageError(
@@ -151,14 +155,16 @@ class Tiler:
                 ) from None
             return [Whole(tuple(seeds))]
         steps: list[TilePlan | Whole] = []
-        for whole, alike in groupby(
-            zip(some, plans, strict=True), key=lambda pair: pair[1] is None
-        ):
+        for whole, alike in groupby(zip(some, cuts, strict=True), key=lambda pair: pair[1] is None):
             together = list(alike)
             if whole:
                 steps.append(Whole(tuple(seed for seed, _ in together)))
             else:
-                steps += [plan for _, found in together for plan in found or ()]
+                steps += [
+                    TilePlan(image, seed, grid, tiles, parts)
+                    for seed, found in together
+                    for image, tiles in zip(images, found or (), strict=True)
+                ]
         return steps
 
     def _may_pay(self, pixels: int, seeds: Sequence[Seed]) -> bool:
@@ -171,14 +177,14 @@ class Tiler:
 
     def _tiled(
         self, images: Sequence[LoadedImage], grid: OutputGrid, seed: Seed
-    ) -> list[TilePlan] | None:
+    ) -> list[tuple[Tile, ...] | SeedError] | None:
         """Cut the part of each image that the seed needs; None if whole images cost less."""
-        plans = []
+        cuts: list[tuple[Tile, ...] | SeedError] = []
         for image in images:
             try:
                 tiles = self._cut(grid, image, seed)
             except SeedError as error:
-                plans.append(TilePlan(image, seed, grid, error))
+                cuts.append(error)
                 continue
             *_, height, width = image.prepared.shape
             small = len(tiles) == 1 or width * height < MANY
@@ -188,8 +194,8 @@ class Tiler:
                 and input_pixels(tiles) > width * height / 2
             ):
                 return None
-            plans.append(TilePlan(image, seed, grid, tuple(tiles)))
-        return plans
+            cuts.append(tuple(tiles))
+        return cuts
 
     def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
         box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
@@ -198,16 +204,14 @@ class Tiler:
         large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
         return grid.tiles(box, self._settings.tile_size or large)
 
-    def _known(self, image: LoadedImage) -> OutputGrids:
+    def _known(self, image: LoadedImage) -> Locality:
         """What is known of the model, which takes images of as many channels."""
-        if self._grids is None:
+        if self._locality is None:
             channels, *_ = image.prepared.shape
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
-            self._grids = OutputGrids(self._model, random_probes(self._model, random))
-        return self._grids
+            self._locality = Locality(self._model, channels, random_probes(self._model, random))
+        return self._locality
 
 
-def _tiles_of(plans: Sequence[TilePlan] | None) -> list[Tile]:
-    return [
-        tile for plan in plans or () if not isinstance(plan.tiles, SeedError) for tile in plan.tiles
-    ]
+def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:
+    return [tile for tiles in cuts or () if not isinstance(tiles, SeedError) for tile in tiles]

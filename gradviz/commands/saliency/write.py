@@ -160,4 +160,5 @@ def _measured(outcome: Attribution) -> Line:
         "samples": outcome.samples,
         "completeness": outcome.completeness,
         "tiles": outcome.tiles,
+        "parts": outcome.parts,
     }

@@ -105,9 +105,9 @@ class Reach:
             ]
             for number, is_open in enumerate(open_in):
                 if not is_open:
-                    shapes[number] += [1] * len(after)
+                    shapes[number].extend([1] * len(after))
                     continue
-                shapes[number] += [new[axis] for axis in after]
+                shapes[number].extend(new[axis] for axis in after)
                 for axis in before:
                     change = Extents.numbered if axis in nobody else Extents.opened
                     if number == 0:
@@ -129,6 +129,8 @@ class Reach:
         if len(shape) not in (3, 4):
             return None
         extents, other = (self.x, -2) if axis == 0 else (self.y, -1)
+        if extents.shape[other] > 1:
+            extents = extents.compact()  # views may have told apart what is alike
         if extents.shape[other] > 1 or extents.shape[-1 - axis] != shape[-1 - axis]:
             return None
         rest = tuple(n for n in range(len(shape)) if n != len(shape) - 1 - axis)

@@ -16,7 +16,7 @@ from gradviz.errors import GradvizError
 from gradviz.field.reach.arguments import META, arguments, tensors_in
 from gradviz.field.reach.call import Call, Constant, Reach, image_reach
 from gradviz.field.reach.extents import NOWHERE, Extents, Untold, key_of
-from gradviz.field.reach.operators import FREE, REACHES, SAME, UNIFORM
+from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNIFORM
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
@@ -45,6 +45,8 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.made: dict[tuple[int, int], Reach | Constant | Untold] = {}
         """What operations gave, by the numbers of their node in the graph and of the result."""
+        self.tape: list[int] = []
+        """The operators in order, hashed with their numbers but for those that are sizes."""
         self._written: dict[int, int] = {}
 
     def begin(self, x: Tensor, start: tuple[int, int]) -> None:
@@ -82,6 +84,7 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         name = func._schema.name.partition("::")[2]
         name = name.rstrip("_") if func._schema.is_mutable else name
         call = Call(name, given, tuple(tuple(each.shape) for each in made), before.__getitem__)
+        self.tape.append(key_of(name) if name in SIZED else call.numbers_key())
         values = self._follow(func, call, before)
         # Autograd has made the node already: it has the last number given out.
         node = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
@@ -127,6 +130,9 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
                 same = before[call.given["self"]] if call.name in SAME else None
                 if isinstance(same, Constant) and same.uniform:
                     return [same] * count
+                if call.name in ALIKE and all(before[e].uniform for e in tensors_in(call.given)):  # type: ignore[union-attr]
+                    keys = [before[e].key for e in tensors_in(call.given)]  # type: ignore[union-attr]
+                    return [Constant(key_of(call.numbers_key(), keys), uniform=True)]
                 keys = [before[each].key for each in tensors_in(call.given)]  # type: ignore[union-attr]
                 return [Constant(key_of(call.numbers_key(), keys, n)) for n in range(count)]
             if call.name not in REACHES:
@@ -262,6 +268,8 @@ def _content(tensor: Tensor) -> int:
     return key_of("numbers", numbers.tobytes(), form)
 
 
+Run = Callable[[Callable[[], Tensor]], tuple[Tensor, dict[str, Layer]]]
+
 Followed = dict[str | None, tuple[tuple[int, ...], Reach]]
 """The shape of the output (None) and of layers by name, and what they were computed from."""
 
@@ -287,21 +295,26 @@ def follow_layers(model: Model, channels: int, size: Size) -> Followed:
     return _follow(model, channels, size, (0, 0), lambda call: run_with_layers(model.module, call))
 
 
+def operations(model: Model, channels: int, size: Size) -> Sequence[int]:
+    """The operators that a model calls for an image of a size, in order, as hashes.
+
+    Raises:
+        Untold: it does not run without numbers; the message says why.
+    """
+    follower = Follower()
+    _run(follower, model, channels, size, (0, 0), lambda call: (call(), {}))
+    return follower.tape
+
+
 def _follow(
     model: Model,
     channels: int,
     size: Size,
     start: tuple[int, int],
-    run: Callable[[Callable[[], Tensor]], tuple[Tensor, dict[str, Layer]]],
+    run: Run,
 ) -> Followed:
-    width, height = size
-    x = torch.empty(1, channels, height, width, dtype=model.dtype, device=META).requires_grad_()
-    with Follower() as follower:
-        follower.begin(x, start)
-        try:
-            y, layers = run(lambda: without_numbers(model)(x))
-        except GradvizError as error:
-            raise Untold(f"it does not run without numbers: {error}") from error
+    follower = Follower()
+    y, layers = _run(follower, model, channels, size, start, run)
     value = follower.value_of(y)
     if isinstance(value, Constant):
         raise Untold("it does not depend on the image")
@@ -311,3 +324,16 @@ def _follow(
         if isinstance(reach, Reach):
             found[name] = layer.shape, reach
     return found
+
+
+def _run(
+    follower: Follower, model: Model, channels: int, size: Size, start: tuple[int, int], run: Run
+) -> tuple[Tensor, dict[str, Layer]]:
+    width, height = size
+    x = torch.empty(1, channels, height, width, dtype=model.dtype, device=META).requires_grad_()
+    with follower:
+        follower.begin(x, start)
+        try:
+            return run(lambda: without_numbers(model)(x))
+        except GradvizError as error:
+            raise Untold(f"it does not run without numbers: {error}") from error

@@ -143,21 +143,23 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
+ALIKE = frozenset(
+    _words(
+        "relu leaky_relu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh "
+        "hardshrink softshrink threshold _prelu_kernel sigmoid log_sigmoid_forward tanh "
+        "softplus logit clamp clamp_min clamp_max abs neg sqrt rsqrt exp exp2 expm1 log log1p "
+        "log2 log10 pow reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh erf "
+        "erfc sinc sign sgn floor ceil round trunc frac nan_to_num maximum minimum fmax fmin "
+        "mul div add sub rsub addcmul addcdiv lerp atan2 remainder fmod xlogy logaddexp hypot "
+        "copysign square _to_copy clone detach alias where masked_fill gt ge lt le eq ne "
+        "logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not "
+        "isnan isfinite lift_fresh contiguous deg2rad rad2deg digamma lgamma"
+    )
+)
+"""Operators that compute each element from those at its place."""
+
 REACHES: dict[str, Computes] = {
-    **dict.fromkeys(
-        _words(
-            "relu leaky_relu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh "
-            "hardshrink softshrink threshold _prelu_kernel sigmoid log_sigmoid_forward tanh "
-            "softplus logit clamp clamp_min clamp_max abs neg sqrt rsqrt exp exp2 expm1 log log1p "
-            "log2 log10 pow reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh erf "
-            "erfc sinc sign sgn floor ceil round trunc frac nan_to_num maximum minimum fmax fmin "
-            "mul div add sub rsub addcmul addcdiv lerp atan2 remainder fmod xlogy logaddexp hypot "
-            "copysign square _to_copy clone detach alias where masked_fill gt ge lt le eq ne "
-            "logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not "
-            "isnan isfinite lift_fresh contiguous deg2rad rad2deg digamma lgamma"
-        ),
-        _pointwise,
-    ),
+    **dict.fromkeys(ALIKE, _pointwise),
     **dict.fromkeys(["convolution", "convolved"], convolved),
     **dict.fromkeys(["max_pool2d_with_indices", "avg_pool2d"], pooled),
     **dict.fromkeys(["_adaptive_avg_pool2d", "adaptive_max_pool2d"], shared_out),
@@ -218,3 +220,13 @@ SAME = frozenset(
     _words("slice select view _unsafe_view expand permute transpose unsqueeze squeeze detach clone")
 )
 """Operators that leave a tensor of one number such a tensor."""
+
+SIZED = UNIFORM | frozenset(
+    _words(
+        "view _unsafe_view reshape _reshape_alias expand slice select split split_with_sizes empty "
+        "new_empty empty_strided upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+        "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_bicubic2d "
+        "_upsample_bilinear2d_aa _upsample_bicubic2d_aa col2im"
+    )
+)
+"""Operators whose numbers are sizes, which differ between an image and its parts."""
