@@ -39,14 +39,14 @@ class Axis:
         return max(ceil(k * self.stride - first) for k, first in enumerate(self.first))
 
     @property
-    def centre(self) -> float:
+    def centre(self) -> Fraction:
         """The middle of output pixel 0's field, as the mean over the period; pixel i covers
         [i, i + 1)."""
         middles = (
             Fraction(first + last + 1, 2) - k * self.stride
             for k, (first, last) in enumerate(zip(self.first, self.last, strict=True))
         )
-        return float(sum(middles, Fraction()) / len(self.first))
+        return sum(middles, Fraction()) / len(self.first)
 
     @property
     def halo(self) -> tuple[int, int]:

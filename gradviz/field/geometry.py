@@ -54,7 +54,7 @@ class Geometry:
             "size": [axis and axis.size for axis in axes],
             "stride": [axis and _number(axis.stride) for axis in axes],
             "padding": [axis and axis.padding for axis in axes],
-            "centre": [axis and axis.centre for axis in axes],
+            "centre": [axis and float(axis.centre) for axis in axes],
             "halo": [left, top, right, bottom],
             "period": [axis and axis.shift for axis in axes],
             "global_through": self.through,

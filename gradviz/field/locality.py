@@ -72,6 +72,13 @@ class Locality:
         )
         return KnownGrid(OutputGrid(x, y))
 
+    def field(self, axis: int) -> Axis | None:
+        """The field along an axis, as longer and longer inputs show it; None if it is not known."""
+        if axis not in self._axes:
+            longer = follow_axis(self._model, self._channels, axis, [None]).get(None)
+            self._axes[axis] = longer if isinstance(longer, Axis) else None
+        return self._axes[axis]
+
     def check(self, size: Size, tiles: Sequence[Tile]) -> Parts:
         """Prove that tiles of an image of this size agree with the whole, or try it.
 
@@ -105,10 +112,7 @@ class Locality:
         found = field_in(whole, axis, length)
         if isinstance(found, Axis):
             return found
-        if axis not in self._axes:
-            longer = follow_axis(self._model, self._channels, axis, [None]).get(None)
-            self._axes[axis] = longer if isinstance(longer, Axis) else None
-        measured = self._axes[axis]
+        measured = self.field(axis)
         if measured is None:
             larger = self._follow((2 * length, 2 * length), (0, 0))
             if isinstance(larger, Untold):

@@ -28,7 +28,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Part, Site
+from gradviz.seeds.places import Centres, Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 Allocate = Callable[[tuple[int, ...]], Floats]
@@ -67,6 +67,8 @@ class TilePlan:
     """The tiles, or why the seed does not fit the image."""
     parts: Parts
     """How it is known that they agree with the whole."""
+    site: Site
+    """What the seed needs to know of the image."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
@@ -94,7 +96,7 @@ class TilePlan:
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
             v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(
-                output[0, ..., y0:y1, x0:x1], Site(prepared.frame, model.labels, part)
+                output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
             )
             forward = Forward((self.image,), x, y)
             with foreign_code(f"{model.name}: the backward pass failed"):
@@ -126,6 +128,23 @@ class Tiler:
         self._model = model
         self._settings = settings
         self._locality: Locality | None = None
+
+    def site(self, image: LoadedImage, seed: Seed) -> Site:
+        """What a seed needs to know of an image: for `at`, where output pixels look."""
+        centres = self._centres(image) if seed.kind.name == "at" else None
+        return Site(image.prepared.frame, self._model.labels, centres=centres)
+
+    def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
+        """What a reader must know of the place that a seed names."""
+        if seed.kind.name != "at" or self._centres(image) is not None:
+            return ()
+        return (_BY_PROPORTION,)
+
+    def _centres(self, image: LoadedImage) -> tuple[Centres, Centres] | None:
+        x, y = (self._known(image).field(axis) for axis in (0, 1))
+        if x is None or y is None:
+            return None
+        return Centres(x.centre, x.stride), Centres(y.centre, y.stride)
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
@@ -161,7 +180,7 @@ class Tiler:
                 steps.append(Whole(tuple(seed for seed, _ in together)))
             else:
                 steps += [
-                    TilePlan(image, seed, grid, tiles, parts)
+                    TilePlan(image, seed, grid, tiles, parts, self.site(image, seed))
                     for seed, found in together
                     for image, tiles in zip(images, found or (), strict=True)
                 ]
@@ -198,7 +217,7 @@ class Tiler:
         return cuts
 
     def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
-        box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
+        box = seed.box(grid.size, self.site(image, seed))
         if not self._settings.linear:  # what a rule makes of parts does not add up
             return [grid.tile(box)]
         large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
@@ -211,6 +230,12 @@ class Tiler:
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
             self._locality = Locality(self._model, channels, random_probes(self._model, random))
         return self._locality
+
+
+_BY_PROPORTION = (
+    "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
+    "proportion, as if the output covered the image evenly"
+)
 
 
 def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:

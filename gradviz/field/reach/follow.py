@@ -84,7 +84,8 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         name = func._schema.name.partition("::")[2]
         name = name.rstrip("_") if func._schema.is_mutable else name
         call = Call(name, given, tuple(tuple(each.shape) for each in made), before.__getitem__)
-        self.tape.append(key_of(name) if name in SIZED else call.numbers_key())
+        if name not in SAME:
+            self.tape.append(key_of(name) if name in SIZED else call.numbers_key())
         values = self._follow(func, call, before)
         # Autograd has made the node already: it has the last number given out.
         node = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]

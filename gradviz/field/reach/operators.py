@@ -53,6 +53,11 @@ def _pointwise(call: Call) -> Reach:
 # Whole axes -----------------------------------------------------------------------------------
 
 
+def _copied(call: Call) -> Reach:
+    """The same elements: whether a view is copied may depend on its size."""
+    return call.reach("self")
+
+
 def _axes(dims: Any, rank: int) -> list[int]:
     if dims is None or dims == []:
         return list(range(rank))
@@ -151,15 +156,16 @@ ALIKE = frozenset(
         "log2 log10 pow reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh erf "
         "erfc sinc sign sgn floor ceil round trunc frac nan_to_num maximum minimum fmax fmin "
         "mul div add sub rsub addcmul addcdiv lerp atan2 remainder fmod xlogy logaddexp hypot "
-        "copysign square _to_copy clone detach alias where masked_fill gt ge lt le eq ne "
+        "copysign square _to_copy where masked_fill gt ge lt le eq ne "
         "logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not "
-        "isnan isfinite lift_fresh contiguous deg2rad rad2deg digamma lgamma"
+        "isnan isfinite deg2rad rad2deg digamma lgamma"
     )
 )
 """Operators that compute each element from those at its place."""
 
 REACHES: dict[str, Computes] = {
     **dict.fromkeys(ALIKE, _pointwise),
+    **dict.fromkeys(_words("clone detach alias contiguous lift_fresh"), _copied),
     **dict.fromkeys(["convolution", "convolved"], convolved),
     **dict.fromkeys(["max_pool2d_with_indices", "avg_pool2d"], pooled),
     **dict.fromkeys(["_adaptive_avg_pool2d", "adaptive_max_pool2d"], shared_out),
