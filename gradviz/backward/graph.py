@@ -140,8 +140,10 @@ def pull_back(node: Any, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
         out.
     """
     seeds = []
+    device = next(output.device for output in outputs if output is not None)
     for output, form in zip(outputs, node._input_metadata, strict=True):
-        seed = torch.zeros(form.shape, dtype=form.dtype, device=form.device)
+        # Where the taint is: the pass may have run on the device of shapes alone.
+        seed = torch.zeros(form.shape, dtype=form.dtype, device=device)
         nan = complex(torch.nan, torch.nan) if form.dtype.is_complex else torch.nan
         seeds.append(seed if output is None else seed.masked_fill_(output, nan))
     with torch.no_grad():

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import kind_of_operator
+from gradviz.backward.watch import Watch
 
 WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
@@ -42,7 +42,7 @@ def memory_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-class ActivationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ActivationRecorder(Watch):
     """A recorder of layer outputs during a forward pass, below autograd.
 
     An output is copied only if an operation is about to write into it, as an in-place ReLU does to

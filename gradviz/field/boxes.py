@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from gradviz.arrays import Box
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Axis, Geometry
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import Geometry
 from gradviz.field.probe import Probe, ProbeFactory
 
 Boxes = NDArray[np.int32]

@@ -7,6 +7,7 @@ arXiv:1701.04128): the input pixels that can matter to it, for any weights and a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Box, Floats, Mask, Size
-from gradviz.backward.graph import End, shape_of
+from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
-from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.errors import GradvizError, ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.reach.arguments import META
+from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.text import listed
@@ -55,7 +58,8 @@ class Probe:
 
     Args:
         model: the model that is run.
-        tensor: [C, H, W], float32, the input of one image.
+        tensor: [C, H, W], float32, the input of one image; on the meta device for a pass
+            without numbers, which has no gradients.
         layer: the layer whose output is probed; None for the model's.
 
     Raises:
@@ -63,16 +67,19 @@ class Probe:
     """
 
     def __init__(self, model: Model, tensor: Tensor, layer: str | None = None) -> None:
-        self.x = model.batch_of(tensor)
-        with DependenceTrace() as trace:
-            y, self.layers = run_with_layers(model.module, lambda: model(self.x))
+        self.model = model
+        ran = without_numbers(model) if tensor.is_meta else model
+        self.x = ran.batch_of(tensor)
+        watched = WithoutNumbers() if tensor.is_meta else nullcontext()  # type: ignore[no-untyped-call]
+        with watched, DependenceTrace() as trace:
+            y, self.layers = run_with_layers(model.module, lambda: ran(self.x))
         if trace.random:
             raise ModelError(
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
         self.selections = (*trace.selections, *_unseen(model.module))
-        self._output = y
+        self.output = y
         self.end = self.end_of(layer)
         self.shape = shape_of(self.end)
 
@@ -113,7 +120,7 @@ class Probe:
         Returns:
             bool [H, W] of the input.
         """
-        asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
+        asked = torch.zeros(self.shape, dtype=torch.bool, device=self.model.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
         return _mask(propagate(self.end, self.x, asked))
 
@@ -141,7 +148,7 @@ class Probe:
                 raise SeedError(
                     f"--pixel {x},{y}: {name} {index} is outside the output map: 0 to {size - 1}"
                 )
-        asked = torch.zeros(shape, dtype=torch.bool, device=self.x.device)
+        asked = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
         asked[..., y, x] = True
         return asked
 
@@ -153,7 +160,7 @@ class Probe:
                 existing ones.
         """
         if layer is None:
-            return self._output
+            return self.output
         found = find_layer(self.layers, layer)
         if not found.is_map:
             maps = [each.name for each in reversed(self.layers.values()) if each.is_map]
@@ -177,6 +184,37 @@ def random_probes(model: Model, random: RandomInput, layer: str | None = None) -
         layer: the layer whose output is probed; None for the model's.
     """
     return lambda size: Probe(model, random.draw(size).tensor, layer)
+
+
+def probes_without_numbers(small: Probe, layer: str | None = None) -> ProbeFactory | None:
+    """Make probes of the same model without numbers, which cost nothing at any size.
+
+    Args:
+        small: a pass with numbers on a small input.
+        layer: the layer whose output is asked about; None for the model's.
+
+    Returns:
+        None if the model needs numbers: it decides by them, or runs otherwise without them.
+    """
+    channels, *size = small.x.shape[1:]
+
+    def probe_at(size: Size) -> Probe:
+        width, height = size
+        empty = torch.empty(channels, height, width, dtype=small.model.dtype, device=META)
+        return Probe(small.model, empty, layer)
+
+    if small.selections:
+        return None
+    try:
+        probe = probe_at((size[1], size[0]))
+        middle = probe.shape[-1] // 2, probe.shape[-2] // 2
+        there, here = (each.structural(*middle) for each in (small, probe))
+    except (GradvizError, RuntimeError, IndexError):
+        return None
+    kinds, same = ([kind_of(node) for node in nodes_of(each.end)] for each in (small, probe))
+    if kinds != same or there.lost_at or here.lost_at or not np.array_equal(there.mask, here.mask):
+        return None
+    return probe_at
 
 
 def _unseen(module: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradviz.arrays import Box, Size
-from gradviz.field.geometry import Axis
+from gradviz.field.axis import Axis
 
 Range = tuple[int, int]
 """Start and stop; half-open: the stop is exclusive."""
@@ -42,7 +42,9 @@ class GridAxis:
         first = min(self.field.extent(i)[0] for i in range(start, min(stop, start + period)))
         last = max(self.field.extent(i)[1] for i in range(max(start, stop - period), stop))
         shift = self.field.shift
-        return max(0, first // shift * shift), min(self.inputs, (last // shift + 1) * shift)
+        low = min(max(0, first // shift * shift), (self.inputs - 1) // shift * shift)
+        # What looks beyond the border alone gets one period: no model takes nothing.
+        return low, min(self.inputs, max((last // shift + 1) * shift, low + shift))
 
     def within(self, outputs: Range, inputs: Range) -> Range:
         """Find the positions of output pixels in the output of some input pixels alone.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from typing import TYPE_CHECKING
 
 from gradviz.arrays import Box, Size
@@ -24,6 +26,21 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Centres:
+    """The centres of the fields of output pixels along one axis, in input pixels; exact."""
+
+    first: Fraction
+    """The middle of output pixel 0's field; input pixel i covers [i, i + 1)."""
+    stride: Fraction
+    """The way from one middle to the next."""
+
+    def nearest(self, place: float, count: int) -> int:
+        """The one of `count` output pixels whose middle is nearest to a place."""
+        index = floor((Fraction(place) - self.first) / self.stride + Fraction(1, 2))
+        return min(max(index, 0), count - 1)
+
+
+@dataclass(frozen=True)
 class Site:
     """The facts beside the output that a seed may depend on."""
 
@@ -33,6 +50,8 @@ class Site:
     """The names of the classes, in the order of the channels."""
     part: Part | None = None
     """The part of the output map that is computed; None for all of it."""
+    centres: tuple[Centres, Centres] | None = None
+    """The centres of the fields of output pixels, along x and y; None if they are unknown."""
 
 
 def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
@@ -57,7 +76,7 @@ def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None
 
 
 def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    """Find the box of the output pixel that covers a pixel of the image file.
+    """Find the box of the output pixel whose field lies around a pixel of the image file.
 
     Args:
         size: width and height of the output map.
@@ -72,11 +91,17 @@ def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -
     if site.frame is None:
         raise SeedError("a bare tensor has no image file; use pixel:X,Y")
     u, v = site.frame.to_input(x, y)
-    # The output map covers the input evenly, whatever its resolution.
-    column, row = (
-        int(place * outputs / inputs)
-        for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
-    )
+    if site.centres is None:
+        # Then the output map is taken to cover the input evenly, whatever its resolution.
+        column, row = (
+            int(place * outputs / inputs)
+            for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
+        )
+    else:
+        column, row = (
+            centres.nearest(place, count)
+            for centres, place, count in zip(site.centres, (u, v), size, strict=True)
+        )
     return pixel_box(size, site, column, row)
 
 

@@ -120,7 +120,11 @@ class Random(nn.Module):
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, min_size=1, max_size=7), seed=st.integers(0, 2**31))
 def test_random_networks(steps: list[Step], seed: int) -> None:
-    """Exact: what NaN at an input reaches. Sound: no gradient outside it. Whatever the image."""
+    """Exact: what NaN at an input reaches. Sound: no gradient outside it. Whatever the image.
+
+    NaN also passes the neighbours of an interpolation whose coefficient is zero.
+    """
+    exact = all(step.kind != "bilinear" for step in steps)
     torch.manual_seed(seed)
     network = Random(steps)
     x = torch.randn(1, WIDTH, 7, 6)
@@ -131,7 +135,8 @@ def test_random_networks(steps: list[Step], seed: int) -> None:
         place = [int(index) for index in torch.unravel_index(torch.tensor(output), y.shape)]
         found = field(network, x, *place)
         assert found.lost_at == ()
-        assert (found.tainted.flatten() == probed[output]).all()
+        tainted = found.tainted.flatten()
+        assert (tainted == probed[output]).all() if exact else not (tainted & ~probed[output]).any()
         other = torch.randn_like(x).requires_grad_()
         gradient = torch.autograd.grad(network(other).flatten()[output], other)[0]
         assert not ((gradient != 0) & ~found.tainted).any()

@@ -13,8 +13,15 @@ from gradviz.arrays import Bytes, Doubles, Floats, Mask, Size
 from gradviz.backward.layers import Layer
 from gradviz.errors import ModelError
 from gradviz.field import effective
-from gradviz.field.geometry import SIZES, Geometry, growing_probes, measure_geometries
-from gradviz.field.probe import Probe, ProbeFactory, StructuralField, random_probes
+from gradviz.field.geometry import Geometry, measure_geometries
+from gradviz.field.probe import (
+    Probe,
+    ProbeFactory,
+    StructuralField,
+    probes_without_numbers,
+    random_probes,
+)
+from gradviz.field.strips import SIZES, growing_probes
 from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
@@ -96,8 +103,20 @@ class FieldMeter:
 
     @cached_property
     def probe_at(self) -> ProbeFactory:
-        """The factory of probes of the output, or of the layer in the settings, on random input."""
+        """The factory of probes of the output, or of the layer in the settings.
+
+        They have no numbers if the model needs none, else random input.
+        """
+        return probes_without_numbers(self._small, self.settings.layer) or self._random_probes
+
+    @cached_property
+    def _random_probes(self) -> ProbeFactory:
         return random_probes(self.model, self._random_input(), self.settings.layer)
+
+    @cached_property
+    def _small(self) -> Probe:
+        """A pass with numbers on small input."""
+        return next(growing_probes(self._random_probes, 0, self._only_size))
 
     def geometries(self, names: Sequence[str | None]) -> list[Geometry]:
         """Measure the unclipped fields of the output (None) and of layers.
@@ -109,7 +128,7 @@ class FieldMeter:
             ModelError: the model runs on none of the sizes.
         """
         try:
-            return measure_geometries(self.probe_at, names, self._only_size)
+            return measure_geometries(self._random_probes, names, self._only_size)
         except ModelError as error:
             if self._only_size is not None:
                 raise
@@ -119,8 +138,7 @@ class FieldMeter:
 
     def layers(self) -> list[Layer]:
         """List the layers of the model in the order in which they run."""
-        probe = next(growing_probes(self.probe_at, 0, self._only_size))
-        return list(probe.layers.values())
+        return list(self._small.layers.values())
 
     def at_image(self, image: LoadedImage) -> Iterator[Field]:
         """Measure the fields of the output pixels at one image."""

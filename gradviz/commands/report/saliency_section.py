@@ -15,7 +15,7 @@ from gradviz.heatmap.views import CLIP
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import Done
 
-MORE = ("layer", "gated", "samples", "completeness", "tiles")
+MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of results.jsonl that only some results have."""
 
 UNKNOWN = (page_data.SIDES[0], page_data.SIDES[0])

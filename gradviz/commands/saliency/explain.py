@@ -21,7 +21,6 @@ from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 
@@ -197,7 +196,7 @@ class Explainer:
         misfits: dict[int, SeedError] = {}
         for n, image in enumerate(work.images):
             try:
-                v[n] = seed.cotangent(output[n], Site(image.prepared.frame, self._model.labels))
+                v[n] = seed.cotangent(output[n], self._tiler.site(image, seed))
             except SeedError as error:
                 misfits[n] = error
         try:
@@ -209,11 +208,12 @@ class Explainer:
                 return [Failure(work.images[0].name, seed.spec, error)]
             alone = (Work((image,), work.seeds, work.notes) for image in work.images)
             return [outcome for each in alone for outcome in self._whole(each)]
+        notes = work.notes + self._tiler.notes(work.images[0], seed)
         return [
             Failure(each.image, seed.spec, misfits[n])
             if n in misfits
             # Images that are tried again have some notes twice.
-            else replace(each, notes=tuple(dict.fromkeys(each.notes + work.notes)))
+            else replace(each, notes=tuple(dict.fromkeys(each.notes + notes)))
             for n, each in enumerate(found)
         ]
 

@@ -52,6 +52,8 @@ class Attribution:
     """Warnings of the method itself."""
     tiles: int | None = None
     """The number of tiles that it was put together from; None if it was computed at once."""
+    parts: str | None = None
+    """The evidence that the tiles agree with the whole: `proved` or `tried`."""
 
     def __repr__(self) -> str:
         """The image, the seed and the numbers in short: an array may have millions of them."""

@@ -19,21 +19,22 @@ from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
-from gradviz.field.locality import NotTileable, OutputGrids
+from gradviz.field.locality import Locality, Parts
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
+from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Part, Site
+from gradviz.seeds.places import Centres, Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 Allocate = Callable[[tuple[int, ...]], Floats]
 """An allocator of zeroed float32 arrays of a given shape."""
 
-LEAST = 1 << 20
+LEAST = 1 << 14
 """The pixels of an image below which trying the model for tiles costs more than tiles save."""
 MANY = 1 << 21
 """The pixels of an image from which on it is cut into tiles to save memory."""
@@ -65,6 +66,10 @@ class TilePlan:
     """The output map of the whole image."""
     tiles: tuple[Tile, ...] | SeedError
     """The tiles, or the error if the seed does not fit the image."""
+    parts: Parts
+    """The evidence that the tiles agree with the whole."""
+    site: Site
+    """The place of the seed in the image."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
@@ -92,7 +97,7 @@ class TilePlan:
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
             v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(
-                output[0, ..., y0:y1, x0:x1], Site(prepared.frame, model.labels, part)
+                output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
             )
             forward = Forward((self.image,), x, y)
             with foreign_code(f"{model.name}: the backward pass failed"):
@@ -112,6 +117,7 @@ class TilePlan:
             score=score,
             notes=tuple(notes),
             tiles=len(self.tiles),
+            parts=self.parts,
         )
 
 
@@ -122,7 +128,24 @@ class Tiler:
         """Take the model on which tiles are tried, and the choices of a run."""
         self._model = model
         self._settings = settings
-        self._grids: OutputGrids | None = None
+        self._locality: Locality | None = None
+
+    def site(self, image: LoadedImage, seed: Seed) -> Site:
+        """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
+        centres = self._centres(image) if seed.kind.name == "at" else None
+        return Site(image.prepared.frame, self._model.labels, centres=centres)
+
+    def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
+        """Return the warnings about the place that a seed names."""
+        if seed.kind.name != "at" or self._centres(image) is not None:
+            return ()
+        return (_BY_PROPORTION,)
+
+    def _centres(self, image: LoadedImage) -> tuple[Centres, Centres] | None:
+        x, y = (self._known(image).field(axis) for axis in (0, 1))
+        if x is None or y is None:
+            return None
+        return Centres(x.centre, x.stride), Centres(y.centre, y.stride)
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
@@ -138,13 +161,13 @@ class Tiler:
         if not self._may_pay(width * height, seeds):
             return [Whole(tuple(seeds))]
         try:
-            grids = self._known(images[0])
+            locality = self._known(images[0])
             size = images[0].prepared.frame.input
-            grid = grids.of(size)
+            grid = locality.of(size).grid
             # The default seed of a dense output; other outputs have no grid.
             some = seeds or (parse_seed("ones"),)
-            plans = [self._tiled(images, grid, seed) for seed in some]
-            grids.check(size, [tile for each in plans for tile in _tiles_of(each)])
+            cuts = [self._tiled(images, grid, seed) for seed in some]
+            parts = locality.check(size, [tile for each in cuts for tile in _tiles_of(each)])
         except NotTileable as error:
             if self._settings.tiling != "auto":
                 raise UsageError(
@@ -152,14 +175,16 @@ class Tiler:
                 ) from None
             return [Whole(tuple(seeds))]
         steps: list[TilePlan | Whole] = []
-        for whole, alike in groupby(
-            zip(some, plans, strict=True), key=lambda pair: pair[1] is None
-        ):
+        for whole, alike in groupby(zip(some, cuts, strict=True), key=lambda pair: pair[1] is None):
             together = list(alike)
             if whole:
                 steps.append(Whole(tuple(seed for seed, _ in together)))
             else:
-                steps += [plan for _, found in together for plan in found or ()]
+                steps += [
+                    TilePlan(image, seed, grid, tiles, parts, self.site(image, seed))
+                    for seed, found in together
+                    for image, tiles in zip(images, found or (), strict=True)
+                ]
         return steps
 
     def _may_pay(self, pixels: int, seeds: Sequence[Seed]) -> bool:
@@ -172,14 +197,14 @@ class Tiler:
 
     def _tiled(
         self, images: Sequence[LoadedImage], grid: OutputGrid, seed: Seed
-    ) -> list[TilePlan] | None:
+    ) -> list[tuple[Tile, ...] | SeedError] | None:
         """Cut the part of each image that the seed needs; None if whole images cost less."""
-        plans = []
+        cuts: list[tuple[Tile, ...] | SeedError] = []
         for image in images:
             try:
                 tiles = self._cut(grid, image, seed)
             except SeedError as error:
-                plans.append(TilePlan(image, seed, grid, error))
+                cuts.append(error)
                 continue
             *_, height, width = image.prepared.shape
             small = len(tiles) == 1 or width * height < MANY
@@ -189,26 +214,30 @@ class Tiler:
                 and input_pixels(tiles) > width * height / 2
             ):
                 return None
-            plans.append(TilePlan(image, seed, grid, tuple(tiles)))
-        return plans
+            cuts.append(tuple(tiles))
+        return cuts
 
     def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
-        box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
+        box = seed.box(grid.size, self.site(image, seed))
         if not self._settings.linear:  # with an activation rule, the parts do not add up
             return [grid.tile(box)]
         large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
         return grid.tiles(box, self._settings.tile_size or large)
 
-    def _known(self, image: LoadedImage) -> OutputGrids:
-        """Return the output grids of the model for images with this number of channels."""
-        if self._grids is None:
+    def _known(self, image: LoadedImage) -> Locality:
+        """Return the locality of the model for images with this number of channels."""
+        if self._locality is None:
             channels, *_ = image.prepared.shape
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
-            self._grids = OutputGrids(self._model, random_probes(self._model, random))
-        return self._grids
+            self._locality = Locality(self._model, channels, random_probes(self._model, random))
+        return self._locality
 
 
-def _tiles_of(plans: Sequence[TilePlan] | None) -> list[Tile]:
-    return [
-        tile for plan in plans or () if not isinstance(plan.tiles, SeedError) for tile in plan.tiles
-    ]
+_BY_PROPORTION = (
+    "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
+    "proportion, as if the output covered the image evenly"
+)
+
+
+def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:
+    return [tile for tiles in cuts or () if not isinstance(tiles, SeedError) for tile in tiles]

@@ -13,6 +13,7 @@ from torch.autograd.graph import Node
 
 from gradviz.backward import graph
 from gradviz.field.dependence import rules
+from gradviz.field.dependence.windows import Rule
 
 Edge = tuple[Node, int]
 """An operation, and the number of one of its outputs."""
@@ -68,8 +69,8 @@ def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
             users.setdefault(edge[0], node)
             if through is None and not covered and rules.covers(found):
                 through = _culprit(node, users)
-            tainted[edge] = tainted[edge] | found if edge in tainted else found
-    nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+            tainted[edge] = rules.either(tainted[edge], found) if edge in tainted else found
+    nothing = torch.zeros(x.shape, dtype=torch.bool, device=asked.device)
     mask = tainted.get((source.node, source.output_nr), nothing)
     return Propagation(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
 
@@ -150,7 +151,7 @@ def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
 
 
 def _apply(
-    rule: rules.Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
+    rule: Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
 ) -> dict[int, Tensor]:
     made: dict[int, Tensor] = {}
     for place, (before, number) in inputs.items():
@@ -158,7 +159,7 @@ def _apply(
         for output in outputs:
             if output is not None:
                 found = rule(node, output, place, shape).expand(shape)
-                made[place] = made[place] | found if place in made else found
+                made[place] = rules.either(made[place], found) if place in made else found
     return made
 
 

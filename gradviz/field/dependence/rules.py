@@ -13,20 +13,27 @@ Any other operation that meets taint makes the answer partial and is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.nn import functional as F
 
-Shape = tuple[int, ...]
-
-Rule = Callable[[Any, Tensor, int, Shape], Tensor]
-"""`(node, tainted, place, shape) -> tainted`: from the operation's output (bool) to its input
-number `place`, of the given shape. The result may be smaller if it is to be broadcast."""
+from gradviz.field.dependence.windows import (
+    Rule,
+    Window,
+    adaptive_max_pool,
+    any_along,
+    average_pool,
+    gather,
+    interpolated,
+    max_pool,
+    seen_once,
+    spread,
+)
+from gradviz.field.reach.arguments import Shape
+from gradviz.field.resampling import cubic_taps, linear_taps
 
 
 def elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
@@ -57,7 +64,7 @@ def _convolution(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor
     rank = len(node._saved_padding)
     kernel = node._saved_weight.shape[-rank:]
     found = _shared(tainted, -rank - 1, node._saved_groups)
-    through = _gather if node._saved_transposed else _spread
+    through = gather if node._saved_transposed else spread
     for axis in range(-rank, 0):
         window = Window(
             kernel[axis],
@@ -83,90 +90,6 @@ def _product(addends: int) -> Rule:
             return tainted.unsqueeze(-1)
         # Rows of the left factor give rows, columns of the right one columns.
         return any_along(tainted, [-1 if place == addends else -2], keepdim=True)
-
-    return rule
-
-
-# Windows --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window along one axis: output o reads inputs o·stride − padding + k·dilation."""
-
-    size: int
-    stride: int
-    padding: int
-    dilation: int
-
-    def span(self, count: int) -> int:
-        """Count the elements that `count` windows cover, from the first to the last."""
-        return (count - 1) * self.stride + (self.size - 1) * self.dilation + 1
-
-    def slices(self, count: int) -> list[slice]:
-        """Return the places of each element of the window in `count` windows, from the first."""
-        last = (count - 1) * self.stride + 1
-        return [
-            slice(start, start + last, self.stride)
-            for start in range(0, self.size * self.dilation, self.dilation)
-        ]
-
-
-def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """Spread the taint of windows to the `size` elements under them."""
-    tainted = tainted.movedim(axis, -1)
-    count = tainted.shape[-1]
-    covered = tainted.new_zeros((*tainted.shape[:-1], window.span(count)))
-    for part in window.slices(count):
-        covered[..., part] |= tainted
-    # Windows may reach over both edges, by their padding and by ceil_mode, or leave a remainder.
-    fitted = _resize(covered, -window.padding, size)
-    return fitted.movedim(-1, axis)
-
-
-def _gather(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """Gather the taint of elements into the `size` windows that wrote them."""
-    tainted = _resize(tainted.movedim(axis, -1), window.padding, window.span(size))
-    found = tainted.new_zeros((*tainted.shape[:-1], size))
-    for part in window.slices(size):
-        found |= tainted[..., part]
-    return found.movedim(-1, axis)
-
-
-def _resize(tainted: Tensor, before: int, size: int) -> Tensor:
-    """Add `before` elements in front (drop some, if negative), and fill the last axis to `size`."""
-    return F.pad(tainted, (before, size - tainted.shape[-1] - before))
-
-
-def _max_pool(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    rank = len(node._saved_kernel_size)
-    for axis in range(-rank, 0):
-        kernel, stride, padding, dilation = (
-            _along(getattr(node, f"_saved_{name}"), axis)
-            for name in ("kernel_size", "stride", "padding", "dilation")
-        )
-        tainted = _spread(
-            tainted, axis, shape[axis], Window(kernel, stride or kernel, padding, dilation)
-        )
-    return tainted
-
-
-def _along(values: Sequence[int], axis: int) -> int:
-    """Expand values for all axes: one number may stand for all, and none for the default."""
-    return 0 if not values else values[0] if len(values) == 1 else values[axis]
-
-
-def _adaptive_max_pool(rank: int) -> Rule:
-    def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-        for axis in range(-rank, 0):
-            count, size = tainted.shape[axis], shape[axis]
-            windows = tainted.movedim(axis, 0)
-            found = windows.new_zeros((size, *windows.shape[1:]))
-            for window, row in enumerate(windows):
-                # From the floor of its share's start to the ceiling of its end.
-                found[window * size // count : -(-(window + 1) * size // count)] |= row
-            tainted = found.movedim(0, axis)
-        return tainted
 
     return rule
 
@@ -268,10 +191,10 @@ def _words(text: str) -> list[str]:
 LINEAR = frozenset(
     # Sums over axes, fixed resampling and windows.
     _words(
-        "Sum Mean Cumsum AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
+        "Sum Mean Cumsum AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
         "Im2Col Col2Im Unfold UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D "
         "UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleLinear1D "
-        "UpsampleBilinear2D UpsampleTrilinear3D UpsampleBicubic2D UpsampleBilinear2DAa "
+        "UpsampleTrilinear3D UpsampleBilinear2DAa "
         "UpsampleBicubic2DAa UpsampleLanczos2DAa ConstantPadNd ReflectionPad1D ReflectionPad2D "
         "ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D "
         # Views and rearrangements.
@@ -304,9 +227,12 @@ RULES: dict[str, Rule] = {
     "Convolution": _convolution,
     **dict.fromkeys(["Mm", "Bmm", "Mv", "Dot"], _product(addends=0)),
     **dict.fromkeys(["Addmm", "Baddbmm", "Addbmm", "Addmv"], _product(addends=1)),
-    **dict.fromkeys(["MaxPool2DWithIndices", "MaxPool3DWithIndices"], _max_pool),
-    "AdaptiveMaxPool2D": _adaptive_max_pool(2),
-    "AdaptiveMaxPool3D": _adaptive_max_pool(3),
+    **dict.fromkeys(["MaxPool2DWithIndices", "MaxPool3DWithIndices"], max_pool),
+    "AvgPool2D": average_pool,
+    "UpsampleBilinear2D": interpolated(linear_taps),
+    "UpsampleBicubic2D": interpolated(cubic_taps),
+    "AdaptiveMaxPool2D": adaptive_max_pool(2),
+    "AdaptiveMaxPool3D": adaptive_max_pool(3),
     **dict.fromkeys(
         _words(
             "Max Min Amax Amin Aminmax LinalgVectorNorm Norm Std Var StdMean VarMean Prod "
@@ -362,22 +288,14 @@ def unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
     return tainted.float().sum_to_size(shape) > 0
 
 
-def any_along(tainted: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
-    """Compute `tainted.any(axes, keepdim)`, many times as fast on CPU."""
-    return seen_once(tainted, axes).view(torch.uint8).amax(tuple(axes), keepdim).view(torch.bool)
-
-
-def seen_once(tainted: Tensor, axes: Sequence[int]) -> Tensor:
-    """Keep one element along each of the axes that was broadcast: all others are equal to it.
-
-    Args:
-        tainted: bool, of any shape.
-        axes: the axes that may have been broadcast.
-    """
-    for axis in axes:
-        if tainted.stride(axis) == 0 and tainted.shape[axis] > 1:
-            tainted = tainted.narrow(axis, 0, 1)
-    return tainted
+def either(one: Tensor, other: Tensor) -> Tensor:
+    """`one | other`, as small in memory as both were where they are broadcast."""
+    axes = [
+        axis
+        for axis in range(one.dim())
+        if one.stride(axis) == other.stride(axis) == 0 and one.shape[axis] > 1
+    ]
+    return (seen_once(one, axes) | seen_once(other, axes)).expand(one.shape)
 
 
 def touched(tainted: Tensor) -> bool:

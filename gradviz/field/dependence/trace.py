@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
+from gradviz.backward.watch import Watch
 
 FACTORIES = frozenset(
     [
@@ -38,7 +38,7 @@ PICKS = frozenset(["index", "masked_select"])
 values."""
 
 
-class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DependenceTrace(Watch):
     """A recorder of decisions in a forward pass, below autograd, for any format of model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.arrays import Box
-from gradviz.field.geometry import Axis
-from gradviz.field.locality import NotTileable, OutputGrids
+from gradviz.field.axis import Axis
+from gradviz.field.locality import Locality
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import GridAxis, OutputGrid, Tile, input_pixels
+from gradviz.field.trial import NotTileable
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
@@ -148,9 +149,10 @@ SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"
 """Widths and heights, where halves must be whole."""
 
 
-def grids_of(net: nn.Module) -> tuple[Model, OutputGrids]:
+def locality_of(net: nn.Module) -> tuple[Model, Locality]:
     model = gradviz.wrap(net, precision="float64")
-    return model, OutputGrids(model, random_probes(model, RandomInput.of(model, Preprocess())))
+    probes = random_probes(model, RandomInput.of(model, Preprocess()))
+    return model, Locality(model, 3, probes)
 
 
 def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:
@@ -184,11 +186,11 @@ def boxes(width: int, height: int) -> list[Box]:
 @pytest.mark.parametrize("name", NETS)
 def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(NETS[name]())
+    model, locality = locality_of(NETS[name]())
     for size in SIZES.get(name, [(59, 47), (60, 46)]):
         width, height = size
         x = torch.rand(1, 3, height, width, dtype=torch.float64)
-        grid = grids.of(size)
+        grid = locality.of(size).grid
         y = model(x)
         assert grid.size == (y.shape[-1], y.shape[-2])
         for box in boxes(*grid.size):
@@ -196,7 +198,7 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
             v = torch.randn_like(y[..., y0:y1, x0:x1])
             expected = gradient(model, x, v, box)
             tiles = grid.tiles(box, 13)
-            grids.check(size, tiles)
+            assert locality.check(size, tiles) == "proved"
             assert len(tiles) == 1 or input_pixels(tiles) < len(tiles) * width * height
             got = put_together(model, x, v, box, tiles)
             assert (got - expected).norm() <= 1e-12 * expected.norm(), (size, box)
@@ -205,8 +207,8 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
 @pytest.mark.parametrize("name", ["padded", "dilated", "transposed", "reflected"])
 def test_a_smaller_part_would_be_wrong(name: str) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(NETS[name]())
-    grid = grids.of((96, 96))
+    model, locality = locality_of(NETS[name]())
+    grid = locality.of((96, 96)).grid
     x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
     place = grid.size[0] // 2
     box = (place, place, place + 1, place + 1)
@@ -284,7 +286,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: nn.Sequential(conv(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "no map",
     ),
-    "silent": (silent, "zero"),
     "random": (
         lambda: nn.Sequential(conv(3, 2, 3), Net(lambda x: x + torch.rand_like(x))),
         "random",
@@ -296,17 +297,27 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
     torch.manual_seed(0)
     make, reason = REFUSED[name]
-    _, grids = grids_of(make())
+    _, locality = locality_of(make())
     for _ in range(2):  # the reason is kept
         with pytest.raises(NotTileable, match=reason):
-            grids.of((81, 81) if name == "odd sizes" else (80, 80))
+            size = (81, 81) if name == "odd sizes" else (80, 80)
+            grid = locality.of(size).grid
+            locality.check(size, grid.tiles(everything(grid), 20))
 
 
-def test_a_field_about_as_large_as_the_image_is_not_tried() -> None:
+def test_a_silent_model_is_proved_by_its_operations() -> None:
+    """A trial would say nothing: the gradient is zero."""
+    _, locality = locality_of(silent())
+    grid = locality.of((80, 80)).grid
+    assert locality.check((80, 80), grid.tiles(everything(grid), 20)) == "proved"
+
+
+def test_a_field_larger_than_a_third_of_the_image_is_known_from_longer_inputs() -> None:
     halves = (conv(3, 3, 3, stride=2, padding=1) for _ in range(8))
-    _, grids = grids_of(nn.Sequential(*halves))
-    with pytest.raises(NotTileable, match="too large: 511x511"):
-        grids.of((1024, 1024))
+    _, locality = locality_of(nn.Sequential(*halves))
+    grid = locality.of((1024, 1024)).grid
+    assert grid.x.field.size == 511
+    assert locality.check((1024, 1024), [grid.tile((0, 0, 1, 1))]) == "proved"
 
 
 def afar(axis: int) -> nn.Module:
@@ -317,20 +328,27 @@ def afar(axis: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_what_matters_from_afar_is_found_on_a_larger_image(axis: int) -> None:
-    _, grids = grids_of(afar(axis))
+def test_what_matters_from_afar_is_in_the_halo(axis: int) -> None:
+    _, locality = locality_of(afar(axis))
     size = [140, 140]
-    assert grids.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
-    size[axis] = 160
-    with pytest.raises(NotTileable, match="larger than could be measured"):
-        grids.of((size[0], size[1]))
+    size[axis] = 320
+    grid = locality.of((size[0], size[1])).grid
+    tile = grid.tile((20, 20, 21, 21))
+    assert tile.inputs[axis : axis + 3 : 2] == (20, 171)
+    assert locality.check((size[0], size[1]), [tile]) == "proved"
 
 
-def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
-    _, grids = grids_of(fitted())
-    assert grids.of((80, 64)).size == (80, 64)
-    with pytest.raises(NotTileable, match="where in the image"):
-        grids.of((81, 64))
+def test_each_size_is_proved_by_itself() -> None:
+    _, locality = locality_of(fitted())
+    for size in ((80, 64), (81, 64)):
+        grid = locality.of(size).grid
+        assert grid.size == size
+        tiles = grid.tiles(everything(grid), 20)
+        if size == (80, 64):
+            assert locality.check(size, tiles) == "proved"
+        else:
+            with pytest.raises(NotTileable, match="where in the image"):
+                locality.check(size, tiles)
 
 
 # Models that a small input does not give away -------------------------------------------------
@@ -369,8 +387,8 @@ def everything(grid: OutputGrid) -> Box:
 @pytest.mark.parametrize("size", [(151, 128), (128, 153)])
 def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(fills())
-    grid = grids.of(size)  # nothing to be seen where everything is filled up
+    model, locality = locality_of(fills())
+    grid = locality.of(size).grid  # nothing to be seen where everything is filled up
     box = everything(grid)
     tiles = grid.tiles(box, 48)
     x = torch.rand(1, 3, size[1], size[0], dtype=torch.float64)
@@ -378,9 +396,7 @@ def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, in
     expected = gradient(model, x, v, box)
     assert (put_together(model, x, v, box, tiles) - expected).norm() > 1e-3 * expected.norm()
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check(size, tiles)
-    with pytest.raises(NotTileable, match="where in the image"):
-        grids.of((64, 64))  # from then on, none has parts
+        locality.check(size, tiles)
 
 
 POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -399,27 +415,28 @@ def test_a_place_that_small_inputs_do_not_have(name: str, across: bool) -> None:
     size = (140, 60)
     if across:
         net, size = turned(net), (60, 140)
-    _, grids = grids_of(net)
-    grid = grids.of(size)
+    _, locality = locality_of(net)
+    grid = locality.of(size).grid
     # One pixel is enough to ask for.
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check(size, [grid.tile((30, 30, 31, 31))])
+        locality.check(size, [grid.tile((30, 30, 31, 31))])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_tiles_of_another_length_are_tried_when_they_come(axis: int) -> None:
     torch.manual_seed(0)
     net: nn.Module = weighed(lambda x: torch.ones_like(x) * (2 if len(x) == 12 else 1))
-    _, grids = grids_of(turned(net) if axis else net)
-    grid = grids.of((140, 140))
-    grids.check((140, 140), [grid.tile((30, 30, 41, 41)), grid.tile((0, 30, 9, 41))])
+    _, locality = locality_of(turned(net) if axis else net)
+    grid = locality.of((140, 140)).grid
+    locality.check((140, 140), [grid.tile((30, 30, 41, 41)), grid.tile((0, 30, 9, 41))])
     twelve = (30, 30, 41, 40) if axis else (30, 30, 40, 41)
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check((140, 140), [grid.tile(twelve)])
+        locality.check((140, 140), [grid.tile(twelve)])
 
 
-def test_a_map_of_another_size_than_small_inputs_tell() -> None:
-    _, grids = grids_of(Net(lambda x: F.pad(x * x, [0, int(x.shape[-1] > 120)])))
-    grid = grids.of((140, 60))
-    with pytest.raises(NotTileable, match="does not grow"):
-        grids.check((140, 60), [grid.tile((30, 30, 31, 31))])
+def test_a_map_that_is_larger_on_large_images() -> None:
+    """The column more lies behind all others, which stay as they are."""
+    _, locality = locality_of(Net(lambda x: F.pad(x * x, [0, int(x.shape[-1] > 120)])))
+    grid = locality.of((140, 60)).grid
+    assert grid.size == (141, 60)
+    assert locality.check((140, 60), [grid.tile((30, 30, 31, 31))]) == "proved"

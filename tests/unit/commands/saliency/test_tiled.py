@@ -17,7 +17,7 @@ from gradviz.commands.saliency import tiled as local
 from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import TileOption
 from gradviz.errors import GradvizError, UsageError
-from gradviz.field.locality import OutputGrids
+from gradviz.field.locality import Locality
 from gradviz.model.model import Model
 from gradviz.runs import folder as store
 from tests.helpers.commands import Gradviz, lines
@@ -212,7 +212,7 @@ def refuse_to_look(self: object, size: object) -> None:
 def test_small_images_cost_no_look_at_the_model(
     image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OutputGrids, "of", refuse_to_look)
+    monkeypatch.setattr(Locality, "of", refuse_to_look)
     assert one(made(Dense), image, "pixel:3,4", "auto").tiles is None
     monkeypatch.setattr(local, "LEAST", SIZE[0] * SIZE[1])
     assert one(made(Dense), image, "ones", "auto").tiles is None
