@@ -103,6 +103,8 @@ def _viewed(node: Any, axis: int, given: Sequence[int], place: int) -> int | Non
 
 def _multiplied(node: Any, axis: int, given: Sequence[int], place: int) -> int | None:
     """Find the axis after a product: rows are those of the first factor, columns of the second."""
+    if axis == 2 and node.next_functions[1][0] is None:
+        return 2  # by a fixed matrix: a linear layer, which torch multiplies so if it must not copy
     return axis if axis == place + 1 else None
 
 

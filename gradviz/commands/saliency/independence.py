@@ -64,13 +64,14 @@ class Independence:
         self._steady_known, self._mixing_known = True, together > 1
 
     def _alone(self, model: Model, x: Tensor, y: Tensor, together: int) -> Iterator[str]:
-        """Yield how the answer to an image of the batch changes if the image is run alone."""
+        """Yield how the answer to an image changes without the others, or beside another."""
         if len(x) == 1 and together > 1:
-            # A second input of the same range as the image, and unlike it.
-            x = torch.cat([x, (x.mean() + x.flip(-1)) / 2])
-            y = model(x)
-        for n in range(min(len(x), MOST_ALONE)):
-            if (change := difference(y[n : n + 1], model(x[n : n + 1]))) is not None:
+            # Beside a second input whose mean and range are others.
+            again = [model(torch.cat([x, 2 * x.flip(-1)]))[:1]]
+        else:
+            again = [model(x[n : n + 1]) for n in range(min(len(x), MOST_ALONE))]
+        for n, answer in enumerate(again):
+            if (change := difference(y[n : n + 1], answer)) is not None:
                 yield change
 
     def _blame(self, model: Model, x: Tensor, y: Tensor, changes: Sequence[str]) -> None:
