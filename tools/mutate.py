@@ -150,15 +150,25 @@ def drawn(count: int, seed: int, only: str) -> list[Change]:
 def changes_of(path: Path, draws: random.Random) -> Iterator[Change]:
     """Every change of a file, one for each place, in a random order."""
     text = path.read_text(encoding="utf-8")
-    places = list(range(sum(1 for _ in ast.walk(ast.parse(text)))))
+    places = list(range(sum(1 for _ in _nodes(ast.parse(text)))))
     draws.shuffle(places)
     for place in places:
         tree = ast.parse(text)
-        node = next(islice(ast.walk(tree), place, None))
+        node = next(islice(_nodes(tree), place, None))
         what = _changed(node)
         if what is not None:
             line = getattr(node, "lineno", 0)
             yield Change(path.relative_to(ROOT), line, what, ast.unparse(tree))
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and all below it, but for annotations, which nothing computes with."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from _nodes(child)
 
 
 def _changed(node: ast.AST) -> str | None:

@@ -226,6 +226,12 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
         parse_seed(f"tensor:{tmp_path}/v.npy").cotangent(DENSE, Site())
 
 
+def test_a_tensor_of_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros(7))
+    with pytest.raises(SeedError, match=rf"\[7\], one image's output \[{len(SCORES)}\]$"):
+        parse_seed(f"tensor:{tmp_path}/v.npy").cotangent(SCORES, Site())
+
+
 def test_the_default_follows_the_output() -> None:
     assert default_seed(SCORES).spec == "top"
     assert default_seed(DENSE).spec == default_seed(DENSE[0]).spec == "ones"
