@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import gradviz as package
+from tests.helpers.nets import Net
 from tests.helpers.probing import Call, nan_probed, perturbed, structural
 
 
@@ -28,3 +30,25 @@ def test_what_a_convolution_looks_at() -> None:
 @pytest.mark.parametrize("hidden", [torch.relu, F.hardtanh, lambda x: x.clamp(-1, 1)])
 def test_perturbing_sees_through_saturation(hidden: Call) -> None:
     assert perturbed(hidden, torch.rand(1, 1, 4)).tolist() == torch.eye(4).bool().tolist()
+
+
+SECOND_OUTPUTS = {
+    "mean beside the variance": (lambda x: torch.var_mean(x, 3, keepdim=True)[1], (0, 0, 8, 1)),
+    "mean beside the deviation": (lambda x: torch.std_mean(x, 3, keepdim=True)[1], (0, 0, 8, 1)),
+    "largest beside the least": (lambda x: x.aminmax(dim=3, keepdim=True)[1], (0, 0, 8, 1)),
+    "second half": (lambda x: x.chunk(2, 3)[1], (4, 0, 5, 1)),
+    "fifth row": (lambda x: x.unbind(2)[4][:, :, None], (0, 4, 1, 5)),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_OUTPUTS)
+def test_fields_of_second_outputs(name: str) -> None:
+    function, box = SECOND_OUTPUTS[name]
+    found = package.receptive_field(Net(function), torch.rand(3, 6, 8), [(0, 0)]).fields[0]
+    assert (found.structural.status, found.structural.box) == ("exact", box)
+
+
+def test_second_outputs_of_what_is_not_known_are_partial() -> None:
+    net = Net(lambda x: torch.linalg.qr(x)[1])
+    found = package.receptive_field(net, torch.rand(3, 6, 8), [(0, 0)]).fields[0]
+    assert found.structural.status == "partial"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.load import wrap
-from gradviz.model.outputs import select_output
+from gradviz.model.outputs import difference, select_output
 from tests.helpers.formats import compiled
 from tests.helpers.nets import Net
 
@@ -140,3 +140,13 @@ def test_outputs_of_modules_in_containers(script: bool) -> None:
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], 2 * x)
     with pytest.raises(UsageError, match=r"double \[1, 1, 2, 2\], square \[1, 1, 2, 2\]"):
         wrap(module)(x)
+
+
+@pytest.mark.parametrize("share, told", [(1e-4, False), (3e-4, False), (4e-4, True), (1e-3, True)])
+def test_a_difference_above_the_root_of_the_precision_is_none_of_rounding(
+    share: float, told: bool
+) -> None:
+    y = torch.tensor([[2.0, -8.0, 0.5]])
+    for sign in (1, -1):
+        again = y + sign * torch.tensor([[0.0, 0.0, 8 * share]])
+        assert (difference(y, again) is not None) == told
