@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import gradviz
-from gradviz.field.geometry import Axis
+from gradviz.field.axis import Axis
 
 AXIS = Axis(first=(-1, 0), last=(2, 3), shift=3)
 

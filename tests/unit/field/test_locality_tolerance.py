@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import UsageError
-from gradviz.field.locality import _close
+from gradviz.field.trial import _close
 from tests.helpers.nets import Net
 
 
