@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO, TypeVar
 
 import typer
@@ -125,6 +126,15 @@ class Console:
         self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
 
 
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"the working folder cannot be read ({error.strerror}): go to another one"
+        ) from error
+
+
 @contextmanager
 def reporting(options: MessageOptions) -> Iterator[Console]:
     """Turn what the core raises into one line and an exit code.
@@ -134,6 +144,7 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
     with interruptible(), reserved_stdout() as stdout:
         console = Console(options, stdout)
         try:
+            _check_working_folder()
             yield console
         except GradvizError as error:
             if options.debug:

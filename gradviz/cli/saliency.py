@@ -23,6 +23,7 @@ from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.runs.expectations import Expectation, parse_expectation
+from gradviz.runs.names import check_image_names
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
 from gradviz.runs.shards import shard_here
@@ -71,6 +72,7 @@ def saliency(
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
+        check_image_names([source.name for source in found.sources])
         masks = {} if output.inside is None else find_masks(output.inside, found.sources)
         if output.figure is not None:
             if folder.shard is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import pairwise
@@ -26,6 +26,11 @@ class Source:
     """The path of the file."""
     name: str
     """Posix path relative to the folder or glob root given; the file name of a single file."""
+    place: Path = field(init=False, repr=False)
+    """The path, whatever the working folder becomes; a model may change it at any time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", self.path.absolute())
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gradviz.arrays import Bytes
+from gradviz.errors import ImageError
 from gradviz.image.find import Source
 from gradviz.image.prepare import Prepared, as_shown, prepare
 from gradviz.image.preprocess import Preprocess
@@ -33,6 +34,11 @@ def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
 
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:
-    return read_image(
-        source.path, background=preprocess.background, max_pixels=preprocess.max_pixels
-    )
+    try:
+        picture = read_image(
+            source.place, background=preprocess.background, max_pixels=preprocess.max_pixels
+        )
+    except ImageError as error:
+        named = str(error).replace(str(source.place), str(source.path), 1)
+        raise ImageError(named) from error
+    return replace(picture, path=source.path)

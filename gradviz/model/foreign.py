@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -27,12 +28,32 @@ def foreign_code(doing: str) -> Iterator[None]:
         ModelError: the block raised anything else; gradviz's own errors pass unchanged.
     """
     try:
-        yield
+        with same_folder():
+            yield
     except GradvizError:
         raise
     except (Exception, SystemExit) as error:
         kind = MemoryShort if is_memory_short(error) else ModelError
         raise kind(f"{doing}: {describe_error(error)}") from error
+
+
+@contextmanager
+def same_folder() -> Iterator[None]:
+    """Go back to the working folder after the block, which paths on the command line start from."""
+    before = _working_folder()
+    try:
+        yield
+    finally:
+        if before is not None and _working_folder() != before:
+            with suppress(OSError):
+                os.chdir(before)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109  called before and after every pass
+    except OSError:
+        return None  # it was deleted
 
 
 @contextmanager

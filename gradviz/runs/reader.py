@@ -9,7 +9,8 @@ from typing import get_args
 
 from gradviz.errors import UsageError
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, RunFolder
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import BOXES, FIELDS, RESULTS, RUN
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class FieldResults(FinishedRun):
     @property
     def has_boxes(self) -> bool:
         """Whether the box of every output pixel was written."""
-        return (self.folder.out / BOXES).is_file()
+        return self.folder.has(BOXES)
 
 
 def read_run(path: Path) -> SaliencyResults | FieldResults:
@@ -76,7 +77,7 @@ def read_run(path: Path) -> SaliencyResults | FieldResults:
     record = folder.record()
     if not isinstance(record, schema.RunRecord):
         raise UsageError(f"{path}: is a run of {record.kind}; {wanted}")
-    if record.kind == "receptive-field" and not (path / FIELDS).is_file():
+    if record.kind == "receptive-field" and not folder.has(FIELDS):
         raise UsageError(f"{path}: holds no {FIELDS}, so its run was cut short; run it again")
     lines = folder.lines()
     failures = tuple(line for line in lines if isinstance(line, schema.Failed))

@@ -65,7 +65,7 @@ def patched() -> dict[str, str]:
 
 
 def test_the_example_changes_what_is_there() -> None:
-    assert len(patched()) == 5
+    assert len(patched()) == 6
 
 
 def test_the_view_of_the_example_passes_its_test() -> None:
@@ -77,7 +77,7 @@ def test_the_view_of_the_example_passes_its_test() -> None:
     rows = [
         ast.literal_eval(row.strip().rstrip(","))
         for row in re.findall(
-            r'^ +\("absolute", \[.*\n', files["tests/heatmap/test_views.py"], re.M
+            r'^ +\("absolute", \[.*\n', files["tests/unit/heatmap/test_views.py"], re.M
         )
     ]
     g = np.array([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]], np.float32)

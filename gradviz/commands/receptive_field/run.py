@@ -22,7 +22,8 @@ from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES, FIELDS, RunFolder
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import BOXES, FIELDS
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter

@@ -13,7 +13,7 @@ from gradviz.arrays import Array, Bytes
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.runs.folder import COMPARED
+from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.schema import CompareDocument, InspectDocument, damage
 

@@ -147,7 +147,9 @@ class SaliencyRun:
         self._resume = resume
         self._on_progress = on_progress
         sources = {source.name: source for source in job.sources}
-        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, job.masks)
+        # Masks are read while the model runs, which may change the working folder.
+        masks = {name: mask.absolute() for name, mask in job.masks.items()}
+        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks)
         self._lines: Generator[ResultLine]
         self.record: RunRecord
         """The content of run.json, once the run is entered."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +23,7 @@ from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import seed_folders
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, Stats
 
@@ -35,18 +33,6 @@ maps that look like noise, as gradients do, and a tenth fewer on others."""
 
 MEASURED = ("layer", "gated", "samples", "completeness", "tiles")
 """The keys of a line that only some methods have."""
-
-
-def seed_folders(specs: Sequence[str]) -> dict[str, str]:
-    """The folder name of each spec; specs that would share one get a piece of their hash."""
-    plain = {spec: re.sub(r"[^A-Za-z0-9._-]", "-", spec) for spec in specs}
-    users = Counter(plain.values())
-    return {
-        spec: name
-        if users[name] == 1
-        else f"{name}-{hashlib.sha256(spec.encode(errors='surrogatepass')).hexdigest()[:8]}"
-        for spec, name in plain.items()
-    }
 
 
 @dataclass(frozen=True)
