@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -22,6 +22,7 @@ from gradviz.model.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.exported import InputShape, load_exported
 from gradviz.model.factory import build_network
 from gradviz.model.foreign import foreign_code
+from gradviz.model.imported import ImportedCode
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
@@ -101,6 +102,7 @@ def load_model(
         labels=card.labels if card else (),
         preprocess=card.preprocess if card else None,
         input_shape=opened.input_shape,
+        code=opened.code,
     )
 
 
@@ -206,6 +208,7 @@ class _Opened:
     format: Format
     weights_key: str | None = None
     input_shape: InputShape | None = None
+    code: ImportedCode = field(default_factory=ImportedCode)
 
 
 def _open_saved(path: Path, request: _Request) -> _Opened:
@@ -230,10 +233,11 @@ def _built(path: Path, request: _Request, weights: Weights) -> _Opened:
             f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
             "network with --arch package.module:factory or --arch file.py:factory"
         )
-    network = build_network(request.arch, request.arch_args)
+    code: list[ImportedCode] = []
+    network = build_network(request.arch, request.arch_args, code.append)
     state = value.state_dict() if isinstance(value, nn.Module) else value
     load_weights(network, state, str(path))
-    return _Opened(network, Format.STATE_DICT, weights.key)
+    return _Opened(network, Format.STATE_DICT, weights.key, code=code[0])
 
 
 def _open_script(path: Path, request: _Request) -> _Opened:

@@ -7,6 +7,7 @@ Nothing outside of the folder can be reached that way.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -21,6 +22,10 @@ from gradviz.files import disk, write_at
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags to open a file that is no link; a pipe without a reader is an error, and does not wait."""
+
+
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
+"""Makes one disk safe; elsewhere than on Linux it is all disks or none."""
 
 
 class Directory:
@@ -81,6 +86,24 @@ class Directory:
             os.close(number)
             raise OSError(errno.EINVAL, "is no regular file; remove it, or choose another -o")
         return number
+
+    def sync(self) -> None:
+        """Make all that was written so far safe from a power cut.
+
+        Raises:
+            UsageError: the disk refuses.
+        """
+        with disk(self._named):
+            if _syncfs is None:
+                os.sync()
+                return
+            folder = _open_folder(str(self.real), None)
+            try:
+                if _syncfs(folder):
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number))
+            finally:
+                os.close(folder)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. A link is removed itself; a folder stays.

@@ -10,6 +10,8 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,7 @@ from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
 from gradviz.files import disk, open_regular
 from gradviz.runs.directory import Directory
+from gradviz.runs.durable import SafeLines
 from gradviz.runs.names import RESULTS, RUN, is_results
 from gradviz.runs.results import read_lines
 from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
@@ -136,12 +139,25 @@ class RunFolder:
 
     def append(self, line: ResultLine) -> None:
         """Add one result to results.jsonl."""
-        self._directory.append(self.results, (line.json_text(indent=None) + "\n").encode())
+        self._directory.append(self.results, _row(line))
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[ResultLine], None]]:
+        """Add results one by one, each once its files are safe; the last ones when the block ends.
+
+        Raises:
+            UsageError: the disk refuses.
+        """
+        lines = SafeLines(self._directory.sync, partial(self._directory.append, self.results))
+        try:
+            yield lambda line: lines.add(_row(line))
+        finally:
+            lines.flush()
 
     def replace(self, lines: Iterable[ResultLine]) -> None:
         """Write the results anew; those of a whole run take the place of its shards'."""
-        text = "".join(line.json_text(indent=None) + "\n" for line in lines)
-        self.save(self.results, lambda file: file.write(text.encode()))
+        rows = [_row(line) for line in lines]
+        self.save(self.results, lambda file: file.writelines(rows))
         if self.shard is None:
             for name in self.results_files():
                 if name != RESULTS:
@@ -176,3 +192,7 @@ class RunFolder:
     def results_files(self) -> list[str]:
         """The names of the files of results, one for each shard."""
         return [name for name in self._directory.entries() if is_results(name)]
+
+
+def _row(line: ResultLine) -> bytes:
+    return (line.json_text(indent=None) + "\n").encode()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradviz.errors import UsageError
 from gradviz.files import disk
+from gradviz.runs.durable import is_whole
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.lock import FolderLock, lock_folder
 from gradviz.runs.names import RUN, own_files, own_folders, own_images
@@ -132,7 +133,7 @@ class RunWriter(RunFolder):
             for line in self.lines()
             if isinstance(line, Done)
             and line.image in unchanged
-            and all(self.has(name) for name in line.files.values())
+            and all(map(self._has_whole, line.files.values()))
         ]
 
     @contextmanager
@@ -155,6 +156,9 @@ class RunWriter(RunFolder):
                 "command, or choose another -o"
             )
         return same
+
+    def _has_whole(self, name: str) -> bool:
+        return is_whole(self.path / name)
 
     def _foreign(self) -> list[str]:
         """The files of results of a run that was not cut as this one is."""

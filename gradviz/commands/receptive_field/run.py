@@ -109,14 +109,15 @@ def measure_fields(
     entries: list[schema.FieldEntry] = []
     lines: list[schema.ResultLine] = []
     shape = None
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            lines.append(failure_line(outcome))
-        else:
-            shape = shape or outcome.local.shape
-            entries.append(write_field(folder, outcome, geometry, palette, settings.log))
-            lines.append(_line(outcome, entries[-1].files))
-        folder.append(lines[-1])
+    with folder.appending() as append:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                lines.append(failure_line(outcome))
+            else:
+                shape = shape or outcome.local.shape
+                entries.append(write_field(folder, outcome, geometry, palette, settings.log))
+                lines.append(_line(outcome, entries[-1].files))
+            append(lines[-1])
     document = schema.FieldDocument(
         schema=1,
         kind="receptive-field",

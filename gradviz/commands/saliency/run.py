@@ -196,9 +196,12 @@ class SaliencyRun:
         )
         found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
-        with closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines:
+        with (
+            self._folder.appending() as append,
+            closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines,
+        ):
             for line in lines:
-                self._folder.append(line)
+                append(line)
                 yield line
 
     def _put_in_order(self) -> None:
