@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from gradviz.arrays import Array
-from gradviz.errors import GradvizError, UsageError
+from gradviz.errors import GradvizError, MemoryShort, UsageError
 from gradviz.text import one_line
 
 ALLOWED = 1 << 28
@@ -90,6 +90,10 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
         yield
     except GradvizError:
         raise
+    except MemoryError as error:
+        raise MemoryShort(
+            f"{path}: too little memory to read it; give it to another machine, or a smaller copy"
+        ) from error
     except FileNotFoundError as error:
         raise failure(f"{path}: no such file; check the path") from error
     except IsADirectoryError as error:

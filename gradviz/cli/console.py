@@ -90,7 +90,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print what happened."""
         if not self._options.quiet:
-            self._stderr.print(Text(one_line(text)), soft_wrap=True)
+            self._show(Text(one_line(text)))
 
     def detail(self, text: str) -> None:
         """Print what only `-v` asks for."""
@@ -123,7 +123,11 @@ class Console:
             bar.update(task, description=f"{what}, {done} points")
 
     def _print(self, kind: str, style: str, text: str) -> None:
-        self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
+        self._show(Text.assemble((f"{kind}: ", style), one_line(text)))
+
+    def _show(self, text: Text) -> None:
+        with suppress(ValueError):  # a model may close the stream
+            self._stderr.print(text, soft_wrap=True)
 
 
 def _check_working_folder() -> None:

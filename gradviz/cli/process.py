@@ -29,7 +29,8 @@ def prepare_process() -> None:
         pass
     os.close(number)
     sys.stdout = results_stream(1, sys.stdout)
-    sys.stderr = _text(_MessageStream(2, "w", closefd=False), sys.stderr)
+    # A copy, since a model may close the descriptor.
+    sys.stderr = _text(_MessageStream(os.dup(2), "w"), sys.stderr)
     for each in _handled_signals():
         signal.signal(each, _leave)
 

@@ -20,6 +20,7 @@ from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 
@@ -105,9 +106,10 @@ class Probe:
     def gradient(self, x: int, y: int) -> Floats:
         """Compute the plain gradient [C, H, W] of output pixel (x, y), all channels added."""
         v = self._asked(x, y, self.shape).to(self.x.dtype)
-        (gradient,) = torch.autograd.grad(
-            self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with foreign_code("the backward pass failed"):
+            (gradient,) = torch.autograd.grad(
+                self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         array: Floats = gradient[0].float().cpu().numpy()
         return array
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gradviz.arrays import Bytes
-from gradviz.errors import ImageError
+from gradviz.errors import GradvizError, MemoryShort
 from gradviz.image.find import Source
 from gradviz.image.prepare import Prepared, as_shown, prepare
 from gradviz.image.preprocess import Preprocess
@@ -22,8 +22,16 @@ class LoadedImage:
 
 
 def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
-    """Read an image file and make it the tensor that enters the model."""
-    return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
+    """Read an image file and make it the tensor that enters the model.
+
+    Raises:
+        ImageError: it cannot be read.
+        MemoryShort: there is too little memory.
+    """
+    try:
+        return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
+    except MemoryError as error:
+        raise MemoryShort(f"{source.path}: too little memory for it; use --resize") from error
 
 
 @lru_cache(maxsize=1)  # the seeds of an image come one after the other
@@ -38,7 +46,7 @@ def _read(source: Source, preprocess: Preprocess) -> Picture:
         picture = read_image(
             source.place, background=preprocess.background, max_pixels=preprocess.max_pixels
         )
-    except ImageError as error:
+    except GradvizError as error:
         named = str(error).replace(str(source.place), str(source.path), 1)
-        raise ImageError(named) from error
+        raise type(error)(named) from error
     return replace(picture, path=source.path)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gradviz.model.foreign import is_memory_short, same_folder
+from gradviz.model.foreign import is_memory_short, same_surroundings
 from gradviz.model.model import Model, deterministic
 from gradviz.model.outputs import difference
 from gradviz.model.script import folded_script
@@ -107,7 +107,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
     """Convolutions, and the batch norms that alone see what they put out."""
     try:
         # The graph holds the order of layers. Tracing runs the model's Python, on its own copy.
-        with same_folder():
+        with same_surroundings():
             nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes
     except Exception:  # a model that decides by its input's values is left as it is
         return

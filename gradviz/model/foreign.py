@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gradviz.errors import GradvizError, MemoryShort, ModelError
+from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
 from gradviz.text import one_line
 
 
@@ -25,21 +25,29 @@ def foreign_code(doing: str) -> Iterator[None]:
 
     Raises:
         MemoryShort: the device has too little memory.
+        UsageError: there is no temporary folder.
         ModelError: the block raised anything else; gradviz's own errors pass unchanged.
     """
     try:
-        with same_folder():
+        with same_surroundings():
             yield
     except GradvizError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # the user's
+        raise
+    except BaseException as error:
+        if isinstance(error, FileNotFoundError) and "No usable temporary" in _text_of(error):
+            raise UsageError(
+                "there is no temporary folder that can be written, and torch needs one: name one "
+                "with TMPDIR"
+            ) from error
         kind = MemoryShort if is_memory_short(error) else ModelError
         raise kind(f"{doing}: {describe_error(error)}") from error
 
 
 @contextmanager
-def same_folder() -> Iterator[None]:
-    """Go back to the working folder after the block, which paths on the command line start from."""
+def same_surroundings() -> Iterator[None]:
+    """Go back to the working folder after the block, and open standard streams that it closed."""
     before = _working_folder()
     try:
         yield
@@ -47,6 +55,12 @@ def same_folder() -> Iterator[None]:
         if before is not None and _working_folder() != before:
             with suppress(OSError):
                 os.chdir(before)
+        # A file that is opened next would get the number of a stream that was closed.
+        for number in (0, 1, 2):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
 
 
 def _working_folder() -> str | None:
@@ -73,6 +87,9 @@ def importable(folder: Path) -> Iterator[None]:
 
 SHORT_OF_MEMORY = r"out of memory|can't allocate memory|not enough memory"
 """The wording of too little memory in messages; TorchScript wraps them in its own errors."""
+
+LONGEST_TEXT = 500
+"""Characters of a message's beginning and end that are looked at."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 
@@ -101,7 +118,7 @@ def describe_error(error: BaseException) -> str:
 
     A TorchScript error carries a traceback of its own; only its last line says what went wrong.
     """
-    essence = _essence(str(error))
+    essence = _essence(_text_of(error))
     channels = _CHANNELS.search(essence)
     if channels is not None:
         return wrong_channels(int(channels["expected"]), int(channels["got"]))
@@ -112,7 +129,19 @@ def describe_error(error: BaseException) -> str:
 
 def is_memory_short(error: BaseException) -> bool:
     """Whether an error means that memory is short."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or bool(re.search(SHORT_OF_MEMORY, _text_of(error)))
+
+
+def _text_of(error: BaseException) -> str:
+    """The beginning and the end of an error's message; empty if its class cannot say it."""
+    try:
+        text = str(error)
+    except Exception:  # the class is foreign code too
+        return ""
+    if len(text) <= 2 * LONGEST_TEXT:
+        return text
+    return f"{text[:LONGEST_TEXT]}…\n…{text[-LONGEST_TEXT:]}"
 
 
 def wrong_channels(expected: int, got: int) -> str:

@@ -27,6 +27,7 @@ from gradviz.runs.names import RESULTS, RUN, is_results
 from gradviz.runs.results import read_lines
 from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
 from gradviz.runs.shards import Shard
+from gradviz.text import one_line
 
 IN_MEMORY = 1 << 28
 """Bytes of an array above which it is put together in a file."""
@@ -116,8 +117,10 @@ class RunFolder:
                     if mapped
                     else npy.read_array(file, allow_pickle=False)
                 )
-        except (ValueError, MemoryError) as error:
-            raise UsageError(f"{path}: damaged ({error}); run it again") from error
+        except UsageError:
+            raise
+        except Exception as error:  # NumPy reads a header by Python's own parser
+            raise UsageError(f"{path}: damaged ({one_line(error)}); run it again") from error
         if content.dtype.kind not in "biuf":
             raise UsageError(f"{path}: not an array of numbers; run it again")
         return content

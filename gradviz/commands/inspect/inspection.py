@@ -249,11 +249,12 @@ def _apart(
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
     """The eager layers that did not run; of other formats it is not known what is a layer."""
-    return [
-        name
-        for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
-        if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in recorder.ran
-    ]
+    with foreign_code("the model's layers cannot be listed"):
+        return [
+            name
+            for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
+            if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in recorder.ran
+        ]
 
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:

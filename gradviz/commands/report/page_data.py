@@ -208,7 +208,7 @@ class Page:
 
     def palette(self, run: FinishedRun) -> int:
         """The number of the palette that a run draws with."""
-        name = run.record.settings.get("colormap")
+        name = run.colormap
         if name not in self.palettes:
             self.palettes.append(name)
         return self.palettes.index(name)

@@ -15,7 +15,7 @@ from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.write import ResultWriter
-from gradviz.errors import ImageError
+from gradviz.errors import GradvizError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
@@ -55,17 +55,17 @@ def outcomes(
         for batch in batches:
             ready = []
             for source, image in zip(batch, read, strict=False):
-                if isinstance(image, ImageError):
+                if isinstance(image, GradvizError):
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
             yield from explainer.outcomes(ready, seeds)
 
 
-def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
+def _read(preprocess: Preprocess, source: Source) -> LoadedImage | GradvizError:
     try:
         return load_image(source, preprocess)
-    except ImageError as error:
+    except GradvizError as error:
         return error
 
 

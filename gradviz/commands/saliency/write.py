@@ -15,7 +15,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import UsageError
+from gradviz.errors import MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, draw
@@ -61,6 +61,13 @@ class ResultWriter:
         """Write the outcome's files; pictures wait where their scale is shared."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
+        try:
+            return self._line(outcome)
+        except MemoryError:
+            error = MemoryShort(f"{outcome.image}: too little memory to draw it; use --resize")
+            return failure_line(Failure(outcome.image, outcome.seed, error))
+
+    def _line(self, outcome: Attribution) -> Done | Failed:
         try:
             inside = self._inside(outcome)
             backdrop = None if self.settings.scale == "shared" else self._backdrop(outcome)
