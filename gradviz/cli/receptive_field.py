@@ -55,7 +55,7 @@ def receptive_field(
         check_image_names([source.name for source in sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         preprocess = recipe.with_card(loaded.preprocess)
 
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings

@@ -84,7 +84,7 @@ def saliency(
             check_figure(output.figure, rows, settings.array, images)
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
         if loaded.batch is not None:

@@ -67,6 +67,7 @@ def load_model(
     dtype, capability = precision_of(precision, place)
     arch_args = dict(arch_args or {})
     content = recognise(path)
+    note: str | None = None
     if content is Content.CARD:
         named = read_card(path)
         if named.model is None:
@@ -80,7 +81,8 @@ def load_model(
         weights_key = weights_key or named.weights_key
         card: Card | None = named
     else:
-        card = card_beside(path)
+        beside = card_beside(path)
+        card, note = beside.card, beside.note
 
     opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
     if capability is not None:
@@ -103,6 +105,7 @@ def load_model(
         preprocess=card.preprocess if card else None,
         input_shape=opened.input_shape,
         code=opened.code,
+        notes=() if note is None else (note,),
     )
 
 

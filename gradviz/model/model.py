@@ -55,6 +55,8 @@ class Model:
     """The input's shape in an exported program, None for an axis that may vary; else None."""
     code: ImportedCode = field(default_factory=ImportedCode)
     """The code that the factory brought in."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was loaded."""
 
     @property
     def batch(self) -> int | None:
