@@ -69,6 +69,8 @@ def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
                 f"{place}: cannot be searched ({error.strerror}); make it readable, or leave it out"
             ) from error
     sources = sorted(walk.sources.values(), key=lambda source: source.name)
+    if out is not None:
+        _check_apart(arguments, sources, out)
     for first, second in pairwise(sources):
         if first.name == second.name:
             raise UsageError(
@@ -81,6 +83,17 @@ def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
             "output folder and folders with a run.json are not searched); name an image file"
         )
     return FoundImages(tuple(sources), len(walk.ignored - walk.sources.keys()))
+
+
+def _check_apart(arguments: Sequence[str], sources: Sequence[Source], out: Path) -> None:
+    real = os.path.realpath(out)
+    if any(os.path.realpath(argument) == real for argument in arguments if argument):
+        raise UsageError(f"{out}: is a folder of the images; choose another -o")
+    for source in sources:
+        if os.path.realpath(source.path) == os.path.join(real, source.name):  # noqa: PTH118
+            raise UsageError(
+                f"{out}: the results of {source.path} would take its place; choose another -o"
+            )
 
 
 class _Walk:
