@@ -18,7 +18,7 @@ from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.errors import ExitCode, GradvizError, UsageError
 from gradviz.runs.schema import Document, ErrorDocument
-from gradviz.text import one_line
+from gradviz.text import harmless, one_line
 
 _Item = TypeVar("_Item")
 
@@ -61,6 +61,8 @@ class Console:
             self._answered = True
         elif self._options.quiet:
             return
+        else:
+            rows = map(harmless, rows)
         for row in rows:
             self._stdout.write(row + "\n")
         self._stdout.flush()

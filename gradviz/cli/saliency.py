@@ -110,7 +110,13 @@ def saliency(
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))
         console.results(document, (_row(line, output.out) for line in done))
-        codes = {exit_code(lines)}
+        for line in written:
+            if (
+                isinstance(line, Failed) and line not in lines
+            ):  # it was drawn last, and could not be
+                for _, text in _remarks(line):
+                    console.error(text)
+        codes = {exit_code(written)}
         for complaint in _complaints(lines, expected):
             console.error(complaint)
             codes.add(ExitCode.NOT_HELD)

@@ -15,12 +15,13 @@ from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.write import ResultWriter
-from gradviz.errors import GradvizError
+from gradviz.errors import GradvizError, ImageError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.runs.record import RunSetup, describe
+from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine, RunRecord
 from gradviz.runs.shards import Shard
@@ -226,7 +227,11 @@ class SaliencyRun:
         for line in lines:
             if isinstance(line, Done):
                 shared = {view: scales[line.seed, view] for view in line.scales}
-                yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
+                shared_line = line.model_copy(update={"scales": shared})
+                try:
+                    yield self.writer.redrawn(shared_line)
+                except ImageError as error:  # it was deleted in the meantime
+                    yield failure_line(Failure(line.image, line.seed, error))
             else:
                 yield line
 
