@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import IO, BinaryIO
@@ -12,11 +15,13 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from gradviz.arrays import Array
-from gradviz.errors import GradvizError, UsageError
+from gradviz.errors import GradvizError, MemoryShort, UsageError
 from gradviz.text import one_line
 
 ALLOWED = 1 << 28
 """The bytes that any archive may unpack to."""
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""The flags that open a file which does not exist, and so is no link either."""
 RATIO = 10
 """The largest ratio of unpacked to packed bytes of a larger archive. PyTorch stores numbers
 uncompressed, so a model has about the size of its file; deflate packs up to a thousand bytes into
@@ -91,6 +96,10 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
         yield
     except GradvizError:
         raise
+    except MemoryError as error:
+        raise MemoryShort(
+            f"{path}: too little memory to read it; give it to another machine, or a smaller copy"
+        ) from error
     except FileNotFoundError as error:
         raise failure(f"{path}: no such file; check the path") from error
     except IsADirectoryError as error:
@@ -106,8 +115,24 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
         ) from error
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it. A pipe that nobody writes to would be waited for without end.
+
+    Raises:
+        OSError: the disk refuses, or it is no regular file.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise OSError(errno.EINVAL, "is no regular file; save its content as one")
+    return os.fdopen(number, "rb")
+
+
 def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write one file, whole or not at all.
+    """Write one file, whole or not at all. A link at its place is replaced, not followed.
 
     Args:
         place: the path of the file.
@@ -116,16 +141,37 @@ def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UsageError: the disk refuses.
     """
-    unfinished = place.with_name(f".{place.name}.part")
     with disk(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                write(file)
-            unfinished.replace(place)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        write_at(place, write)
+
+
+def write_at(
+    place: str | Path, write: Callable[[BinaryIO], object], folder: int | None = None
+) -> None:
+    """Write one file, whole or not at all, as `write_whole` does.
+
+    Args:
+        place: the file; below `folder` if that is given.
+        write: writes the content to the file that it is given.
+        folder: the descriptor of a folder.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    unfinished = Path(place).with_name(f".{Path(place).name}.part")
+    # What is there is not opened: it may be a link to somebody's file.
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished, dir_fd=folder)
+    number = os.open(unfinished, NEW_FILE, 0o666, dir_fd=folder)
+    try:
+        with os.fdopen(number, "wb") as file:
+            write(file)
+        os.replace(unfinished, place, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished, dir_fd=folder)
+        raise
 
 
 def write_npy(array: Array, file: BinaryIO) -> None:

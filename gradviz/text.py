@@ -36,8 +36,14 @@ def one_line(message: object) -> str:
     Every run of white space, line breaks included, becomes one space. A character that does not
     print, such as a terminal's control sequence in a file's name, is escaped as in Python.
     """
-    text = " ".join(str(message).split())
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return harmless(" ".join(str(message).split()))
+
+
+def harmless(text: str) -> str:
+    """`text` with all escaped that does something to a terminal, but for tabs between columns."""
+    return "".join(
+        each if each.isprintable() or each == "\t" else repr(each)[1:-1] for each in text
+    )
 
 
 def listed(names: Sequence[str], most: int) -> str:

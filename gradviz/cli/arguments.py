@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gradviz.arrays import Size
+from gradviz.cli.console import Console
 from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
@@ -89,17 +90,13 @@ def recipe_from(options: InputOptions) -> Recipe:
     return Recipe(recipe, flags)
 
 
-def load(path: str, options: ModelOptions, device_options: DeviceOptions) -> Model:
-    """Load the model with these options.
-
-    Args:
-        path: a model file or a card.
-        options: the architecture, the output, and the consent to run code.
-        device_options: the device and the precision.
-    """
+def load(
+    path: str, options: ModelOptions, device_options: DeviceOptions, console: Console
+) -> Model:
+    """Load the model as the options ask, and warn of what is odd about it."""
     from gradviz.model.load import load_model
 
-    return load_model(
+    model = load_model(
         Path(path),
         arch=options.arch,
         arch_args=dict(_argument(text) for text in options.arch_arg or ()),
@@ -109,6 +106,9 @@ def load(path: str, options: ModelOptions, device_options: DeviceOptions) -> Mod
         device=device_options.device,
         precision=device_options.precision,
     )
+    for note in model.notes:
+        console.warn(note)
+    return model
 
 
 def one_image(text: str) -> Source:

@@ -41,7 +41,7 @@ def check(
         automatic = device_options.precision == "auto"
         if automatic:
             device_options = replace(device_options, precision="float32")
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO, TypeVar
 
 import typer
@@ -19,7 +20,7 @@ from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.cli.steps import Steps
 from gradviz.errors import ExitCode, GradvizError, UsageError
 from gradviz.runs.schema import Document, ErrorDocument
-from gradviz.text import one_line
+from gradviz.text import harmless, one_line
 
 _Item = TypeVar("_Item")
 
@@ -62,6 +63,8 @@ class Console:
             self._answered = True
         elif self._options.quiet:
             return
+        else:
+            rows = map(harmless, rows)
         for row in rows:
             self._stdout.write(row + "\n")
         self._stdout.flush()
@@ -97,7 +100,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print a note on progress."""
         if not self._options.quiet:
-            self._stderr.print(Text(one_line(text)), soft_wrap=True)
+            self._show(Text(one_line(text)))
 
     def detail(self, text: str) -> None:
         """Print a detail that only `-v` shows."""
@@ -151,7 +154,20 @@ class Console:
                 self.note(f"{what}: {line}")
 
     def _print(self, kind: str, style: str, text: str) -> None:
-        self._stderr.print(Text.assemble((f"{kind}: ", style), one_line(text)), soft_wrap=True)
+        self._show(Text.assemble((f"{kind}: ", style), one_line(text)))
+
+    def _show(self, text: Text) -> None:
+        with suppress(ValueError):  # a model may close the stream
+            self._stderr.print(text, soft_wrap=True)
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"the working folder cannot be read ({error.strerror}): go to another one"
+        ) from error
 
 
 @contextmanager
@@ -165,6 +181,7 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
             warnings.simplefilter("ignore")
         console = Console(options, stdout)
         try:
+            _check_working_folder()
             yield console
         except GradvizError as error:
             if options.debug:

@@ -48,7 +48,7 @@ def inspect(
         source = None if image is None else arguments.one_image(image)
         recipe = arguments.recipe_from(input_options)
 
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         check_labels([] if seed is None else [seed], loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
         console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")

@@ -63,6 +63,16 @@ _output = partial(_option, "Output")
 _messages = partial(_option, "Messages")
 _SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "metavar": "N"}
 
+
+def _folder(name: str | Path) -> Path:
+    # Path("") is the working folder, and an unset variable of a shell does not mean that.
+    if not str(name):
+        raise typer.BadParameter("the name is empty; name a folder")
+    return Path(name)
+
+
+_FOLDER: dict[str, Any] = {"parser": _folder, "metavar": "PATH"}
+
 Text = str | None
 
 
@@ -230,7 +240,7 @@ class CompareOptions:
         "The farthest value that passes. [default: see below]", "N"
     )
     out: Path | None = _output(
-        "Folder for pictures of the differences, and compare.json.", short="-o"
+        "Folder for pictures of the differences, and compare.json.", short="-o", **_FOLDER
     )
     overwrite: bool = _output("Replace the run in the folder.", default=False)
 
@@ -239,7 +249,9 @@ class CompareOptions:
 class FieldOutputOptions:
     """The output of a receptive-field run."""
 
-    out: Path = _output("Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o")
+    out: Path = _output(
+        "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
+    )
     log: bool = _output("Draw the effective field in logarithmic colours.", default=False)
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
     overwrite: bool = _output("Replace the run in the folder.", default=False)
@@ -258,7 +270,9 @@ class ReportOptions:
 class OutputOptions:
     """The pictures, the arrays, and the folder of a run."""
 
-    out: Path = _output("Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o")
+    out: Path = _output(
+        "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
+    )
     view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
     array: Literal["npy", "none"] = _output("Keep the numbers. [default: npy]", default="npy")
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")

@@ -9,7 +9,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
@@ -29,20 +30,41 @@ def prepare_process() -> None:
         pass
     os.close(number)
     sys.stdout = results_stream(1, sys.stdout)
-    sys.stderr = _text(_MessageStream(2, "w", closefd=False), sys.stderr)
+    # A copy, since a model may close the descriptor.
+    sys.stderr = _text(_MessageStream(os.dup(2), "w"), sys.stderr)
     for each in _handled_signals():
         signal.signal(each, _leave)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let signals raise KeyboardInterrupt, so that unfinished work is cleaned up."""
+    """Let signals raise KeyboardInterrupt, so that unfinished work is cleaned up.
+
+    Python raises it between two of its own instructions, of which a loop in TorchScript has none.
+    So a second signal ends the process at once, from a thread that waits for it.
+    """
     before = {each: signal.signal(each, _interrupt) for each in _handled_signals()}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_at_second, args=(reader, before.keys()), daemon=True).start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(earlier)
+        os.close(writer)
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _end_at_second(reader: int, awaited: Collection[int]) -> None:
+    """Read the numbers of signals as they come, until the other end is closed."""
+    count = 0
+    while number := os.read(reader, 1):
+        count += number[0] in awaited
+        if count == 2:
+            _leave(number[0], None)
+    os.close(reader)
 
 
 def _handled_signals() -> list[signal.Signals]:

@@ -16,6 +16,7 @@ from gradviz.errors import ExitCode
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.runs.expectations import parse_expectation
+from gradviz.runs.names import check_image_names
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Failed, FieldDocument, GeometryEntry
 from gradviz.runs.verdict import exit_code
@@ -51,9 +52,10 @@ def receptive_field(
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out)
         sources = find_images(image, output.out).sources if image else ()
+        check_image_names([source.name for source in sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         preprocess = recipe.with_card(loaded.preprocess)
 
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings

@@ -23,6 +23,7 @@ from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.colours import load_palette
 from gradviz.image.find import find_images
 from gradviz.runs.expectations import Expectation, parse_expectation
+from gradviz.runs.names import check_image_names
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
 from gradviz.runs.shards import shard_here
@@ -71,6 +72,7 @@ def saliency(
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
+        check_image_names([source.name for source in found.sources])
         masks = {} if output.inside is None else find_masks(output.inside, found.sources)
         if output.figure is not None:
             if folder.shard is not None:
@@ -82,7 +84,7 @@ def saliency(
             check_figure(output.figure, rows, settings.array, images)
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
-        loaded = arguments.load(model, model_options, device_options)
+        loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
         if loaded.batch is not None:
@@ -111,7 +113,13 @@ def saliency(
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))
         console.results(document, (_row(line, output.out) for line in done))
-        codes = {exit_code(lines)}
+        for line in written:
+            if (
+                isinstance(line, Failed) and line not in lines
+            ):  # it was drawn last, and could not be
+                for _, text in _remarks(line):
+                    console.error(text)
+        codes = {exit_code(written)}
         for complaint in _complaints(lines, expected):
             console.error(complaint)
             codes.add(ExitCode.NOT_HELD)

@@ -23,6 +23,7 @@ from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.field.reach.arguments import META
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
+from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.text import listed
@@ -135,9 +136,10 @@ class Probe:
             [C, H, W], float32.
         """
         v = self._asked(x, y, self.shape).to(self.x.dtype)
-        (gradient,) = torch.autograd.grad(
-            self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with foreign_code("the backward pass failed"):
+            (gradient,) = torch.autograd.grad(
+                self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         array: Floats = gradient[0].float().cpu().numpy()
         return array
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import pairwise
@@ -26,6 +26,11 @@ class Source:
     """The path of the file."""
     name: str
     """The POSIX path relative to the given folder or glob root; the file name of a single file."""
+    place: Path = field(init=False, repr=False)
+    """The absolute path: a model may change the working folder at any time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", self.path.absolute())
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
                 f"{place}: cannot be searched ({error.strerror}); make it readable, or leave it out"
             ) from error
     sources = sorted(walk.sources.values(), key=lambda source: source.name)
+    if out is not None:
+        _check_apart(arguments, sources, out)
     for first, second in pairwise(sources):
         if first.name == second.name:
             raise UsageError(
@@ -77,6 +84,17 @@ def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
             "output folder and folders with a run.json are not searched); name an image file"
         )
     return FoundImages(tuple(sources), len(walk.ignored - walk.sources.keys()))
+
+
+def _check_apart(arguments: Sequence[str], sources: Sequence[Source], out: Path) -> None:
+    real = os.path.realpath(out)
+    if any(os.path.realpath(argument) == real for argument in arguments if argument):
+        raise UsageError(f"{out}: is a folder of the images; choose another -o")
+    for source in sources:
+        if os.path.realpath(source.path) == os.path.join(real, source.name):  # noqa: PTH118
+            raise UsageError(
+                f"{out}: the results of {source.path} would take its place; choose another -o"
+            )
 
 
 class _Walk:

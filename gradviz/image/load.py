@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gradviz.arrays import Bytes
+from gradviz.errors import GradvizError, ImageError, MemoryShort
 from gradviz.image.find import Source
 from gradviz.image.prepare import Prepared, as_shown, prepare
 from gradviz.image.preprocess import Preprocess
@@ -29,8 +30,12 @@ def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
 
     Raises:
         ImageError: the file cannot be read, or does not fit the recipe.
+        MemoryShort: there is too little memory.
     """
-    return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
+    try:
+        return LoadedImage(source.name, prepare(_read(source, preprocess), preprocess))
+    except MemoryError as error:
+        raise MemoryShort(f"{source.path}: too little memory for it; use --resize") from error
 
 
 @lru_cache(maxsize=1)  # several seeds use the tensor of an image
@@ -49,9 +54,17 @@ def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
 
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:
-    return read_image(
-        source.path,
-        background=preprocess.background,
-        max_pixels=preprocess.max_pixels,
-        page=preprocess.page,
-    )
+    if source.place.exists() and not source.place.is_file():
+        # Nobody may ever write to a pipe, and the thread that reads it cannot be interrupted.
+        raise ImageError(f"{source.path}: is no regular file; save its content as one")
+    try:
+        picture = read_image(
+            source.place,
+            background=preprocess.background,
+            max_pixels=preprocess.max_pixels,
+            page=preprocess.page,
+        )
+    except GradvizError as error:
+        named = str(error).replace(str(source.place), str(source.path), 1)
+        raise type(error)(named) from error
+    return replace(picture, path=source.path)

@@ -161,11 +161,12 @@ def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
     if preprocess.channels == "bgr":
         pixels = pixels[::-1]
     low, high = preprocess.range
-    pixels = low + pixels * (high - low)
-    for name, apply in (("mean", np.subtract), ("std", np.divide)):
-        numbers = getattr(preprocess, name)
-        if numbers is not None:
-            pixels = apply(pixels, np.array(numbers, np.float32).reshape(-1, 1, 1))
+    with np.errstate(all="ignore"):  # numbers beyond float32 are NaN or Inf, and so are the results
+        pixels = low + pixels * (high - low)
+        for name, apply in (("mean", np.subtract), ("std", np.divide)):
+            numbers = getattr(preprocess, name)
+            if numbers is not None:
+                pixels = apply(pixels, np.array(numbers).astype(np.float32).reshape(-1, 1, 1))
     return np.ascontiguousarray(pixels)
 
 

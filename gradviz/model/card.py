@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
 
 from gradviz.errors import UsageError
 from gradviz.image.preprocess import Preprocess, preprocess_from
+from gradviz.image.read import DEFAULT_MAX_PIXELS
 from gradviz.strict_yaml import KeyPath, load_mapping
 from gradviz.text import nearest
 
@@ -78,23 +81,61 @@ def read_card(path: Path) -> Card:
     )
 
 
-def card_beside(model: Path) -> Card | None:
+@dataclass(frozen=True)
+class FoundCard:
+    """A file that lies beside a model and may be its card."""
+
+    card: Card | None = None
+    note: str | None = None
+    """The reason why a file of the right name is not taken for a card."""
+
+
+def card_beside(model: Path) -> FoundCard:
     """Read the card of the same stem beside the file `model`, if there is one.
 
-    The user did not name it, so it must not choose what code is run: only its `preprocess`,
-    `output` and `labels` are returned.
+    The user did not name it, so it may not choose what is run: of what it holds, only `preprocess`,
+    `output` and `labels` are returned, and `max_pixels` is not above the default. A file with keys
+    that no card has belongs to another program.
 
     Raises:
-        UsageError: as `read_card`.
+        UsageError: it has a card's keys only, and a value of a wrong type.
     """
     for suffix in (".yaml", ".yml"):
         path = model.with_suffix(suffix)
-        if path.is_file():
-            card = read_card(path)
-            return Card(
-                path=path, preprocess=card.preprocess, output=card.output, labels=card.labels
+        if not path.is_file():
+            continue
+        if odd := _oddness(path):
+            return FoundCard(note=f"{path}: {odd}: it is not taken for the card of {model.name}")
+        card = read_card(path)
+        return FoundCard(
+            Card(
+                path=path,
+                preprocess=card.preprocess and _within_limits(card.preprocess),
+                output=card.output,
+                labels=card.labels,
             )
-    return None
+        )
+    return FoundCard()
+
+
+def _oddness(path: Path) -> str | None:
+    """Return the reason why a file is another program's; None if all its keys are a card's."""
+    try:
+        keys = [*load_mapping(path)[0]]
+    except UsageError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        text = path.read_bytes().decode(errors="replace")
+        keys = re.findall(r"^([^\s#:\[{-][^:\n]*):", text, re.MULTILINE)
+    foreign = [key for key in keys if key not in _MUST_BE]
+    if foreign:
+        return f"has the key {foreign[0]!r}, which no card has"
+    return None if keys else "has no key of a card"
+
+
+def _within_limits(preprocess: Preprocess) -> Preprocess:
+    most = min(preprocess.max_pixels, DEFAULT_MAX_PIXELS)
+    return preprocess_from({**preprocess.as_dict(), "max_pixels": most}, "the card")
 
 
 def read_preprocess(path: Path) -> Preprocess:

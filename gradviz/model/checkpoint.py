@@ -70,7 +70,7 @@ def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Wei
         found = _as_weights(value, weights_key)
         sought = f"no weights under {weights_key!r}"
     else:
-        found = next(_search(checkpoint, None), None)
+        found = _search(checkpoint)
         sought = "no weights"
     if found is None:
         there = [f"{key} ({_described(value)})" for key, value in children(checkpoint).items()]
@@ -100,14 +100,22 @@ def _below(checkpoint: object, key: str) -> Mapping[str, Tensor] | None:
     return None
 
 
-def _search(value: object, key: str | None) -> Iterator[Weights]:
-    found = _as_weights(value, key)
-    if found is not None:
-        yield found
-    elif isinstance(value, Mapping):
-        for name in NESTINGS:
-            if name in value:
-                yield from _search(value[name], f"{key}.{name}" if key else name)
+def _search(checkpoint: object) -> Weights | None:
+    """Find the first weights under the usual keys. What is held twice is looked into once."""
+    waiting: list[tuple[object, str | None]] = [(checkpoint, None)]
+    seen = set()
+    while waiting:
+        value, key = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        found = _as_weights(value, key)
+        if found is not None:
+            return found
+        if isinstance(value, Mapping):
+            names = [name for name in NESTINGS if name in value]
+            waiting += [(value[n], f"{key}.{n}" if key else n) for n in reversed(names)]
+    return None
 
 
 def _as_weights(value: object, key: str | None) -> Weights | None:
@@ -140,7 +148,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     Raises:
         ModelError: names are missing, unexpected, or of another shape; the message lists them.
     """
-    model = module.state_dict()
+    with foreign_code(f"{where}: the model's own weights cannot be listed"):
+        model = module.state_dict()
     # AveragedModel stores a counter beside the weights.
     weights = {name: tensor for name, tensor in weights.items() if name != "n_averaged"}
     weights = _renamed(weights, model.keys())

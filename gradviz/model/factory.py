@@ -17,16 +17,22 @@ from torch import nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code, importable
+from gradviz.model.imported import ImportedCode, imported_code
 from gradviz.text import nearest
 
 
-def build_network(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
-    """Call the factory `arch` with `arch_args`, and return its module.
+def build_network(
+    arch: str,
+    arch_args: Mapping[str, object],
+    on_imported: Callable[[ImportedCode], object] = lambda code: None,
+) -> nn.Module:
+    """Call the factory `arch` with `arch_args` and return the module that it makes.
 
     Args:
         arch: `package.module:factory`, found as with `python -m` (the working folder first), or
             `path/to/file.py:factory`; the file's folder is importable while it runs.
         arch_args: the arguments of the factory.
+        on_imported: takes the code that this brought in, once the network is built.
 
     Raises:
         UsageError: the spec names nothing, or the factory does not take these arguments.
@@ -37,11 +43,17 @@ def build_network(arch: str, arch_args: Mapping[str, object]) -> nn.Module:
         raise UsageError(
             f"--arch {arch}: expected package.module:factory or path/to/file.py:factory"
         )
+    before = {*sys.modules}
     with importable(Path.cwd()):
         if place.endswith(".py"):
             with _siblings_of(Path(place).resolve()):
-                return _call(arch, _load_file(arch, Path(place)), name, arch_args)
-        return _call(arch, _import_module(arch, place), name, arch_args)
+                module = _load_file(arch, Path(place))
+                network = _call(arch, module, name, arch_args)
+                on_imported(imported_code(before, module.__name__))
+        else:
+            network = _call(arch, _import_module(arch, place), name, arch_args)
+            on_imported(imported_code(before, place))
+    return network
 
 
 @contextmanager

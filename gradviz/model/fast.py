@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gradviz.errors import GradvizError, ModelError
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.foreign import is_memory_short
+from gradviz.model.foreign import is_memory_short, same_surroundings
 from gradviz.model.model import Model, deterministic, in_doubles
 from gradviz.model.outputs import difference
 from gradviz.model.random_input import RandomInput, likely_sizes
@@ -180,7 +180,8 @@ def _pairs(module: nn.Module) -> Iterator[tuple[Any, Any]]:
     """Yield the convolutions whose output goes to a batch norm alone, with that batch norm."""
     try:
         # The graph holds the order of layers. Tracing runs the model's Python, on its own copy.
-        nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes
+        with same_surroundings():
+            nodes = fx.Tracer().trace(copy.deepcopy(module)).nodes
     except Exception:  # a model that decides by its input's values is left as it is
         return
     read = [str(node.target) for node in nodes if node.op == "get_attr"]

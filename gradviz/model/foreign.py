@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradviz.errors import GradvizError, MemoryShort, ModelError
+from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
 from gradviz.text import one_line
 
 
@@ -28,15 +29,49 @@ def foreign_code(doing: str, called: nn.Module | None = None) -> Iterator[None]:
 
     Raises:
         MemoryShort: the device has too little memory.
+        UsageError: there is no temporary folder.
         ModelError: the block raised anything else; gradviz's own errors pass unchanged.
     """
     try:
-        yield
+        with same_surroundings():
+            yield
     except GradvizError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # the user's
+        raise
+    except BaseException as error:
+        if isinstance(error, FileNotFoundError) and "No usable temporary" in _text_of(error):
+            raise UsageError(
+                "there is no temporary folder that can be written, and torch needs one: name one "
+                "with TMPDIR"
+            ) from error
         kind = MemoryShort if is_memory_short(error) else ModelError
         raise kind(f"{doing}: {describe_error(error, called)}") from error
+
+
+@contextmanager
+def same_surroundings() -> Iterator[None]:
+    """Go back to the working folder after the block, and open standard streams that it closed."""
+    before = _working_folder()
+    try:
+        yield
+    finally:
+        if before is not None and _working_folder() != before:
+            with suppress(OSError):
+                os.chdir(before)
+        # A file that is opened next would get the number of a stream that was closed.
+        for number in (0, 1, 2):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109  called before and after every pass
+    except OSError:
+        return None  # it was deleted
 
 
 @contextmanager
@@ -56,6 +91,9 @@ def importable(folder: Path) -> Iterator[None]:
 
 SHORT_OF_MEMORY = r"out of memory|can't allocate memory|not enough memory"
 """The wording of too little memory in messages; TorchScript wraps them in its own errors."""
+
+LONGEST_TEXT = 500
+"""Characters of a message's beginning and end that are looked at."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
 
@@ -97,8 +135,9 @@ def describe_error(error: BaseException, called: nn.Module | None = None) -> str
         error: what was raised.
         called: the module that raised it when it was called with a batch of images.
     """
-    essence = _essence(str(error))
-    if called is not None and (other := _other_input(str(error), called)):
+    text = _text_of(error)
+    essence = _essence(text)
+    if called is not None and (other := _other_input(text, called)):
         return f"{type(error).__name__}: {essence}: {other}"
     channels = _CHANNELS.search(essence)
     if channels is not None:
@@ -135,7 +174,19 @@ def _arguments_of(module: nn.Module) -> list[str]:
 
 def is_memory_short(error: BaseException) -> bool:
     """Return True if an error means that memory is short."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(SHORT_OF_MEMORY, str(error)))
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or bool(re.search(SHORT_OF_MEMORY, _text_of(error)))
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the beginning and the end of an error's message; empty if that fails."""
+    try:
+        text = str(error)
+    except Exception:  # the class is foreign code too
+        return ""
+    if len(text) <= 2 * LONGEST_TEXT:
+        return text
+    return f"{text[:LONGEST_TEXT]}…\n…{text[-LONGEST_TEXT:]}"
 
 
 def wrong_channels(expected: int, got: int) -> str:

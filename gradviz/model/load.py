@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -22,6 +22,7 @@ from gradviz.model.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.exported import InputShape, load_exported
 from gradviz.model.factory import build_network
 from gradviz.model.foreign import foreign_code
+from gradviz.model.imported import ImportedCode
 from gradviz.model.model import Model
 from gradviz.model.recognise import Content, recognise
 from gradviz.model.script import load_script, script_format
@@ -75,6 +76,7 @@ def load_model(
     dtype, capability = precision_of(precision, place)
     arch_args = dict(arch_args or {})
     content = recognise(path)
+    note: str | None = None
     if content is Content.CARD:
         named = read_card(path)
         if named.model is None:
@@ -88,7 +90,8 @@ def load_model(
         weights_key = weights_key or named.weights_key
         card: Card | None = named
     else:
-        card = card_beside(path)
+        beside = card_beside(path)
+        card, note = beside.card, beside.note
 
     request = _Request(arch, arch_args, weights_key, trust, place)
     with torch.inference_mode(False):  # weights that are made in it can have no gradient behind
@@ -112,6 +115,8 @@ def load_model(
         labels=card.labels if card else (),
         preprocess=card.preprocess if card else None,
         input_shape=opened.input_shape,
+        code=opened.code,
+        notes=() if note is None else (note,),
     )
 
 
@@ -260,6 +265,7 @@ class _Opened:
     format: Format
     weights_key: str | None = None
     input_shape: InputShape | None = None
+    code: ImportedCode = field(default_factory=ImportedCode)
 
 
 def _open_saved(path: Path, request: _Request) -> _Opened:
@@ -284,10 +290,11 @@ def _built(path: Path, request: _Request, weights: Weights) -> _Opened:
             f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
             "network with --arch package.module:factory or --arch file.py:factory"
         )
-    network = build_network(request.arch, request.arch_args)
+    code: list[ImportedCode] = []
+    network = build_network(request.arch, request.arch_args, code.append)
     state = value.state_dict() if isinstance(value, nn.Module) else value
     load_weights(network, state, str(path))
-    return _Opened(network, Format.STATE_DICT, weights.key)
+    return _Opened(network, Format.STATE_DICT, weights.key, code=code[0])
 
 
 def _open_script(path: Path, request: _Request) -> _Opened:

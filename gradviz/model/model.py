@@ -15,6 +15,7 @@ from gradviz.errors import ModelError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
+from gradviz.model.imported import ImportedCode
 from gradviz.model.outputs import check_differentiable, select_output
 from gradviz.model.script import as_written
 from gradviz.model.support import Capability, Format, support
@@ -54,6 +55,10 @@ class Model:
     """True if this is a faster form of the loaded model."""
     input_shape: InputShape | None = None
     """The shape of an exported program's input, None for an axis that may vary; else None."""
+    code: ImportedCode = field(default_factory=ImportedCode)
+    """The code that the factory brought in."""
+    notes: tuple[str, ...] = ()
+    """The warnings about how it was loaded."""
 
     @property
     def batch(self) -> int | None:

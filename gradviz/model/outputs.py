@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
+from gradviz.model.foreign import foreign_code
 
 
 def select_output(output: object, key: str | None, batch: int) -> Tensor:
@@ -25,7 +26,10 @@ def select_output(output: object, key: str | None, batch: int) -> Tensor:
         ModelError: there is no tensor, it is not floating, or its first axis is not the batch; a
             single image's output may lack that axis.
     """
-    tensor = _only(_at(output, key), key or "")
+    with foreign_code("the model's output cannot be read"):  # it may be of a class of its own
+        tensor = _only(_at(output, key), key or "")
+    if odd := _oddness(tensor):
+        raise ModelError(f"the output cannot be differentiated: it is {odd}")
     if not tensor.is_floating_point():
         raise ModelError(
             f"the output cannot be differentiated: it is {_dtype(tensor)}, as after an argmax, a "
@@ -79,7 +83,21 @@ def _only(value: object, prefix: str) -> Tensor:
 
 
 def _described(path: str, tensor: Tensor) -> str:
-    return f"{path} {list(tensor.shape)}"
+    shape = "of rows of different lengths" if tensor.is_nested else list(tensor.shape)
+    return f"{path} {shape}"
+
+
+def _oddness(tensor: Tensor) -> str | None:
+    """Return the kind of a tensor that is not plain, and what to do; None for a plain one."""
+    if tensor.is_nested:
+        return "a nested tensor, of rows of different lengths: return one tensor for each"
+    if tensor.layout != torch.strided:
+        return f"{str(tensor.layout).removeprefix('torch.')}: return it dense, by to_dense()"
+    if tensor.is_meta:
+        return "on the device meta, without numbers: load the weights onto a real one"
+    if tensor.is_floating_point() and tensor.itemsize < 2:
+        return f"{_dtype(tensor)}, which torch cannot calculate with: return it as float32"
+    return None
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -135,17 +153,21 @@ def difference(y: Tensor, again: Tensor) -> str | None:
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Walk through all values inside `value` that have no children, each with its path.
+    """Walk through everything inside `value` that holds nothing more, each with its path.
 
-    Args:
-        value: dicts, lists, tuples and dataclasses, nested at will.
-        path: the dotted path of `value` itself; empty for the whole output.
+    What is held twice, or holds itself, is entered once, under its first path.
     """
-    inside = children(value)
-    if not inside:
-        yield path, value
-    for name, child in inside.items():
-        yield from leaves(child, f"{path}.{name}" if path else name)
+    waiting = [(path, value)]
+    entered: dict[int, object] = {}  # kept, so that no other object gets the same id
+    while waiting:
+        path, value = waiting.pop()
+        inside = children(value)
+        if not inside:
+            yield path, value
+        elif id(value) not in entered:
+            entered[id(value)] = value
+            pairs = reversed(inside.items())
+            waiting += [(f"{path}.{name}" if path else name, child) for name, child in pairs]
 
 
 def find(value: object, path: str) -> object:
@@ -158,17 +180,23 @@ def find(value: object, path: str) -> object:
     Raises:
         KeyError: the path leads nowhere.
     """
-    inside = children(value)
-    if isinstance(value, tuple):
-        inside |= {str(index): child for index, child in enumerate(value)}
-    if path in inside:
-        return inside[path]
-    for name, child in inside.items():
-        if path.startswith(f"{name}."):
-            try:
-                return find(child, path[len(name) + 1 :])
-            except KeyError:
-                continue
+    waiting = [(value, path)]
+    tried: dict[tuple[int, int], object] = {}
+    while waiting:
+        value, rest = waiting.pop()
+        if (id(value), len(rest)) in tried:
+            continue
+        tried[id(value), len(rest)] = value
+        inside = children(value)
+        if isinstance(value, tuple):
+            inside |= {str(index): child for index, child in enumerate(value)}
+        if rest in inside:
+            return inside[rest]
+        waiting += [
+            (child, rest[len(name) + 1 :])
+            for name, child in reversed(inside.items())
+            if rest.startswith(f"{name}.")
+        ]
     raise KeyError(path)
 
 

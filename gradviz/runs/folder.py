@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,16 +20,14 @@ from numpy.lib import format as npy
 
 from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
-from gradviz.files import disk, write_whole
+from gradviz.files import disk, open_regular
+from gradviz.runs.directory import Directory
+from gradviz.runs.durable import SafeLines
+from gradviz.runs.names import RESULTS, RUN, is_results
 from gradviz.runs.results import read_lines
 from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
 from gradviz.runs.shards import Shard
-
-RUN = "run.json"
-RESULTS = "results.jsonl"
-FIELDS = "field.json"
-COMPARED = "compare.json"
-BOXES = "boxes.npy"
+from gradviz.text import one_line
 
 IN_MEMORY = 1 << 28
 """The bytes of an array above which it is put together in a file."""
@@ -40,7 +40,14 @@ class RunFolder:
 
     def __init__(self, out: Path, shard: Shard | None = None) -> None:
         self.out = out
+        """The folder, as it was named."""
         self.shard = shard
+        self._directory = Directory(out)
+
+    @property
+    def path(self) -> Path:
+        """The real path of the folder, whatever the working folder becomes."""
+        return self._directory.real
 
     @property
     def results(self) -> str:
@@ -56,7 +63,7 @@ class RunFolder:
             name: its path relative to the folder.
             write: the function that writes the content to an open file.
         """
-        write_whole(self.out / name, write)
+        self._directory.write(name, write)
 
     def save_document(self, name: str, document: JsonObject) -> None:
         """Write a JSON document."""
@@ -70,8 +77,8 @@ class RunFolder:
             ValueError: it is not JSON.
             UsageError: the disk refuses.
         """
-        with disk(self.out / name):
-            text = (self.out / name).read_bytes()
+        with disk(self.out / name), open_regular(self.path / name) as file:
+            text = file.read()
         try:
             return json.loads(text)
         except RecursionError as error:
@@ -105,14 +112,16 @@ class RunFolder:
         """
         path = self.out / name
         try:
-            with disk(path), path.open("rb") as file:
+            with disk(path), open_regular(self.path / name) as file:
                 content: Array = (
-                    npy.open_memmap(path, "r")
+                    npy.open_memmap(self.path / name, "r")
                     if mapped
                     else npy.read_array(file, allow_pickle=False)
                 )
-        except (ValueError, MemoryError) as error:
-            raise UsageError(f"{path}: damaged ({error}); run it again") from error
+        except UsageError:
+            raise
+        except Exception as error:  # NumPy reads a header by Python's own parser
+            raise UsageError(f"{path}: damaged ({one_line(error)}); run it again") from error
         if content.dtype.kind not in "biuf":
             raise UsageError(f"{path}: not an array of numbers; run it again")
         return content
@@ -125,8 +134,8 @@ class RunFolder:
         size = 4 * math.prod(shape)
         if size < IN_MEMORY:
             return np.zeros(shape, np.float32)
-        with disk(self.out), tempfile.TemporaryFile(dir=self.out) as file:
-            # Filled now: if the disk is full later, writing to mapped memory kills the process.
+        with disk(self.out), tempfile.TemporaryFile(dir=self.path) as file:
+            # Filled now, since a disk that is full later kills whoever writes to mapped memory.
             for start in range(0, size, CHUNK):
                 file.write(bytes(min(CHUNK, size - start)))
             file.flush()
@@ -136,30 +145,38 @@ class RunFolder:
 
     def append(self, line: ResultLine) -> None:
         """Add one result to results.jsonl."""
-        with disk(self.out / self.results), (self.out / self.results).open("ab") as file:
-            file.write((line.json_text(indent=None) + "\n").encode())
+        self._directory.append(self.results, _row(line))
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[ResultLine], None]]:
+        """Add results one by one, each once its files are safe; the last ones when the block ends.
+
+        Raises:
+            UsageError: the disk refuses.
+        """
+        lines = SafeLines(self._directory.sync, partial(self._directory.append, self.results))
+        try:
+            yield lambda line: lines.add(_row(line))
+        finally:
+            lines.flush()
 
     def replace(self, lines: Iterable[ResultLine]) -> None:
-        """Write the results anew; those of a whole run replace the results of its shards."""
-        text = "".join(line.json_text(indent=None) + "\n" for line in lines)
-        self.save(self.results, lambda file: file.write(text.encode()))
+        """Write the results anew; those of a whole run take the place of its shards'."""
+        rows = [_row(line) for line in lines]
+        self.save(self.results, lambda file: file.writelines(rows))
         if self.shard is None:
-            for path in self.results_files():
-                if path.name != RESULTS:
-                    with disk(path):
-                        path.unlink(missing_ok=True)
+            for name in self.results_files():
+                if name != RESULTS:
+                    self._directory.remove(name)
 
     def own(self) -> list[ResultLine]:
-        """Read the results that were written here, in the order of their file."""
-        path = self.out / self.results
-        with disk(path):
-            there = path.exists()
-        return list(read_lines(path)) if there else []
+        """The results that were written here, as they stand in their file."""
+        return list(self._read(self.results)) if self.results in self.results_files() else []
 
     def lines(self) -> list[ResultLine]:
         """Read the results of all shards in the order of the images."""
         return sorted(
-            (line for path in self.results_files() for line in read_lines(path)),
+            (line for name in self.results_files() for line in self._read(name)),
             key=lambda line: line.image,
         )
 
@@ -170,7 +187,18 @@ class RunFolder:
         count = self.shard.count
         return [RunFolder(self.out, Shard(index, count)) for index in range(1, count + 1)]
 
-    def results_files(self) -> list[Path]:
-        """List the files of results, one for each shard."""
-        with disk(self.out):
-            return sorted(self.out.glob("results*.jsonl"))
+    def _read(self, name: str) -> Iterator[ResultLine]:
+        return read_lines(self.path / name, self.out / name)
+
+    def has(self, name: str) -> bool:
+        """Return True if a file of this name is in the folder."""
+        with disk(self.out / name):
+            return (self.path / name).is_file()
+
+    def results_files(self) -> list[str]:
+        """The names of the files of results, one for each shard."""
+        return [name for name in self._directory.entries() if is_results(name)]
+
+
+def _row(line: ResultLine) -> bytes:
+    return (line.json_text(indent=None) + "\n").encode()

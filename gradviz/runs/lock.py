@@ -13,15 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gradviz.errors import UsageError
+from gradviz.runs.directory import Directory
+from gradviz.runs.names import LOCK
 from gradviz.runs.shards import MOST_SHARDS, Shard
 
 try:
     import fcntl
 except ImportError:  # neither Linux nor macOS
     fcntl = None  # type: ignore[assignment]
-
-LOCK = ".lock"
-"""The name of the lock file; it is removed when no run is writing."""
 
 BUSY = {errno.EACCES, errno.EAGAIN}
 
@@ -42,10 +41,15 @@ def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
         raise UsageError(
             f"{out}: a run locks its folder, and this system has no such locks: use Linux or macOS"
         )
+    directory = Directory(out)
     first, length = (1, MOST_SHARDS) if shard is None else (shard.index, 1)
     while True:
-        file = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        file = directory.open(LOCK, os.O_RDWR | os.O_CREAT)
         try:
+            if os.fstat(file).st_size:
+                raise UsageError(
+                    f"{out / LOCK}: is no lock of a run, which is empty; choose another -o"
+                )
             with _exclusive(file):
                 free = _lock(file, first, length)
             if not free:
@@ -53,7 +57,7 @@ def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
                 raise UsageError(
                     f"{out}: {who} is writing there: one run at a time; wait, or choose another -o"
                 )
-            if not _is_at(file, out / LOCK):
+            if not _is_at(file, directory.real / LOCK):
                 continue  # the last holder has just removed it
             try:
                 yield FolderLock(file)
@@ -61,7 +65,7 @@ def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
                 # Other shards may still hold their ranges, or be about to lock them.
                 with _exclusive(file):
                     if _lock(file, 1, MOST_SHARDS):
-                        (out / LOCK).unlink(missing_ok=True)
+                        directory.remove(LOCK)
                     fcntl.lockf(file, fcntl.LOCK_UN, MOST_SHARDS, 1)
             return
         finally:
@@ -113,6 +117,6 @@ def _lock(file: int, first: int, length: int) -> bool:
 
 def _is_at(file: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
         return False

@@ -9,7 +9,8 @@ from typing import get_args
 
 from gradviz.errors import UsageError
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES, FIELDS, RESULTS, RUN, RunFolder
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import BOXES, FIELDS, RESULTS, RUN
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,19 @@ class FinishedRun:
     """The successful results, in the order of the images."""
     failures: tuple[schema.Failed, ...]
     """The lines of failed results."""
+
+    @property
+    def colormap(self) -> str | None:
+        """The colour map that its pictures have; None for the defaults."""
+        name = self.record.settings.get("colormap")
+        return name if isinstance(name, str) else None
+
+    @property
+    def clip(self) -> float | None:
+        """The percentile that gets the strongest colour in its pictures, if it is known."""
+        clip = self.record.settings.get("clip")
+        known = isinstance(clip, int | float) and 0 < clip <= 100
+        return clip if known and clip is not True else None
 
     @cached_property
     def by_key(self) -> dict[tuple[str, str | None], schema.ResultLine]:
@@ -68,7 +82,7 @@ class FieldResults(FinishedRun):
     @property
     def has_boxes(self) -> bool:
         """True if the box of every output pixel was written."""
-        return (self.folder.out / BOXES).is_file()
+        return self.folder.has(BOXES)
 
 
 def read_run(path: Path) -> SaliencyResults | FieldResults:
@@ -88,7 +102,7 @@ def read_run(path: Path) -> SaliencyResults | FieldResults:
     record = folder.record()
     if not isinstance(record, schema.RunRecord):
         raise UsageError(f"{path}: is a run of {record.kind}; {wanted}")
-    if record.kind == "receptive-field" and not (path / FIELDS).is_file():
+    if record.kind == "receptive-field" and not folder.has(FIELDS):
         raise UsageError(f"{path}: holds no {FIELDS}, so its run was cut short; run it again")
     lines = folder.lines()
     failures = tuple(line for line in lines if isinstance(line, schema.Failed))

@@ -57,7 +57,14 @@ def describe(
 
     model = setup.model
     arch = (model.arch or "").rpartition(":")[0]
-    code = [Path(arch)] if arch.endswith(".py") else []
+    named = [Path(arch)] if arch.endswith(".py") else []
+    # The file that is named has its own key, whatever the path to it.
+    known = {str(path.absolute()) for path in named}
+    imported = {
+        path: digest
+        for path, digest in model.code.files.items()
+        if str(Path(path).absolute()) not in known
+    }
     return RunRecord(
         schema=1,
         kind=setup.kind,
@@ -67,11 +74,12 @@ def describe(
             "gradviz": VERSION,
             "torch": torch.__version__,
             "python": sys.version.split()[0],
+            **model.code.packages,
         },
         model=ModelRecord.model_validate(model.describe()),
         preprocess=setup.preprocess.as_dict(),
         settings=asdict(setup.settings),
-        files={str(path): _digest(path) for path in (*code, *files)},
+        files={**{str(path): _digest(path) for path in (*named, *files)}, **imported},
         images=[image_record(source) for source in sources],
         writes=list(writes),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradviz.errors import GradvizError, UsageError
-from gradviz.files import disk
+from gradviz.files import disk, open_regular
 from gradviz.runs.schema import Failed, FailureReason, ResultLine, damage, parse_line
 from gradviz.text import one_line
 
@@ -29,28 +29,30 @@ def failure_line(failure: Failure) -> Failed:
     return Failed(image=failure.image, seed=failure.seed, status="error", error=reason)
 
 
-def read_lines(path: Path) -> Iterator[ResultLine]:
+def read_lines(path: Path, named: Path | None = None) -> Iterator[ResultLine]:
     """Read a file of results. A last line that a crash cut short is left out.
 
     Args:
         path: the file.
+        named: its name in messages, if that is another.
 
     Raises:
         UsageError: another line is damaged, or the disk refuses.
     """
-    with disk(path):
-        rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = named or path
+    with disk(named), open_regular(path) as file:
+        rows = file.read().decode(errors="replace").splitlines()
     for number, row in enumerate(rows, 1):
         try:
             content = json.loads(row)
         except (ValueError, RecursionError) as error:
             if number == len(rows):
                 return
-            raise UsageError(_not_a_result(path, number, "no JSON")) from error
+            raise UsageError(_not_a_result(named, number, "no JSON")) from error
         try:
             line = parse_line(content)
         except ValueError as error:
-            raise UsageError(_not_a_result(path, number, damage(error))) from error
+            raise UsageError(_not_a_result(named, number, damage(error))) from error
         yield line
 
 

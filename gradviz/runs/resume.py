@@ -9,8 +9,10 @@ from pathlib import Path
 
 from gradviz.errors import UsageError
 from gradviz.files import disk
-from gradviz.runs.folder import RUN, RunFolder
+from gradviz.runs.durable import is_whole
+from gradviz.runs.folder import RunFolder
 from gradviz.runs.lock import FolderLock, lock_folder
+from gradviz.runs.names import RUN, own_files, own_folders, own_images
 from gradviz.runs.record import changes_between
 from gradviz.runs.schema import AnyRecord, Done, Failed, FieldDone, ResultLine, RunRecord
 from gradviz.runs.shards import Shard
@@ -36,10 +38,8 @@ class RunWriter(RunFolder):
             UsageError: as `check`; or another run is writing there.
         """
         self.check(overwrite=overwrite, resume=resume)
-        made = [path for path in (self.out, *self.out.parents) if not path.exists()]
         self._replaces = overwrite
-        with disk(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
+        made = self._directory.make()
         try:
             with ExitStack() as until_done:
                 with disk(self.out):
@@ -64,9 +64,7 @@ class RunWriter(RunFolder):
                 nor `resume` was given.
         """
         with disk(self.out):
-            place = next(
-                path for path in (self.out, *self.out.absolute().parents) if os.path.lexists(path)
-            )
+            place = next(path for path in (self.out, *self.path.parents) if os.path.lexists(path))
             if not place.is_dir():
                 raise UsageError(f"{self.out}: {place} is not a folder; choose another -o")
             if not os.access(place, os.W_OK | os.X_OK):
@@ -96,13 +94,11 @@ class RunWriter(RunFolder):
         Raises:
             UsageError: the other shards run something else, or the disk refuses.
         """
-        with disk(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
+        self._directory.make()
         with self.exclusive():
             if self._joins(record):
-                self._drop(self.own())
-                with disk(self.out):
-                    (self.out / self.results).unlink(missing_ok=True)
+                self._drop(record)
+                self._directory.remove(self.results)
             else:
                 if self.shard is not None and not self._replaces:
                     self._refuse(self.lines())
@@ -122,7 +118,7 @@ class RunWriter(RunFolder):
             UsageError: the folder holds the results of another run, or of one that was cut into
                 other shards.
         """
-        if not (self.out / RUN).exists():
+        if RUN not in self._directory.entries():
             self.begin(record)
             return []
         before = self.record()
@@ -133,10 +129,11 @@ class RunWriter(RunFolder):
             )
         if foreign := self._foreign():
             raise UsageError(
-                f"{self.out}: holds {foreign[0].name} of a run that was not cut into shards like "
+                f"{self.out}: holds {foreign[0]} of a run that was not cut into shards like "
                 f"{self.results}; resume it as it was run, or all of it without --shard"
             )
-        unchanged = {image.name for image in record.images if image in before.images}
+        known = {image.name: image for image in before.images}
+        unchanged = {image.name for image in record.images if known.get(image.name) == image}
         with self.exclusive():
             self.save_document(RUN, record)
         return [
@@ -144,7 +141,7 @@ class RunWriter(RunFolder):
             for line in self.lines()
             if isinstance(line, Done)
             and line.image in unchanged
-            and all((self.out / name).is_file() for name in line.files.values())
+            and all(map(self._has_whole, line.files.values()))
         ]
 
     @contextmanager
@@ -158,7 +155,7 @@ class RunWriter(RunFolder):
 
     def _joins(self, record: AnyRecord) -> bool:
         """Return True if the folder holds the run of which this is a shard."""
-        if self.shard is None or not (self.out / RUN).exists():
+        if self.shard is None or RUN not in self._directory.entries():
             return False
         same = not list(changes_between(self.record(), record)) and not self._foreign()
         if not same and self._lock is not None and self._lock.has_others(self.shard):
@@ -168,41 +165,43 @@ class RunWriter(RunFolder):
             )
         return same
 
-    def _foreign(self) -> list[Path]:
-        """List the files of results of a run that was cut into other shards."""
+    def _has_whole(self, name: str) -> bool:
+        return is_whole(self.path / name)
+
+    def _foreign(self) -> list[str]:
+        """The files of results of a run that was not cut as this one is."""
         if self.shard is None:
             return []
         ours = f"-of-{self.shard.count}.jsonl"
-        return [path for path in self.results_files() if not path.name.endswith(ours)]
+        return [name for name in self.results_files() if not name.endswith(ours)]
 
-    def _drop(self, lines: Iterable[ResultLine]) -> None:
-        """Remove the files of results."""
+    def _drop(self, record: AnyRecord) -> None:
+        """Remove the files of this shard's results."""
+        images, files = {*own_images(record)}, own_files(record)
+        lines = [line for line in self.own() if not isinstance(line, Failed)]
+        is_own = own_folders(record, [line.seed for line in lines])
         for line in lines:
-            for name in [] if isinstance(line, Failed) else line.files.values():
-                with disk(self.out / name):
-                    (self.out / name).unlink(missing_ok=True)
+            for folder in {place.rpartition("/")[0] for place in line.files.values()}:
+                image, _, seed = folder.rpartition("/")
+                if image == line.image and image in images and is_own(seed):
+                    self._directory.clear(folder, files)
 
     def _clear(self, documents: Iterable[str]) -> None:
-        """Remove the files that the run.json in the folder lists, finished or not."""
-        for path in self._written():
-            with disk(path):
-                path.unlink(missing_ok=True)
-                for folder in path.parents:
-                    if folder == self.out or any(folder.iterdir()):
-                        break
-                    folder.rmdir()
-        for path in (*self.results_files(), *(self.out / name for name in (RUN, *documents))):
-            with disk(path):
-                path.unlink(missing_ok=True)
-
-    def _written(self) -> Iterator[Path]:
-        """Yield the files in the folders of the images that have names of files of a run."""
+        """Remove what the run.json that is here says its run writes, finished or not."""
         try:
-            before = self.record()
+            record = self.record()
         except UsageError:
-            return  # without a valid record no files are known
-        names = {Path(name).name for name in before.writes}
-        unfinished = {f".{name}.part" for name in names}
-        for folder in (self.out / image.name for image in before.images):
-            if folder.resolve().is_relative_to(self.out.resolve()):
-                yield from [path for path in folder.glob("*/*") if path.name in names | unfinished]
+            pass  # a record that is not there or is damaged names nothing
+        else:
+            files, is_own = own_files(record), own_folders(record, self._seeds())
+            for image in own_images(record):
+                for folder in filter(is_own, self._directory.entries(image)):
+                    self._directory.clear(f"{image}/{folder}", files)
+        for name in (*self.results_files(), RUN, *documents):
+            self._directory.remove(name)
+
+    def _seeds(self) -> list[str]:
+        """The seeds of the results that are here, as far as they can be read."""
+        with suppress(UsageError):
+            return [line.seed for line in self.lines() if line.seed is not None]
+        return []

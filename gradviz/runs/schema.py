@@ -158,7 +158,7 @@ class RunRecord(Document):
     folder: String
     """The folder in which the command was given."""
     versions: dict[String, String]
-    """The versions of gradviz, torch and Python."""
+    """The versions of gradviz, torch and Python, and of the packages that `--arch` imports."""
     model: ModelRecord
     """The model."""
     preprocess: dict[String, Any]

@@ -65,7 +65,7 @@ def patched() -> dict[str, str]:
 
 
 def test_the_example_changes_what_is_there() -> None:
-    assert len(patched()) == 5
+    assert len(patched()) == 6
 
 
 def test_the_view_of_the_example_passes_its_test() -> None:

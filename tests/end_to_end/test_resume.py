@@ -180,20 +180,28 @@ def readable(place: Path, file: Path) -> None:
         json.loads(file.read_text())
 
 
+def folder_of(descriptor: int) -> Path:
+    """The folder that a descriptor belongs to."""
+    here = os.fstat(descriptor)
+    folders = (path for path in (OUT, *OUT.rglob("*")) if path.is_dir())
+    return next(path for path in folders if os.path.samestat(path.stat(), here))
+
+
 def test_files_come_into_the_folder_whole(
     gradviz: Gradviz, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[Path] = []
-    move = Path.replace
+    move = os.replace
 
-    def watched(self: Path, target: Path) -> Path:
-        assert not target.exists()
-        assert self.parent == target.parent  # so that the move is one step on any disk
-        readable(target, self)
-        moved.append(target)
-        return move(self, target)
+    def watched(source: Path, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        assert src_dir_fd == dst_dir_fd  # so that the move is one step on any disk
+        folder = folder_of(src_dir_fd)
+        assert not (folder / target).exists()
+        readable(folder / target, folder / source)
+        moved.append(folder / target)
+        move(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "replace", watched)
+    monkeypatch.setattr(os, "replace", watched)
     assert gradviz(*command[:-1]).exit_code == 0
     written = {path for path in OUT.rglob("*") if path.is_file()}
     assert written == {*moved, OUT / "results.jsonl"}  # which is appended to, line by line
@@ -228,12 +236,12 @@ def test_results_that_are_written_anew_are_never_half_there(
     )
     store.append(old)
     seen = []
-    move = Path.replace
+    move = os.replace
 
-    def watched(self: Path, target: Path) -> Path:
+    def watched(source: Path, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         seen.append(store.lines())
-        return move(self, target)
+        move(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "replace", watched)
+    monkeypatch.setattr(os, "replace", watched)
     store.replace(new)
     assert seen == [[old]] and store.lines() == new

@@ -13,7 +13,7 @@ from gradviz.arrays import Array
 from gradviz.commands.compare.metrics import METRICS, Metric
 from gradviz.errors import UsageError
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES
+from gradviz.runs.names import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.record import differences
 from gradviz.text import listed

@@ -14,7 +14,7 @@ from gradviz.arrays import Array, Mask
 from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.runs.folder import COMPARED, RUN
+from gradviz.runs.names import COMPARED, RUN, is_result_path
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
 
@@ -30,7 +30,7 @@ def check_folder(folder: RunWriter, overwrite: bool) -> None:
         UsageError: it cannot be written; or it holds a run, and `overwrite` was not given.
     """
     folder.check(overwrite=overwrite, resume=False)
-    if (folder.out / RUN).exists() and not overwrite:
+    if folder.has(RUN) and not overwrite:
         raise UsageError(
             f"{folder.out}: holds a run; give --overwrite to replace it, or another -o"
         )
@@ -56,7 +56,7 @@ def write_comparison(
         UsageError: the folder is one of the two runs', or the disk refuses.
     """
     for run in comparison.runs:
-        if folder.out.resolve() == run.folder.out.resolve():
+        if folder.path == run.folder.path:
             raise UsageError(f"{folder.out}: is one of the runs to compare; choose another -o")
     document = comparison.document()
     items = comparison.items
@@ -79,6 +79,10 @@ def write_comparison(
             a, b = (run.folder.array(p) for run, p in zip(comparison.runs, paths, strict=True))
             if a.ndim not in (2, 3) or not a.size:
                 continue
+            if not is_result_path(paths[0], item.image):
+                raise UsageError(
+                    f"{comparison.runs[0].folder.out / paths[0]}: not where gradviz writes an array"
+                )
             drawn[name] = scales[item.seed, name]
             picture = difference_picture(a, b, drawn[name], palette)
             files[name] = str(PurePosixPath(paths[0]).with_suffix(".png"))

@@ -227,11 +227,12 @@ def _apart(
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
     """List the eager layers that did not run; the layers of other formats are not known."""
-    return [
-        name
-        for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
-        if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in recorder.ran
-    ]
+    with foreign_code("the model's layers cannot be listed"):
+        return [
+            name
+            for name, child in ([] if isinstance(module, BY_WEIGHT) else module.named_modules())
+            if isinstance(getattr(child, "weight", None), nn.Parameter) and name not in recorder.ran
+        ]
 
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:

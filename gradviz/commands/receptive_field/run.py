@@ -22,7 +22,8 @@ from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
 from gradviz.image.load import load_image
 from gradviz.runs import schema
-from gradviz.runs.folder import BOXES, FIELDS, RunFolder
+from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import BOXES, FIELDS
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
@@ -111,15 +112,16 @@ def measure_fields(
     lines: list[schema.ResultLine] = []
     notes: dict[str, None] = {}
     shape = None
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            lines.append(failure_line(outcome))
-        else:
-            shape = shape or outcome.local.shape
-            notes |= dict.fromkeys(f"{outcome.image}: {note}" for note in outcome.notes)
-            entries.append(write_field(folder, outcome, geometry, palette, settings.log))
-            lines.append(_line(outcome, entries[-1].files))
-        folder.append(lines[-1])
+    with folder.appending() as append:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                lines.append(failure_line(outcome))
+            else:
+                shape = shape or outcome.local.shape
+                notes |= dict.fromkeys(f"{outcome.image}: {note}" for note in outcome.notes)
+                entries.append(write_field(folder, outcome, geometry, palette, settings.log))
+                lines.append(_line(outcome, entries[-1].files))
+            append(lines[-1])
     document = schema.FieldDocument(
         schema=1,
         kind="receptive-field",

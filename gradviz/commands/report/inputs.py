@@ -13,7 +13,7 @@ from gradviz.arrays import Array, Bytes
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
-from gradviz.runs.folder import COMPARED
+from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.schema import CompareDocument, InspectDocument, damage
 
@@ -67,7 +67,7 @@ def _document(path: Path) -> InspectDocument | CompareDocument:
         text = path.read_text(encoding="utf-8")
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: neither a run's folder nor JSON ({error}); name the folder that a run wrote"
         ) from error
@@ -97,7 +97,10 @@ def array_in(run: FinishedRun, file: str) -> Array:
         UsageError: it is missing, damaged, or outside the folder.
     """
     _stay_inside(run, file)
-    return run.folder.array(file, mapped=True)
+    array = run.folder.array(file, mapped=True)
+    if not array.size:
+        raise UsageError(f"{run.folder.out / file}: has no values; run it again")
+    return array
 
 
 def pixels_in(run: FinishedRun, file: str) -> Bytes:

@@ -21,7 +21,7 @@ from gradviz.commands.report.inputs import source_of
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS, View, scale_of
 from gradviz.image.preprocess import preprocess_from
-from gradviz.runs.folder import RUN
+from gradviz.runs.names import RUN
 from gradviz.runs.reader import FinishedRun
 
 BUDGET = 64 * 2**20
@@ -241,7 +241,7 @@ class Page:
 
     def palette(self, run: FinishedRun) -> int:
         """Return the number of the palette of a run."""
-        name = run.record.settings.get("colormap")
+        name = run.colormap
         if name not in self.palettes:
             self.palettes.append(name)
         return self.palettes.index(name)

@@ -74,8 +74,7 @@ def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
     of_input = line.layer is None if picture is None else g.shape[1:] == picture.size
     if of_input and len(g) == 3 and run.record.preprocess.get("channels") == "bgr":
         g = g[::-1]
-    clip = run.record.settings.get("clip", CLIP)
-    return {"array": file_name(file), **array_map(page, g, picture, clip)}
+    return {"array": file_name(file), **array_map(page, g, picture, run.clip or CLIP)}
 
 
 def file_name(file: str) -> str:

@@ -142,10 +142,11 @@ class Explainer:
         Raises:
             ModelError: the model fails, or memory is short in the backward pass of a seed.
         """
-        x = torch.stack([image.prepared.tensor for image in work.images])
-        if self._model.device.type == "cuda":  # copied while the device works on the batch before
-            x = x.pin_memory()
-        x = x.to(self._model.device, self._model.dtype, non_blocking=True)
+        with foreign_code(f"{self._model.name}: the input cannot be made"):  # of memory's size
+            x = torch.stack([image.prepared.tensor for image in work.images])
+            if self._model.device.type == "cuda":  # copied while the device works on another batch
+                x = x.pin_memory()
+            x = x.to(self._model.device, self._model.dtype, non_blocking=True)
         # Operations that draw random numbers draw the same ones for this batch in every run.
         with deterministic():
             forward = self._forward(work.images, x)

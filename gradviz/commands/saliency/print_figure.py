@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,6 +18,7 @@ from gradviz.files import write_whole
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.views import VIEWS, View
 from gradviz.runs.schema import Done
+from gradviz.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +101,8 @@ def write_figure(path: Path, writer: ResultWriter, title: str) -> None:
     rows = [(line, writer.result(line)) for line in writer.folder.lines() if isinstance(line, Done)]
     if rows:
         drawn = partial(_draw_figure, kind=_kind(path), rows=rows, view=view)
-        write_whole(path, partial(drawn, palette=writer.palette, title=title))
+        with _matplotlib():
+            write_whole(path, partial(drawn, palette=writer.palette, title=title))
 
 
 def _kind(path: Path) -> str:
@@ -117,17 +122,16 @@ def _draw_figure(
         palette: the colour maps.
         title: the text above all rows.
     """
-    from matplotlib import rc_context  # slow to import
     from matplotlib.figure import Figure
 
     inputs = [result.prepared.shown for _, result in rows]
     heights = [PICTURE_WIDTH * shown.shape[0] / shown.shape[1] + 0.35 for shown in inputs]
     # A date would change the file each time; names may have letters that the font lacks.
     undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    with rc_context(PRINT_STYLE), warnings.catch_warnings():
+    with _print_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure = Figure(figsize=(FIGURE_WIDTH, sum(heights) + 0.5), layout="constrained")
-        figure.suptitle(title, fontsize=9, parse_math=False)
+        figure.suptitle(one_line(title), fontsize=9, parse_math=False)
         shares = {"height_ratios": heights, "width_ratios": [1, 1, 1, BAR_SHARE]}
         places = figure.subplots(len(rows), 4, squeeze=False, gridspec_kw=shares)
         for row, axes in zip(rows, places, strict=True):
@@ -135,6 +139,37 @@ def _draw_figure(
         for name, axis in zip(("input", "overlay", view.name), places[-1], strict=False):
             axis.set_xlabel(name)
         figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=undated[kind])
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """Import matplotlib, without the settings and the messages of the working folder.
+
+    A `matplotlibrc` there may come from a stranger, and name programs to be started. What
+    matplotlib says is about folders of its own, which nobody needs.
+    """
+    logger, here = logging.getLogger("matplotlib"), Path.cwd()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        os.chdir(here.anchor)
+        try:
+            import matplotlib  # noqa: F401  slow to import
+        finally:
+            os.chdir(here)
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _print_style() -> Iterator[None]:
+    from matplotlib import rc_context, rcdefaults, rcParams
+
+    with rc_context():
+        rcdefaults()
+        rcParams.update(PRINT_STYLE)
+        yield
 
 
 def _draw_row(
@@ -152,7 +187,7 @@ def _draw_row(
         axis.imshow(np.asarray(picture), interpolation="none")
         axis.set_xticks([])
         axis.set_yticks([])
-    panels[0].set_title(f"{line.image}, {line.seed}", loc="left", parse_math=False)
+    panels[0].set_title(one_line(f"{line.image}, {line.seed}"), loc="left", parse_math=False)
     if not scale > 0:
         bar.axis("off")  # an evenly blank picture has no scale
         return

@@ -15,7 +15,7 @@ from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.write import ResultWriter
-from gradviz.errors import ImageError
+from gradviz.errors import GradvizError, ImageError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
@@ -67,17 +67,17 @@ def outcomes(
         for batch in batches:
             ready = []
             for source, image in zip(batch, read, strict=False):
-                if isinstance(image, ImageError):
+                if isinstance(image, GradvizError):
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
             yield from explainer.outcomes(ready, seeds)
 
 
-def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError:
+def _read(preprocess: Preprocess, source: Source) -> LoadedImage | GradvizError:
     try:
         return load_image(source, preprocess)
-    except ImageError as error:
+    except GradvizError as error:
         return error
 
 
@@ -162,7 +162,9 @@ class SaliencyRun:
         self._resume = resume
         self._on_progress = on_progress
         sources = {source.name: source for source in job.sources}
-        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, job.masks)
+        # Masks are read while the model runs, which may change the working folder.
+        masks = {name: mask.absolute() for name, mask in job.masks.items()}
+        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks)
         self._faster = job.model
         self._lines: Generator[ResultLine]
         self.record: RunRecord
@@ -213,10 +215,11 @@ class SaliencyRun:
         # A few results are drawn and written while the next ones are computed.
         with (
             closing(outcomes(explainer, batches, job.preprocess, job.seeds)) as found,
+            self._folder.appending() as append,
             closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines,
         ):
             for line in lines:
-                self._folder.append(line)
+                append(line)
                 yield line
 
     def _put_in_order(self) -> None:
@@ -241,9 +244,10 @@ class SaliencyRun:
         for line in lines:
             if isinstance(line, Done):
                 shared = {view: scales[line.seed, view] for view in line.scales}
+                shared_line = line.model_copy(update={"scales": shared})
                 try:
-                    yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
-                except ImageError as error:
+                    yield self.writer.redrawn(shared_line)
+                except ImageError as error:  # it was deleted in the meantime
                     yield failure_line(Failure(line.image, line.seed, error))
             else:
                 yield line

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +15,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import ImageError, UsageError
+from gradviz.errors import ImageError, MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, draw
@@ -26,6 +23,7 @@ from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import RunFolder
+from gradviz.runs.names import seed_folders
 from gradviz.runs.record import image_record
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, ImageRecord, Stats
@@ -36,18 +34,6 @@ bytes on maps that look like noise, as gradients do, and for a tenth fewer on ot
 
 MEASURED = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of a line that only some methods have."""
-
-
-def seed_folders(specs: Sequence[str]) -> dict[str, str]:
-    """Map each spec to its folder's name; specs that would share one get a piece of their hash."""
-    plain = {spec: re.sub(r"[^A-Za-z0-9._-]", "-", spec) for spec in specs}
-    users = Counter(plain.values())
-    return {
-        spec: name
-        if users[name] == 1
-        else f"{name}-{hashlib.sha256(spec.encode(errors='surrogatepass')).hexdigest()[:8]}"
-        for spec, name in plain.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -78,6 +64,13 @@ class ResultWriter:
         """Write the outcome's files; pictures with a shared scale are drawn later."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
+        try:
+            return self._line(outcome)
+        except MemoryError:
+            error = MemoryShort(f"{outcome.image}: too little memory to draw it; use --resize")
+            return failure_line(Failure(outcome.image, outcome.seed, error))
+
+    def _line(self, outcome: Attribution) -> Done | Failed:
         try:
             inside = self._inside(outcome)
             backdrop = None if self.settings.scale == "shared" else self._backdrop(outcome)

@@ -131,7 +131,7 @@ def test_links_that_leave_the_tree(gradviz: Gradviz, photo: Path, tmp_path: Path
 def test_links_in_the_output_folder_that_leave_it(
     gradviz: Gradviz, photo: Path, tmp_path: Path
 ) -> None:
-    """A folder of an old run became a link: what lies behind it is not taken away as old."""
+    """A folder of an old run became a link: what lies behind it is neither removed nor written."""
     assert gradviz("saliency", "model.ts", photo).exit_code == 0
     precious = tmp_path / "precious" / "ones"
     precious.mkdir(parents=True)
@@ -139,8 +139,9 @@ def test_links_in_the_output_folder_that_leave_it(
     shutil.rmtree("gradviz-out/0000.png")
     Path("gradviz-out/0000.png").symlink_to(precious.parent)
     result = gradviz("saliency", "model.ts", photo, "--overwrite", "--view", "gray")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 2 and "0000.png is a link" in result.stderr
     assert (precious / "heatmap.png").read_bytes() == b"precious"
+    assert [*precious.iterdir()] == [precious / "heatmap.png"]
 
 
 MEASURED = """

@@ -5,12 +5,18 @@ A process takes some tenths of a second, or two seconds where it comes to import
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from tests.helpers.processes import gradviz
+from tests.helpers.formats import script
+from tests.helpers.processes import Started, gradviz, photos
 
 pytestmark = pytest.mark.process
 
@@ -56,3 +62,43 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
     before = ignored + AT_IMPORT.format(name="gradviz.cli.app", number=int(signal.SIGINT))
     done = gradviz("--version", before=before, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+class Endless(nn.Module):
+    """A loop in which no instruction is Python's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = 0
+        while n >= 0:
+            n = n + 1
+            n = n % 1000
+        return x * n
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_loop_in_torchscript(number: signal.Signals, tmp_path: Path) -> None:
+    scripted: Any = torch.jit.script(Endless())
+    scripted.save(tmp_path / "model.ts")
+    out = tmp_path / "out"
+    folder = photos(tmp_path / "in", 1)
+    model = tmp_path / "model.ts"
+    run = Started(["saliency", model, folder, "-o", out, "--no-optimize"], tmp_path)
+    while not (out / "run.json").exists():
+        assert run.process.is_alive()
+        time.sleep(0.01)
+    time.sleep(0.5)
+    run.send(number)
+    assert run.wait(0.5) is None  # a first one asks for an end in good order
+    run.send(number)
+    ended = run.wait(10)
+    assert ended is not None and ended.code == 130, ended
+    assert ended.stderr == "error: interrupted\n"
+    assert {path.name for path in out.rglob("*") if path.is_file()} <= {"run.json", ".lock"}
+
+
+def test_a_pipe_as_an_image_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    done = gradviz(
+        "saliency", script("x * x / 2", tmp_path / "model.ts"), tmp_path / "pipe.png", timeout=60
+    )
+    assert done.returncode == 2 and "is no regular file" in done.stderr

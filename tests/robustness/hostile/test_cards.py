@@ -62,13 +62,21 @@ def test_cards(case: str, healthy: Path, fails: Fails, tmp_path: Path) -> None:
     assert says in said and "card.yaml" in said
 
 
-@pytest.mark.parametrize("case", ["a Python tag", "anchors that explode", "a duplicate key"])
+@pytest.mark.parametrize("case", ["a Python tag", "an alias of itself", "a duplicate key"])
 def test_what_lies_beside_a_model_is_read_as_strictly(
     case: str, healthy: Path, fails: Fails, tmp_path: Path
 ) -> None:
     shutil.copy(healthy / "scripted.ts", tmp_path)
     (tmp_path / "scripted.yaml").write_text(str(CARDS[case][0]))
     assert CARDS[case][1] in fails(2, "scripted.ts", healthy / "photo.png")
+
+
+def test_anchors_of_another_program_are_left_aside(
+    healthy: Path, saliency: Callable[..., Result], tmp_path: Path
+) -> None:
+    shutil.copy(healthy / "script.ts", tmp_path)
+    (tmp_path / "script.yaml").write_text(LAUGHS)
+    assert saliency("script.ts", healthy / "photo.png").exit_code == 0
 
 
 def test_a_card_that_nobody_named_builds_nothing(

@@ -119,7 +119,7 @@ def test_flags_win_over_the_card(folder: Path) -> None:
 def test_a_card_beside_the_model_says_only_how_to_look(folder: Path, suffix: str) -> None:
     text = FULL.replace("weights.safetensors", "nothing.pt") + "weights_key: ema\n"
     path = written(folder, text, f"scripted{suffix}")
-    card = card_beside(folder / "scripted.ts")
+    card = card_beside(folder / "scripted.ts").card
     assert card is not None
     assert (card.model, card.arch, card.arch_args, card.weights_key) == (None, None, {}, None)
     model = load_model(folder / "scripted.ts")
@@ -128,7 +128,42 @@ def test_a_card_beside_the_model_says_only_how_to_look(folder: Path, suffix: str
     assert load_model(folder / "scripted.ts", output="out").output == "out"
     other = load_model(folder / "traced.ts")
     assert (other.card, other.output, other.labels) == (None, None, ())
-    assert card_beside(folder / "traced.ts") is None
+    assert card_beside(folder / "traced.ts").card is None
+
+
+def test_a_card_that_was_merely_found_loosens_no_limit(folder: Path) -> None:
+    for number, most in ((10**12, 200_000_000), (5, 5)):
+        path = written(folder, f"preprocess: {{max_pixels: {number}}}\n", "scripted.yaml")
+        found = load_model(folder / "scripted.ts").preprocess
+        assert found is not None and found.max_pixels == most
+        named = read_card(path).preprocess
+        assert named is not None and named.max_pixels == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {type: resnet}\ntrain: {epochs: 3}\n",
+        "defaults: &d {a: 1}\nmodel: {<<: *d}\n",
+        "- a list\n",
+        "# nothing\n",
+        "preproces: {resize: 3}\n",
+        "\tno YAML",
+    ],
+)
+def test_a_file_of_another_program_beside_the_model_is_left_aside(folder: Path, text: str) -> None:
+    path = written(folder, text, "scripted.yaml")
+    model = load_model(folder / "scripted.ts")
+    assert model.card is None and model.preprocess is None
+    (note,) = model.notes
+    assert note.startswith(f"{path}: ") and "not taken for the card of scripted.ts" in note
+
+
+@pytest.mark.parametrize("text", ["labels: 7\n", "labels: [a]\nlabels: [b]\n", "output: &a x\n"])
+def test_a_card_beside_the_model_that_is_wrong_is_refused(folder: Path, text: str) -> None:
+    written(folder, text, "scripted.yaml")
+    with pytest.raises(UsageError, match=r"scripted\.yaml, line"):
+        load_model(folder / "scripted.ts")
 
 
 def test_a_card_beside_weights_runs_no_architecture(folder: Path) -> None:

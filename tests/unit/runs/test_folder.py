@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 
 from gradviz.errors import UsageError
@@ -27,7 +28,7 @@ RECORD = record()
 
 def result(folder: RunWriter, image: str, seed: str = "ones") -> Done:
     name = f"{image}/{seed}/gradient.npy"
-    folder.save(name, lambda file: file.write(b"numbers"))
+    folder.save(name, lambda file: np.save(file, np.ones(3)))
     line = Done.model_validate(documents.done(image, seed, {"gradient": name}))
     folder.append(line)
     return line

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from gradviz.errors import UsageError
-from gradviz.runs.lock import LOCK, lock_folder
+from gradviz.runs.lock import lock_folder
+from gradviz.runs.names import LOCK
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine
 from gradviz.runs.shards import Shard, shard_from, shard_here

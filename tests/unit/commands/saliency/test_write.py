@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from gradviz.commands.saliency.write import seed_folders
+from gradviz.runs.names import seed_folders
 
 
 def test_seed_folders_are_the_spec_made_harmless() -> None:
