@@ -19,20 +19,14 @@ def test_what_is_not_finite_is_not_close() -> None:
         assert not _close(got, expected, 1.0)
 
 
-@pytest.mark.parametrize("share, told", [(0.0, False), (1e-4, True)])
-def test_a_ten_thousandth_that_depends_on_the_place_is_noticed(share: float, told: bool) -> None:
+def test_a_ten_thousandth_that_depends_on_the_place_is_noticed() -> None:
     """The output of a float64 trial; a hundredth would pass for rounding of nothing."""
 
     def moved(x: Tensor, conv: nn.Module) -> Tensor:
         places = torch.linspace(0, 1, x.shape[3], dtype=x.dtype, device=x.device)
-        y: Tensor = conv(x) + share * places
+        y: Tensor = conv(x) + 1e-4 * places
         return y
 
     net = Net(moved, conv=nn.Conv2d(3, 1, 3, padding=1))
-    image = torch.rand(3, 64, 64)
-    if told:
-        with pytest.raises(UsageError, match="depends on where in the image"):
-            gradviz.saliency(net, image, "ones", tile=32)
-    else:
-        (found,) = gradviz.saliency(net, image, "ones", tile=32)
-        assert found.tiles == 4
+    with pytest.raises(UsageError, match="depends on where in the image"):
+        gradviz.saliency(net, torch.rand(3, 64, 64), "ones", tile=32)
