@@ -112,8 +112,13 @@ class Probe:
     def gradient(self, x: int, y: int) -> Floats:
         """Compute the plain gradient [C, H, W] of output pixel (x, y), all channels added."""
         v = self._asked(x, y, self.shape).to(self.x.dtype)
+        end: End = self.end
+        given: Tensor | None = v
+        if isinstance(end, Tensor):
+            # As `grad_outputs`, v would make torch import SymPy first, half a second.
+            end, given = (end * v).sum(), None
         (gradient,) = torch.autograd.grad(
-            self.end, self.x, v, retain_graph=True, allow_unused=True, materialize_grads=True
+            end, self.x, given, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         array: Floats = gradient[0].float().cpu().numpy()
         return array
