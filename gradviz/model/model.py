@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.preprocess import Preprocess
@@ -215,15 +216,18 @@ def same_buffers(module: nn.Module) -> Iterator[None]:
     A buffer that was written to is replaced, not written back: the graph of the block may need the
     values of its forward pass for its backward pass.
     """
-    before = [
-        (owner, name, buffer, buffer.detach().clone())
-        for owner in module.modules()
-        for name, buffer in owner.named_buffers(recurse=False)
-    ]
+    # What watches the pass has no business here, and there may be hundreds of buffers.
+    with _disable_current_modes():
+        before = [
+            (owner, name, buffer, buffer.detach().clone())
+            for owner in module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+        ]
     try:
         yield
     finally:
-        for owner, name, buffer, kept in before:
-            # Compared by value: batch norm updates its running statistics without a version change.
-            if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
-                setattr(owner, name, kept)
+        with _disable_current_modes():
+            for owner, name, buffer, kept in before:
+                # Compared by value: batch norm changes its statistics without a version change.
+                if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
+                    setattr(owner, name, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,6 @@ from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNI
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
-
-SMALL = 1 << 16
-"""The elements up to which a constant is known by its numbers, above by its memory."""
 
 
 @dataclass(eq=False)
@@ -63,7 +61,7 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         if note is None or note.of is not self:
             if tensor.is_meta or _memory(tensor) in self._written:
                 raise Untold("a tensor that came from elsewhere")
-            return Constant(_content(tensor))
+            return _constant(tensor)
         if note.version != self._version(tensor):
             raise Untold("a view of what was written to in between")
         if isinstance(note.value, Untold):
@@ -75,6 +73,19 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
+            result = func(*args, **kwargs)
+            if not any(tensor.is_meta for tensor in tensors_in(result)):
+                return result  # a constant, which its numbers tell
+            # Empty or filled with one number, on the meta device.
+            made = list(tensors_in(result))
+            given = arguments(func, args, kwargs)
+            shapes = tuple(tuple(each.shape) for each in made)
+            call = Call(func._schema.name.partition("::")[2], given, shapes, self.value_of)
+            values = self._follow(func, call, self._values(given))
+            for tensor, value in zip(made, values, strict=True):
+                self._note(tensor, value)
+            return result
         given = arguments(func, args, kwargs)
         before = self._values(given)
         result = super().__torch_dispatch__(func, types, args, kwargs)
@@ -260,13 +271,19 @@ def _memory(tensor: Tensor) -> int:
     return memory
 
 
-def _content(tensor: Tensor) -> int:
-    """A hash of a constant that no operator of the pass made."""
-    form = (tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), str(tensor.dtype))
-    if isinstance(tensor, nn.Parameter) or tensor.numel() > SMALL or tensor.layout != torch.strided:
-        return key_of("memory", tensor.untyped_storage().data_ptr(), form)
-    numbers = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    return key_of("numbers", numbers.tobytes(), form)
+def _constant(tensor: Tensor) -> Constant:
+    """A tensor that has numbers: a parameter by its place in memory, any other by its numbers."""
+    form = (tuple(tensor.shape), str(tensor.dtype))
+    if isinstance(tensor, nn.Parameter):
+        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.stride()
+        return Constant(key_of("parameter", place, form))
+    if tensor.layout != torch.strided:
+        raise Untold("a constant that is not dense")
+    numbers = tensor.detach().cpu().contiguous().view(-1)
+    if len(numbers) and bool((numbers == numbers[0]).all()):
+        return Constant(key_of("all", numbers[0].item(), form[1]), uniform=True)
+    data = numbers.view(torch.uint8).numpy().data
+    return Constant(key_of("numbers", blake2b(data, digest_size=16).digest(), form))
 
 
 Run = Callable[[Callable[[], Tensor]], tuple[Tensor, dict[str, Layer]]]
