@@ -22,6 +22,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import RANDOM_SEEDS
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.text import nearest
 
 
 def _option(
@@ -46,13 +47,20 @@ def _option(
 
 
 if TYPE_CHECKING:
-    MethodName: TypeAlias = str
     MetricName: TypeAlias = str
     ViewName: TypeAlias = str
 else:  # Typer lists and checks the names; a type checker cannot compute them.
-    MethodName = StrEnum("MethodName", {name: name for name in METHODS})
     MetricName = StrEnum("MetricName", {name: name for name in METRICS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
+
+
+def _method(name: str) -> str:
+    """A name of `METHODS`; a name that is none is told with the nearest."""
+    if name not in METHODS:
+        hint = nearest(name, METHODS, f"use one of {', '.join(METHODS)}")
+        raise typer.BadParameter(f"no method is called {name!r}; {hint}")
+    return name
+
 
 _model = partial(_option, "Model")
 _input = partial(_option, "Input")
@@ -128,7 +136,13 @@ class BackwardOptions:
         "or top for class scores]",
         "SPEC",
     )
-    method: MethodName = _backward("[default: gradient]", default="gradient")
+    method: str = _backward(
+        "[default: gradient]",
+        "|".join(METHODS),
+        default="gradient",
+        parser=_method,
+        autocompletion=lambda: list(METHODS),
+    )
     layer: Text = _backward(
         "Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
         "last layer that is a map]",

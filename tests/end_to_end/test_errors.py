@@ -297,3 +297,14 @@ def test_a_name_in_place_of_a_seed_may_be_that_of_a_class(gradviz: Gradviz) -> N
         assert found.exit_code == 2
         assert f"the score of a class has the seed class:{name}" in found.stderr
     assert "class:pixls" not in gradviz("saliency", "m", "x", "--seed", "pixls:3,4").stderr
+
+
+def test_a_method_that_is_written_otherwise_is_told_with_the_nearest(gradviz: Gradviz) -> None:
+    for written, meant in (
+        ("grad-cam", "gradcam"),
+        ("integrated-gradient", "integrated-gradients"),
+    ):
+        found = gradviz("saliency", "net.pt", "x.png", "--method", written)
+        assert found.exit_code == 2
+        words = " ".join(found.stderr.replace("│", " ").split())
+        assert f"no method is called {written!r}; did you mean {meant}?" in words

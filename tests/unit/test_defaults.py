@@ -44,6 +44,8 @@ def test_the_help_prints_the_default(what: str) -> None:
 
 def test_the_numbers_are_those_of_the_documentation() -> None:
     assert POINTS["noise"].samples == POINTS["spread"].samples == 32
+    assert (POINTS["image"].samples, POINTS["path"].samples) == (1, None)
+    assert [points.least for points in POINTS.values()] == [1, 1, 2, 1]
     assert (CLIP, Settings().clip, Sampling.noise, Settings.batch_size) == (99, 99, 0.15, 8)
     assert Preprocess().range == (0, 1) and Preprocess().background == (255, 255, 255)
     text = helped(options.BackwardOptions, "samples")
