@@ -15,6 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from tests.helpers.paths import ROOT
 
+# A shell's `make test &` starts them with it ignored, which programs respect, gradviz too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Gradviz = Callable[..., Result]
 
 

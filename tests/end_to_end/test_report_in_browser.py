@@ -22,6 +22,7 @@ from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from tests.helpers import runs
+from tests.helpers.paths import no_browser
 
 ARGUMENTS = (
     "--headless",
@@ -44,7 +45,7 @@ PIXELS = """canvas => {
 def browser() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        no_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
