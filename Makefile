@@ -20,9 +20,9 @@ demo: $(READY)
 	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes -o $(DEMO)/report.html
 	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes; $(DEMO)/report.html shows them all"
 
-# The unit tests, without those that are slow by nature.
+# The unit tests, without those that start processes.
 quick: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not process and not browser and not long' \
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not process and not browser' \
 	    tests/unit tests/test_architecture.py tests/test_vocabulary.py
 
 # All tests, or with T=path those of a file or folder.

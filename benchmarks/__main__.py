@@ -21,6 +21,7 @@ BENCHMARKS = (
     "folder",
     "samples",
     "field",
+    "first_answer",
     "tiles",
     "gpu",
 )

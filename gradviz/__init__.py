@@ -1,4 +1,4 @@
-"""See what a trained vision model's gradients look like.
+"""Gradients of trained vision models, computed and drawn.
 
 model = gradviz.load_model("depth.ts")
 for result in gradviz.saliency(model, "room.png", "pixel:64,48"):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from gradviz.backward.methods import METHODS
 from gradviz.commands.receptive_field.measure import Field, FieldMeter, FieldSettings
 from gradviz.commands.saliency.explain import Explainer
-from gradviz.commands.saliency.result import Attribution, Outcome
+from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.run import cut, outcomes
 from gradviz.commands.saliency.settings import Settings, TileOption
 from gradviz.errors import UsageError
@@ -21,14 +23,14 @@ from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.prepare import Prepared, prepare
-from gradviz.image.preprocess import Preprocess
-from gradviz.image.read import Picture
+from gradviz.image.preprocess import Preprocess, recipe_named
+from gradviz.image.read import Picture, picture_of
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import check_labels, parse_seed
 
-Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor
+Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor | Image.Image
 
 
 def saliency(
@@ -42,25 +44,26 @@ def saliency(
     noise: float | None = None,
     baseline: str | None = None,
     random_seed: int | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | str | None = None,
     batch_size: int | None = None,
     tile: TileOption = "auto",
 ) -> list[Attribution]:
-    """What `gradviz saliency` writes, as values.
+    """Compute gradients of images: the results of `gradviz saliency`, without files.
 
     Args:
         model: from `gradviz.load_model`, or any eager module.
-        images: files, folders or globs; or one tensor or array [C, H, W] that enters the model as
-            it is.
+        images: files, folders or globs; or an image of Pillow's; or one tensor or array [C, H, W]
+            that enters the model as it is.
         seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
         method: a name of `gradviz.backward.methods.METHODS`.
         layer: where the gradient is read; None for the input, or for Grad-CAM the last map.
-        samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and for as
-            many as it takes to be complete.
+        samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and
+            until the completeness gap is 0.1 %, at most 256.
         noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.
         baseline: of integrated-gradients: zero (None), mean, blur, or a file.
         random_seed: of the noise; None for 0.
-        preprocess: None for that of the model's card, or none.
+        preprocess: a recipe, or the name of one, such as `imagenet`; None for that of the model's
+            card, or none.
         batch_size: images or samples per pass; None for 8, or what an exported model demands.
         tile: pixels of a tile's side, where images are computed in parts; `auto`: where it pays.
 
@@ -69,6 +72,15 @@ def saliency(
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> (result,) = gradviz.saliency(model, "sample_images/room_01.png", "pixel:64,48")
+        >>> result.array.shape
+        (3, 128, 128)
+        >>> result.picture("overlay").size
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
@@ -89,65 +101,78 @@ def saliency(
     explainer = Explainer(model, settings)
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
     check_labels(seeds, model.labels)
-    found: Iterable[Outcome]
-    if isinstance(images, np.ndarray | torch.Tensor):
-        if preprocess is not None:
-            raise UsageError("a tensor enters the model as it is; preprocess needs image files")
-        names = {"tensor": 0}
-        one = [LoadedImage("tensor", _as_it_is(images))]
-        found = explainer.outcomes(one, seeds)
+    one = _one(images, preprocess, model)
+    if one is not None:
+        names = {one.name: 0}
+        found = explainer.outcomes([one], seeds)
     else:
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
-        recipe = preprocess or model.preprocess or Preprocess()
-        found = outcomes(explainer, cut(sources, settings.batch_size), recipe, seeds)
+        batches = cut(sources, settings.images_at_once)
+        found = outcomes(explainer, batches, _recipe(preprocess, model), seeds)
     results = []
-    for outcome in found:
-        if isinstance(outcome, Failure):
-            raise outcome.error
-        results.append(outcome)
+    # What is under way ends in this call, also after a failure: left to the garbage collector, it
+    # would end in any thread, which then waits for the readers of images.
+    with _differentiable(), closing(found):
+        for outcome in found:
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            results.append(outcome)
     order = {seed.spec: n for n, seed in enumerate(seeds)}
     return sorted(results, key=lambda result: (names[result.image], order.get(result.seed, 0)))
 
 
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """What `gradviz receptive-field` writes."""
+    """The results of `gradviz receptive-field`."""
 
     fields: list[Field]
-    """Of each output pixel at each image, or at random input."""
+    """The field of each output pixel at each image, or at random input."""
     geometry: Geometry
     """The unclipped field: size, stride, padding, centre, halo."""
 
 
 def receptive_field(
     model: Model | nn.Module,
-    images: str | Path | Sequence[str | Path] | None = None,
+    images: Images | None = None,
     pixels: Sequence[tuple[int, int]] = (),
     *,
     layer: str | None = None,
     input_size: tuple[int, int] | None = None,
     samples: int = 8,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | str | None = None,
     random_seed: int = 0,
 ) -> ReceptiveFields:
-    """What `gradviz receptive-field` writes, as values.
+    """Measure receptive fields: the results of `gradviz receptive-field`, without files.
 
     Args:
         model: from `gradviz.load_model`, or any eager module.
-        images: files, folders or globs; None for random input.
+        images: files, folders or globs; or an image of Pillow's; or one tensor or array [C, H, W]
+            that enters the model as it is; None for random input.
         pixels: (x, y) of output pixels; none for the one in the middle.
         layer: the layer whose output is asked about; None for the model's.
         input_size: width and height of random input; None to choose.
         samples: random inputs over which the effective field is averaged.
-        preprocess: None for that of the model's card, or none.
+        preprocess: a recipe, or the name of one, such as `imagenet`; None for that of the model's
+            card, or none.
+        random_seed: the seed of random input.
 
     Raises:
         GradvizError: at the first image that fails.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> fields = gradviz.receptive_field(model, "sample_images/room_01.png", [(64, 48)])
+        >>> fields.geometry.x.size
+        116
+        >>> fields.fields[0].local.shape
+        (128, 128)
     """
     if not isinstance(model, Model):
         model = wrap(model)
-    recipe = preprocess or model.preprocess or Preprocess()
+    one = None if images is None else _one(images, preprocess, model)
+    recipe = _recipe(None if one is not None else preprocess, model)
     settings = FieldSettings(
         pixels=tuple(pixels),
         input_size=input_size,
@@ -156,24 +181,60 @@ def receptive_field(
         random_seed=random_seed,
     )
     meter = FieldMeter(model, recipe, settings)
-    (geometry,) = meter.geometries([layer])
-    if images is None:
-        return ReceptiveFields(list(meter.at_noise(geometry)), geometry)
-    found = [
-        field for source in _sources(images) for field in meter.at_image(load_image(source, recipe))
-    ]
-    return ReceptiveFields(found, geometry)
+    with _differentiable():
+        (geometry,) = meter.geometries([layer])
+        if images is None:
+            return ReceptiveFields(list(meter.at_noise(geometry)), geometry)
+        if one is not None:
+            return ReceptiveFields(list(meter.at_image(one)), geometry)
+        loaded = (load_image(source, recipe) for source in _sources(images))
+        fields = [field for image in loaded for field in meter.at_image(image)]
+        return ReceptiveFields(fields, geometry)
 
 
-def _sources(images: str | Path | Sequence[str | Path]) -> Sequence[Source]:
-    paths = [images] if isinstance(images, str | Path) else list(images)
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Gradients are computed, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _recipe(preprocess: Preprocess | str | None, model: Model) -> Preprocess:
+    if preprocess is not None:
+        return recipe_named(preprocess)
+    return model.preprocess or Preprocess()
+
+
+def _one(images: Images, preprocess: Preprocess | str | None, model: Model) -> LoadedImage | None:
+    """The image that the caller holds; None for files."""
+    if isinstance(images, Image.Image):
+        recipe = _recipe(preprocess, model)
+        picture = picture_of(images, background=recipe.background, max_pixels=recipe.max_pixels)
+        return LoadedImage("image", prepare(picture, recipe))
+    if isinstance(images, np.ndarray | torch.Tensor):
+        if preprocess is not None:
+            raise UsageError("a tensor enters the model as it is; preprocess needs image files")
+        return LoadedImage("tensor", _as_it_is(images))
+    return None
+
+
+def _sources(images: object) -> Sequence[Source]:
+    paths = (
+        list(images) if isinstance(images, Iterable) and not isinstance(images, str) else [images]
+    )
     if not all(isinstance(path, str | Path) for path in paths):
-        raise UsageError("images: expected paths, or one tensor or array [C, H, W]")
+        raise UsageError(
+            "images: expected paths, an image of Pillow's, or one tensor or array [C, H, W]"
+        )
     return find_images([str(path) for path in paths], None).sources
 
 
+LEAST_SIDE = 8
+"""The least sides of an array [H, W, C] that are told from those of a tensor [C, H, W]."""
+
+
 def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:
-    """A tensor [C, H, W], [1, C, H, W] or [H, W] as the one that enters the model."""
+    """Prepare a tensor [C, H, W], [1, C, H, W] or [H, W] that enters the model unchanged."""
     pixels = torch.as_tensor(image).detach().to("cpu", torch.float32).numpy()
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
@@ -181,4 +242,10 @@ def _as_it_is(image: np.ndarray | torch.Tensor) -> Prepared:
         pixels = pixels[None]
     if pixels.ndim != 3 or not pixels.size:
         raise UsageError(f"expected a tensor [C, H, W], got {list(image.shape)}")
+    if pixels.shape[2] in (1, 3, 4) and min(pixels.shape[:2]) >= LEAST_SIDE:
+        raise UsageError(
+            f"expected a tensor [C, H, W], got {list(image.shape)}, which looks like [H, W, C]: "
+            "move the last axis to the front, or give PIL.Image.fromarray(array), which goes "
+            "through preprocess"
+        )
     return prepare(Picture(pixels, "array"), Preprocess())

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that a shell script sees for it.
+"""The errors that gradviz raises, and the exit code of each.
 
 The core raises these and nothing else on purpose. Only the command line turns them into an exit
 code; any other exception is a bug in gradviz (exit code 1).
@@ -12,10 +12,10 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """How a command ends, in the order of precedence: if several codes apply, the first wins."""
+    """The exit codes in the order of precedence: if several codes apply, the first wins."""
 
     BUG = 1
-    """An exception that no `GradvizError` is."""
+    """An exception that is not a `GradvizError`."""
     INTERRUPTED = 130
     """SIGINT or SIGTERM."""
     REFUSED = 5
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command, a config file, a seed or the output folder is wrong."""
     SOME_FAILED = 4
-    """Some images of several failed, and the rest is done."""
+    """Some images of several failed, and the others are done."""
     NOT_HELD = 6
     """An expectation, a comparison or a check did not hold."""
     DONE = 0
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
     @classmethod
     def winner(cls, codes: Collection[int]) -> ExitCode:
-        """The code that wins if these apply; `DONE` if there are none."""
+        """Return the code that wins if these apply; `DONE` if there are none."""
         return next((code for code in cls if code in codes), cls.DONE)
 
 
@@ -54,7 +54,7 @@ class SeedError(UsageError):
 
 
 class LayerError(UsageError):
-    """A layer does not do, at an image, for what is to be read there."""
+    """A layer cannot be read in the requested way at an image."""
 
 
 class ImageError(UsageError):
@@ -68,7 +68,7 @@ class ModelError(GradvizError):
 
 
 class MemoryShort(ModelError):
-    """The device has too little memory for the images that were given to it at once."""
+    """The device has too little memory for the images of one pass."""
 
 
 class TrustError(GradvizError):

@@ -1,4 +1,4 @@
-"""Files that may fail: what the disk refuses, what a decoder rejects, what a zip archive holds."""
+"""Access to files that may fail: disk errors, decoder errors, zip archives."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ ALLOWED = 1 << 28
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """Flags to open a file that is not there, and so is no link either."""
 RATIO = 10
-"""How many times its own size a larger one may unpack to. PyTorch stores numbers as they are, so a
-model has about the size of its file; deflate, at its best, packs a thousand bytes into one."""
+"""The largest ratio of unpacked to packed bytes of a larger archive. PyTorch stores numbers
+uncompressed, so a model has about the size of its file; deflate packs up to a thousand bytes into
+one."""
 
 
 def members(
     file: str | Path | IO[bytes], where: str, failure: type[GradvizError]
 ) -> list[zipfile.ZipInfo]:
-    """The members of a zip archive; none where it is damaged, or no archive at all.
+    """List the members of a zip archive; none if it is damaged, or not an archive.
 
     Args:
-        where: what the message begins with.
-        failure: what is raised.
+        file: the archive's path, or the archive opened for reading.
+        where: the beginning of the message.
+        failure: the type of the error that is raised.
 
     Raises:
         failure: its members add up to too much, or the name of one leads out of the archive.
@@ -43,7 +45,7 @@ def members(
         with zipfile.ZipFile(file) as archive:
             found = archive.infolist()
             size = archive.start_dir
-    # Of names that are no text, and of versions that there never were.
+    # Raised also for names that are not text, and for versions that do not exist.
     except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError):
         return []
     unpacked = sum(member.file_size for member in found)
@@ -73,7 +75,7 @@ def _bytes(count: float) -> str:
 
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Say what the disk refused as the user's problem that it is."""
+    """Turn an error of the disk into a UsageError that names the path."""
     try:
         yield
     except OSError as error:
@@ -82,9 +84,13 @@ def disk(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None]:
-    """Turn whatever a decoder raises on `path` into one line of `failure`.
+    """Turn any exception of a decoder on `path` into one line of `failure`.
 
     Errors of gradviz pass through, so that a decoder's caller can be more precise.
+
+    Args:
+        path: the file that is decoded.
+        failure: the type of the error that is raised.
     """
     try:
         yield
@@ -129,7 +135,8 @@ def write_whole(place: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write one file, whole or not at all. A link at its place is replaced, not followed.
 
     Args:
-        write: writes the content to the file that it is given.
+        place: the path of the file.
+        write: the function that writes the content to an open file.
 
     Raises:
         UsageError: the disk refuses.
@@ -168,11 +175,15 @@ def write_at(
 
 
 def write_npy(array: Array, file: BinaryIO) -> None:
-    """Write `array` in NumPy's format.
+    """Write an array in NumPy's format.
+
+    Args:
+        array: numbers or truth values of any shape.
+        file: the open file.
 
     Raises:
-        OSError: there is no room for all of it.
+        OSError: the disk is full.
     """
-    # Into a file itself, NumPy writes by C's streams, and never asks whether the last of their
-    # buffers found room. Into anything else it writes by the method `write`.
+    # NumPy writes into a real file by C's streams, and does not check whether their last buffers
+    # were written. It writes into any other object by its method `write`.
     np.save(SimpleNamespace(write=file.write), array)

@@ -1,7 +1,7 @@
-"""YAML as plain data: what YAML 1.2 calls the core schema, and nothing that surprises.
+"""YAML as plain data: YAML 1.2's core schema, without surprises.
 
-PyYAML reads YAML 1.1, where `no` is false, `1e-3` is text, `010` is eight, and a key given twice
-silently wins over the first. Here duplicate keys, anchors, aliases, merge keys and tags are errors.
+PyYAML reads YAML 1.1: `no` is false, `1e-3` is text, `010` is eight, and the second of two equal
+keys silently wins. Here duplicate keys, anchors, aliases, merge keys and tags are errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KeyPath = tuple[Hashable, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without YAML 1.1's scalars, and strict about what the module names."""
+    """A SafeLoader without YAML 1.1's scalars, which rejects what the module's docstring names."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = str(node.value)
-    # By an escape, YAML can write what neither UTF-8 nor the name of a file can hold.
+    # Escapes in YAML can write characters that neither UTF-8 nor a file name can hold.
     if re.search(r"[\0\ud800-\udfff]", text):
         raise yaml.MarkedYAMLError(
             problem=f"{text!r} is no text: leave out \\0 and \\ud800 to \\udfff",
@@ -97,12 +97,15 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 def load_mapping(path: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
     """Read a YAML file that holds one mapping with text keys.
 
+    Args:
+        path: the file.
+
     Returns:
-        the mapping, and for every key and list item in it, at any depth, its 1-based line.
+        the mapping, and the 1-based line of every key and list item in it, at any depth.
 
     Raises:
-        UsageError: the file cannot be read, is not such YAML, or has a duplicate key, an anchor,
-            an alias, a merge key or a tag; the message names the file and the line.
+        UsageError: the file cannot be read, is not such YAML, or has a duplicate key, an anchor, an
+            alias, a merge key or a tag; the message names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -122,7 +125,7 @@ def load_mapping(path: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value that `text` has as YAML: `1e-3` a float, `[1, 2]` a list, `no` text.
+    """Parse a text as one YAML value: `1e-3` is a float, `[1, 2]` a list, `no` text.
 
     Raises:
         UsageError: it is not YAML.

@@ -9,7 +9,12 @@ from difflib import get_close_matches
 
 
 def strict_json(value: object, indent: int | None = None) -> str:
-    """JSON without the bare NaN and Infinity that Python would write: they become null."""
+    """Write a value as JSON; the bare NaN and Infinity that Python would write become null.
+
+    Args:
+        value: dicts, lists, text and numbers.
+        indent: the spaces of each level; None for one line.
+    """
     return json.dumps(_finite(value), allow_nan=False, indent=indent)
 
 
@@ -26,10 +31,10 @@ def _finite(value: object) -> object:
 
 
 def one_line(message: object) -> str:
-    """`message` in one line that does nothing but show itself.
+    """Write `message` in one printable line.
 
-    Every run of white space, line breaks included, becomes one space. What does not print, such as
-    a terminal's control sequence in a file's name, is escaped as in Python.
+    Every run of white space, line breaks included, becomes one space. A character that does not
+    print, such as a terminal's control sequence in a file's name, is escaped as in Python.
     """
     return harmless(" ".join(str(message).split()))
 
@@ -42,7 +47,12 @@ def harmless(text: str) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """The first of the names, and how many more there are."""
+    """List the first names, and count the others.
+
+    Args:
+        names: all names.
+        most: the largest number of names that are listed.
+    """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
@@ -55,15 +65,15 @@ def nearest(
     cutoff: float = 0.6,
     joined: str = " or ",
 ) -> str:
-    """What to say of an unknown name: "did you mean X?", or `otherwise` if no known one is near.
+    """Phrase a hint for an unknown name: "did you mean X?", or `otherwise` if no name is near.
 
     Args:
-        name: what was written.
-        known: the names that there are.
-        otherwise: what is said if none of them is near.
+        name: the unknown name.
+        known: the names that exist.
+        otherwise: the hint if none of them is near.
         most: the largest number of names offered.
-        cutoff: how like `name` they must be, from 0 to 1.
-        joined: what stands between them.
+        cutoff: the least similarity to `name`, from 0 to 1.
+        joined: the text between the offered names.
     """
     near = get_close_matches(name, list(known), most, cutoff)
     return f"did you mean {joined.join(near)}?" if near else otherwise

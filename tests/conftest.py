@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,11 @@ from typer.testing import CliRunner, Result
 # Small networks spend their time on starting threads; and as many tests run at once as cores are.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from tests.helpers.commands import Gradviz
 from tests.helpers.paths import ROOT
 
 # A shell's `make test &` starts them with it ignored, which programs respect, gradviz too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-Gradviz = Callable[..., Result]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

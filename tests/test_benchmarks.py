@@ -103,6 +103,7 @@ def test_works_are_done_in_turns() -> None:
     assert times((2.0, 9.0), (1.0, 3.0)) == (2.0, 3.0)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
 def test_memory_is_that_of_the_process_not_of_the_one_that_started_it() -> None:
     ballast = bytearray(b"x") * (300 << 20)

@@ -47,6 +47,7 @@ ROUNDING, DIFFERENT = 0.1, 2
 model draws another picture."""
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DIFF = re.compile(r"^```diff\n.*?^```$", re.MULTILINE | re.DOTALL)
 SAVED = re.compile(r"# ([\w./]+\.(?:py|yaml|sh))\n")
 PICTURE = re.compile(r'!\[[^]]*\]\(([^) ]+) "([^"]+)"\)')
 LINK = re.compile(r'\]\(([^) ]+)(?: "[^"]*")?\)')
@@ -82,7 +83,8 @@ class Page:
     @property
     def pictures(self) -> dict[str, str]:
         """The names of the pictures that the page's commands draw, with the files they write."""
-        return {Path(shown).name: source for shown, source in PICTURE.findall(self.text)}
+        prose = BLOCK.sub("", self.text)
+        return {Path(shown).name: source for shown, source in PICTURE.findall(prose)}
 
     @property
     def commands(self) -> list[Command]:
@@ -100,7 +102,7 @@ class Page:
 
     def missing(self, folder: Path) -> list[str]:
         """The files under out/ that the page names and its run did not write."""
-        named = set(re.findall(r"\bout/[\w./-]*\w", self.text))
+        named = set(re.findall(r"\bout/[\w./-]*\w", DIFF.sub("", self.text)))
         return [name for name in sorted(named) if not (folder / name).exists()]
 
     def stale(self, folder: Path) -> list[str]:

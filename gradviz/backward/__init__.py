@@ -1,1 +1,1 @@
-"""The vector–Jacobian product: seeds, the pass itself, methods."""
+"""The backward pass: the vector–Jacobian product, and the methods that are built on it."""

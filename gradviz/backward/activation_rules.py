@@ -1,10 +1,10 @@
-"""What the backward pass does at an activation: the rules `guided` and `deconvnet`.
+"""The rules `guided` and `deconvnet`, which change the backward pass at activations.
 
-An activation is a node of the autograd graph, so a rule is a hook on it: no surgery on the model,
-the same in every format, and a function, an in-place write or one module that is called twice are
-as good as any other activation. For ReLU the rules are those of the literature. For the other
-activations they carry over: `guided` lets only positive gradients into the activation's own
-derivative, `deconvnet` puts that in the derivative's place.
+An activation is a node of the autograd graph, so a rule is a hook on that node. The model stays as
+it is, and a rule works alike in every format, for functions, in-place operations and modules that
+are called twice. For ReLU the rules are those of the literature. For the other activations they are
+extended: `guided` multiplies the positive part of the gradient by the activation's own derivative,
+`deconvnet` puts the positive part in the derivative's place.
 
 Sources:
     guided: Springenberg, Dosovitskiy, Brox and Riedmiller 2014, arXiv:1412.6806
@@ -17,14 +17,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-from gradviz.backward.activations import WEIGHTS
-from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of
+from gradviz.backward.graph import WRITE, kind_of, nodes_of, shapes_of, signed_axis
+from gradviz.backward.layer_outputs import WEIGHTS
 from gradviz.errors import ModelError
 
 Gradients = tuple[Tensor | None, ...]
@@ -37,11 +38,12 @@ class ActivationRule:
     name: str
     meaning: str
     attach: Callable[[Any], Any]
-    """Puts the hook on an activation's node; returns the handle that removes it."""
+    """The function that puts the hook on an activation's node and returns the handle to remove
+    it."""
 
 
 def _rectified(gradients: Sequence[Tensor | None]) -> Gradients:
-    # NaN stays NaN: it must be seen in the picture, not rectified away.
+    # NaN stays NaN: it must be visible in the picture, not rectified away.
     return tuple(None if gradient is None else gradient.clamp(min=0) for gradient in gradients)
 
 
@@ -71,7 +73,7 @@ ACTIVATION_RULES: dict[str, ActivationRule] = {
 
 @dataclass(frozen=True)
 class RuleCoverage:
-    """Where a rule holds in the graph of a pass, and where it may fail to."""
+    """The activations of a pass at which a rule holds, and those at which it may not."""
 
     activations: int
     """The number of activations at which it holds."""
@@ -79,8 +81,8 @@ class RuleCoverage:
     """The number of writes into a part of a tensor. Autograd does not record which operation wrote
     there, so the rule does not hold at an activation among them."""
     suspects: Counter[str]
-    """Operations that may be activations, written out or of the model's own making, at which the
-    rule does not hold."""
+    """Operations that may be activations, written out or custom, at which the rule does not
+    hold."""
 
     @property
     def notes(self) -> Iterator[str]:
@@ -100,7 +102,14 @@ class RuleCoverage:
 
 @contextmanager
 def rule_applied(y: Tensor, rule: str) -> Iterator[RuleCoverage]:
-    """Make backward passes from `y` follow the rule, a name of `ACTIVATION_RULES`, in the block.
+    """Make backward passes from `y` follow a rule while the block runs.
+
+    Args:
+        y: the output [N, ...], with its graph.
+        rule: a name of `ACTIVATION_RULES`.
+
+    Yields:
+        the activations at which the rule holds.
 
     Raises:
         ModelError: no activation leads to `y`, so the rule would be the plain gradient.
@@ -133,7 +142,7 @@ ACTIVATIONS = frozenset(
     ]
 )
 """The nodes of activations that rectify, hard or soft; SELU and CELU are ELUs to autograd. Sigmoid
-and tanh pass both signs of their input alike, and are left alone."""
+and tanh treat both signs of their input alike, so no rule applies to them."""
 
 BOUNDED: dict[str, Callable[[Any], Any]] = {
     "Hardtanh": lambda node: node._saved_min_val,
@@ -142,7 +151,7 @@ BOUNDED: dict[str, Callable[[Any], Any]] = {
     "Maximum": lambda node: _constant(node),
 }
 """The nodes that rectify if their lower bound is 0: ReLU6 is a Hardtanh. Between −1 and 1, a
-Hardtanh passes both signs alike."""
+Hardtanh treats both signs alike."""
 
 
 def _rectifies(node: Any) -> bool:
@@ -159,7 +168,7 @@ def _is_zero(bound: float | Tensor | None, node: Node) -> bool:
 
 
 def _constant(node: Any) -> Tensor | None:
-    """The constant side of a maximum: the one that no gradient leads to."""
+    """Return the constant side of a maximum: the one that no gradient leads to."""
     sides = ("self", "other")
     constant = [s for s, (before, _) in zip(sides, node.next_functions, strict=True) if not before]
     return getattr(node, f"_saved_{constant[0]}") if constant else None
@@ -173,23 +182,26 @@ SUSPECTS = frozenset(
         *("Glu", "Softshrink", "Hardshrink", "LogSigmoid"),
     ]
 )
-"""Operations that hold back some of their input, and are no activations that a rule holds at."""
+"""Operations that suppress a part of their input, and to which no rule applies."""
 
 CHOICES = {"Where": "_saved_condition", "MaskedFill": "_saved_mask"}
-"""Operations that choose by a condition: an activation's is of the output's shape, while a mask of
-the model's own is mostly of fewer axes."""
+"""Operations that choose by a condition. The condition of an activation has the output's shape, a
+mask of the model's own mostly has fewer axes."""
 
 SQUASHING = frozenset(
-    ["Sigmoid", "Tanh", "Erf", "Hardsigmoid", "Hardtanh", "Clamp", "ClampMin", "NormalCdf", "Relu"]
+    [
+        *("Sigmoid", "Tanh", "Erf", "Exp", "Hardsigmoid", "Hardtanh"),
+        *("Clamp", "ClampMin", "NormalCdf", "Relu"),
+    ]
 )
-"""The factors of a value in a SiLU, GELU, Mish or Hardswish that is written out."""
+"""The factors of a value in a written-out SiLU, GELU, Mish or Hardswish."""
 
 NEAR = 24
 """The number of operations that are searched for the origin of a factor."""
 
 
 def written_out(node: Any) -> str | None:
-    """The reason to suspect that this operation is a decomposed activation, or None."""
+    """Return the reason to suspect that this operation is a decomposed activation, or None."""
     kind = kind_of(node)
     if isinstance(node, BackwardCFunction):
         return kind.removesuffix("Backward")
@@ -198,15 +210,41 @@ def written_out(node: Any) -> str | None:
     if kind in CHOICES:
         return kind.lower() if getattr(node, CHOICES[kind]).shape == shapes_of(node)[0] else None
     if kind in ("Amax", "Max"):
-        before = node.next_functions[0][0]
-        return f"{kind.lower()} of a stack" if before and kind_of(before) == "Stack" else None
-    if kind == "Mul" and (_is_masked(node) or _is_self_gated(node)):
-        return "mul"
+        return _maxout(node)
+    if kind in ("Clamp", "ClampMax"):  # what is subtracted from its input leaves a ReLU
+        least = None if kind == "ClampMax" else node._saved_min
+        return "clamp" if least is None and _is_zero(node._saved_max, node) else None
+    if kind in ("Log", "Log1P"):
+        exponential = any(kind_of(each) == "Exp" for each, _ in _made_of(node, 0))
+        return kind.lower() if exponential else None
+    if (kind == "Mul" and _is_masked(node)) or (kind in ("Mul", "Div") and _is_self_gated(node)):
+        return kind.lower()
     return None
 
 
+def _maxout(node: Any) -> str | None:
+    """True if a maximum is one over channels, put in an axis of their own by a stack or a view."""
+    before, place = node.next_functions[0]
+    source = None if before is None else kind_of(before)
+    if source == "Stack":
+        return f"{kind_of(node).lower()} of a stack"
+    if source not in ("View", "UnsafeView", "ReshapeAlias"):
+        return None
+    behind, number = before.next_functions[0]
+    shape = shapes_of(before)[place]
+    given: Sequence[int] = [] if behind is None else shapes_of(behind)[number]
+    saved = node._saved_dim if hasattr(node, "_saved_dim") else ()
+    axes = [saved] if isinstance(saved, int) else list(saved)
+    split = len(given) > 1 and any(
+        given[0] <= prod(shape[:axis]) and prod(shape[: axis + 1]) <= prod(given[:2])
+        for axis in (signed_axis(each) % len(shape) for each in axes)
+        if shape[axis] > 1 and list(shape[: axis + 1]) != list(given[: axis + 1])
+    )
+    return f"{kind_of(node).lower()} of a view" if split else None
+
+
 def _is_masked(node: Any) -> bool:
-    """Whether it multiplies by a constant of zeros and ones that has the output's shape."""
+    """Return True if a factor is a constant of zeros and ones that has the output's shape."""
     factors = (node._saved_self, node._saved_other)
     return any(
         isinstance(factor, Tensor)
@@ -218,7 +256,7 @@ def _is_masked(node: Any) -> bool:
 
 
 def _is_self_gated(node: Node) -> bool:
-    """Whether both factors come, value by value, from the same one, and one of them is squashed."""
+    """Return True if both factors are elementwise functions of one value, and one is squashing."""
     factors = [set(_made_of(before, number)) for before, number in node.next_functions if before]
     if len(factors) < 2 or not factors[0] & factors[1]:
         return False
@@ -227,7 +265,7 @@ def _is_self_gated(node: Node) -> bool:
 
 
 def _made_of(node: Node, number: int) -> Iterator[tuple[Node, int]]:
-    """The elementwise operations behind a value, and the operation that they begin with."""
+    """Yield the elementwise operations behind a value, and the operation that they begin with."""
     shape = shapes_of(node)[number]
     waiting = [(node, number)]
     for _ in range(NEAR):

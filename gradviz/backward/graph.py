@@ -1,7 +1,7 @@
 """The autograd graph of a pass, as torch recorded it: one node for each operation.
 
-Eager modules, TorchScript that runs as it is written, and exported programs leave the same nodes,
-so what is built on them works on every format without touching the model.
+Eager modules, TorchScript in its unoptimised form, and exported programs leave the same nodes. Code
+that reads the graph therefore works on every format without changing the model.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 End = Tensor | GradientEdge
-"""Where a backward pass may start: an output, or the output of any operation before it."""
+"""The start of a backward pass: an output, or the output of an operation before it."""
 
 ACCUMULATE = "AccumulateGrad"
 
 WRITE = "CopySlices"
-"""The kind of every operation that wrote into a view; which one it was, torch does not tell."""
+"""The kind of every operation that wrote into a view; torch does not record which one it was."""
 
 SELECTS = "gradviz: selects by the image's values"
 
 WROTE = "gradviz: the kind of operation that wrote"
-"""Keys of `node.metadata`, where a forward pass leaves what the graph itself does not tell."""
+"""Keys of `node.metadata`, under which a forward pass records what the graph itself lacks."""
 
 
 def edge_of(end: End) -> GradientEdge:
-    """The node that computed `end`, and which of its outputs that is.
+    """Find the node that computed `end`, and the number of the output there.
 
     Raises:
         ValueError: `end` was computed without gradients.
@@ -46,15 +46,15 @@ def edge_of(end: End) -> GradientEdge:
 
 
 def nodes_of(end: End) -> list[Node]:
-    """The operations that `end` was computed by, each after all that it depends on.
+    """List the operations that computed `end`, each after all that it depends on.
 
-    Among those that do not depend on each other, the order is that in which they ran. Leaves (the
-    input, parameters) are no operations and left out.
+    Operations that do not depend on each other are in execution order. Leaves (the input,
+    parameters) are not operations and are left out.
     """
     first = edge_of(end).node
     users = _count_users(first)
-    # Numbers alone are not enough: torch makes the node of a view anew, and so late, where the
-    # memory under it was written to.
+    # Sequence numbers alone are not enough: torch creates the node of a view again, and later, if
+    # the memory under it was written to.
     turn = itertools.count()
     ready = [(-first._sequence_nr(), next(turn), first)]
     order: list[Node] = []
@@ -71,7 +71,7 @@ def nodes_of(end: End) -> list[Node]:
 
 
 def users_of(end: End) -> defaultdict[Node, list[Node]]:
-    """The operations that go on from each operation below `end`, an edge each."""
+    """Map each operation below `end` to the operations that use it, one entry for each edge."""
     users: defaultdict[Node, list[Node]] = defaultdict(list)
     for node in nodes_of(end):
         for before, _ in node.next_functions:
@@ -81,7 +81,7 @@ def users_of(end: End) -> defaultdict[Node, list[Node]]:
 
 
 def _count_users(first: Node) -> Counter[Node]:
-    """How many edges lead from the graph below `first` to each of its nodes."""
+    """Count the edges that lead from the graph below `first` to each of its nodes."""
     users: Counter[Node] = Counter()
     waiting = [first]
     while waiting:
@@ -95,9 +95,10 @@ def _count_users(first: Node) -> Counter[Node]:
 
 
 def kind_of(node: Node) -> str:
-    """What the node's operation is called: `Relu`, `Convolution`, `MaxPool2DWithIndices`.
+    """Name the kind of the node's operation: `Relu`, `Convolution`, `MaxPool2DWithIndices`.
 
-    A Python function keeps the whole name of its node, so that it never passes for one of torch's.
+    A Python function keeps the full name of its node, so that it is not mistaken for an operation
+    of torch.
     """
     if isinstance(node, BackwardCFunction):
         return node.name()
@@ -105,41 +106,51 @@ def kind_of(node: Node) -> str:
 
 
 def kind_of_operator(name: str) -> str:
-    """The kind that the nodes of an ATen operator have: `aten::leaky_relu_` is a `LeakyRelu`."""
+    """Name the kind that nodes of an ATen operator have: `aten::leaky_relu_` gives `LeakyRelu`."""
     return name.rpartition("::")[2].title().replace("_", "")
 
 
 def shapes_of(node: Node) -> list[tuple[int, ...]]:
-    """The shapes of what the operation computed."""
+    """Return the shapes of the operation's outputs."""
     return [tuple(form.shape) for form in node._input_metadata]
 
 
+def signed_axis(axis: int) -> int:
+    """An axis as it was given; nodes keep negative ones as unsigned numbers."""
+    return axis - 2**64 if axis >= 2**63 else axis
+
+
 def shape_of(end: End) -> tuple[int, ...]:
-    """The shape of the tensor at which a backward pass starts."""
+    """Return the shape of the tensor at which a backward pass starts."""
     if isinstance(end, Tensor):
         return tuple(end.shape)
     return shapes_of(end.node)[end.output_nr]
 
 
 def pull_back(node: Any, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
-    """Which inputs the operation's own backward formula gives NaN to.
+    """Find the inputs to which the operation's own backward formula carries NaN.
 
     Args:
+        node: the operation.
         outputs: bool, one for each output, of its shape: NaN goes in where it is True, 0 elsewhere;
             None for 0 everywhere.
 
     Returns:
-        bool, of the input's shape, by the number of the input, where it has a gradient.
+        bool, of the input's shape, by the number of the input; inputs without a gradient are left
+        out.
     """
     seeds = []
+    device = next(output.device for output in outputs if output is not None)
     for output, form in zip(outputs, node._input_metadata, strict=True):
-        seed = torch.zeros(form.shape, dtype=form.dtype, device=form.device)
+        # Where the taint is: the pass may have run on the device of shapes alone.
+        seed = torch.zeros(form.shape, dtype=form.dtype, device=device)
         nan = complex(torch.nan, torch.nan) if form.dtype.is_complex else torch.nan
         seeds.append(seed if output is None else seed.masked_fill_(output, nan))
     with torch.no_grad():
         if isinstance(node, BackwardCFunction):
             found = _as_tuple(node.apply(*seeds))  # type: ignore[no-untyped-call]
-            # It answers for every argument, not only for the tensors that are inputs here.
+            # It returns a gradient for every argument, not only for the tensors that are inputs
+            # here.
             asked = zip(node.needs_input_grad, found, strict=False)
             answers = iter([gradient for needed, gradient in asked if needed])
             found = tuple(before and next(answers, None) for before, _ in node.next_functions)

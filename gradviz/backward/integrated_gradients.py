@@ -9,9 +9,11 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,27 +23,49 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Score = Callable[["Tensor"], float]
-"""⟨v, f(x)⟩ at one input [C, h, w]."""
+"""The function x [C, h, w] → ⟨v, f(x)⟩ for one input."""
 
 TOLERANCE = 1e-3
-"""How much of the output's change the attribution may be away from completeness."""
+"""The largest completeness gap that counts as complete, as a share of the output's change."""
 
 GAP = 0.05
-"""The completeness gap, as a share of the output's change, above which a result is warned of."""
+"""The completeness gap, as a share of the output's change, above which a warning is given."""
+
+MOST_POINTS = 256
+"""The most points that are taken if no number of samples is given."""
 
 PANELS, NODES, NARROWEST = 8, 8, 1 / 1024
-"""Where no number of samples is given: the line begins as so many panels of so many nodes, and no
-panel gets narrower than this."""
+"""The panels of the line at the start, the nodes of each panel, and the least width of a panel, if
+no number of samples is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One piece of the line, with the gradients at its nodes."""
+
+    low: float
+    """The begin of the piece, as a fraction of the line."""
+    high: float
+    """The end of the piece."""
+    integral: Tensor
+    """The gradient integrated over it, float64."""
+    gap: float
+    """The output's change from its beginning to its end, less what `integral` accounts for."""
+
+    @property
+    def divisible(self) -> bool:
+        """True if it may be halved. A leap of the output has no gradient that halves would find."""
+        return self.high - self.low > NARROWEST
 
 
 class IntegratedGradients:
-    """A sampler of the points on the line, and the attribution that their gradients add up to.
+    """A sampler of the points on the line from the baseline to the image.
 
-    With a number of samples, that many nodes lie on the whole line. Without one, the line is taken
-    panel by panel from the baseline on, and a panel is halved until the attribution so far is the
-    output's change so far, to `TOLERANCE` of the whole change. The many ReLUs of a network are
-    kinks on the line, which nodes spread over all of it resolve slowly; a smooth network is done
-    with the first panels.
+    With a number of samples, that many nodes lie on the whole line. Without one, the panel with the
+    largest gap is halved until the gap is `TOLERANCE` of the output's change at the end of the line
+    and at the end of each panel, so that it is not small by chance. `MOST_POINTS` points end it
+    too. The ReLUs of a network are kinks on the line, which nodes spread over all of it resolve
+    slowly; a smooth network needs the first panels only.
     """
 
     def __init__(self, x: Tensor, start: Tensor, samples: int | None, score: Score) -> None:
@@ -59,28 +83,33 @@ class IntegratedGradients:
             yield self._nodes(0, 1, self._samples)
             self._sum = self._panel
             return
-        allowed, leaps = self._allowed(), 0.0
-        left = [(n / PANELS, (n + 1) / PANELS) for n in reversed(range(PANELS))]
-        while left:
-            low, high = left.pop()
-            yield self._nodes(low, high, NODES)
-            together = self._sum + self._panel
-            gap = self._score(high) - self._score(0) - float((self._delta * together).sum())
-            if not abs(gap - leaps) > allowed:  # nor where it is NaN, which no panel mends
-                self._sum = together
-            elif high - low <= NARROWEST:
-                # A leap of the output has no gradient: nothing that comes after makes up for it.
-                self._sum, leaps = together, gap
-            else:
-                middle = (low + high) / 2
-                left += [(middle, high), (low, middle)]
+        allowed, panels = self._allowed(), list[Panel]()
+        for n in range(PANELS):
+            yield from self._taken(n / PANELS, (n + 1) / PANELS, panels)
+        while self._count + 2 * NODES <= MOST_POINTS and _largest_gap(panels) > allowed:
+            worst = max(filter(lambda each: each.divisible, panels), key=lambda each: abs(each.gap))
+            middle = (worst.low + worst.high) / 2
+            panels.remove(worst)
+            yield from self._taken(worst.low, middle, panels)
+            yield from self._taken(middle, worst.high, panels)
+        self._sum = sum((each.integral for each in panels), start=self._sum)
+
+    def _taken(self, low: float, high: float, panels: list[Panel]) -> Iterator[Iterator[Tensor]]:
+        """Yield the inputs of one panel, and add the panel to the others in its place."""
+        yield self._nodes(low, high, NODES)
+        explained = float((self._delta * self._panel).sum())
+        gap = self._score(high) - self._score(low) - explained
+        insort(panels, Panel(low, high, self._panel, gap), key=lambda each: each.low)
 
     def completeness(self, total: float, after: float) -> tuple[float, tuple[str, ...]]:
-        """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn of a large one.
+        """Measure the gap ⟨v, f(x) − f(baseline)⟩ − Σ attribution, and warn if it is large.
 
         Args:
             total: Σ attribution, as it will be written.
             after: ⟨v, f(x)⟩.
+
+        Returns:
+            the gap, and the warnings.
         """
         before = self._score(0)
         change = after - before
@@ -104,27 +133,36 @@ class IntegratedGradients:
         self._panel = self._panel + next(self._weights) * gradient.double()
 
     def result(self) -> Tensor:
-        """The attribution of each input value, float64."""
+        """Return the attribution of each input value, float64."""
         return self._delta * self._sum
 
     def _at(self, place: float) -> Tensor:
         return self._start + place * (self._x - self._start)
 
     def _nodes(self, low: float, high: float, count: int) -> Iterator[Tensor]:
-        """The inputs of one panel, whose gradients are expected next."""
+        """Yield the inputs of one panel, whose gradients are expected next."""
         self._panel = self._delta * 0
         self._weights = iter([(high - low) * weight for _, weight in nodes(count)])
         return (self._at(low + (high - low) * place) for place, _ in nodes(count))
 
     def _allowed(self) -> float:
-        """The gap that passes: no smaller than the rounding error of the change."""
+        """Return the gap that passes: no smaller than the rounding error of the change."""
         first, last = self._score(0), self._score(1)
         return max(TOLERANCE * abs(last - first), rounding(self._x, first, last))
 
 
+def _largest_gap(panels: Iterable[Panel]) -> float:
+    """Find the largest gap from the baseline to the end of a panel.
+
+    Leaps are left out. A gap that is NaN counts as 0, since no smaller panel removes it.
+    """
+    gaps = list(accumulate((each.gap for each in panels if each.divisible), initial=0.0))
+    return max(map(abs, gaps)) if math.isfinite(gaps[-1]) else 0.0
+
+
 @cache
 def nodes(count: int) -> tuple[tuple[float, float], ...]:
-    """Places and weights of Gauss–Legendre quadrature on [0, 1]."""
+    """Compute the places and weights of Gauss–Legendre quadrature on [0, 1]."""
     import numpy as np
 
     places, weights = np.polynomial.legendre.leggauss(count)
@@ -132,7 +170,13 @@ def nodes(count: int) -> tuple[tuple[float, float], ...]:
 
 
 def rounding(x: Tensor, first: float, last: float) -> float:
-    """The rounding error that a change from `first` to `last` may carry in the number type of x."""
+    """Estimate the rounding error of a change in the number type of x.
+
+    Args:
+        x: a tensor of that type.
+        first: the value before the change.
+        last: the value after it.
+    """
     import torch
 
     return 10 * torch.finfo(x.dtype).eps * max(abs(first), abs(last))
@@ -146,17 +190,23 @@ class Baseline:
     """A parsed baseline."""
 
     spec: str
-    """As the user wrote it."""
+    """The spec as the user wrote it."""
     values: Any = field(default=None, compare=False)
-    """The array of its file; None for one that has a name."""
+    """The array of its file; None for a named baseline."""
 
     @property
     def file(self) -> Path | None:
-        """The file that it names, if it does."""
+        """The file that the spec names, or None."""
         return None if self.values is None else Path(self.spec)
 
     def at(self, x: Tensor) -> Tensor:
-        """The baseline for one input [C, h, w], of its shape, type and device.
+        """Compute the baseline for one input.
+
+        Args:
+            x: the input [C, h, w].
+
+        Returns:
+            the baseline, of the shape, type and device of `x`.
 
         Raises:
             UsageError: the file's array has another shape, or numbers too large for the model's.
@@ -177,7 +227,10 @@ class Baseline:
 
 
 def parse_baseline(spec: str) -> Baseline:
-    """A name of `BASELINES`, or a `.npy`, `.pt` or `.safetensors` file.
+    """Parse a name of `BASELINES`, or read a `.npy`, `.pt` or `.safetensors` file.
+
+    Args:
+        spec: the text of `--baseline`.
 
     Raises:
         UsageError: it is neither, or its values are not finite.
@@ -211,8 +264,15 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def _blurring(size: int, sigma: float) -> Tensor:
-    """[size, size], float64: the weights of each place's neighbours along one axis, up to 3σ; the
-    first and the last place stand for what is beyond them."""
+    """Compute the weights of each place's neighbours along one axis, up to 3σ.
+
+    Args:
+        size: the number of places along the axis.
+        sigma: σ in places.
+
+    Returns:
+        [size, size], float64. The first and the last place stand for those beyond the edges.
+    """
     import torch
 
     radius = math.ceil(3 * sigma)
@@ -224,6 +284,6 @@ def _blurring(size: int, sigma: float) -> Tensor:
 
 
 BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"zero": _zero, "mean": _mean, "blur": _blur}
-"""Baselines by name, each from an input [C, h, w]: 0 in the model's own numbers; each channel's
-mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side, cut off at
-3σ."""
+"""The baselines by name, each a function of an input [C, h, w]: 0 in the model's own numbers; each
+channel's mean over the image; the image blurred by a Gaussian of σ = a tenth of its shorter side,
+cut off at 3σ."""

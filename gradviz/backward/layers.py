@@ -1,10 +1,10 @@
-"""The layers of a model: where a gradient can be read, or a backward pass begin.
+"""The layers of a model: the places where a gradient can be read, or a backward pass begin.
 
-In an eager module, hooks show what each submodule puts out. In TorchScript and exported programs a
+In an eager module, hooks see the output of each submodule. In TorchScript and exported programs a
 layer is the operation whose weight is the layer's parameter: the same memory, so the same layer. A
 frozen TorchScript has constants instead of parameters; its layers are numbered in the order in
-which they first run. A weight that is computed on the way, as under weight norm, has memory of its
-own, so its layer has such a number as well.
+which they first run. A weight that is computed during the pass, as under weight norm, has memory of
+its own, so its layer is numbered as well.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,15 +21,16 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
-from gradviz.backward.activations import WEIGHTS, ActivationRecorder, memory_of, owners_of
+from gradviz.backward.channel_axis import channel_axis
+from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
-"""The modules whose layers are known by their weights, not by hooks."""
+"""The modules whose layers are recognised by their weights, not by hooks."""
 
 NAMED = 12
-"""How many layers a message names where none is near; the rest it counts."""
+"""The most layers that a message names if none is near; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -36,38 +38,51 @@ class Layer:
     """One place in the graph of a pass."""
 
     name: str
-    """What `--layer` takes; a second call of the same layer has `:2` behind it."""
+    """The name that `--layer` takes; a second call of the same layer has the suffix `:2`."""
     end: GradientEdge
-    """Where a backward pass from its output begins."""
+    """The start of a backward pass from the layer's output."""
     shape: tuple[int, ...]
-    """Of its output, the batch axis included."""
+    """The shape of its output, the batch axis included."""
     activation: Tensor | None = None
     """Its output [N, ...] in this pass; None if outputs were not recorded."""
 
     @property
     def spatial(self) -> bool:
-        """Whether its output is a map [N, C, H, W] of more than one place."""
-        return self._is_map and not self.channels_last
+        """True if its output is a map [N, C, H, W] of more than one place."""
+        return self.is_map and self.shape[2] * self.shape[3] > 1
 
     @property
-    def channels_last(self) -> bool:
-        """Whether its output is a map, but [N, H, W, C]."""
-        return self._is_map and _has_channels_last(self.end)
+    def is_map(self) -> bool:
+        """True if its output is a map [N, C, H, W], of one place at least."""
+        return len(self.shape) == 4 and self.channel_axis == 1
+
+    @cached_property
+    def channel_axis(self) -> int | None:
+        """The axis of its output along which the channels lie; None if it is unknown."""
+        return channel_axis(self.end)
 
     @property
-    def _is_map(self) -> bool:
-        return len(self.shape) == 4 and self.shape[2] * self.shape[3] > 1
+    def unlike_a_map(self) -> str:
+        """The reason why its output is not a map, for messages; empty if it is one."""
+        if len(self.shape) != 4 or self.is_map:
+            return "has no spatial extent"
+        return {3: "has its channels last", None: "has axes whose order is not known"}.get(
+            self.channel_axis, f"has its channels in axis {self.channel_axis}"
+        )
 
 
 def run_with_layers(
     module: nn.Module, call: Callable[[], Tensor], recorder: ActivationRecorder | None = None
 ) -> tuple[Tensor, dict[str, Layer]]:
-    """Call a model once; its output, and its layers by name in the order in which they ran.
+    """Call a model once, and collect its layers.
 
     Args:
-        module: what `call` runs.
-        call: runs it on an input that requires a gradient.
-        recorder: records the outputs of the layers of that module, at the cost of their memory.
+        module: the module that `call` runs.
+        call: the function that runs it on an input that requires a gradient.
+        recorder: records the outputs of the module's layers, at the cost of their memory.
+
+    Returns:
+        the output [N, ...], and the layers by name in execution order.
     """
     places: list[Place] = []
 
@@ -83,7 +98,7 @@ def run_with_layers(
 
     with recorder or nullcontext(), hooked(module, record):
         y = call()
-    # Some layers of an eager model run without being called, such as the projection of attention.
+    # Some layers of an eager model run without a call, such as the projection of attention.
     called = {place.name for place in places}
     places += (place for place in _by_weight(module, y) if place.name not in called)
     places.sort(key=lambda place: place.key)
@@ -91,10 +106,14 @@ def run_with_layers(
 
 
 def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
-    """The layer of that name.
+    """Find the layer of this name.
+
+    Args:
+        layers: the layers by name.
+        name: the text of `--layer`.
 
     Raises:
-        UsageError: there is none; the message has the nearest names, or the first.
+        UsageError: no layer has that name; the message has the nearest names, or the first.
     """
     if name not in layers:
         names = f"it has {listed(list(layers), NAMED)}: see gradviz inspect"
@@ -103,13 +122,37 @@ def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
     return layers[name]
 
 
-def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
-    """The last layer with a weight whose output is a map, before the layer that makes `y`.
+def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
+    """Compute the gradient at the output of every layer.
 
-    A layer without a weight does not count, so that all formats of a model give the same one.
+    Args:
+        y: the output, whose graph is kept.
+        layers: the layers of the pass.
+        v: the cotangent, of the shape of `y`.
+
+    Returns:
+        the gradients by the names of the layers; None if no path leads to a layer.
+    """
+    # A block and its last layer may have the same end, which autograd accepts only once.
+    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
+    if not ends:
+        return {}
+    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
+    by_end = dict(zip(ends, found, strict=True))
+    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
+
+
+def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
+    """Find the last layer with a weight whose output is a map, before the layer that makes `y`.
+
+    Layers without a weight are skipped, so that all formats of a model give the same layer.
+
+    Args:
+        layers: the layers by name, in execution order.
+        y: the output [N, ...], with its graph.
 
     Raises:
-        LayerError: there is none.
+        LayerError: no layer qualifies.
     """
     last = _last_weighted(y)
     maps = [
@@ -127,8 +170,11 @@ def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
 
 
 def _last_weighted(y: Tensor) -> Node:
-    """The operation that makes `y`, seen through what only enlarges, squashes or moves its values:
-    one path leads on, and no value is lost but by cutting out."""
+    """Find the operation with a weight that makes `y`.
+
+    Operations after it may only enlarge, squash or move its values: one path leads on, and values
+    are lost by cropping only.
+    """
     node = graph.edge_of(y).node
     while graph.kind_of(node) not in WEIGHTS:
         edges = node.next_functions
@@ -156,9 +202,9 @@ class Place:
 
 @contextmanager
 def hooked(module: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Pass the name and the output of each eager submodule that runs in the block to `record`.
+    """Pass the name and the output of each eager submodule to `record` while the block runs.
 
-    Of several outputs, it is the first. TorchScript inside takes no hooks.
+    Of several outputs, the first is passed. A TorchScript module inside takes no hooks.
     """
 
     def hook_of(name: str) -> Callable[..., None]:
@@ -183,7 +229,10 @@ def hooked(module: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator
 
 
 def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
-    """The layers whose weights are in the graph of `y`; nameless ones only where hooks fail."""
+    """Yield the layers whose weights are in the graph of `y`.
+
+    Layers without a name are included only if hooks fail.
+    """
     names = owners_of(module)
     nameless: Counter[str] = Counter()
     users = graph.users_of(y)
@@ -200,8 +249,10 @@ def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
 
 
 def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
-    """The output of a layer. A linear one on tokens sees them all in one row, and a view gives
-    them their axes back."""
+    """Return the edge of a layer's whole output.
+
+    A linear layer on tokens flattens them into one row of axes, and a view restores the axes.
+    """
     linear = graph.kind_of(node) in {"Addmm", "Mm", "Bmm"}
     if (
         linear
@@ -212,25 +263,6 @@ def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
         if len(shape) > len(rows) and shape[-1] == rows[-1]:
             return GradientEdge(users[0], 0)
     return GradientEdge(node, 0)
-
-
-def _has_channels_last(end: GradientEdge) -> bool:
-    """Whether the axes of a map are [N, H, W, C], as a permutation, a linear layer or a norm over
-    the last axis alone leaves them, and what works on each value by itself behind them."""
-    node: Any = end.node
-    while node is not None and graph.shapes_of(node)[:1] == [graph.shape_of(end)]:
-        before = node.next_functions[0][0] if node.next_functions else None
-        match graph.kind_of(node):
-            case "NativeLayerNorm":
-                return len(node._saved_normalized_shape) == 1
-            case "Permute":
-                return [axis % 4 for axis in node._saved_dims] == [0, 2, 3, 1]
-            case "View" | "UnsafeView" | "ReshapeAlias":
-                return before is not None and _whole(before, [node]).node is node
-            case kind if kind in WEIGHTS:
-                return False
-        node = before
-    return False
 
 
 def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> Iterator[Layer]:

@@ -1,9 +1,9 @@
-"""How gradients become a heatmap's numbers: the table of methods.
+"""The table of methods: the ways from gradients to a heatmap's numbers.
 
-A method is a name for a combination of independent choices: at which points the gradient is taken
-(`sampling.py`), by which rule the pass goes through activations (`activation_rules.py`), whether it
-is read at the input or at a layer (`layers.py`), and what is made of it at the end. Any seed goes
-with any method. To add one, write a row of `METHODS`.
+A method is a name for a combination of independent choices: the points at which the gradient is
+taken (`sampling.py`), the rule of the pass at activations (`activation_rules.py`), the place where
+the gradient is read, input or layer (`layers.py`), and the function that makes the result of it.
+Any seed can be combined with any method. To add one, write a row of `METHODS`.
 
 Sources:
     gradient: Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pass:
-    """One backward pass that a method asks for."""
+    """One backward pass that a method needs."""
 
     rule: str = "plain"
-    """What happens at activations: `plain`, or a name of `ACTIVATION_RULES`."""
+    """The rule at activations: `plain`, or a name of `ACTIVATION_RULES`."""
     read_at: Literal["input", "layer"] = "input"
-    """Where its gradient is read."""
+    """The place where the gradient is read."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Read:
     """The result of one backward pass, at the place where it is read."""
 
     value: Tensor
-    """[N, ...]: the input, or the layer's activation."""
+    """The input or the layer's activation, [N, ...]."""
     gradient: Tensor
-    """Of the same shape."""
+    """The gradient at that place, of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,22 @@ class Method:
     writes: str
     """The name of its array, and so of its file: `gradient` or `attribution`."""
     blank: str
-    """What it means if its array is zero everywhere."""
+    """The meaning of an array that is zero everywhere."""
     finish: Callable[..., Tensor]
     """`(one Read for each of passes) -> the array [N, ...]`."""
     passes: tuple[Pass, ...] = (Pass(),)
     points: str = "image"
-    """At which inputs the gradient is taken: a name of `sampling.POINTS`."""
+    """The choice of inputs at which the gradient is taken: a name of `sampling.POINTS`."""
 
     def passes_at(self, layer: str | None) -> tuple[Pass, ...]:
-        """The passes, read at the layer that the user names; None for no layer."""
+        """Return the passes, read at the layer that the user names; None for no layer."""
         if layer is None or self.needs_layer:
             return self.passes
         return tuple(Pass(each.rule, "layer") for each in self.passes)
 
     @property
     def needs_layer(self) -> bool:
-        """Whether it reads a layer, one that is a map, even if the user names none."""
+        """True if it reads a layer that is a map even if the user names none."""
         return any(each.read_at == "layer" for each in self.passes)
 
 
@@ -83,7 +83,7 @@ def _product(read: Read) -> Tensor:
 
 
 def _cam(layer: Read) -> Tensor:
-    """[N, 1, h, w]: the layer's channels, weighted by their mean gradients, where positive."""
+    """Weight the layer's channels by their mean gradients; [N, 1, h, w], negative sums become 0."""
     weights = layer.gradient.mean((2, 3), keepdim=True)
     return (weights * layer.value).sum(1, keepdim=True).clamp(min=0)
 

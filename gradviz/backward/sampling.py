@@ -1,4 +1,4 @@
-"""At which inputs the gradient is taken, and how the results become one: the table of points.
+"""The table of points: the inputs at which the gradient is taken, and how the results are combined.
 
 A sampler yields inputs in rounds and accumulates the gradient at each. It keeps sums only, so that
 memory does not grow with the number of samples.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from gradviz.backward.integrated_gradients import Baseline, IntegratedGradients, Score
+from gradviz.backward.integrated_gradients import MOST_POINTS, Baseline, IntegratedGradients, Score
 from gradviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,30 +33,39 @@ class Sampling:
     """The numbers that choose the points."""
 
     samples: int | None
-    """The number of points; None for as many as it takes."""
+    """The number of points; None to find it on the way, up to `most`."""
     noise: float = 0.15
     """The standard deviation of noise, as a fraction of the input's own range."""
     baseline: Baseline = ZERO
-    """Where a path begins."""
+    """The start of a path."""
     random_seed: int = 0
-    """The seed of the noise: every image gets the same draws, whatever other images there are."""
+    """The seed of the noise: every image gets the same draws, independent of the other images."""
+
+    @property
+    def most(self) -> int:
+        """The number of points, or the most that it may come to."""
+        return MOST_POINTS if self.samples is None else self.samples
 
 
 class Sampler(Protocol):
-    """The points around one image, and what the gradients at them make together."""
+    """The points around one image, and the sum of the gradients at them."""
 
     def rounds(self) -> Iterator[Iterator[Tensor]]:
         """Yield the inputs [C, h, w], round by round.
 
-        A round may depend on the gradients of those before: `update` has had all of them before the
-        next round is asked for.
+        A round may depend on the gradients of those before: `update` receives all of them before
+        the next round begins.
         """
 
     def update(self, gradient: Tensor) -> None:
-        """Add the gradient at the next point, in the order of the points."""
+        """Add the gradient at the next point, in the order of the points.
+
+        Args:
+            gradient: [C, h, w].
+        """
 
     def result(self) -> Tensor:
-        """The array that the gradients make together, float64."""
+        """Return the array that the gradients make together, [C, h, w], float64."""
 
 
 MakeSampler = Callable[["Tensor", Sampling, Score], Sampler]
@@ -71,15 +80,15 @@ class Points:
     least: int
     """The least number of samples that makes sense."""
     samples: int | None
-    """The number of samples where the user gives none; None for as many as it takes."""
+    """The number of samples if the user gives none; None to find it on the way."""
     options: frozenset[str]
-    """The fields of `Sampling` that it looks at."""
+    """The fields of `Sampling` that it uses."""
     sampler: MakeSampler | None = None
     """`(x [C, h, w], sampling, score) -> a fresh sampler`; None if the image itself is enough."""
 
 
 class _NoiseSampler:
-    """Mean and variance in one pass, by Welford's update: no difference of large numbers."""
+    """A sampler of mean and variance in one pass, by Welford's update, without cancellation."""
 
     def __init__(self, x: Tensor, sampling: Sampling, _score: Score) -> None:
         self._x, self._sampling = x, sampling
@@ -102,7 +111,7 @@ class SmoothGrad(_NoiseSampler):
     """The mean gradient over noisy copies."""
 
     def result(self) -> Tensor:
-        """The mean of the gradients."""
+        """Return the mean of the gradients."""
         return self._mean
 
 
@@ -110,19 +119,23 @@ class VarGrad(_NoiseSampler):
     """The variance of the gradient over noisy copies."""
 
     def result(self) -> Tensor:
-        """The variance of the gradients: the mean square of the distance from their mean."""
+        """Return the variance of the gradients: the mean square of the distance from their mean."""
         return self._squares / self._count
 
 
 def noisy(x: Tensor, sampling: Sampling) -> Iterator[Tensor]:
-    """Yield noisy copies of x; the noise is Gaussian, and alike in every batch size and device.
+    """Yield noisy copies of x. The Gaussian noise is the same for every batch size and device.
+
+    Args:
+        x: the input [C, h, w].
+        sampling: the number of copies, the size of the noise, and the random seed.
 
     Raises:
         UsageError: the noise is too large for the numbers of x.
     """
     import torch
 
-    # Drawn on the CPU one by one, since a device and a batch size have draws of their own.
+    # Drawn on the CPU one by one, since random numbers depend on the device and the batch size.
     draws = torch.Generator().manual_seed(sampling.random_seed)
     sigma = sampling.noise * float(x.max() - x.min())
     for _ in range(sampling.samples or 0):

@@ -30,7 +30,7 @@ def vjp(y: Tensor, x: End, v: Tensor, retain_graph: bool = False) -> Tensor:
         y: the output `[N, ...]`, computed with gradients enabled.
         x: the input `[N, C, H, W]`, which requires a gradient, or the output of a layer.
         v: the cotangent, of the shape of `y`.
-        retain_graph: whether another cotangent is going to be pulled back through the same pass.
+        retain_graph: True if another cotangent will be pulled back through the same pass.
 
     Returns:
         the gradient of `⟨v, y⟩` with respect to `x`, of the shape of `x`. A pass in float16 gives
@@ -66,10 +66,18 @@ def _pulled(y: Tensor, x: End, v: Tensor, retain_graph: bool) -> Tensor:
 
 
 def product(v: Tensor, y: Tensor) -> Tensor:
-    """v · y in float64; an output that is not seeded may be Inf without spoiling it."""
+    """Multiply v and y in float64, elementwise.
+
+    Args:
+        v: the cotangent.
+        y: the output, of the same shape. It may be Inf where v is 0.
+
+    Returns:
+        v · y, of the same shape, float64.
+    """
     return torch.where(v != 0, v.double() * y.double(), 0)
 
 
 def inner(v: Tensor, y: Tensor) -> float:
-    """⟨v, y⟩, in float64."""
+    """Compute ⟨v, y⟩ in float64; v and y have the same shape."""
     return float(product(v, y).sum())

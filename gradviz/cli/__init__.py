@@ -1,1 +1,1 @@
-"""The command line: the only place that knows Typer and Rich."""
+"""The command line: the only package that imports Typer and Rich."""

@@ -17,18 +17,22 @@ from gradviz.version import VERSION
 COMMANDS = {
     "saliency": "Draw how a model's output reacts to each pixel of its images.",
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
-    "inspect": "Tell what a model is, and how its gradient flows through its layers.",
+    "inspect": "Describe a model, and how its gradient flows through its layers.",
     "report": "Write one HTML page of finished runs, to look at them in a browser.",
-    "check": "Hold a gradient against finite differences of the model: is it right, how far?",
+    "check": "Compare a gradient with finite differences of the model: is it right, how far?",
     "compare": "Compare two runs: did gradients or receptive fields change?",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
 
 
 def make_app(wanted: str | None = None) -> typer.Typer:
-    """The app with all its commands; of those but the wanted one, if it is given, the names only.
+    """Make the app with all its commands.
 
     Reading the options of every command takes longer than all of the rest of `gradviz --help`.
+
+    Args:
+        wanted: the one command whose options are read; the others get their names only. None to
+            read all.
     """
     app = typer.Typer(
         name="gradviz",
@@ -62,12 +66,12 @@ def gradviz(
 
 
 def _unused() -> None:
-    """Stands for a command that was not asked for."""
+    """Stand in for a command that is not the wanted one."""
 
 
 def main() -> None:
     """Run the command line."""
-    # What torch leaves at exit is not worth half a second of looking for garbage in it.
+    # Collecting torch's garbage at exit would take half a second.
     atexit.register(gc.freeze)
     completing = "_GRADVIZ_COMPLETE" in os.environ
     try:

@@ -1,4 +1,4 @@
-"""From the text of options to the values that the core takes."""
+"""Parsing: from the text of options to the values that the core takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
-from gradviz.image.preprocess import IMAGENET, Preprocess, preprocess_from
+from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 
@@ -24,20 +24,20 @@ Value = TypeVar("Value")
 
 
 def scale_from(text: str) -> Scale:
-    """`image`, `shared` or a number.
+    """Parse `image`, `shared` or a number.
 
     Raises:
-        UsageError: none of these.
+        UsageError: it is none of these.
     """
     named: dict[str, Scale] = {"image": "image", "shared": "shared"}
     return _named_or_number(text, named, float, "--scale", "a number above 0")
 
 
 def tile_from(text: str) -> TileOption:
-    """`auto`, `off` or a number of pixels.
+    """Parse `auto`, `off` or a number of pixels.
 
     Raises:
-        UsageError: none of these.
+        UsageError: it is none of these.
     """
     named: dict[str, TileOption] = {"auto": "auto", "off": "off"}
     return _named_or_number(text, named, int, "--tile", "a number of pixels above 0")
@@ -58,21 +58,25 @@ def _named_or_number(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the command line asks of preprocessing."""
+    """The preprocessing as the options give it."""
 
     named: Preprocess | None
     """The recipe that `--preprocess` names; None if it is left to the model's card."""
     flags: Mapping[str, object]
-    """The single steps that are given, which win over every recipe."""
+    """The single steps that are given, which override every recipe."""
 
     def with_card(self, card: Preprocess | None) -> Preprocess:
-        """The preprocessing: the flags over the named recipe, or over the card's, or over none."""
+        """Put the flags over the named recipe, or else over the card's, or else over the defaults.
+
+        Args:
+            card: the preprocessing of the model's card, if it has one.
+        """
         recipe = self.named or card or Preprocess()
         return preprocess_from({**recipe.as_dict(), **self.flags}, "the command line")
 
 
 def recipe_from(options: InputOptions) -> Recipe:
-    """What the options ask of preprocessing.
+    """Read the options of preprocessing.
 
     Raises:
         UsageError: one of them cannot be read.
@@ -80,8 +84,9 @@ def recipe_from(options: InputOptions) -> Recipe:
     flags = {key: value for key, value in asdict(options).items() if value is not None}
     named = flags.pop("preprocess", None)
     preprocess_from(flags, "the command line")
-    recipes = {None: None, "imagenet": IMAGENET, "none": Preprocess()}
-    recipe = recipes[named] if named in recipes else read_preprocess(Path(named))
+    recipe = (
+        RECIPES.get(named) if named is None or named in RECIPES else read_preprocess(Path(named))
+    )
     return Recipe(recipe, flags)
 
 
@@ -107,10 +112,10 @@ def load(
 
 
 def one_image(text: str) -> Source:
-    """The only image that a path or glob stands for.
+    """Find the only image that a path or glob names.
 
     Raises:
-        UsageError: it is none, or several.
+        UsageError: it names none, or several.
     """
     sources = find_images([text], None).sources
     if len(sources) > 1:
@@ -126,7 +131,7 @@ def _argument(text: str) -> tuple[str, object]:
 
 
 def pixel_from(text: str) -> tuple[int, int]:
-    """`X,Y` of an output pixel.
+    """Parse `X,Y` of an output pixel.
 
     Raises:
         UsageError: it is not two whole numbers.
@@ -139,7 +144,7 @@ def pixel_from(text: str) -> tuple[int, int]:
 
 
 def size_from(text: str) -> Size:
-    """`WxH` of an input, or `N` for a square.
+    """Parse `WxH` of an input, or `N` for a square.
 
     Raises:
         UsageError: it is neither.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,23 +45,34 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 
+        from gradviz.commands.check.diagnosis import causes_of, unseen_parts
         from gradviz.commands.check.gradient_check import check_gradient as run
         from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
 
         if automatic:
             loaded = in_doubles(loaded)
-        found = run(loaded, load_image(source, preprocess), seeds, check_options.random_seed)
+        entered = load_image(source, preprocess)
+        for note in entered.prepared.notes:
+            console.warn(note)
+        found = run(loaded, entered, seeds, check_options.random_seed)
         if found.precision != "float64":
             console.note(
                 f"computed in {found.precision}: longer steps are taken, and an error of "
                 f"{found.tolerance:.1%} passes"
             )
+            if parts := unseen_parts(loaded, entered):
+                console.warn(
+                    f"the model detaches values, or has backward passes of its own "
+                    f"({', '.join(parts)}): what they round away cannot be told over steps of "
+                    f"{found.precision}; use --precision float64"
+                )
         rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
         console.results(found, columns(rows))
-        for test in found.tests:
-            if test.ok is False:
-                console.error(_failure(test))
+        for seed, cause in causes_of(loaded, entered, seeds, found.tests).items():
+            console.error(
+                _failure(seed, [test for test in found.tests if test.seed == seed], cause)
+            )
         for seed in dict.fromkeys(test.seed for test in found.tests):
             judged = [test for test in found.tests if test.seed == seed and test.judged]
             if hidden := sum(test.ok is None for test in judged):
@@ -99,12 +112,23 @@ def _verdict(test: CheckTest, span: float) -> str:
     return "ok, beside a kink" if test.kink else "ok"
 
 
-def _failure(test: CheckTest) -> str:
-    return (
-        f"{test.seed}, {test.name}: the gradient predicts a slope of {test.expected:.6g}, the "
-        f"model has {test.measured:.6g} over steps of {test.step:.2g} (error {test.error:.2g}): "
-        "look for custom backward passes, detach() and no_grad() in the model"
-    )
+def _failure(seed: str, tests: Sequence[CheckTest], cause: str) -> str:
+    failed = [test for test in tests if test.ok is False]
+    worst = max(failed, key=_error)
+    seen = ""
+    if isfinite(_error(worst)):
+        seen = (
+            f"; the worst, {worst.name}: the gradient predicts a slope of {worst.expected:.6g}, "
+            f"the model has {worst.measured:.6g} over steps of {worst.step:.2g} "
+            f"(error {worst.error:.2g})"
+        )
+    of = sum(test.judged for test in tests)
+    return f"{seed}: {len(failed)} of {of} tests failed{seen}: {cause}"
+
+
+def _error(test: CheckTest) -> float:
+    """Return the error for comparison: NaN is the worst."""
+    return inf if test.error is None or isnan(test.error) else test.error
 
 
 def _hidden(seed: str, count: int, of: int, precision: str) -> str:

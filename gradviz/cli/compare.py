@@ -29,8 +29,10 @@ EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
 
 
 def compare_runs(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="The folder of a run: what was.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="That of another: what is.")],
+    run_a: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="The folder of the earlier run, A.")
+    ],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The folder of the later run, B.")],
     options: CompareOptions,
     message_options: MessageOptions,
 ) -> None:
@@ -63,7 +65,7 @@ command = flat(compare_runs)
 
 
 def _table(found: Comparison) -> Iterator[str]:
-    """The items in columns of even width, the worst first; programs read --json."""
+    """Format the items in columns of even width, the worst first; programs read --json."""
     metrics = [found.metric, *(each for each in METRICS.values() if each is not found.metric)]
     rows = [("verdict", "image", "seed", "array", *(each.name for each in metrics), "")]
     for item in found.items:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
+from gradviz.cli.steps import Steps
 from gradviz.errors import ExitCode, GradvizError, UsageError
 from gradviz.runs.schema import Document, ErrorDocument
 from gradviz.text import harmless, one_line
@@ -24,7 +26,7 @@ _Item = TypeVar("_Item")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines with columns of even width, two spaces apart."""
+    """Format rows as lines with columns of even width, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -40,21 +42,21 @@ class _Rate(progress.ProgressColumn):
 
 
 class Console:
-    """The output of one command: results to stdout, messages to stderr, as its options ask."""
+    """The output of one command: results to stdout, messages to stderr, as its options require."""
 
     def __init__(self, options: MessageOptions, stdout: TextIO) -> None:
         self._options = options
         self._stdout = stdout
         self._answered = False
         self._stderr = Terminal(stderr=True)
-        self._bar: tuple[progress.Progress, progress.TaskID, str] | None = None
+        self._work: tuple[str, Steps, progress.Progress, progress.TaskID] | None = None
 
     def results(self, document: Document, rows: Iterable[str]) -> None:
         """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
 
         Args:
             document: the results for programs.
-            rows: the same for people, a line each.
+            rows: the same for people, one line each.
         """
         if self._options.json:
             rows = [document.json_text()]
@@ -68,7 +70,13 @@ class Console:
         self._stdout.flush()
 
     def failure(self, error: BaseException, message: str, code: int) -> None:
-        """Write the document of a failure with `--json`, unless results were written before."""
+        """Write the document of a failure with `--json`, unless results were written before.
+
+        Args:
+            error: the failure.
+            message: the line for people.
+            code: the exit code.
+        """
         if self._options.json and not self._answered:
             document = ErrorDocument(
                 schema=1,
@@ -81,26 +89,36 @@ class Console:
                 self.results(document, ())
 
     def error(self, text: str) -> None:
-        """Print what went wrong, in one line."""
+        """Print an error, in one line."""
         self._print("error", "bold red", text)
 
     def warn(self, text: str) -> None:
-        """Print what may mislead, in one line."""
+        """Print a warning, in one line."""
         if not self._options.quiet:
             self._print("warning", "yellow", text)
 
     def note(self, text: str) -> None:
-        """Print what happened."""
+        """Print a note on progress."""
         if not self._options.quiet:
             self._show(Text(one_line(text)))
 
     def detail(self, text: str) -> None:
-        """Print what only `-v` asks for."""
+        """Print a detail that only `-v` shows."""
         if self._options.verbose:
             self.note(text)
 
-    def progress(self, items: Iterable[_Item], total: int, what: str) -> Iterator[_Item]:
-        """Pass the items on, with a bar on a terminal."""
+    def progress(
+        self, items: Iterable[_Item], total: int, what: str, points: int = 1
+    ) -> Generator[_Item]:
+        """Pass the items on, with a bar on a terminal.
+
+        Args:
+            items: the items, which take long to compute.
+            total: the number of items.
+            what: the name of the work.
+            points: the most points that an item takes. If there are several, `show_points` moves
+                the bar, and without a terminal a line on the progress is printed every ten seconds.
+        """
         hidden = self._options.quiet or not self._stderr.is_terminal
         columns = (
             progress.TextColumn("{task.description}"),
@@ -113,16 +131,27 @@ class Console:
         with progress.Progress(
             *columns, console=self._stderr, disable=hidden, transient=True, redirect_stdout=False
         ) as bar:
-            task = bar.add_task(what, total=total)
-            self._bar = bar, task, what
-            yield from bar.track(items, task_id=task)
-        self._bar = None
+            task = bar.add_task(what if points == 1 else f"{what} points", total=total * points)
+            steps = Steps(total, points)
+            self._work = what, steps, bar, task
+            for item in items:
+                steps.end_item()
+                self._show_steps()
+                yield item
+        self._work = None
 
     def show_points(self, done: int) -> None:
-        """Show beside the bar how many points of the present image are done."""
-        if self._bar is not None:
-            bar, task, what = self._bar
-            bar.update(task, description=f"{what}, {done} points")
+        """Show how many points of the current image are done."""
+        if self._work is not None:
+            self._work[1].count_points(done)
+            self._show_steps()
+
+    def _show_steps(self) -> None:
+        if self._work is not None:
+            what, steps, bar, task = self._work
+            bar.update(task, completed=steps.done)
+            if steps.points > 1 and bar.disable and (line := steps.due()) is not None:
+                self.note(f"{what}: {line}")
 
     def _print(self, kind: str, style: str, text: str) -> None:
         self._show(Text.assemble((f"{kind}: ", style), one_line(text)))
@@ -143,11 +172,13 @@ def _check_working_folder() -> None:
 
 @contextmanager
 def reporting(options: MessageOptions) -> Iterator[Console]:
-    """Turn what the core raises into one line and an exit code.
+    """Turn errors of the core into one line and an exit code.
 
-    Anything that is no `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
+    Any exception but a `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
     """
-    with interruptible(), reserved_stdout() as stdout:
+    with interruptible(), reserved_stdout() as stdout, warnings.catch_warnings():
+        if options.quiet:  # those of libraries as well as ours
+            warnings.simplefilter("ignore")
         console = Console(options, stdout)
         try:
             _check_working_folder()

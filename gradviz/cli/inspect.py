@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EPILOG = SEEDS
 
 DECADES = 8
-"""How many cells a full bar has; each is a factor of ten."""
+"""The number of cells in a full bar; each is a factor of ten."""
 EIGHTHS = ("", *"▏▎▍▌▋▊▉")
 """Parts of a cell."""
 
@@ -112,7 +112,7 @@ def _number(value: float | None) -> str:
 
 
 def _bars(norms: Sequence[float | None]) -> Iterator[str]:
-    """A full bar for the largest, a cell less for each factor of ten below it."""
+    """Draw bars: a full bar for the largest, a cell less for each factor of ten below it."""
     sizes = [norm if norm and isfinite(norm) else 0.0 for norm in norms]
     largest = max(sizes, default=0.0)
     for size in sizes:

@@ -1,7 +1,7 @@
 """The options of the commands, in the groups that the help shows.
 
-A group is a frozen dataclass whose fields carry their option; a command function takes
-whole groups, and `flat` shows Typer the fields of all of them as one flat signature.
+A group is a frozen dataclass whose fields carry their option. A command function takes whole
+groups, and `flat` shows Typer the fields of all of them as one flat signature.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     MethodName: TypeAlias = str
     MetricName: TypeAlias = str
     ViewName: TypeAlias = str
-else:  # Typer offers and checks the names; a type checker cannot compute them.
+else:  # Typer lists and checks the names; a type checker cannot compute them.
     MethodName = StrEnum("MethodName", {name: name for name in METHODS})
     MetricName = StrEnum("MetricName", {name: name for name in METRICS})
     ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
@@ -78,7 +78,7 @@ Text = str | None
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and how it is loaded."""
+    """The model, and the options that load it."""
 
     arch: Text = _model(
         "A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
@@ -87,8 +87,10 @@ class ModelOptions:
     arch_arg: list[str] | None = _model(
         "An argument of the factory, typed as in YAML (repeatable).", "KEY=VALUE"
     )
-    weights_key: Text = _model("Where in the checkpoint the weights are.", "KEY")
-    output: Text = _model("Which of several outputs: out, 0, aux.1, predicted_depth.", "KEY")
+    weights_key: Text = _model("The key of the weights in the checkpoint.", "KEY")
+    output: Text = _model(
+        "The key of one of several outputs: out, 0, aux.1, predicted_depth.", "KEY"
+    )
     trust: bool = _model("Load what can run code: pickled modules and .pt2 files.", default=False)
     no_optimize: bool = _model(
         "Run the model as it was loaded: batch norm is not folded into convolutions.", default=False
@@ -97,7 +99,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How an image becomes the tensor that enters the model."""
+    """The steps from an image to the tensor that enters the model."""
 
     preprocess: Text = _input(
         "A whole recipe; the flags below win. [default: the model card's, or none]",
@@ -106,17 +108,20 @@ class InputOptions:
     resize: Text = _input("Resize; N is the shorter side.", "N|WxH")
     multiple: Text = _input("Round both sides to multiples of N.", "N")
     crop: Text = _input("Keep the centre.", "N|WxH")
-    mean: Text = _input("Subtracted from each channel.", "A,B,C")
+    mean: Text = _input("Numbers subtracted from each channel.", "A,B,C")
     std: Text = _input("Divides each channel.", "A,B,C")
-    range: Text = _input("What black and white become. [default: 0,1]", "LOW,HIGH")
-    channels: Text = _input("What the model takes. [default: rgb]", "rgb|bgr|gray")
-    background: Text = _input("Seen through transparent pixels. [default: 255,255,255]", "R,G,B")
+    range: Text = _input("The values that black and white become. [default: 0,1]", "LOW,HIGH")
+    channels: Text = _input("The channels that the model takes. [default: rgb]", "rgb|bgr|gray")
+    background: Text = _input(
+        "The colour behind transparent pixels. [default: 255,255,255]", "R,G,B"
+    )
     max_pixels: Text = _input("Refuse larger images.", "N")
+    page: Text = _input("The page or frame of a picture that has several. [default: 1]", "N")
 
 
 @dataclass(frozen=True)
 class BackwardOptions:
-    """What is differentiated, and how."""
+    """The seed, the method, and the way the passes run."""
 
     seed: list[str] | None = _backward(
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
@@ -131,20 +136,21 @@ class BackwardOptions:
     )
     samples: int | None = _backward(
         "Points of smoothgrad and vargrad [default: 32], integrated-gradients [default: "
-        "until complete to 0.1 %].",
+        "until the gap is 0.1 %, at most 256].",
         "N",
         min=1,
     )
     noise: float | None = _backward(
-        "Of smoothgrad and vargrad, a fraction of the input's range. [default: 0.15]", "SIGMA"
+        "Noise of smoothgrad and vargrad, as a fraction of the input's range. [default: 0.15]",
+        "SIGMA",
     )
     baseline: Text = _backward(
-        "Where integrated-gradients begins. [default: zero]", "zero|mean|blur|FILE"
+        "The start of integrated-gradients. [default: zero]", "zero|mean|blur|FILE"
     )
-    random_seed: int | None = _backward("Of the noise. [default: 0]", **_SEEDS)
+    random_seed: int | None = _backward("The random seed of the noise. [default: 0]", **_SEEDS)
     batch_size: int | None = _backward("Images or samples per pass. [default: 8]", min=1)
     tile: str = _backward(
-        "Compute images in tiles of N pixels a side, which bounds the memory; auto: where "
+        "Compute images in tiles of N pixels a side, which bounds the memory; auto: if "
         "it pays. [default: auto]",
         "N|auto|off",
         default="auto",
@@ -153,7 +159,7 @@ class BackwardOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """Where the pass runs, and in which numbers."""
+    """The device of the pass, and its number type."""
 
     device: str = _backward("[default: auto]", "auto|cpu|cuda[:N]", default="auto")
     precision: str = _backward(
@@ -165,10 +171,10 @@ class DeviceOptions:
 
 @dataclass(frozen=True)
 class PreciseOptions(DeviceOptions):
-    """Where a check runs; in numbers as precise as the model allows."""
+    """The device of a check; its numbers are as precise as the model allows."""
 
     precision: str = _backward(
-        "[default: float64, or float32 where the weights are constants]",
+        "[default: float64, or float32 if the weights are constants]",
         "float32|float64|bfloat16|float16",
         default="auto",
     )
@@ -176,28 +182,32 @@ class PreciseOptions(DeviceOptions):
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Which gradients are tested."""
+    """The gradients that are tested."""
 
     seed: list[str] | None = _backward(
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
         "or top for class scores]",
         "SPEC",
     )
-    random_seed: int = _backward("Of the random directions. [default: 0]", default=0, **_SEEDS)
+    random_seed: int = _backward(
+        "The random seed of the directions. [default: 0]", default=0, **_SEEDS
+    )
 
 
 @dataclass(frozen=True)
 class FieldOptions:
-    """Which receptive fields are measured."""
+    """The receptive fields that are measured."""
 
     pixel: list[str] | None = _field(
         "An output pixel, 0-based (repeatable). [default: the one in the middle]", "X,Y"
     )
-    layer: Text = _field("Of this layer's output.", "NAME")
+    layer: Text = _field("Measure the fields of this layer's output.", "NAME")
     layers: bool = _field("Measure every layer: the table of sizes and strides.", default=False)
     map: bool = _field("Write boxes.npy: the box of every output pixel.", default=False)
-    input_size: Text = _field("Of random input. [default: large enough]", "WxH")
-    samples: int = _field("Random inputs to average over. [default: 8]", default=8, min=1)
+    input_size: Text = _field("The size of random input. [default: large enough]", "WxH")
+    samples: int = _field(
+        "The number of random inputs to average over. [default: 8]", default=8, min=1
+    )
     random_seed: int = _field("[default: 0]", default=0, **_SEEDS)
     expect: list[str] | None = _field(
         "Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
@@ -208,23 +218,23 @@ class FieldOptions:
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """What a model is looked at with."""
+    """The seed and the input of an inspection."""
 
     seed: Text = _backward(
         "What to differentiate, see below: not the random seed. [default: ones, or top "
         "for class scores]",
         "SPEC",
     )
-    input_size: Text = _input("Of random input. [default: one that works]", "WxH")
+    input_size: Text = _input("The size of random input. [default: one that works]", "WxH")
     random_seed: int = _input("[default: 0]", default=0, **_SEEDS)
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How two runs are compared, and where the differences are drawn."""
+    """The metric of a comparison, and the folder of its pictures."""
 
     metric: MetricName | None = _comparison(
-        "What judges, see below. [default: relative; iou for receptive fields]"
+        "The metric that judges, see below. [default: relative; iou for receptive fields]"
     )
     tolerance: float | None = _comparison(
         "The farthest value that passes. [default: see below]", "N"
@@ -237,19 +247,19 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class FieldOutputOptions:
-    """What a receptive-field run writes, and where."""
+    """The output of a receptive-field run."""
 
     out: Path = _output(
         "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
     )
     log: bool = _output("Draw the effective field in logarithmic colours.", default=False)
-    colormap: Text = _output("Any of the cmap catalogue, such as viridis.", "NAME")
+    colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
     overwrite: bool = _output("Replace the run in the folder.", default=False)
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where the page is written."""
+    """The file of the page."""
 
     out: Path = _output(
         "HTML file. [default: gradviz-report.html]", default=Path("gradviz-report.html"), short="-o"
@@ -258,15 +268,17 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written, and where."""
+    """The pictures, the arrays, and the folder of a run."""
 
     out: Path = _output(
         "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
     )
     view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
     array: Literal["npy", "none"] = _output("Keep the numbers. [default: npy]", default="npy")
-    colormap: Text = _output("Any of the cmap catalogue, such as viridis.", "NAME")
-    clip: float = _output("What gets the strongest colour. [default: 99]", "PERCENT", default=CLIP)
+    colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
+    clip: float = _output(
+        "The percentile that gets the strongest colour. [default: 99]", "PERCENT", default=CLIP
+    )
     scale: str = _output(
         "Each picture its own scale, one for all images, or this. [default: image]",
         "image|shared|NUMBER",
@@ -299,12 +311,12 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class MessageOptions:
-    """Which messages are printed, and in which form the results."""
+    """The messages that are printed, and the form of the results."""
 
     json: bool = _messages("One JSON document on stdout.", default=False)
     quiet: bool = _messages("Errors only.", default=False, short="-q")
     verbose: bool = _messages(
-        "Say what was resolved: model, preprocessing.", default=False, short="-v"
+        "Print what was resolved: model, preprocessing.", default=False, short="-v"
     )
     debug: bool = _messages("Show tracebacks of errors.", default=False)
 

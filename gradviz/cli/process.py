@@ -1,6 +1,6 @@
-"""What a process shares with its shell: standard streams and signals.
+"""The resources that a process shares with its shell: standard streams and signals.
 
-Imports next to nothing, so that it is in place before the rest of gradviz is read.
+This module imports next to nothing, so that it takes effect before the rest of gradviz is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def prepare_process() -> None:
     """Make streams that cannot fail halfway, and let signals end the process quietly."""
-    # A file that is opened later would get the number of a stream that was closed.
+    # A file opened later would get the number of a closed stream.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -68,12 +68,12 @@ def _end_at_second(reader: int, awaited: Collection[int]) -> None:
 
 
 def _handled_signals() -> list[signal.Signals]:
-    """The signals that the shell does not ignore, as it does under `nohup` and a script's `&`."""
+    """List the signals that are not ignored, as they are under `nohup` and a script's `&`."""
     return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # Modules that are being imported may swallow an exception, or make another one of it.
+    # A module that is being imported may swallow the exception, or replace it.
     with suppress(OSError):
         os.write(2, b"error: interrupted\n")
     os._exit(ExitCode.INTERRUPTED)
@@ -84,9 +84,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def results_stream(number: int, like: TextIO | None) -> TextIO:
-    """A text stream to the file descriptor `number`, in the encoding of another stream.
+    """Open a text stream to the file descriptor `number`, in the encoding of another stream.
 
-    Writing to it raises UsageError where the disk is full.
+    Writing to it raises UsageError if the disk is full.
+
+    Args:
+        number: the file descriptor.
+        like: the stream whose encoding is used.
     """
     return _text(_ResultStream(number, "w", closefd=number > 2), like)
 
@@ -110,7 +114,7 @@ class _ResultStream(io.FileIO):
             try:
                 return super().write(data)
             except OSError as error:
-                self.gone = True  # what is left in the buffer would fail again at the end
+                self.gone = True  # the rest of the buffer would fail again at the end
                 if not isinstance(error, BrokenPipeError):
                     raise UsageError(f"stdout: {error.strerror}; send it elsewhere") from error
         return memoryview(data).nbytes
@@ -128,15 +132,15 @@ class _MessageStream(io.FileIO):
 
 @contextmanager
 def reserved_stdout() -> Iterator[TextIO]:
-    """The standard output, for results alone: what a model prints goes to stderr.
+    """Reserve the standard output for results: what a model prints goes to stderr.
 
-    Libraries in C print past `sys.stdout`, and as late as the end of the process. So the
-    descriptor itself is redirected, for good, and results are written to a copy of it.
+    Libraries in C print past `sys.stdout`, and as late as the end of the process. So the descriptor
+    itself is redirected permanently, and results are written to a copy of it.
     """
     stdout = sys.stdout
     try:
         copy = os.dup(stdout.fileno())
-    except (OSError, ValueError):  # not a real file: a test's or a notebook's
+    except (OSError, ValueError):  # not a real file, as in a test or a notebook
         with redirect_stdout(sys.stderr):
             yield stdout
         return

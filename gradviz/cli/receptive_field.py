@@ -25,7 +25,7 @@ from gradviz.text import one_line
 EPILOG = None
 
 FIELD_QUANTITIES = ("size", "stride", "fill", "area", "halo")
-"""What can be expected."""
+"""The quantities that an expectation can name."""
 
 
 def receptive_field(
@@ -94,7 +94,7 @@ command = options.flat(receptive_field)
 
 
 def _rows(document: FieldDocument, out: Path) -> Iterator[str]:
-    """The numbers to read first, for stdout."""
+    """Format the numbers to read first, for stdout."""
     for field in document.fields:
         x, y = field.pixel
         yield (

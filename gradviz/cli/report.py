@@ -42,7 +42,7 @@ def report(
 
         inputs = [read_input(argument) for argument in dict.fromkeys(run)]
         page = make(inputs, lambda results: console.progress(results, len(results), "report"))
-        # A file name may hold what is no text.
+        # A file name may hold bytes that are not text.
         content = page.html.encode("utf-8", "backslashreplace")
         write_whole(out, lambda file: file.write(content))
         for note in page.notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -46,7 +46,7 @@ RESULT_QUANTITIES = (
     "max",
     "score",
 )
-"""What can be expected."""
+"""The quantities that an expectation can name."""
 
 
 def saliency(
@@ -65,7 +65,7 @@ def saliency(
 ) -> None:
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
-        # What can be wrong with the command is noticed before torch is imported.
+        # Errors of the command are found before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
         expected = _expected(output)
@@ -101,8 +101,11 @@ def saliency(
 
         job = Job(loaded, found.sources, preprocess, seeds, settings, masks, sys.argv)
         here = sum(map(len, job.batches(folder.shard))) * job.results_per_image
-        with SaliencyRun(job, folder, output.resume, console.show_points) as run:
-            lines = _follow(run, here, found.ignored, output.out, console)
+        with (
+            SaliencyRun(job, folder, output.resume, console.show_points) as run,
+            closing(console.progress(run, here, "saliency", settings.sampling.most)) as coming,
+        ):
+            lines = _follow(coming, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
             write_figure(output.figure, run.writer, title)
@@ -132,7 +135,7 @@ def _settings(
     backward: options.BackwardOptions,
     output: options.OutputOptions,
 ) -> Settings:
-    """The run's settings, all that can be known without the model."""
+    """Make the run's settings, as far as they do not depend on the model."""
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
     settings = Settings(
@@ -167,12 +170,12 @@ def _expected(output: options.OutputOptions) -> list[Expectation]:
 
 
 def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
-    """What does not hold, result by result."""
+    """Yield the expectations that do not hold, result by result."""
     for line in lines:
         if isinstance(line, Done):
             measured = {"score": line.score, **line.stats.content()}
             for expectation in expected:
-                # A line that was read back says null for NaN.
+                # A line that was read back has null for NaN.
                 value = measured[expectation.quantity]
                 failure = expectation.failure([float("nan") if value is None else value])
                 if failure is not None:
@@ -180,20 +183,20 @@ def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) ->
 
 
 def _here(folder: RunWriter) -> list[Done | Failed]:
-    """The results in the order of the images; a shard's are those that it has written."""
+    """List the results in the order of the images; a shard's are those that it has written."""
     lines = folder.lines() if folder.shard is None else folder.own()
     here = [line for line in lines if isinstance(line, Done | Failed)]
     return sorted(here, key=lambda line: line.image)
 
 
 def _follow(
-    results: Iterable[ResultLine], total: int, ignored: int, out: Path, console: Console
+    results: Iterable[ResultLine], ignored: int, out: Path, console: Console
 ) -> list[ResultLine]:
-    """Go through the results of a run: print its progress and remarks, and a summary at the end."""
+    """Go through the results of a run: print its remarks, and a summary at the end."""
     started = perf_counter()
     lines = []
     printed: set[tuple[str, str]] = set()
-    for line in console.progress(results, total, "saliency"):
+    for line in results:
         lines.append(line)
         # An image that cannot be read fails under every seed: one message is enough.
         for remark in set(_remarks(line)) - printed:
@@ -210,7 +213,7 @@ def _follow(
 
 
 def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
-    """The level and the text of what a reader of the results must not miss."""
+    """Yield the level and the text of the remarks that a reader of the results must not miss."""
     if isinstance(line, Failed):
         message = line.error.message
         yield "error", message if line.image in message else f"{line.image}: {message}"
@@ -220,7 +223,7 @@ def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
 
 
 def _row(line: Done, out: Path) -> str:
-    """One line for stdout: where the files are, and the numbers to read them by."""
+    """Format one line for stdout: where the files are, and the numbers to read them by."""
     folder = (out / next(iter(line.files.values()))).parent
     score, scale = (
         "nan" if number is None else f"{number:.{digits}g}"

@@ -1,1 +1,1 @@
-"""What each command computes and writes: one folder for each, none of which uses another."""
+"""The computations and files of each command, in a folder each; none imports another."""

@@ -1,1 +1,1 @@
-"""Receptive fields: which pixels of the input can matter, which do, and how much."""
+"""Receptive fields: the pixels of the input that can matter, those that do, and how much."""

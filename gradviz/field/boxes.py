@@ -9,36 +9,37 @@ from numpy.typing import NDArray
 
 from gradviz.arrays import Box
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Axis, Geometry
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import Geometry
 from gradviz.field.probe import Probe, ProbeFactory
 
 Boxes = NDArray[np.int32]
-"""[..., 4]: a `Box` each; an empty one is zeros."""
+"""Boxes [..., 4]; an empty one is zeros."""
 
 EMPTY = (0, 0, 0, 0)
-"""The box of an output pixel to which nothing matters."""
+"""The box of an output pixel without a field."""
 
 STRIP_WIDTH = 64
-"""Pixels across a strip of input: its height for columns, its width for rows."""
+"""The width of a strip of input: its height for columns, its width for rows."""
 
 
 def boxes_of(probe: Probe, probe_at: ProbeFactory, geometry: Geometry) -> Boxes:
     """Find the structural box of every output pixel: boxes [h, w, 4] in pixels of the input.
 
-    A window is a range of columns times a range of rows, so a pixel's box is that of its column
-    and that of its row: columns are asked on a strip of the input's width, rows on one of its
-    height. Those whose fields cannot overlap share a pass, so on a map wider than the field the
+    A window is a range of columns times a range of rows, so a pixel's box is that of its column and
+    that of its row. Columns are measured on a strip of the input's width, rows on one of its
+    height. Columns whose fields cannot overlap share a pass. So on a map wider than the field the
     number of passes is about the field's size over the stride, for each axis, however large the
     map. If the field is global, every column has its own pass.
 
-    That is exact for networks of windows. Whether it is one is checked in two ways: taint outside
-    the columns that a pass may reach, and a sample of pixels (corners, edges, some at random) asked
-    one by one on the whole input. If either finds a difference, every pixel is asked.
+    That is exact for networks of windows. Two checks find other networks: taint outside the columns
+    that a pass may reach, and a sample of pixels (corners, edges, some at random) measured one by
+    one on the whole input. If either finds a difference, every pixel is measured.
 
     Args:
-        probe: on an input of the size that is asked about.
+        probe: the probe of an input of the size in question.
         probe_at: makes a probe of the same network on a strip.
-        geometry: of the probe's output.
+        geometry: the unclipped field of the probe's output.
     """
     width, height = probe.size
     boxes = np.empty((height, width, 4), np.int32)

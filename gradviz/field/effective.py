@@ -25,7 +25,8 @@ PERCENTS = (20, 30, 50, 99)
 """The shares of the whole for which sizes are given, in percent; RepLKNet's choice."""
 
 FRACTION_OF_PEAK = 1 - 0.9545
-"""Luo et al. count what exceeds this. 95.45 % of a normal distribution lies within 2 σ."""
+"""The share of the peak that Luo et al. count from. 95.45 % of a normal distribution lies within 2
+σ."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Area:
     """A square in the middle of a map."""
 
     side: int
-    """Its side in pixels; odd, or 0 for a map without contribution."""
+    """The side in pixels; odd, or 0 for a map without contribution."""
     ratio: float
     """The share of the map's pixels that the square covers, in [0, 1]; RepLKNet's r."""
 
@@ -47,47 +48,67 @@ class Statistics:
     """
 
     squares: dict[str, int]
-    """For each percentage ("20", "30", "50", "99"), the side in pixels of the smallest square
-    around the centre pixel that holds at least this share of the energy. Sides are odd; what lies
-    beyond the map is empty."""
+    """The side in pixels of the smallest square around the centre pixel that holds a percentage
+    ("20", "30", "50", "99") of the energy. Sides are odd; pixels beyond the map are empty."""
     mean: tuple[float, float] | None
-    """Mean (x, y) of the energy taken as a distribution. Pixel `i` covers `[i, i + 1)`, so all its
-    energy is at `i + 0.5`."""
+    """The mean (x, y) of the energy taken as a distribution. Pixel `i` covers `[i, i + 1)`, so all
+    its energy is at `i + 0.5`."""
     sigma: tuple[float, float] | None
-    """Standard deviations (σx, σy) about `mean`, in pixels. Luo et al. show that the field of a
+    """The standard deviations (σx, σy) about `mean`, in pixels. Luo et al. show that the field of a
     deep network tends to a Gaussian and take its σ for the field's size."""
     area_4_55: int
-    """Number of pixels whose energy exceeds 4.55 % of the peak. Luo et al. compare with the centre
-    pixel, the same thing for a bell around it; the root of this is what they call ERF size."""
+    """The number of pixels whose energy exceeds 4.55 % of the peak. Luo et al. compare with the
+    centre pixel, which is the peak of a bell around it; the root of this number is their ERF
+    size."""
     replknet: dict[str, Area | None]
-    """For each percentage, RepLKNet's high-contribution area: see `high_contribution`."""
+    """RepLKNet's high-contribution area, by percentage: see `high_contribution`."""
     nonfinite: int
-    """Number of pixels whose energy is NaN or Inf."""
+    """The number of pixels whose energy is NaN or Inf."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, in lists, dicts and numbers that strict JSON can hold."""
+        """Return the fields by name, in lists, dicts and numbers that strict JSON can hold."""
         pairs = {"mean": self.mean, "sigma": self.sigma}
         return asdict(self) | {name: pair and list(pair) for name, pair in pairs.items()}
 
 
 def energy_of(gradient: Numbers) -> Doubles:
-    """Σ|g| over the channels: [C, H, W] to float64 [H, W]. NaN and Inf stay."""
+    """Compute Σ|g| over the channels. NaN and Inf stay.
+
+    Args:
+        gradient: [C, H, W].
+
+    Returns:
+        float64 [H, W].
+    """
     energy: Doubles = np.abs(gradient, dtype=np.float64).sum(axis=0)
     return energy
 
 
 def support_of(gradient: Numbers) -> Mask:
-    """The pixels where any channel is not zero: [C, H, W] to bool [H, W]; NaN and Inf are not."""
+    """Find the pixels where any channel is not zero; NaN and Inf are not zero.
+
+    Args:
+        gradient: [C, H, W].
+
+    Returns:
+        bool [H, W].
+    """
     support: Mask = (gradient != 0).any(axis=0)
     return support
 
 
 def contribution_of(gradient: Numbers) -> Doubles:
-    """RepLKNet's contribution scores, Σ max(g, 0) over the channels: [C, H, W] to float64 [H, W].
+    """Compute RepLKNet's contribution scores, Σ max(g, 0) over the channels.
 
     Its authors differentiate Σ max(y, 0) over the channels of the output pixel in the middle. A
-    seed of that pixel on all channels is the same if no channel is negative, as after a ReLU.
-    They average the scores over 50 images of 1024×1024 and skip those with a NaN.
+    seed of that pixel on all channels is the same if no channel is negative, as after a ReLU. They
+    average the scores over 50 images of 1024×1024 and skip those with a NaN.
+
+    Args:
+        gradient: [C, H, W].
+
+    Returns:
+        float64 [H, W].
     """
     contribution: Doubles = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
     return contribution
@@ -99,10 +120,10 @@ def statistics_of(
     """Measure an effective field.
 
     Args:
-        energy: of `energy_of` [H, W], or the average of several.
-        contribution: of `contribution_of` [H, W], or the average of several.
-        centre: (x, y) of the output pixel's centre in the input, where pixel `i` covers
-            `[i, i + 1)`. The pixel that holds it is the centre pixel; it may lie outside the map.
+        energy: [H, W] of `energy_of`, or the average of several.
+        contribution: [H, W] of `contribution_of`, or the average of several.
+        centre: (x, y) of the output pixel's centre in the input, where pixel `i` covers `[i, i +
+            1)`. The pixel that holds it is the centre pixel; it may lie outside the map.
     """
     finite = np.where(np.isfinite(energy), energy, 0).astype(np.float64)
     column, row = (floor(point) for point in centre)
@@ -119,21 +140,21 @@ def statistics_of(
 
 
 def high_contribution(contribution: Numbers) -> dict[str, Area | None]:
-    """RepLKNet's high-contribution area, computed as its authors do, for their published tables.
+    """Compute RepLKNet's high-contribution area as its authors do for their published tables.
 
-    A = log₁₀(1 + contribution); r is the share of the map that the smallest square in its middle
-    covers, of those that hold more than t of ΣA. Three things to know before comparing: the square
-    lies in the middle of the map, wherever the output pixel is; the logarithm makes r depend on
-    the gradient's scale, hence on the input's normalisation; and the sides tried are 3, 5, … up to
-    two less than an odd map's, one less than an even one's.
+    A = log₁₀(1 + contribution). Of the squares in the middle of the map that hold more than t of
+    ΣA, r is the share of the map that the smallest one covers. Three facts matter for comparisons:
+    the square lies in the middle of the map, wherever the output pixel is; the logarithm makes r
+    depend on the gradient's scale, hence on the input's normalisation; and the sides tried are 3,
+    5, … up to two less than an odd map's, one less than an even one's.
 
     Args:
         contribution: scores [H, W] of `contribution_of`, or the average of several.
 
     Returns:
-        for t = 20, 30, 50 and 99 %, the square, or None if the largest one holds too little.
-        If the map is not square, which its authors do not consider, the longer side limits the
-        square and r counts the pixels inside the map.
+        for t = 20, 30, 50 and 99 %, the square, or None if the largest one holds too little. If the
+        map is not square, which its authors do not consider, the longer side limits the square and
+        r counts the pixels inside the map.
     """
     height, width = contribution.shape
     scores = np.log10(1 + np.where(np.isfinite(contribution), contribution, 0), dtype=np.float64)
@@ -154,7 +175,7 @@ def high_contribution(contribution: Numbers) -> dict[str, Area | None]:
 
 
 def _held(values: Doubles, column: int, row: int) -> Doubles:
-    """The sums inside the squares of side 1, 3, 5, … around a pixel; the last square holds all."""
+    """Sum the values in squares of side 1, 3, 5, … around a pixel; the last square holds all."""
     height, width = values.shape
     across, down = np.abs(np.arange(width) - column), np.abs(np.arange(height) - row)
     ring = np.maximum(down[:, None], across)

@@ -1,295 +1,160 @@
-"""May this model be tiled: does a part of the image give a part of the output?
+"""The check that a model can be tiled: a part of the image must give a part of the output.
 
-It does if the output moves with the image (translation equivariance). A bounded field is not
-enough: `align_corners=True`, coordinate channels and position embeddings make the output depend on
-where a pixel is, or on the size of the image.
+A bounded field is not enough: `align_corners=True`, coordinate channels and position embeddings
+make the output depend on where a pixel is, branches on the size of the image. So the model is
+followed, without numbers, over the whole image and over the part. Where the names of the output
+pixels are the same, they are computed by the same operations from the same pixels in the same way:
+a proof for this very size and this very part, of the gradient too.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from math import ceil, lcm
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gradviz.arrays import Box, Size
-from gradviz.backward.vjp import vjp
-from gradviz.errors import GradvizError, ModelError
-from gradviz.field.geometry import Axis, growing_probes, measure_geometries
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import field_in, follow_axis
 from gradviz.field.probe import ProbeFactory
-from gradviz.field.tiles import GridAxis, OutputGrid, Range, Tile, box_of
-from gradviz.model.model import Model, in_doubles
+from gradviz.field.reach.arguments import Shape
+from gradviz.field.reach.call import Reach
+from gradviz.field.reach.extents import Extents, Names, Untold
+from gradviz.field.reach.follow import follow, operations
+from gradviz.field.tiles import GridAxis, OutputGrid, Tile
+from gradviz.field.trial import NotTileable, Trial
+from gradviz.model.model import Model
 
-PART_TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-5, 1e-2)}
-"""The largest difference of output and gradient between a part and the whole, relative to their
-norm. In float32 rounding flips a unit now and then, which shows in the gradient alone."""
-
-SPARE_PERIODS = 3
-"""The periods by which the input on which parts are tried is longer than the field."""
-
-SMALL_INPUT = 1 << 18
-"""Pixels of an input on which parts are tried whatever the image is. A larger one must be less than
-half of the image, so that trying takes no more memory than the image would."""
-
-NARROWEST_STRIP = 64
-"""The least pixels across a strip of input."""
-
-USUAL_MULTIPLE = 64
-"""Most models that pad their input pad it to a multiple of a divisor of this. The widths of strip
-and image differ by multiples of it."""
-
-WIDEST_STRIP = 256
-"""Pixels across a strip above which its width and the image's differ by whole periods alone."""
+Parts = Literal["proved", "tried"]
+"""The evidence that parts agree with the whole."""
 
 
-class NotTileable(ModelError):
-    """A model's output for a part of an image is not a part of its output for the image."""
+@dataclass(frozen=True)
+class KnownGrid:
+    """The output grid of an input, and what is known of its parts."""
+
+    grid: OutputGrid
+    unproved: str = ""
+    """The reason why no part can be proved to agree with the whole; empty if one can be."""
 
 
-class OutputGrids:
-    """The output grids of a model by the size of its input, as far as the model can be tiled.
+class Locality:
+    """The findings about a model's parts, by the size of the image."""
 
-    The field is measured once. Parts are tried once for all sizes that differ by whole periods.
-    Strips are looked at if an image is larger than those before. The tiles of an image are tried on
-    strips of its own length before they are used.
-    """
-
-    def __init__(self, model: Model, probe_at: ProbeFactory) -> None:
-        """`probe_at` makes a probe of the model on random input of a size."""
+    def __init__(self, model: Model, channels: int, probe_at: ProbeFactory) -> None:
+        """Take a model, the channels of its images, and probes of it on random input."""
         self._model = model
-        self._probe_at = probe_at
-        self._axes: tuple[Axis, Axis] | NotTileable | None = None
-        self._tried: dict[Size, OutputGrid | NotTileable] = {}
-        self._seen = (0, 0)
-        self._held: set[_CutKind] = set()
+        self._channels = channels
+        self._trial = Trial(model, probe_at)
+        self._follow = lru_cache(8)(self._followed)
+        self._axes: dict[int, Axis | None] = {}
 
-    def of(self, size: Size) -> OutputGrid:
-        """The output grid of an input of this size.
-
-        Raises:
-            NotTileable: parts do not agree with the whole; the message is the reason alone.
-        """
-        if self._axes is None:
-            self._axes = _caught(self._measured)
-        if isinstance(self._axes, NotTileable):
-            raise self._axes
-        axes = self._axes
-        width, height = (
-            length % axis.shift + (axis.size // axis.shift + SPARE_PERIODS) * axis.shift
-            for length, axis in zip(size, axes, strict=True)
-        )
-        if width * height > max(SMALL_INPUT, size[0] * size[1] // 2):
-            raise NotTileable(
-                f"an output pixel's field is too large: {axes[0].size}x{axes[1].size}"
-            )
-        if (width, height) not in self._tried:
-            self._tried[width, height] = _caught(partial(self._small, axes, width, height))
-        grid = self._tried[width, height]
-        if isinstance(grid, NotTileable):
-            raise grid
-        grid = grid.at(size)
-        if self._seen[0] < size[0] or self._seen[1] < size[1]:
-            beyond = _caught(partial(self._check_reach, grid))
-            if isinstance(beyond, NotTileable):
-                self._axes = beyond
-                raise beyond
-            self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
-        return grid
-
-    def check(self, size: Size, tiles: Sequence[Tile]) -> None:
-        """Compare tiles of an input of this size with the whole, on strips as long as it.
-
-        A model that pads its input to a multiple pads a part otherwise than the whole, which shows
-        at some lengths and borders only.
+    def of(self, size: Size) -> KnownGrid:
+        """Find the output grid of an image of this size.
 
         Raises:
-            NotTileable: they differ; the message is the reason alone.
+            NotTileable: there is none, or parts do not agree with the whole; the message is the
+                reason alone.
         """
-        found = _caught(partial(self._check, self.of(size), tiles))
-        if isinstance(found, NotTileable):
-            self._axes = found
-            raise found
-
-    def _check(self, grid: OutputGrid, tiles: Sequence[Tile]) -> None:
-        for axis in (0, 1):
-            cuts = _cuts(grid, axis, tiles)
-            new = [cut for kind, cut in cuts.items() if kind not in self._held]
-            if new:
-                strip = _strip(grid, axis)
-                x = self._probe_at((strip.x.inputs, strip.y.inputs)).x.detach()
-                # A strip of a huge image would take gigabytes in doubles.
-                long = x[0, 0].numel() > SMALL_INPUT and self._model.dtype == torch.float32
-                model = self._model if long else _precise(self._model)
-                _compare_parts(model, x, strip, _boxes_across(strip, axis, new))
-                self._held |= cuts.keys()
-
-    def _check_reach(self, grid: OutputGrid) -> None:
-        """Check that nothing farther away matters than a small input shows.
-
-        It may if dilation sets the elements of a window far apart. The first and the last output
-        pixel of a strip as long as the image look as far as any.
-
-        Raises:
-            NotTileable: something farther away matters.
-        """
-        for axis, side in enumerate((grid.x, grid.y)):
-            strip = _strip(grid, axis)
-            ends = (0, side.outputs - 1)
-            probe = self._probe_at((strip.x.inputs, strip.y.inputs))
-            seen = np.asarray(probe.lines(ends, axis).any(axis=axis))
-            # At the border, interpolation may take its second element from farther inside.
-            near = side.field.extent(ends[0])[1] + 1 + 2 * side.field.shift
-            far = side.field.extent(ends[1])[0] - 2 * side.field.shift
-            if seen[near : max(near, far)].any():
-                raise NotTileable("an output pixel's field is larger than could be measured")
-
-    def _measured(self) -> tuple[Axis, Axis]:
-        shape = next(growing_probes(self._probe_at, 0, None)).shape
+        whole = self._follow(size, (0, 0))
+        if isinstance(whole, Untold):
+            return KnownGrid(self._trial.of(size), str(whole))
+        shape, _ = whole
         if len(shape) not in (3, 4):
             raise NotTileable(f"its output {list(shape)} is no map")
-        (geometry,) = measure_geometries(self._probe_at, [None])
-        if geometry.x is None or geometry.y is None:
-            through = geometry.through or "the largest input that was tried"
-            raise NotTileable(f"an output pixel depends on the whole image, through {through}")
-        return geometry.x, geometry.y
+        x, y = (
+            GridAxis(self._axis(whole, axis, size[axis]), size[axis], shape[-1 - axis])
+            for axis in (0, 1)
+        )
+        return KnownGrid(OutputGrid(x, y))
 
-    def _small(self, axes: tuple[Axis, Axis], width: int, height: int) -> OutputGrid:
-        """Measure the output grid of a small input, and try parts on it."""
-        probe = self._probe_at((width, height))
-        columns, rows = probe.size
-        field = probe.structural(columns // 2, rows // 2)
-        if field.lost_at:
-            raise NotTileable(
-                f"what an output pixel depends on is uncertain, by {field.lost_at[0]}"
+    def field(self, axis: int) -> Axis | None:
+        """The field along an axis, as longer and longer inputs show it; None if it is not known."""
+        if axis not in self._axes:
+            longer = follow_axis(self._model, self._channels, axis, [None]).get(None)
+            self._axes[axis] = longer if isinstance(longer, Axis) else None
+        return self._axes[axis]
+
+    def check(self, size: Size, tiles: Sequence[Tile]) -> Parts:
+        """Prove that tiles of an image of this size agree with the whole, or try it.
+
+        Raises:
+            NotTileable: they do not; the message is the reason alone.
+        """
+        whole = self._follow(size, (0, 0))
+        if isinstance(whole, Untold):
+            self._check_operations(size, tiles)
+            self._trial.check(size, tiles)
+            return "tried"
+        for tile in tiles:
+            x0, y0, x1, y1 = tile.inputs
+            if (x1 - x0, y1 - y0) == size:
+                continue
+            part = self._follow((x1 - x0, y1 - y0), (x0, y0))
+            if isinstance(part, Untold):
+                raise NotTileable(f"a part of the image cannot be followed: {part}")
+            if not _alike(whole, part, tile):
+                raise NotTileable("its output depends on where in the image a pixel is")
+        return "proved"
+
+    def _followed(self, size: Size, start: tuple[int, int]) -> tuple[Shape, Reach] | Untold:
+        try:
+            return follow(self._model, self._channels, size, start)[None]
+        except Untold as error:
+            return error
+
+    def _axis(self, whole: tuple[Shape, Reach], axis: int, length: int) -> Axis:
+        """The field along an axis: as the image shows it, or longer inputs do."""
+        found = field_in(whole, axis, length)
+        if isinstance(found, Axis):
+            return found
+        measured = self.field(axis)
+        if measured is None:
+            larger = self._follow((2 * length, 2 * length), (0, 0))
+            if isinstance(larger, Untold):
+                raise NotTileable(f"it cannot be tried on parts of an image: {larger}")
+            raise NotTileable("an output pixel depends on the whole image")
+        return measured
+
+    def _check_operations(self, size: Size, tiles: Sequence[Tile]) -> None:
+        """Check that the model does the same operations on the image and on its parts.
+
+        Raises:
+            NotTileable: it does not, or does not run without numbers.
+        """
+        parts = {(x1 - x0, y1 - y0) for x0, y0, x1, y1 in (tile.inputs for tile in tiles)}
+        try:
+            whole, *others = (
+                operations(self._model, self._channels, each) for each in (size, *parts)
             )
-        grid = OutputGrid(GridAxis(axes[0], width, columns), GridAxis(axes[1], height, rows))
-        _compare_parts(_precise(self._model), probe.x.detach(), grid, _boxes_to_try(grid))
-        return grid
+        except Untold as error:
+            raise NotTileable(f"what it does to large images is not known: {error}") from None
+        if any(other != whole for other in others):
+            raise NotTileable("what it does depends on the size of the image")
 
 
-class _CutKind(NamedTuple):
-    """The way in which a tile is cut along one axis."""
-
-    axis: int
-    """0 along the width, 1 along the height."""
-    input_size: Size
-    at_start: bool
-    """Whether the tile begins where the image does."""
-    at_end: bool
-    length: int
-    """Input pixels along the axis."""
-
-
-def _cuts(grid: OutputGrid, axis: int, tiles: Iterable[Tile]) -> dict[_CutKind, Range]:
-    """One example of each kind of cut along an axis; tiles that span all of it are skipped."""
-    length = (grid.x, grid.y)[axis].inputs
-    inputs = grid.x.inputs, grid.y.inputs
-    cuts: dict[_CutKind, Range] = {}
-    for tile in tiles:
-        start, stop = tile.inputs[axis], tile.inputs[axis + 2]
-        if stop - start < length:
-            kind = _CutKind(axis, inputs, start == 0, stop == length, stop - start)
-            cuts[kind] = tile.outputs[axis], tile.outputs[axis + 2]
-    return cuts
+def _alike(whole: tuple[Shape, Reach], part: tuple[Shape, Reach], tile: Tile) -> bool:
+    """True if the output pixels of a tile are computed in the same way from part and whole."""
+    (outputs, there), (inner, here) = whole, part
+    x0, y0, x1, y1 = tile.inner
+    if len(inner) != len(outputs) or x1 > inner[-1] or y1 > inner[-2] or min(x0, y0) < 0:
+        return False
+    return all(
+        bool(np.all(_names(one, tile.outputs) == _names(other, tile.inner)))
+        for one, other in zip(there.axes, here.axes, strict=True)
+    ) and all(
+        one.shape[-1 - axis] == size[-1 - axis]
+        for (size, reach) in (whole, part)
+        for axis, one in enumerate(reach.axes)
+    )
 
 
-def _strip(grid: OutputGrid, axis: int) -> OutputGrid:
-    """A strip as long as the grid along an axis, and narrow, but with the same rest across."""
-    other = (grid.y, grid.x)[axis]
-    step = lcm(other.field.shift, USUAL_MULTIPLE)
-    if step > WIDEST_STRIP:
-        step = other.field.shift
-    width = other.at(min(other.inputs, other.inputs % step + ceil(NARROWEST_STRIP / step) * step))
-    return OutputGrid(grid.x, width) if axis == 0 else OutputGrid(width, grid.y)
-
-
-def _boxes_across(strip: OutputGrid, axis: int, cuts: Iterable[Range]) -> Iterator[Box]:
-    """Boxes that span a strip's output: these cuts, one period at both ends, one in the middle."""
-    for cut in (*_periods((strip.x, strip.y)[axis]), *cuts):
-        yield box_of(cut, (0, strip.y.outputs)) if axis == 0 else box_of((0, strip.x.outputs), cut)
-
-
-_Found = TypeVar("_Found")
-
-
-def _caught(find: Callable[[], _Found]) -> _Found | NotTileable:
-    """Call `find`; return NotTileable instead of raising it, or any other error of gradviz."""
-    try:
-        return find()
-    except NotTileable as error:
-        return error
-    except GradvizError as error:
-        return NotTileable(f"it cannot be tried on parts of an image: {error}")
-
-
-def _precise(model: Model) -> Model:
-    """A copy of the model in float64, which shows equality plainly, if the format allows one."""
-    if model.input_shape is not None:
-        return model  # torch does not copy exported programs without complaint
-    with torch.no_grad():  # TorchScript copies by operations that autograd would record
-        module = copy.deepcopy(model.module)
-    return in_doubles(replace(model, module=module))
-
-
-def _compare_parts(model: Model, x: Tensor, grid: OutputGrid, boxes: Iterable[Box]) -> None:
-    """Compare the output and the gradient of parts of an input with those of the whole.
-
-    Args:
-        model: on the device of `x`.
-        x: [1, C, h, w].
-        grid: the model's output grid for `x`.
-        boxes: of the output; each is one part.
-
-    Raises:
-        NotTileable: they differ.
-    """
-    generator = torch.Generator().manual_seed(0)
-    output, gradient = PART_TOLERANCE.get(model.dtype, PART_TOLERANCE[torch.float32])
-    whole = x.to(model.dtype).requires_grad_()
-    y = model(whole)
-    if y.shape[-2:] != (grid.y.outputs, grid.x.outputs):
-        raise NotTileable("its output does not grow as the image does")
-    there, v = torch.zeros_like(whole), torch.zeros_like(y)
-    for outputs in boxes:
-        tile = grid.tile(outputs)
-        part = _crop(whole.detach(), tile.inputs).requires_grad_()
-        y_part = model(part)
-        expected, got = _crop(y, tile.outputs), _crop(y_part, tile.inner)
-        if got.shape != expected.shape or not _close(got, expected, output):
-            raise NotTileable("its output depends on where in the image a pixel is")
-        some = torch.randn(got.shape, generator=generator).to(got)
-        _crop(there, tile.inputs).add_(vjp(got, part, some))
-        _crop(v, tile.outputs).add_(some)
-    full = vjp(y, whole, v)  # one pass: the gradient is linear in v
-    if not _close(there, full, gradient):
-        raise NotTileable("its gradient depends on where in the image a pixel is")
-    if not full.any():
-        raise NotTileable("its gradient at random input is zero, which says nothing of parts")
-
-
-def _boxes_to_try(grid: OutputGrid) -> Iterator[Box]:
-    """Boxes of the output: one period in two opposite corners and one in the middle."""
-    yield from map(box_of, _periods(grid.x), _periods(grid.y))
-
-
-def _periods(side: GridAxis) -> list[Range]:
-    """One period at both ends and one in the middle."""
-    period = min(len(side.field.first), side.outputs)
-    starts = (int(share * (side.outputs - period)) for share in (0, 0.5, 1))
-    return [(start, start + period) for start in starts]
-
-
-def _crop(tensor: Tensor, box: Box) -> Tensor:
+def _names(extents: Extents, box: Box) -> Names:
+    """The names of the output pixels in a box."""
     x0, y0, x1, y1 = box
-    return tensor[..., y0:y1, x0:x1]
-
-
-def _close(got: Tensor, expected: Tensor, tolerance: float) -> bool:
-    # Not finite is not close.
-    return bool((got - expected).norm() <= tolerance * expected.norm())
+    names = extents.name
+    names = names[..., x0:x1] if names.shape[-1] > 1 else names
+    return names[..., y0:y1, :] if names.shape[-2] > 1 else names

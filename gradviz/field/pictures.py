@@ -1,4 +1,4 @@
-"""A receptive field becomes a picture, one picture pixel for each pixel of the input."""
+"""Pictures of a receptive field, one picture pixel for each pixel of the input."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gradviz.heatmap.views import CLIP, scale_of
 Colour = tuple[int, int, int]
 
 LOG_DECADES = 5
-"""The powers of ten below the peak that the logarithmic picture tells apart."""
+"""The powers of ten below the peak that the logarithmic picture distinguishes."""
 
 DIM = 0.3
 """The share of the image's brightness that is left outside the mask."""
 
 PIXELS_PER_LINE = 400
-"""Lines are one pixel wide for each so many pixels of the longer side, and never less than one."""
+"""The pixels of the longer side for each pixel of line width; lines have at least one."""
 
 DARK: Colour = (0, 0, 0)
 OUTLINE: Colour = (255, 225, 0)
@@ -32,17 +32,17 @@ FOOTPRINT: tuple[Colour, Colour] = (230, 0, 70), (255, 255, 255)
 
 
 def mask_picture(mask: Mask) -> Image.Image:
-    """The mask [H, W] as a 1-bit picture, white where it is true."""
+    """Draw the mask [H, W] as a 1-bit picture, white where it is true."""
     return Image.fromarray(mask)
 
 
 def effective_picture(
     energy: Numbers, palette: Palette, log: bool = False, clip: float = CLIP
 ) -> Image.Image:
-    """The energy e [H, W] in sequential colours.
+    """Draw the energy e [H, W] in sequential colours.
 
     Args:
-        energy: of `energy_of`, not negative; NaN and Inf are painted in `NONFINITE`.
+        energy: [H, W] of `energy_of`, not negative; NaN and Inf are painted in `NONFINITE`.
         palette: the colour maps. Zero has the lowest colour.
         log: draw t = log₁₀(1 + 10⁵·e/max e) / log₁₀(1 + 10⁵), which rises with e from 0 to 1 and
             gives each of the five powers of ten below the peak about a fifth of the colours.
@@ -70,11 +70,11 @@ def overlay_picture(
     box: Box | None,
     footprint: tuple[float, float, float, float],
 ) -> Image.Image:
-    """The image with the field marked on it.
+    """Draw the image with the field marked on it.
 
     The image is untouched inside the mask and dimmed outside. Lines are one pixel wide on a small
-    image, five on one of 2048², and in two tones, so that they show on anything. From the lowest
-    to the topmost:
+    image, five on one of 2048², and in two tones, so that they show on anything. From the lowest to
+    the topmost:
 
     - the mask's outline, on the mask's side of every edge, holes and the image's border included;
     - the box, dashed, around its pixels; its sides on the image's border are left out: only beyond
@@ -85,8 +85,8 @@ def overlay_picture(
         backdrop: uint8 RGB [H, W, 3].
         mask: bool [H, W].
         box: the bounding box of the mask; None to leave it out.
-        footprint: what the output pixel itself covers of the input (x0, y0, x1, y1), where pixel
-            `i` is `[i, i + 1)`; every pixel it touches belongs to it.
+        footprint: the part of the input that the output pixel itself covers (x0, y0, x1, y1), where
+            pixel `i` is `[i, i + 1)`; every pixel it touches belongs to it.
 
     Returns:
         an RGB picture of W×H.
@@ -110,10 +110,12 @@ def overlay_picture(
 
 
 def _grown(mask: Mask, steps: int, *, beyond: bool) -> Mask:
-    """The pixels within `steps` horizontal and vertical steps of the mask.
+    """Find the pixels within some horizontal and vertical steps of the mask.
 
     Args:
-        beyond: whether the mask goes on outside the image.
+        mask: bool [H, W].
+        steps: the number of steps.
+        beyond: True if the mask goes on outside the image.
     """
     for _ in range(steps):
         around = np.pad(mask, 1, constant_values=beyond)
@@ -122,8 +124,7 @@ def _grown(mask: Mask, steps: int, *, beyond: bool) -> Mask:
 
 
 def _frame(mask: Mask, box: Box, near: int, far: int) -> Mask:
-    """The pixels more than `near` and at most `far` outside a box; of the shape of
-    `mask`."""
+    """Find the pixels more than `near` and at most `far` outside a box, in the shape of `mask`."""
     height, width = mask.shape
     x0, y0, x1, y1 = box
     x, y = np.arange(width), np.arange(height)[:, None]
@@ -133,7 +134,7 @@ def _frame(mask: Mask, box: Box, near: int, far: int) -> Mask:
 
 
 def _touched(footprint: tuple[float, float, float, float]) -> Box:
-    # A hair off either edge, so that a product such as 3 × (7 / 3) ends where it should.
+    # Slightly inside either edge, so that a product such as 3 × (7 / 3) ends where it should.
     x0, y0, x1, y1 = footprint
     left, top = floor(x0 + 1e-6), floor(y0 + 1e-6)
     return left, top, max(ceil(x1 - 1e-6), left + 1), max(ceil(y1 - 1e-6), top + 1)

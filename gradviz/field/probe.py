@@ -1,13 +1,14 @@
-"""Probes: one forward pass, whose output pixels are then asked one by one.
+"""Probes: recordings of one forward pass, from which fields of output pixels are computed.
 
-The structural field of an output pixel is its theoretical receptive field (Luo et al. 2016): the
-input pixels that can matter to it, whatever weights and image are.
+The structural field of an output pixel is its theoretical receptive field (Luo et al. 2016,
+arXiv:1701.04128): the input pixels that can matter to it, for any weights and any image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,21 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Box, Floats, Mask, Size
-from gradviz.backward.graph import End, shape_of
+from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
-from gradviz.errors import ModelError, SeedError, UsageError
+from gradviz.errors import GradvizError, ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.reach.arguments import META
+from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
+from gradviz.text import listed
 
 
 @dataclass(frozen=True, eq=False)
 class StructuralField:
-    """The input pixels that can matter to an output pixel, whatever weights and image are."""
+    """The input pixels that can matter to an output pixel, for any weights and any image."""
 
-    mask: Mask
+    mask: Mask = field(repr=False)
     """[H, W] of the input."""
     lost_at: tuple[str, ...]
     """The operations that choose by value or are unknown; empty if the mask is exact."""
@@ -38,7 +42,7 @@ class StructuralField:
 
     @property
     def status(self) -> str:
-        """`exact` or `partial`."""
+        """The status `exact` or `partial`."""
         return "partial" if self.lost_at else "exact"
 
     @cached_property
@@ -51,37 +55,41 @@ class StructuralField:
 
 
 class Probe:
-    """One forward pass, whose output pixels can then be asked one by one.
+    """A recording of one forward pass, from which fields of output pixels are computed.
 
     Args:
-        model: what is run.
-        tensor: [C, H, W], the input of one image.
-        layer: the layer whose output is asked about; None for the model's.
+        model: the model that is run.
+        tensor: [C, H, W], float32, the input of one image; on the meta device for a pass
+            without numbers, which has no gradients.
+        layer: the layer whose output is probed; None for the model's.
 
     Raises:
         ModelError: the model fails on the input, or draws random numbers.
     """
 
     def __init__(self, model: Model, tensor: Tensor, layer: str | None = None) -> None:
-        self.x = model.batch_of(tensor)
-        with DependenceTrace() as trace:
-            y, self.layers = run_with_layers(model.module, lambda: model(self.x))
+        self.model = model
+        ran = without_numbers(model) if tensor.is_meta else model
+        self.x = ran.batch_of(tensor)
+        watched = WithoutNumbers() if tensor.is_meta else nullcontext()  # type: ignore[no-untyped-call]
+        with watched, DependenceTrace() as trace:
+            y, self.layers = run_with_layers(model.module, lambda: ran(self.x))
         if trace.random:
             raise ModelError(
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
         self.selections = (*trace.selections, *_unseen(model.module))
-        self._output = y
+        self.output = y
         self.end = self.end_of(layer)
         self.shape = shape_of(self.end)
 
     @property
     def size(self) -> Size:
-        """Width and height of the output map.
+        """The width and height of the output map.
 
         Raises:
-            UsageError: the output is no map.
+            UsageError: the output is not a map.
         """
         if len(self.shape) not in (3, 4):
             maps = [layer.name for layer in self.layers.values() if layer.spatial]
@@ -92,19 +100,41 @@ class Probe:
         return self.shape[-1], self.shape[-2]
 
     def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
-        """Find what can matter to output pixel (x, y), on any of its channels."""
+        """Find the pixels that can matter to output pixel (x, y), on any of its channels.
+
+        Args:
+            x: the column in the output map, from 0.
+            y: the row, from 0.
+            end: the output of another operation in place of the probe's own.
+        """
         end = self.end if end is None else end
         found = propagate(end, self.x, self._asked(x, y, shape_of(end)))
         return StructuralField(_mask(found), (*self.selections, *found.lost_at), found.through)
 
     def lines(self, indices: Sequence[int], axis: int) -> Mask:
-        """Find what can matter to whole columns (axis 0) or rows (axis 1) of the output map."""
-        asked = torch.zeros(self.shape, dtype=torch.bool, device=self.x.device)
+        """Find the pixels that can matter to whole columns or rows of the output map.
+
+        Args:
+            indices: the columns or rows, from 0.
+            axis: 0 for columns, 1 for rows.
+
+        Returns:
+            bool [H, W] of the input.
+        """
+        asked = torch.zeros(self.shape, dtype=torch.bool, device=self.model.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
         return _mask(propagate(self.end, self.x, asked))
 
     def gradient(self, x: int, y: int) -> Floats:
-        """Compute the plain gradient [C, H, W] of output pixel (x, y), all channels added."""
+        """Compute the plain gradient of output pixel (x, y), all channels added.
+
+        Args:
+            x: the column in the output map, from 0.
+            y: the row, from 0.
+
+        Returns:
+            [C, H, W], float32.
+        """
         v = self._asked(x, y, self.shape).to(self.x.dtype)
         with foreign_code("the backward pass failed"):
             (gradient,) = torch.autograd.grad(
@@ -120,32 +150,77 @@ class Probe:
                 raise SeedError(
                     f"--pixel {x},{y}: {name} {index} is outside the output map: 0 to {size - 1}"
                 )
-        asked = torch.zeros(shape, dtype=torch.bool, device=self.x.device)
+        asked = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
         asked[..., y, x] = True
         return asked
 
     def end_of(self, layer: str | None) -> End:
-        """The output (None), or that of a layer.
+        """Find the output (None), or that of a layer.
 
         Raises:
-            UsageError: there is no such layer; the message lists those that there are.
+            UsageError: there is no such layer, or its output is not a map; the message lists the
+                existing ones.
         """
         if layer is None:
-            return self._output
-        return find_layer(self.layers, layer).end
+            return self.output
+        found = find_layer(self.layers, layer)
+        if not found.is_map:
+            maps = [each.name for each in reversed(self.layers.values()) if each.is_map]
+            raise UsageError(
+                f"--layer {layer}: its output {list(found.shape)} {found.unlike_a_map}, and a "
+                f"receptive field needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
+            )
+        return found.end
 
 
 ProbeFactory = Callable[[Size], Probe]
-"""Makes a probe of one model on random input of a width and a height."""
+"""A factory of probes of one model on random input of a width and a height."""
 
 
 def random_probes(model: Model, random: RandomInput, layer: str | None = None) -> ProbeFactory:
-    """Make probes of a model, or of one of its layers, on random input of any size."""
+    """Make probes of a model, or of one of its layers, on random input of any size.
+
+    Args:
+        model: the model.
+        random: the source of random images.
+        layer: the layer whose output is probed; None for the model's.
+    """
     return lambda size: Probe(model, random.draw(size).tensor, layer)
 
 
+def probes_without_numbers(small: Probe, layer: str | None = None) -> ProbeFactory | None:
+    """Make probes of the same model without numbers, which cost nothing at any size.
+
+    Args:
+        small: a pass with numbers on a small input.
+        layer: the layer whose output is asked about; None for the model's.
+
+    Returns:
+        None if the model needs numbers: it decides by them, or runs otherwise without them.
+    """
+    channels, *size = small.x.shape[1:]
+
+    def probe_at(size: Size) -> Probe:
+        width, height = size
+        empty = torch.empty(channels, height, width, dtype=small.model.dtype, device=META)
+        return Probe(small.model, empty, layer)
+
+    if small.selections:
+        return None
+    try:
+        probe = probe_at((size[1], size[0]))
+        middle = probe.shape[-1] // 2, probe.shape[-2] // 2
+        there, here = (each.structural(*middle) for each in (small, probe))
+    except (GradvizError, RuntimeError, IndexError):
+        return None
+    kinds, same = ([kind_of(node) for node in nodes_of(each.end)] for each in (small, probe))
+    if kinds != same or there.lost_at or here.lost_at or not np.array_equal(there.mask, here.mask):
+        return None
+    return probe_at
+
+
 def _unseen(module: nn.Module) -> list[str]:
-    """List what TorchScript reads straight from memory, which no operator could show."""
+    """List the operations of TorchScript that read memory without an operator."""
     if not isinstance(module, torch.jit.ScriptModule):
         return []
     return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []

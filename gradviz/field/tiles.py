@@ -1,8 +1,8 @@
 """Tiles: boxes of the output, and the boxes of the input that hold their fields.
 
 A model whose output moves with the image computes an output pixel from the pixels of its field
-alone. So any box of the input will do that holds the field, begins at a multiple of the period, and
-ends at one or at the image's own border, where the model pads as it does for the whole image.
+alone. So any box of the input suffices that holds the field, begins at a multiple of the period,
+and ends at one or at the image's own border, where the model pads as it does for the whole image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradviz.arrays import Box, Size
-from gradviz.field.geometry import Axis
+from gradviz.field.axis import Axis
 
 Range = tuple[int, int]
 """Start and stop; half-open: the stop is exclusive."""
@@ -24,12 +24,12 @@ class GridAxis:
     field: Axis
     """The model's receptive field along it."""
     inputs: int
-    """Input pixels."""
+    """The number of input pixels."""
     outputs: int
-    """Output pixels."""
+    """The number of output pixels."""
 
     def at(self, inputs: int) -> GridAxis:
-        """The same for another input, whose length differs by a multiple of the period."""
+        """Return the axis of another input, whose length differs by a multiple of the period."""
         periods, rest = divmod(inputs - self.inputs, self.field.shift)
         if rest:
             raise ValueError(f"{inputs} is not {self.inputs} plus a multiple of {self.field.shift}")
@@ -42,10 +42,17 @@ class GridAxis:
         first = min(self.field.extent(i)[0] for i in range(start, min(stop, start + period)))
         last = max(self.field.extent(i)[1] for i in range(max(start, stop - period), stop))
         shift = self.field.shift
-        return max(0, first // shift * shift), min(self.inputs, (last // shift + 1) * shift)
+        low = min(max(0, first // shift * shift), (self.inputs - 1) // shift * shift)
+        # What looks beyond the border alone gets one period: no model takes nothing.
+        return low, min(self.inputs, max((last // shift + 1) * shift, low + shift))
 
     def within(self, outputs: Range, inputs: Range) -> Range:
-        """Find where output pixels lie in the output of the input pixels alone."""
+        """Find the positions of output pixels in the output of some input pixels alone.
+
+        Args:
+            outputs: the output pixels, in the output of the whole input.
+            inputs: the input pixels.
+        """
         before = inputs[0] // self.field.shift * len(self.field.first)
         return outputs[0] - before, outputs[1] - before
 
@@ -53,7 +60,7 @@ class GridAxis:
         """Split output pixels into parts of about equal length.
 
         Args:
-            outputs: what is split.
+            outputs: the output pixels.
             length: the most input pixels that a part stands for; it is never less than one period.
         """
         start, stop = outputs
@@ -73,7 +80,7 @@ class Tile:
     inputs: Box
     """The part of the input."""
     inner: Box
-    """`outputs`, in the output of `inputs` alone."""
+    """The part of the output, in the output of `inputs` alone."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,15 @@ class OutputGrid:
 
     @property
     def size(self) -> Size:
-        """Width and height of the output map."""
+        """The width and height of the output map."""
         return self.x.outputs, self.y.outputs
 
     def at(self, inputs: Size) -> OutputGrid:
-        """The output grid of an input whose width and height differ by multiples of the period."""
+        """Return the grid of an input whose width and height differ by multiples of the period."""
         return OutputGrid(self.x.at(inputs[0]), self.y.at(inputs[1]))
 
     def tile(self, outputs: Box) -> Tile:
-        """Find the part of the input that a box of the output is computed from."""
+        """Find the part of the input from which a box of the output is computed."""
         x0, y0, x1, y1 = outputs
         columns, rows = self.x.needed((x0, x1)), self.y.needed((y0, y1))
         inner = self.x.within((x0, x1), columns), self.y.within((y0, y1), rows)
@@ -103,8 +110,8 @@ class OutputGrid:
         """Split a box of the output into tiles, row by row.
 
         Args:
-            outputs: what is split.
-            length: the sides of a tile in input pixels, about, without its halo.
+            outputs: the box.
+            length: the approximate sides of a tile in input pixels, without its halo.
         """
         x0, y0, x1, y1 = outputs
         return [
@@ -120,5 +127,5 @@ def input_pixels(tiles: Sequence[Tile]) -> int:
 
 
 def box_of(columns: Range, rows: Range) -> Box:
-    """The box that spans these columns and rows."""
+    """Return the box that spans these columns and rows."""
     return columns[0], rows[0], columns[1], rows[1]

@@ -31,17 +31,23 @@ class Palette:
     diverging_table: Bytes
 
     def sequential(self, t: Numbers) -> Bytes:
-        """Colours [..., 3] of values in [0, 1]."""
+        """Return the colours [..., 3] of values in [0, 1]."""
         return self.sequential_table[_index(t)]
 
     def diverging(self, t: Numbers) -> Bytes:
-        """Colours [..., 3] of values in [-1, 1], zero neutral."""
+        """Return the colours [..., 3] of values in [-1, 1]; zero is neutral."""
         return self.diverging_table[_index((t + 1) / 2)]
 
 
-@cache  # a command asks for it before, during and after its run
+@cache  # several steps of one command need it
 def load_palette(name: str | None = None) -> Palette:
-    """Make the palette in which `name` replaces the default map of its own kind.
+    """Build the palette in which `name` replaces the default map of its own kind.
+
+    Args:
+        name: a name of the `cmap` catalogue; None for both default maps.
+
+    Returns:
+        the palette. A diverging map replaces the diverging default, any other the sequential one.
 
     Raises:
         UsageError: no colour map has that name.

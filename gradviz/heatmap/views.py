@@ -1,4 +1,4 @@
-"""How a gradient is drawn: the table of views, and the function that draws one.
+"""Views, the ways to draw a gradient: their table, and the function that draws one.
 
 A view is three choices: which quantity is drawn, what it is divided by, and how the ratio becomes
 colour. To add one, write a row of `VIEWS`.
@@ -28,30 +28,46 @@ class View:
     name: str
     meaning: str
     quantity: Callable[[Floats], Doubles]
-    """Makes of the gradient g [C, H, W] what is drawn, [H, W] or [C, H, W]."""
+    """The function from the gradient g [C, H, W] to what is drawn, [H, W] or [C, H, W]."""
     paint: Callable[[Doubles, Palette, Bytes], Bytes]
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
     signed: bool = False
-    """Whether the quantity can be negative."""
+    """True if the quantity can be negative."""
 
 
 def scale_of(quantity: Numbers, clip: float) -> float:
     """Compute the `clip` percentile of |quantity| over values that are not zero, NaN or Inf.
 
-    Zeros don't count: the gradient of one output pixel is zero almost everywhere, and its scale
-    must not be. The scale of a map without such values is 0.
+    Zeros are left out: the gradient of one output pixel is zero almost everywhere, and its scale
+    must not be.
+
+    Args:
+        quantity: numbers of any shape.
+        clip: the percentile, in (0, 100].
+
+    Returns:
+        the percentile; 0 if no value is left.
     """
     return _percentile([quantity], quantity.size, clip)
 
 
 def scale_in(g: Floats, view: View, clip: float) -> float:
-    """`scale_of` what a view draws of a gradient [C, H, W], with little memory beside it."""
+    """Compute the scale of a view of a gradient, strip by strip to save memory.
+
+    Args:
+        g: the gradient [C, H, W].
+        view: a row of `VIEWS`.
+        clip: the percentile, in (0, 100].
+
+    Returns:
+        `scale_of` the quantity that the view draws.
+    """
     parts = (view.quantity(g[:, rows]) for rows in strips(*g.shape[1:]))
     return _percentile(parts, g.size, clip)
 
 
 def _percentile(parts: Iterable[Numbers], most: int, clip: float) -> float:
-    """The percentile of |values| over all parts, which have `most` values at most."""
+    """Compute the `clip` percentile of |values| over parts with at most `most` values in all."""
     sizes, count = np.empty(most), 0
     for part in parts:
         found = np.abs(part[np.isfinite(part) & (part != 0)], dtype=np.float64)
@@ -90,8 +106,8 @@ def _rgb(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
 
 
 def _overlay(t: Doubles, palette: Palette, shown: Bytes) -> Bytes:
-    # The picture recedes to dim gray, so that every hue in the result is the map's. The square
-    # root lets weak parts of the map show.
+    # The picture fades to dim gray, so that every hue in the result is the map's. The square root
+    # keeps weak parts of the map visible.
     backdrop = 0.8 * luma(np.moveaxis(shown, -1, 0).astype(np.float32))[..., None]
     weight = 0.9 * np.sqrt(t)[..., None]
     blend: Bytes = np.round(backdrop * (1 - weight) + palette.sequential(t) * weight).astype(
@@ -142,7 +158,7 @@ VIEWS: dict[str, View] = {
 
 
 STRIP_PIXELS = 1 << 20
-"""The pixels of a strip, about."""
+"""The approximate number of pixels in a strip."""
 
 
 def strips(height: int, width: int) -> Iterator[slice]:

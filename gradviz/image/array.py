@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ZIP = b"PK\x03\x04"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""A pickle of the number that `torch.save` put first before it wrote zip files."""
+"""A pickle of the number that `torch.save` wrote first before it wrote zip files."""
 _NUMPY = b"\x93NUMPY"
 
 
@@ -28,7 +28,10 @@ _parsing = threading.Lock()
 
 
 def array_format(path: Path) -> str | None:
-    """Recognise a file by its first bytes: `numpy`, `torch` or `safetensors`; None if it is none.
+    """Recognise the format of a file by its first bytes.
+
+    Returns:
+        `numpy`, `torch` or `safetensors`; None for any other file.
 
     Raises:
         UsageError: the file cannot be opened.
@@ -47,14 +50,19 @@ def array_format(path: Path) -> str | None:
 
 
 def read_array(path: Path) -> Array:
-    """Read the one array in a `.npy`, `.pt`, `.pth` or `.safetensors` file, as it is.
+    """Read the one array in a `.npy`, `.pt`, `.pth` or `.safetensors` file, unchanged.
 
-    The format is recognised by the content. Any shape; dtype bool, integer or float in the
-    machine's byte order; bfloat16 and 8-bit floats, which NumPy lacks, become float32. Nothing in
-    the file is executed.
+    The format is recognised by the content. Nothing in the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        the array, of any shape; dtype bool, integer or float in the machine's byte order. bfloat16
+        and 8-bit floats, which NumPy lacks, become float32.
 
     Raises:
-        UsageError: the file cannot be read, or holds something else than one array.
+        UsageError: the file cannot be read, or holds anything but one array.
     """
     name = array_format(path)
     if name is None:
@@ -73,7 +81,8 @@ def read_array(path: Path) -> Array:
 
 def _numpy(path: Path) -> Array:
     # A header is a Python literal, and Python 3.11 fails to parse two things in two threads at once
-    # (gh-106905): arrays take turns, and what else the program may have parsed is done by then.
+    # (gh-106905). So arrays are read one at a time; anything else that the program parses is parsed
+    # before.
     with _parsing:
         try:
             array: Array = np.load(path, allow_pickle=False)
@@ -89,7 +98,7 @@ def _torch(path: Path) -> Array:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        # Torch's own messages are long, and recommend to load the file unsafely.
+        # Torch's own messages are long, and recommend loading the file unsafely.
         raise UsageError(
             f"{path}: expected one tensor, but the file is damaged or holds other objects; "
             "write it with torch.save(tensor, path)"

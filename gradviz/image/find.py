@@ -15,7 +15,7 @@ from PIL import Image
 from gradviz.errors import UsageError
 
 _NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}
-"""Formats that Pillow recognises but has no decoder for: data and films beside the pictures."""
+"""Formats that Pillow recognises but cannot decode: data files and films."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,19 @@ class FoundImages:
     """The image files that arguments stand for."""
 
     sources: tuple[Source, ...]
-    """The image files, sorted by name, never empty; no two share a name."""
+    """The image files, sorted by name, never empty. Names are unique."""
     ignored: int
-    """The number of files in the folders that are no pictures."""
+    """The number of files in the folders that are not pictures."""
 
 
 def find_images(arguments: Sequence[str], out: Path | None) -> FoundImages:
-    """Find the image files that `arguments` (files, folders and globs) stand for.
+    """Find the image files that `arguments` (files, folders and globs) name.
 
-    An argument that exists is that path, even if it could be read as a glob. Folders are
-    searched recursively for the suffixes of Pillow's formats; hidden entries, `out` and folders
-    that hold a `run.json` are left out. A file that is named, by a glob too, always counts.
-    A file or folder that is reached twice, through a link too, counts once, under its first name.
+    An argument that exists is taken as a path, even if it could be read as a glob. Folders are
+    searched recursively for the suffixes of Pillow's formats. Hidden entries, `out` and folders
+    that hold a `run.json` are left out. A file that is named, also by a glob, is always included. A
+    file or folder that is reached twice, also through a link, is included once, under its first
+    name.
 
     Args:
         arguments: files, folders and globs.
@@ -97,7 +98,7 @@ def _check_apart(arguments: Sequence[str], sources: Sequence[Source], out: Path)
 
 
 class _Walk:
-    """Collects files; each is known by its real path, so links cannot loop or count twice."""
+    """A collection of files, recognised by their real paths so that links cannot loop or repeat."""
 
     def __init__(self, out: Path | None) -> None:
         self.sources: dict[str, Source] = {}
@@ -107,7 +108,7 @@ class _Walk:
 
     def add(self, argument: str) -> None:
         path = Path(argument)
-        # Path("") is the current folder: an unset shell variable must not mean "all of this".
+        # Path("") is the current folder, but an unset shell variable must not mean all of it.
         if argument and path.exists():
             self._add(path, path if path.is_dir() else path.parent)
             return
@@ -121,7 +122,7 @@ class _Walk:
             self._add(match, root)
 
     def _add(self, path: Path, root: Path) -> None:
-        """A path that was named: the file itself, or the pictures in the folder."""
+        """Add a path that was named: the file itself, or the pictures in the folder."""
         if not path.is_dir():
             self._take(path, root)
             return
@@ -136,7 +137,7 @@ class _Walk:
         self.sources.setdefault(os.path.realpath(path), source)
 
     def _files(self, folder: Path) -> Iterator[Path]:
-        """Every file under a folder."""
+        """Yield every file under a folder."""
         real = os.path.realpath(folder)
         if real in self._searched or self._holds_results(folder):
             return
@@ -148,10 +149,11 @@ class _Walk:
                 yield path
 
     def _matches(self, folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
-        """The paths under a folder that match a glob, part by part.
+        """Yield the paths under a folder that match a glob, part by part.
 
-        Not the standard library's globs: those match hidden entries, follow links in circles, or
-        differ between versions of Python. `**` follows no links and enters no results.
+        The standard library's globs do not fit: they match hidden entries, follow links in circles,
+        or differ between versions of Python. Here `**` does not follow links and does not enter
+        results.
         """
         if not pattern:
             yield folder
@@ -173,13 +175,13 @@ class _Walk:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder that are not hidden, by name; links last, so real names win."""
+    """List the entries of a folder that are not hidden, by name; links last, so real names win."""
     entries = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(entries, key=lambda path: (path.is_symlink(), path.name))
 
 
 def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """The longest prefix of a glob without magic characters, and the parts after it."""
+    """Split a glob into the longest prefix without magic characters, and the parts after it."""
     for i, part in enumerate(path.parts):
         if any(character in part for character in "*?["):
             return Path(*path.parts[:i]), path.parts[i:]
@@ -188,7 +190,7 @@ def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    """Lower-case suffixes of the picture formats that Pillow can open."""
+    """Return the lower-case suffixes of the picture formats that Pillow can open."""
     formats = Image.registered_extensions()
     known = Image.OPEN.keys() - _NO_PICTURES
     return frozenset(suffix for suffix, name in formats.items() if name in known)

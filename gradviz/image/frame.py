@@ -24,16 +24,20 @@ class Frame:
     """
 
     image: Size
-    """Width and height of the upright image file."""
+    """The width and height of the upright image file."""
     resized: Size
-    """Width and height after the resize, before the crop."""
+    """The width and height after the resize, before the crop."""
     origin: tuple[int, int]
-    """Left and top edge of the crop, in resized pixels."""
+    """The left and top edge of the crop, in resized pixels."""
     input: Size
-    """Width and height of the input tensor."""
+    """The width and height of the input tensor."""
 
     def to_input(self, x: int, y: int) -> tuple[float, float]:
         """Map the centre of the file's pixel (x, y) to a point (u, v) of the input tensor.
+
+        Args:
+            x: the column in the file, from 0.
+            y: the row in the file, from 0.
 
         Raises:
             SeedError: the pixel is outside the image, or its centre was cropped away.
@@ -53,15 +57,22 @@ class Frame:
     def lookup(self) -> tuple[Indices, Indices]:
         """Find the input column that holds the centre of each file column [W]; likewise rows [H].
 
-        -1 where the centre was cropped away.
+        Returns:
+            columns and rows; -1 if the centre was cropped away.
         """
         return self._axis_lookup(0), self._axis_lookup(1)
 
     def in_image(self, array: Array, fill: float) -> Array:
-        """`array` [..., h, w] of the input tensor's size, drawn in the file's pixels [..., H, W].
+        """Draw an array of the input tensor's size in the file's pixels.
 
-        Each file pixel takes the value of the input pixel that holds its centre, and `fill` where
-        that was cropped away. The dtype stays.
+        Each file pixel takes the value of the input pixel that holds its centre.
+
+        Args:
+            array: [..., h, w].
+            fill: the value of pixels whose centre was cropped away.
+
+        Returns:
+            [..., H, W], of the same dtype.
         """
         columns, rows = self.lookup()
         width, height = self.image
@@ -71,9 +82,15 @@ class Frame:
         return drawn
 
     def in_input(self, array: Array) -> Array:
-        """`array` [..., H, W] of the file's pixels, at the pixels of the input tensor [..., h, w].
+        """Sample an array of the file's size at the pixels of the input tensor.
 
         Each input pixel takes the value of the file pixel that holds its centre.
+
+        Args:
+            array: [..., H, W].
+
+        Returns:
+            [..., h, w], of the same dtype.
         """
         columns, rows = (
             (2 * (np.arange(size) + origin) + 1) * image // (2 * resized)
@@ -86,7 +103,7 @@ class Frame:
     def _axis_lookup(self, axis: int) -> Indices:
         """Find the input pixel of each file pixel along an axis.
 
-        In integers, so that a centre on the edge between two input pixels is in the second.
+        Computed in integers: a centre on the edge between two input pixels belongs to the second.
         """
         image, resized = self.image[axis], self.resized[axis]
         position = (2 * np.arange(image) + 1) * resized // (2 * image) - self.origin[axis]
@@ -104,7 +121,11 @@ class Frame:
 
 
 def frame_of(image: Size, preprocess: Preprocess) -> Frame:
-    """Find where the input of an image of this size lies in it.
+    """Compute where the input of an image of this size lies in it.
+
+    Args:
+        image: width and height of the upright image file.
+        preprocess: the recipe, of which the sizes and the crop are used.
 
     Raises:
         ImageError: the crop is larger than the resized image, or the resized image has more than
@@ -131,7 +152,7 @@ def _resized(image: Size, preprocess: Preprocess) -> Size:
     match preprocess.resize:
         case int(shorter):
             least = min(image)
-            # Cut to whole pixels as torchvision does, so that its models see what they know.
+            # Rounded down as in torchvision, so that its models get the sizes of their training.
             width, height = width * shorter // least, height * shorter // least
         case (width, height):
             pass

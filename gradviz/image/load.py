@@ -34,9 +34,17 @@ def load_image(source: Source, preprocess: Preprocess) -> LoadedImage:
         raise MemoryShort(f"{source.path}: too little memory for it; use --resize") from error
 
 
-@lru_cache(maxsize=1)  # the seeds of an image come one after the other
+@lru_cache(maxsize=1)  # several seeds use the tensor of an image
 def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
-    """Read the whole image file, upright, as uint8 RGB [H, W, 3]."""
+    """Read the whole image file, upright, as uint8 RGB [H, W, 3].
+
+    Args:
+        source: the file.
+        preprocess: the recipe, of which the background and the largest size are used.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
     picture = _read(source, preprocess)
     return as_shown(picture.levels, picture.white)
 
@@ -47,7 +55,10 @@ def _read(source: Source, preprocess: Preprocess) -> Picture:
         raise ImageError(f"{source.path}: is no regular file; save its content as one")
     try:
         picture = read_image(
-            source.place, background=preprocess.background, max_pixels=preprocess.max_pixels
+            source.place,
+            background=preprocess.background,
+            max_pixels=preprocess.max_pixels,
+            page=preprocess.page,
         )
     except GradvizError as error:
         named = str(error).replace(str(source.place), str(source.path), 1)

@@ -1,4 +1,4 @@
-"""Preparing: a picture becomes the tensor that enters the model."""
+"""Preparing an image: from a picture to the tensor that enters the model."""
 
 from __future__ import annotations
 
@@ -18,43 +18,52 @@ from gradviz.image.read import Picture, in_unit, luma
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One image, ready for the model; compact as long as its tensor is not asked for."""
+    """One image, ready for the model; its tensor is computed when it is first used."""
 
     levels: Floats | Bytes
-    """[C,h,w], channels in the picture's order."""
+    """The levels [C, h, w], channels in the picture's order."""
     white: int
     """The level that stands for 1."""
     preprocess: Preprocess
-    """The steps still to be done to the levels: channels' order, range, mean and std."""
+    """The recipe, of which channel order, range, mean and std are still to be applied."""
     frame: Frame
     """The place of its pixels in the image file."""
+    notes: tuple[str, ...] = ()
+    """The parts of the file that were left out, for people."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The shape of the tensor, [C,h,w]."""
+        """The shape of the tensor, [C, h, w]."""
         channels, height, width = self.levels.shape
         return channels, height, width
 
     @property
     def bgr(self) -> bool:
-        """Whether the tensor's channels are in the order blue, green, red."""
+        """True if the tensor's channels are in the order blue, green, red."""
         return self.preprocess.channels == "bgr"
 
     @cached_property
     def tensor(self) -> torch.Tensor:
-        """float32 [C,h,w] on the CPU, normalised."""
+        """The normalised image, float32 [C, h, w], on the CPU."""
         width, height = self.frame.input
         return self.part((0, 0, width, height))
 
     def part(self, box: Box) -> torch.Tensor:
-        """The pixels of the tensor in a box: float32 [C, h, w], normalised."""
+        """Compute the pixels of the tensor in a box.
+
+        Args:
+            box: x0, y0, x1, y1 in pixels of the tensor.
+
+        Returns:
+            float32 [C, y1 − y0, x1 − x0], normalised.
+        """
         x0, y0, x1, y1 = box
         pixels = in_unit(self.levels[:, y0:y1, x0:x1], self.white)
         return torch.from_numpy(_normalised(pixels, self.preprocess))
 
     @cached_property
     def shown(self) -> Bytes:
-        """uint8 [h,w,3]: the RGB picture that the model saw, before range, mean and std."""
+        """The RGB picture that the model gets, before range, mean and std: uint8 [h, w, 3]."""
         return as_shown(self.levels, self.white)
 
 
@@ -62,8 +71,13 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
     """Choose channels, resize, crop, and normalise, in this order.
 
     A gray picture becomes three equal channels for rgb and bgr. An array keeps its channels, unless
-    bgr or gray are asked for. The resize is bilinear with antialiasing, in float, and leaves an
-    image that already has the size untouched. The crop is centred, an odd rest rounded to even.
+    the recipe names bgr or gray. The resize is bilinear with antialiasing, in float, and leaves an
+    image that already has the size untouched. The crop is centred; an odd remainder is rounded to
+    even.
+
+    Args:
+        picture: the upright pixels.
+        preprocess: the recipe.
 
     Raises:
         ImageError: the image does not fit the recipe's sizes.
@@ -76,24 +90,28 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         levels: Array = picture.levels
         white = picture.white
         if frame.resized != frame.image or (preprocess.channels == "gray" and channels > 1):
-            levels, white = picture.pixels, 1  # what mixes levels needs more than bytes
+            levels, white = picture.pixels, 1  # mixing levels needs more than bytes
         # An array has the channels that the model takes.
         if picture.kind == "picture" or preprocess.channels != "rgb":
             levels = _channels(levels, preprocess.channels)
         levels = _crop(_resize(levels, frame), frame)
         _check_numbers(preprocess, len(levels))
     except UsageError as error:
-        # An array's number of channels is its own affair, a picture's that of the recipe.
+        # The recipe fixes the number of channels of a picture, not of an array.
         kind = ImageError if picture.kind == "array" else type(error)
         raise kind(f"{where}{error}") from error
-    return Prepared(levels, white, preprocess, frame)
+    return Prepared(levels, white, preprocess, frame, picture.notes)
 
 
 def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
-    """Turn levels [C,h,w] into an RGB picture [h,w,3], clipped to [0, `white`].
+    """Convert levels [C, h, w] to an RGB picture [h, w, 3], clipped to [0, `white`].
 
-    One channel is shown gray; of other counts than 1 and 3, the mean over the channels is shown,
+    One channel is shown in gray. If there are neither 1 nor 3 channels, their mean is shown,
     stretched from black to white.
+
+    Args:
+        levels: [C, h, w].
+        white: the level that stands for 1.
     """
     height, width = levels.shape[1:]
     if levels.dtype != np.uint8:
@@ -107,7 +125,7 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
 
 
 def _channels(pixels: Array, channels: str) -> Array:
-    """[C,H,W] as RGB or, for `gray`, luma; of other than 1 or 3 channels, as they are."""
+    """Convert [C, H, W] to RGB or, for `gray`, to luma; return it unchanged unless C is 1 or 3."""
     count, height, width = pixels.shape
     if count not in (1, 3):
         if channels != "rgb":
@@ -135,7 +153,7 @@ def _crop(pixels: Array, frame: Frame) -> Array:
     if frame.input == frame.resized:
         return pixels
     (left, top), (width, height) = frame.origin, frame.input
-    # A copy, so that the rest need not be kept.
+    # A copy, so that the whole image can be freed.
     return pixels[:, top : top + height, left : left + width].copy()
 
 

@@ -1,4 +1,4 @@
-"""The recipe by which the pixels of a file become the tensor that enters the model."""
+"""The recipe that turns the pixels of a file into the tensor that enters the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradviz.text import nearest, one_line
 
 
 def _number(value: object) -> object:
-    """A number from the command line's text; anything else as it is."""
+    """Parse a number from the command line's text; return anything else unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -23,14 +23,14 @@ def _number(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    """`320x240` as its two numbers, `224` as its one."""
+    """Parse `320x240` as two numbers, `224` as one."""
     if isinstance(value, str) and "x" in value:
         return [_number(part) for part in value.split("x")]
     return _number(value)
 
 
 def _numbers(value: object) -> object:
-    """`0.5,0.5` as its numbers; a single number as a list of one."""
+    """Parse `0.5,0.5` as a list of numbers, a single number as a list of one."""
     if isinstance(value, str):
         return [_number(part) for part in value.split(",")]
     return [value] if isinstance(value, int | float) else value
@@ -43,7 +43,7 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-# Strict: a bool is no number here, and 224.0 is no count of pixels.
+# Strict: a bool is not a number here, and 224.0 is not a count of pixels.
 _Count = Annotated[int, Field(strict=True, gt=0)]
 _Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 _Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -60,7 +60,7 @@ BackgroundColour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_num
 class Preprocess(BaseModel):
     """The steps from an image to the model's input, in the order of the fields.
 
-    A field's `description` is what its value must look like, in a card or as a flag.
+    A field's `description` is the form of its value, in a card or on the command line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +69,8 @@ class Preprocess(BaseModel):
         default=DEFAULT_MAX_PIXELS, description="a number of pixels (200000000)"
     )
     """The largest width × height that is decoded, or resized to."""
+    page: Count | None = Field(default=None, description="the number of a page, from 1 (2)")
+    """The page or frame that is read of a picture with several; None for the first."""
     background: BackgroundColour = Field(
         default=WHITE, description="R,G,B of 0 to 255 (255,255,255)"
     )
@@ -78,22 +80,23 @@ class Preprocess(BaseModel):
     resize: SideOrSize | None = Field(
         default=None, description="the shorter side (224) or WIDTHxHEIGHT (320x240)"
     )
-    """The shorter side in pixels, the aspect kept and the longer side cut to whole pixels; or width
-    and height; None for the own size."""
+    """The shorter side in pixels, with the aspect kept and the longer side rounded down; or width
+    and height; None for the image's own size."""
     multiple: Count | None = Field(default=None, description="a number of pixels (32)")
-    """Both sides, resized or own, are rounded to the nearest multiple of this, at least to one."""
+    """The number to whose nearest multiple both sides are rounded; at least one multiple is
+    left."""
     crop: SideOrSize | None = Field(
         default=None, description="a side (224) or WIDTHxHEIGHT (320x240)"
     )
-    """The side, or width and height, of the part in the centre that is kept; None for all."""
+    """The side, or width and height, of the part in the centre that is kept; None to keep all."""
     range: Bounds = Field(default=(0.0, 1.0), description="two rising numbers LOW,HIGH (0,255)")
-    """The values that black and white get, before `mean` and `std`."""
+    """The values that black and white become, before `mean` and `std`."""
     mean: Reals | None = Field(default=None, description="one number per channel (0.5,0.5,0.5)")
-    """Subtracted from each channel, in the tensor's order of channels."""
+    """The number subtracted from each channel, in the tensor's order of channels."""
     std: Positives | None = Field(
         default=None, description="one number above 0 per channel (0.5,0.5,0.5)"
     )
-    """Each channel is divided by it, after `mean`."""
+    """The number by which each channel is divided, after `mean` is subtracted."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values, which `preprocess_from` reads back."""
@@ -102,6 +105,24 @@ class Preprocess(BaseModel):
 
 IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """The recipe that classifiers trained on ImageNet expect."""
+
+RECIPES = {"imagenet": IMAGENET, "none": Preprocess()}
+"""The recipes that have a name."""
+
+
+def recipe_named(recipe: Preprocess | str) -> Preprocess:
+    """A recipe, which may be given by its name.
+
+    Raises:
+        UsageError: it is neither a recipe nor the name of one.
+    """
+    found = RECIPES.get(recipe) if isinstance(recipe, str) else recipe
+    if not isinstance(found, Preprocess):
+        raise UsageError(
+            f"preprocess: expected a gradviz.Preprocess or one of {', '.join(RECIPES)}, got "
+            f"{recipe!r}"
+        )
+    return found
 
 
 def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:

@@ -1,4 +1,4 @@
-"""Read an image file: upright pixels, channels first, nothing hidden and nothing clipped."""
+"""Reading an image file: upright pixels, channels first, nothing hidden and nothing clipped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
@@ -24,7 +24,7 @@ WHITE = (255, 255, 255)
 DEFAULT_MAX_PIXELS = 200_000_000
 
 _ARRAY_SCALES = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
-"""The value of each dtype of an array file that stands for 1."""
+"""The level that stands for 1, by the dtype of an array file."""
 
 _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 """The factors by which Pillow stretches pixels of raw modes, but not the transparent colour."""
@@ -32,11 +32,11 @@ _KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 
 @dataclass
 class _Pillow:
-    """The users of Pillow's settings, which are the whole process's."""
+    """The current users of Pillow's settings, which belong to the whole process."""
 
     lock: threading.Lock
     limits: list[int]
-    """The `max_pixels` of each of them."""
+    """The `max_pixels` of each user."""
     settings: ExitStack
 
 
@@ -48,28 +48,35 @@ class Picture:
     """The pixels of one image, upright, before any preprocessing."""
 
     levels: Floats | Bytes
-    """[C,H,W], C = 1 for gray and 3 (RGB) for colour in pictures, any in arrays. Pictures of 8 bits
-    stay bytes, which take a quarter of the memory."""
+    """The levels [C, H, W]: C = 1 for gray and 3 (RGB) for colour in pictures, any number in
+    arrays. Pictures of 8 bits stay bytes, which take a quarter of the memory."""
     kind: Literal["picture", "array"]
-    """`picture` if a picture format was read, `array` if an array as it is."""
+    """`picture` if a picture format was read, `array` if an array file was read."""
     path: Path | None = None
-    """The file, named in messages; None for pixels that come from no file."""
+    """The file, named in messages; None for pixels without a file."""
     white: int = 1
     """The level that stands for 1."""
+    notes: tuple[str, ...] = ()
+    """The parts of the file that were left out, for people."""
 
     @property
     def pixels(self) -> Floats:
-        """[C,H,W] in [0, 1] for pictures, any finite values for arrays."""
+        """The pixels [C, H, W], float32: in [0, 1] for pictures, any finite values for arrays."""
         return in_unit(self.levels, self.white)
 
 
 def in_unit(levels: Floats | Bytes, white: int) -> Floats:
-    """Levels as float32, so that `white` is 1."""
+    """Convert levels to float32, so that `white` becomes 1.
+
+    Args:
+        levels: [C, H, W].
+        white: the level that stands for 1.
+    """
     return levels.astype(np.float32, copy=False) / np.float32(white)
 
 
 def luma(rgb: Floats) -> Floats:
-    """The brightness [H,W] of RGB pixels [3,H,W], by the weights of ITU-R BT.601."""
+    """Compute the brightness [H, W] of RGB pixels [3, H, W], by the weights of ITU-R BT.601."""
     return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), rgb, 1)
 
 
@@ -78,27 +85,30 @@ def read_image(
     *,
     background: tuple[int, int, int] = WHITE,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    page: int | None = None,
 ) -> Picture:
-    """Read any picture that Pillow can open, or one array [C,H,W], [1,C,H,W] or [H,W].
+    """Read a picture in any format that Pillow can open, or one array.
 
     Pictures are turned upright by their EXIF orientation. Transparent ones are composited on
     `background` (RGB, 0 to 255); a gray one stays gray only on a gray background. Gray levels of
-    16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of an animation, the
-    first frame is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
+    16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of several pages or
+    frames, one is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
     floats are taken as they are.
 
     Args:
         path: the file.
-        background: behind transparent pixels, RGB from 0 to 255.
+        background: the colour behind transparent pixels, RGB from 0 to 255.
         max_pixels: the largest width × height.
+        page: which page or frame, from 1; None for the first, with a note if there are others.
 
     Raises:
-        ImageError: the file cannot be read, has no pixels or too many, or has values without a
-            known range.
+        ImageError: the file cannot be read, has no pixels or too many, lacks the page, or has
+            values without a known range.
     """
     try:
         if array_format(path) is None:
-            return _read_picture(path, background, max_pixels)
+            return _read_picture(path, background, max_pixels, page)
+        _check_page(path, page, 1)
         return Picture(_scaled(read_array(path), path, max_pixels), "array", path)
     except ImageError:
         raise
@@ -106,32 +116,64 @@ def read_image(
         raise ImageError(str(error)) from error
 
 
-def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int) -> Picture:
+def picture_of(
+    image: Image.Image,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Picture:
+    """The pixels of an image that Pillow holds, as `read_image` reads them from a file.
+
+    Raises:
+        ImageError: it has too many pixels, or values without a known range.
+    """
+    path = Path(getattr(image, "filename", "") or "image")
+    with reading(path, ImageError), _settings_of_pillow(max_pixels):
+        _check_size(path, image.size, max_pixels)
+        return _upright(path, ImageOps.exif_transpose(image), background, None)
+
+
+def _read_picture(
+    path: Path, background: tuple[int, int, int], max_pixels: int, page: int | None
+) -> Picture:
     # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
     # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
     with reading(path, ImageError), _settings_of_pillow(max_pixels), path.open("rb") as file:
         try:
+            pages = _count_pages(file)
             image = Image.open(file)
             _check_kind(path, image)
             _check_size(path, image.size, max_pixels)
+            _check_page(path, page, pages)
+            if page is not None and pages > 1:
+                image.seek(page - 1)
             key = _transparent_key(image)
             image.load()
         except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
-                ".safetensors file"
-            ) from error
+            file.seek(0)
+            raise ImageError(f"{path}: {_unknown(file.read(12))}") from error
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
                 "allow more with --max-pixels"
             ) from error
         with image:
-            # What an icon holds may have another size than its header has.
+            # The picture inside an icon may have another size than its header states.
             _check_size(path, image.size, max_pixels)
-            ImageOps.exif_transpose(image, in_place=True)
-            has_alpha = image.has_transparency_data and key is None
-            levels, white = _levels(path, image, has_alpha)
+            picture = _upright(path, image, background, key)
+    if page is None and pages > 1:
+        left_out = f"the first of {pages} pages or frames is used; choose one with --page N"
+        return replace(picture, notes=(left_out,))
+    return picture
+
+
+def _upright(
+    path: Path, image: Image.Image, background: tuple[int, int, int], key: Array | None
+) -> Picture:
+    """The pixels of a decoded image, whose one transparent colour [C] may be `key`."""
+    ImageOps.exif_transpose(image, in_place=True)
+    has_alpha = image.has_transparency_data and key is None
+    levels, white = _levels(path, image, has_alpha)
     planes = np.moveaxis(np.atleast_3d(levels), -1, 0)
     if key is None and not has_alpha:
         kept = planes if planes.dtype == np.uint8 else planes.astype(np.float32)
@@ -148,13 +190,50 @@ def _read_picture(path: Path, background: tuple[int, int, int], max_pixels: int)
     return Picture(values * alpha + on * (1 - alpha), "picture", path)
 
 
+PAGED = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+"""Pillow's formats of several pages or frames, all of which are pictures of their own. A phone's
+JPEG may hold another size of the same picture, or a map of distances."""
+
+
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _unknown(begins: bytes) -> str:
+    """The advice for a file that Pillow cannot open, by its first 12 bytes."""
+    if begins[4:] in _HEIC:
+        return "a HEIC picture, which Pillow does not read; save it as PNG or JPEG"
+    if begins.startswith(_TIFF):
+        return (
+            "a TIFF whose bands or numbers Pillow does not read; save it as 8-bit RGB, as 16-bit "
+            "gray, or its bands as an array [C, H, W] in a .npy file"
+        )
+    return "not an image; expected a picture, or a tensor in a .npy, .pt or .safetensors file"
+
+
+def _count_pages(file: BinaryIO) -> int:
+    """Count the pages or frames of a picture; 1 if the count is unknown."""
+    pages = 1
+    with suppress(Exception):  # a damaged page need not keep the first one from being read
+        image = Image.open(file)
+        if image.format in PAGED:
+            pages = getattr(image, "n_frames", 1)
+    file.seek(0)
+    return pages
+
+
+def _check_page(path: Path, page: int | None, pages: int) -> None:
+    if page is not None and page > pages:
+        raise ImageError(f"{path}: has no page {page}; expected --page 1 to {pages}")
+
+
 @contextmanager
 def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
-    """Our size limit, and no warnings or log lines of Pillow's on stderr.
+    """Set our size limit in Pillow, and silence its warnings and log lines on stderr.
 
-    All of them are settings of the whole process: the first thread that comes in makes them, and
-    the last one that goes out takes them back. The largest limit of those inside is Pillow's, which
-    applies to pictures inside pictures; each thread checks its own limit beyond that.
+    These settings belong to the whole process: the first thread that enters makes them, and the
+    last one that leaves restores them. Pillow gets the largest limit of all threads inside, which
+    applies to pictures inside pictures; each thread also checks its own limit.
     """
     with _pillow.lock:
         if not _pillow.limits:
@@ -176,7 +255,7 @@ def _settings_of_pillow(max_pixels: int) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     log, silence = logging.getLogger("PIL"), logging.NullHandler()
     with warnings.catch_warnings(), _quiet_libtiff():
-        # Other threads' warnings are not ours to silence.
+        # Warnings of other threads stay visible.
         warnings.filterwarnings("ignore", module=r"PIL\b")
         limit = Image.MAX_IMAGE_PIXELS
         log.addHandler(silence)
@@ -211,7 +290,7 @@ def _check_kind(path: Path, image: Image.Image) -> None:
 
 
 def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
-    """The one transparent colour [C] of a picture without an alpha channel, if it has one."""
+    """Find the one transparent colour [C] of a picture without an alpha channel, if it has one."""
     key = image.info.get("transparency")
     if key is None or image.mode not in ("1", "L", "RGB", "I;16"):
         return None
@@ -221,8 +300,11 @@ def _transparent_key(image: ImageFile.ImageFile) -> Array | None:
 
 
 def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int]:
-    """An upright picture's levels [H,W] or [H,W,C], gray or RGB, alpha last, and the level of
-    white."""
+    """Extract an upright picture's levels and the level of white.
+
+    Returns:
+        [H, W] or [H, W, C], gray or RGB, alpha last; and the level that stands for 1.
+    """
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
@@ -245,7 +327,7 @@ def _levels(path: Path, image: Image.Image, has_alpha: bool) -> tuple[Array, int
 
 
 def _scaled(array: Array, path: Path, max_pixels: int) -> Floats:
-    """An array file's content as float32 [C,H,W]."""
+    """Convert an array file's content to float32 [C, H, W]."""
     shape = list(array.shape)
     if array.ndim == 2:
         array = array[None]
@@ -285,9 +367,9 @@ def _check_size(path: Path, size: Size, max_pixels: int) -> None:
 
 
 def read_mask(path: Path) -> Floats:
-    """Read weights [H, W]: an array's values as they are, a picture's levels in [0, 1].
+    """Read weights [H, W]: an array's values unchanged, a picture's levels in [0, 1].
 
-    Transparent parts of a picture count nothing.
+    Transparent parts of a picture have the weight 0.
 
     Raises:
         UsageError: the file cannot be read, or an array is not [H, W] or [1, H, W].

@@ -1,4 +1,4 @@
-"""Model cards: YAML files that describe how a model is loaded, what it takes, and its output."""
+"""Model cards: YAML files that describe the loading, the inputs and the output of a model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gradviz.text import nearest
 
 
 class Card(BaseModel):
-    """The content of a card; what it leaves open is None or empty. Paths are resolved."""
+    """The content of a card; missing keys are None or empty. Paths are resolved."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     """The card's own file."""
     model: Path | None = None
-    """The weights file; the card has it relative to itself."""
+    """The weights file; the card has its path relative to itself."""
     arch: str | None = None
-    """A factory spec, as `--arch`; its file, too, is relative to the card."""
+    """A factory spec, as in `--arch`; its file, too, is relative to the card."""
     arch_args: dict[str, object] = {}
     """The arguments of the factory."""
     weights_key: str | None = None
@@ -33,7 +33,7 @@ class Card(BaseModel):
     preprocess: InstanceOf[Preprocess] | None = None
     """The preprocessing of images."""
     output: str | None = None
-    """The dotted path of the output to look at."""
+    """The dotted path of the chosen output."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order."""
 
@@ -47,11 +47,14 @@ _MUST_BE = {
     "output": "text",
     "labels": "a list of text",
 }
-"""The keys of a card, and what each must hold."""
+"""The keys of a card, and the form of each value."""
 
 
 def read_card(path: Path) -> Card:
-    """Read the card at `path`.
+    """Read a model card.
+
+    Args:
+        path: the file.
 
     Raises:
         UsageError: it cannot be read, has an unknown or duplicate key, or a value of a wrong type;
@@ -136,7 +139,7 @@ def _within_limits(preprocess: Preprocess) -> Preprocess:
 
 
 def read_preprocess(path: Path) -> Preprocess:
-    """Read the preprocessing that a YAML file describes: its whole content, or a card's block.
+    """Read the preprocessing from a YAML file: its whole content, or the block of a card.
 
     Raises:
         UsageError: it cannot be read, or describes no preprocessing.

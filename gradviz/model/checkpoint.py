@@ -1,4 +1,4 @@
-"""Find the weights in what a checkpoint holds, and put them into a network."""
+"""Finding the weights in a checkpoint, and copying them into a network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NESTINGS = (
     "encoder",
     "backbone",
 )
-"""The keys under which training code keeps weights; the first one that holds them is taken."""
+"""The keys under which training code stores weights; the first one with weights is taken."""
 
 _SHOWN = 3
 """The most keys of a kind that an error message names."""
@@ -47,19 +47,20 @@ class Weights:
     value: Mapping[str, Tensor] | nn.Module
     """A state dict, or a whole pickled module."""
     key: str | None
-    """The dotted key that they were under; None if they were the whole checkpoint."""
+    """The dotted key of the weights; None if they are the whole checkpoint."""
 
 
 def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Weights:
-    """Look for a state dict or a module in `checkpoint`, what a file held.
+    """Find a state dict or a module in the content of a file.
 
     Args:
-        weights_key: the dotted key to look under; None for `checkpoint` itself, then `NESTINGS`.
-        where: what error messages begin with.
+        checkpoint: the content of the file.
+        weights_key: the dotted key of the weights; None for `checkpoint` itself, then `NESTINGS`.
+        where: the beginning of error messages.
 
     Raises:
-        UsageError: there are no weights at that key, or at none that is usual; the message lists
-            the keys that there are.
+        UsageError: no weights have that key, or one of the usual keys; the message lists the keys
+            of the file.
     """
     if weights_key is not None:
         try:
@@ -79,7 +80,7 @@ def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Wei
 
 
 def _below(checkpoint: object, key: str) -> Mapping[str, Tensor] | None:
-    """The weights whose names begin with the last parts of `key`, inside a state dict.
+    """Select the weights whose names begin with the last parts of `key`, inside a state dict.
 
     Training code often keeps several networks in one state dict, as `model.…` and `ema.…`.
     """
@@ -134,10 +135,15 @@ def _described(value: object) -> str:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Copy `weights` into `module`, every one of them and nothing else.
+    """Copy all of `weights`, and nothing else, into `module`.
 
     Prefixes that wrappers leave (`module.`, `_orig_mod.`, or one common to all names) are removed
     if that makes more names fit. `num_batches_tracked` may be missing: only training reads it.
+
+    Args:
+        module: the network.
+        weights: the tensors by name.
+        where: the beginning of error messages.
 
     Raises:
         ModelError: names are missing, unexpected, or of another shape; the message lists them.
@@ -175,8 +181,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
 
 
 def _renamed(weights: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """The weights under the names that fit most of `wanted`; as they are if nothing is better."""
-    # A naming that makes two names one would lose a tensor.
+    """Rename the weights so that most names are in `wanted`; keep them if nothing is better."""
+    # A renaming that maps two names to one would lose a tensor.
     namings = (named for named in _namings(weights) if len(named) == len(weights))
     return max(namings, key=lambda named: sum(name in wanted for name in named))
 

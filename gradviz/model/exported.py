@@ -19,7 +19,14 @@ InputShape = tuple[int | None, ...]
 
 
 def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputShape]:
-    """The program in the file at `path`, which must be trusted, and the input that it takes.
+    """Load a program from a `.pt2` file, which must be trusted.
+
+    Args:
+        path: the file.
+        device: the device of its weights.
+
+    Returns:
+        the program, and the shape of its input.
 
     Raises:
         ModelError: the file is damaged, or the program's input is not one [N, C, H, W].

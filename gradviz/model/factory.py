@@ -1,4 +1,4 @@
-"""Build a network by calling a factory that the user names, as `--arch` does."""
+"""Building a network by a factory that the user names with `--arch`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def build_network(
     Args:
         arch: `package.module:factory`, found as with `python -m` (the working folder first), or
             `path/to/file.py:factory`; the file's folder is importable while it runs.
-        on_imported: takes the code that this brought in, once the network is built.
+        arch_args: the arguments of the factory.
+        on_imported: the function that takes the code that was imported.
 
     Raises:
         UsageError: the spec names nothing, or the factory does not take these arguments.
-        ModelError: the import or the factory raised, or what it returned is no nn.Module.
+        ModelError: the import or the factory raised, or what it returned is not an nn.Module.
     """
     place, colon, name = arch.rpartition(":")
     if not (place and colon and name):
@@ -57,7 +58,7 @@ def build_network(
 
 @contextmanager
 def _siblings_of(file: Path) -> Iterator[None]:
-    """Make the modules beside `file` importable, then forget them.
+    """Make the modules beside `file` importable, and remove them from `sys.modules` afterwards.
 
     Another folder may hold other modules of the same names.
     """
@@ -72,9 +73,9 @@ def _siblings_of(file: Path) -> Iterator[None]:
 
 
 def _is_in(folder: Path, name: str) -> bool:
-    """Whether the imported module `name` was found in `folder` itself.
+    """Return True if the imported module `name` was found in `folder` itself.
 
-    An environment that lies somewhere below it does not count: its packages stay imported.
+    The packages of an environment somewhere below it stay imported.
     """
     module = sys.modules[name]
     top = folder / name.partition(".")[0]
@@ -87,12 +88,12 @@ def _load_file(arch: str, file: Path) -> ModuleType:
     if not file.is_file():
         beside = (other.name for other in file.parent.glob("*.py"))
         raise UsageError(f"--arch {arch}: no such file{_near(file.name, beside)}")
-    # A name of its own for every path, so that two files net.py do not become one module.
+    # Each path has its own module name, so that two files net.py stay apart.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
     spec = importlib.util.spec_from_file_location(f"{file.stem}_{digest}", file.resolve())
     assert spec is not None and spec.loader is not None  # it ends in .py
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses, among others, look their module up while it runs.
+    # Dataclasses, among others, look up their module while it runs.
     sys.modules[spec.name] = module
     with foreign_code(f"--arch {arch}: the file cannot be run"):
         spec.loader.exec_module(module)

@@ -1,27 +1,31 @@
-"""The one place where code that is not ours, a user's model or factory, may raise anything."""
+"""The one place where foreign code, a user's model or factory, may raise anything."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
 from gradviz.text import one_line
 
 
 @contextmanager
-def foreign_code(doing: str) -> Iterator[None]:
+def foreign_code(doing: str, called: nn.Module | None = None) -> Iterator[None]:
     """Run a block that calls foreign code, and turn whatever it raises into one line.
 
     Args:
         doing: what fails if it does, such as "net.ts: cannot be loaded".
+        called: the module that is called with a batch of images, if one is.
 
     Raises:
         MemoryShort: the device has too little memory.
@@ -42,7 +46,7 @@ def foreign_code(doing: str) -> Iterator[None]:
                 "with TMPDIR"
             ) from error
         kind = MemoryShort if is_memory_short(error) else ModelError
-        raise kind(f"{doing}: {describe_error(error)}") from error
+        raise kind(f"{doing}: {describe_error(error, called)}") from error
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def importable(folder: Path) -> Iterator[None]:
     """Put `folder` first on the import path, and restore the path afterwards."""
     before = sys.path[:]
     sys.path.insert(0, str(folder))
-    # A file may be newer than what Python remembers of its folder.
+    # Python caches the content of folders, and a file may be newer.
     importlib.invalidate_caches()
     try:
         yield
@@ -92,6 +96,15 @@ LONGEST_TEXT = 500
 """Characters of a message's beginning and end that are looked at."""
 
 _CHANNELS = re.compile(r"to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels")
+
+_FIVE_AXES = re.compile(r"expected input\[\d+(, \d+){4}\]|5D (input|\(batched\))|5-dimensional")
+_OTHER_INPUT = re.compile(
+    r"missing \d+ required (positional|keyword-only)|is missing value for argument"
+    r"|takes \d+ positional arguments? but|Expected a value of type|dictionary update sequence"
+    r"|'Tensor' object has no attribute '(get|keys|items|values)'|too many indices for tensor"
+    r"|not enough values to unpack|valid indices \(got"
+)
+"""The wording of a model that is called with something else than one batch of images."""
 
 _HINTS: tuple[tuple[str, str], ...] = (
     (
@@ -110,21 +123,52 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the model mixes number types: use --precision float32",
     ),
 )
-"""PyTorch's messages, and what a user of gradviz can do about each."""
+"""Patterns of PyTorch's messages, and advice for a user of gradviz."""
 
 
-def describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException, called: nn.Module | None = None) -> str:
     """Describe an error in one line: its type, its essence, and what to do if that is known.
 
     A TorchScript error carries a traceback of its own; only its last line says what went wrong.
+
+    Args:
+        error: what was raised.
+        called: the module that raised it when it was called with a batch of images.
     """
     essence = _essence(_text_of(error))
+    if called is not None and (other := _other_input(_text_of(error), called)):
+        return f"{type(error).__name__}: {essence}: {other}"
     channels = _CHANNELS.search(essence)
     if channels is not None:
         return wrong_channels(int(channels["expected"]), int(channels["got"]))
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, essence)), None)
     said = f"{type(error).__name__}: {essence}" if essence else type(error).__name__
     return f"{said}: {hint}" if hint else said
+
+
+def _other_input(message: str, called: nn.Module) -> str | None:
+    """Describe what a module takes in place of a batch of images, and the way to give it."""
+    if _FIVE_AXES.search(message):
+        wanted = "an input of five axes, as of a video"
+    elif _OTHER_INPUT.search(message):
+        wanted = f"forward({', '.join(_arguments_of(called))})"
+    else:
+        return None
+    return (
+        f"the model wants {wanted}, and gradviz calls it with one batch of images [N, C, H, W]: "
+        "write a small module whose forward takes that and calls the model"
+    )
+
+
+def _arguments_of(module: nn.Module) -> list[str]:
+    """The names of what its forward takes; a wrapper's is that of the module in it."""
+    inner = getattr(module, "module", None)
+    if isinstance(inner, nn.Module):
+        return _arguments_of(inner)
+    if isinstance(module, torch.jit.ScriptModule):
+        forward: Any = module.forward
+        return [each.name for each in forward.schema.arguments][1:]
+    return list(inspect.signature(module.forward).parameters)
 
 
 def is_memory_short(error: BaseException) -> bool:

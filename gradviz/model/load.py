@@ -1,4 +1,4 @@
-"""Loading: a model file, whatever its format, becomes a `Model` that can be called."""
+"""Loading: from a model file of any format to a `Model` that can be called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from gradviz.errors import UsageError
 from gradviz.files import reading
-from gradviz.image.preprocess import Preprocess
+from gradviz.image.preprocess import Preprocess, recipe_named
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.exported import InputShape, load_exported
@@ -43,24 +43,33 @@ def load_model(
 ) -> Model:
     """Load a model file, or the model that a card names.
 
-    What is given here wins over the card; `arch_args` are laid over the card's one by one, unless
-    `arch` replaces the card's factory as well. A card that merely lies beside the model supplies
-    its `preprocess`, `output` and `labels`.
+    Arguments override the card. `arch_args` override the card's one by one, unless `arch` replaces
+    the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`
+    and `labels` are used.
 
     Args:
         path: the model or the card; recognised by content.
         arch: the factory of the network, `package.module:factory` or `file.py:factory`.
-        arch_args: what the factory is called with.
+        arch_args: the arguments of the factory.
         weights_key: the dotted key of the weights in a checkpoint.
-        output: the dotted path of the output to look at.
-        trust: whether the file may run code while it is loaded.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        output: the dotted path of the chosen output.
+        trust: True if the file may run code while it is loaded.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; the default of the command line is `auto`.
         precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
+    Returns:
+        the model, evaluating, its parameters frozen: a callable from [N, C, H, W] to [N, ...].
 
     Raises:
         UsageError: an argument or the card is wrong, or the format cannot take the precision.
-        ModelError: the file is no model, is damaged, or does not fit its architecture.
+        ModelError: the file is not a model, is damaged, or does not fit its architecture.
         TrustError: loading would run code, and `trust` is False.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> model.format.value, model.device.type
+        ('TorchScript', 'cpu')
     """
     path = Path(path)
     place = device_of(device)
@@ -84,7 +93,9 @@ def load_model(
         beside = card_beside(path)
         card, note = beside.card, beside.note
 
-    opened = _OPENERS[content](path, _Request(arch, arch_args, weights_key, trust, place))
+    request = _Request(arch, arch_args, weights_key, trust, place)
+    with torch.inference_mode(False):  # weights that are made in it can have no gradient behind
+        opened = _OPENERS[content](path, request)
     if capability is not None:
         refuse(opened.format, capability, str(path))
     with reading(path), path.open("rb") as file:
@@ -114,25 +125,50 @@ def wrap(
     *,
     output: str | None = None,
     labels: Sequence[str] = (),
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | str | None = None,
     device: str = "cpu",
     precision: str = "float32",
 ) -> Model:
-    """A `Model` of a module that Python already has.
+    """Make a `Model` of a module in memory.
 
-    The module is copied, so the caller's own keeps its mode, its device and its gradients; changes
-    made to it later are not seen.
+    The module is copied: the caller's own keeps its mode, its device and its gradients, and later
+    changes to it have no effect on the copy.
+
+    Args:
+        module: an eager module that takes [N, C, H, W].
+        output: the dotted path of the chosen output; None if there is only one.
+        labels: the names of the classes, in order.
+        preprocess: the recipe for image files; None for none.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
+
+    Returns:
+        the model, evaluating, its parameters frozen.
+
+    Args:
+        module: an eager module, or TorchScript.
+        output: the dotted path of the output to look at; None if there is only one.
+        labels: the names of the classes, in order.
+        preprocess: what image files go through: a recipe, or the name of one, such as `imagenet`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
 
     Raises:
-        UsageError: the device or the precision cannot be had.
+        UsageError: the device or the precision cannot be had, or no recipe has that name.
         ModelError: the module cannot be copied.
+
+    Example:
+        >>> import gradviz, torch
+        >>> model = gradviz.wrap(torch.nn.Conv2d(3, 8, 3), labels=["sky", "road"])
+        >>> list(model(torch.zeros(1, 3, 16, 16)).shape)
+        [1, 8, 14, 14]
     """
     name = type(module).__name__
     place = device_of(device)
     dtype, capability = precision_of(precision, place)
-    # TorchScript copies by operations that autograd would record.
-    with foreign_code(f"{name}: the module cannot be copied"), torch.no_grad():
-        module = copy.deepcopy(module)
+    recipe = None if preprocess is None else recipe_named(preprocess)
+    with foreign_code(f"{name}: the module cannot be copied"):
+        module = _copied(module)
     scripted = isinstance(module, torch.jit.ScriptModule)
     format = script_format(module) if scripted else Format.STATE_DICT
     if capability is not None:
@@ -144,8 +180,26 @@ def wrap(
         dtype=dtype,
         output=output,
         labels=tuple(labels),
-        preprocess=preprocess,
+        preprocess=recipe,
     )
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy a module.
+
+    Tensors that were computed, such as a weight under weight norm, are not leaves. They are copied
+    by value: the module computes them anew when it is called.
+    """
+    computed = (
+        value
+        for each in module.modules()
+        for value in vars(each).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    )
+    # TorchScript copies by operations that autograd would record; and what is copied in inference
+    # mode can never have a gradient.
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
 
 
 PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
@@ -158,12 +212,12 @@ PRECISIONS: dict[str, tuple[torch.dtype, Capability | None]] = {
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+    """Find the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
     `auto` is CUDA if there is one; under torchrun each process of a machine has its own.
 
     Raises:
-        UsageError: there is no such device; the message lists those that there are.
+        UsageError: there is no such device; the message lists the existing ones.
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
@@ -177,7 +231,7 @@ def device_of(name: str) -> torch.device:
 
 
 def precision_of(name: str, device: torch.device) -> tuple[torch.dtype, Capability | None]:
-    """The number type of a precision, and the capability that it takes, as in `PRECISIONS`.
+    """Look up the number type of a precision, and the capability that it needs.
 
     Raises:
         UsageError: there is no such precision, or not on `device`.
@@ -283,7 +337,10 @@ def _refuse_weights_options(path: Path, request: _Request, format: Format) -> No
 
 def _ready(module: nn.Module, device: torch.device, dtype: torch.dtype, where: str) -> nn.Module:
     """`module` itself, evaluating, frozen, on `device`, its floating tensors of `dtype`."""
-    with foreign_code(f"{where}: cannot be made ready on {device} as {dtype}"):
+    with (
+        foreign_code(f"{where}: cannot be made ready on {device} as {dtype}"),
+        torch.inference_mode(False),
+    ):
         # An exported program was fixed to one mode when it was exported.
         with suppress(NotImplementedError):
             module.eval()

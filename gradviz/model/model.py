@@ -28,13 +28,13 @@ class Model:
     module: nn.Module
     """The network."""
     format: Format
-    """The format it was stored in, which decides what it can do: see `gradviz.model.support`."""
+    """The format of its file, which decides its capabilities: see `gradviz.model.support`."""
     device: torch.device
-    """The device that it runs on, and that inputs must be on."""
+    """The device of its weights and of inputs."""
     dtype: torch.dtype
     """The number type of its weights, and of inputs."""
     path: Path | None = None
-    """The weights file; None for a module that Python handed in."""
+    """The weights file; None for a module from Python."""
     sha256: str | None = None
     """The hexadecimal SHA-256 of that file."""
     card: Path | None = None
@@ -44,13 +44,15 @@ class Model:
     arch_args: Mapping[str, object] = field(default_factory=dict)
     """The arguments of that factory."""
     weights_key: str | None = None
-    """The dotted key under which a checkpoint had the weights; None if it was nothing but them."""
+    """The dotted key of the weights in a checkpoint; None if they were the whole checkpoint."""
     output: str | None = None
-    """The dotted path of the output to look at; None if there is only one."""
+    """The dotted path of the chosen output; None if there is only one."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; empty if unknown."""
     preprocess: Preprocess | None = None
     """The card's preprocessing, if it has one."""
+    optimised: bool = False
+    """True if this is a faster form of the loaded model."""
     input_shape: InputShape | None = None
     """The input's shape in an exported program, None for an axis that may vary; else None."""
     code: ImportedCode = field(default_factory=ImportedCode)
@@ -60,16 +62,16 @@ class Model:
 
     @property
     def batch(self) -> int | None:
-        """The largest batch that an exported program takes; None if any will do."""
+        """The largest batch that an exported program takes; None if there is no limit."""
         return None if self.input_shape is None else self.input_shape[0]
 
     @property
     def name(self) -> str:
-        """Its name in messages: its path, or the class of a module that Python handed in."""
+        """The name in messages: its path, or the class of a module from Python."""
         return str(self.path) if self.path is not None else type(self.module).__name__
 
     def describe(self) -> dict[str, object]:
-        """The model as in run.json, in JSON-ready values."""
+        """Describe the model for run.json, in JSON-ready values."""
         return {
             "path": None if self.path is None else str(self.path),
             "sha256": self.sha256,
@@ -83,10 +85,11 @@ class Model:
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
+            "optimized": self.optimised,
         }
 
     def batch_of(self, image: Tensor) -> Tensor:
-        """One image as a batch that the model takes, whose gradient can be asked for.
+        """Convert one image to a batch that the model takes, ready for a gradient.
 
         Args:
             image: [C, H, W], of any number type and on any device.
@@ -97,26 +100,29 @@ class Model:
         return image[None].to(self.device, self.dtype).requires_grad_()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The chosen output [N, ...] for a batch of images.
+        """Compute the chosen output for a batch of images.
 
         Gradients are enabled, whatever the caller's mode. A batch that is smaller than an exported
-        program's is filled up with its last image, and the surplus is cut off again. Buffers that
-        the model changes, such as counters, are put back.
+        program's is padded with its last image, and the surplus is cut off again. Buffers that the
+        model changes, such as counters, are restored.
 
         Args:
             x: [N, C, H, W], of `dtype` and on `device`.
 
+        Returns:
+            [N, ...], floating.
+
         Raises:
             UsageError: `x` is not such a tensor, or several outputs fit and none was named.
-            ModelError: the model fails on `x`, does not take its shape, or its output is no
-                floating tensor with the batch first, or, where `x` requires a gradient, cannot be
+            ModelError: the model fails on `x`, does not take its shape, or its output is not a
+                floating tensor with the batch first, or, if `x` requires a gradient, cannot be
                 differentiated.
         """
         self._check(x)
         surplus = 0 if self.batch is None else self.batch - len(x)
         # An eager module may hold TorchScript as well, so every format is run this way.
         with (
-            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}"),
+            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}", self.module),
             torch.enable_grad(),
             as_written(),
             same_buffers(self.module),
@@ -165,10 +171,10 @@ def deterministic() -> Iterator[None]:
 
 
 def in_doubles(model: Model) -> Model:
-    """Convert the model to float64, in place; return it as it is if its format cannot be.
+    """Convert the model to float64, in place; return it unchanged if its format cannot be.
 
     Raises:
-        ModelError: it does not let itself be converted.
+        ModelError: the conversion fails.
     """
     if not support(model.format, Capability.FLOAT64).supported:
         return model
@@ -177,10 +183,13 @@ def in_doubles(model: Model) -> Model:
 
 
 def size_of(model: Model) -> dict[str, int]:
-    """`count` and `bytes` of the parameters, as loaded; each that is shared counts once.
+    """Count the parameters and their bytes, as loaded; shared ones count once.
 
-    Of a frozen TorchScript, they are the floating constants of its code; of batch norms that were
-    not folded into convolutions, these include the running statistics.
+    For a frozen TorchScript they are the floating constants of its code, which include the running
+    statistics of batch norms that were not folded into convolutions.
+
+    Returns:
+        `count` and `bytes`.
     """
     frozen = model.format is Format.FROZEN
     weights = list(_constants(model.module) if frozen else model.module.parameters())
@@ -201,10 +210,10 @@ def _constants(module: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def same_buffers(module: nn.Module) -> Iterator[None]:
-    """After the block, the buffers of `module` and of all in it are what they were before.
+    """Restore the buffers of `module` and of its parts after the block.
 
-    A buffer that was written to is replaced, not written back: what the block computed may need
-    the values that it saw for its backward pass.
+    A buffer that was written to is replaced, not written back: the graph of the block may need the
+    values of its forward pass for its backward pass.
     """
     before = [
         (owner, name, buffer, buffer.detach().clone())
@@ -215,6 +224,6 @@ def same_buffers(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for owner, name, buffer, kept in before:
-            # By value: batch norm updates its running statistics without telling autograd.
+            # Compared by value: batch norm updates its running statistics without a version change.
             if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
                 setattr(owner, name, kept)

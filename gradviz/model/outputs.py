@@ -1,4 +1,4 @@
-"""The outputs of a model: which one is looked at, and whether it can be differentiated."""
+"""The outputs of a model: selection of one, and the check that it can be differentiated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gradviz.model.foreign import foreign_code
 
 
 def select_output(output: object, key: str | None, batch: int) -> Tensor:
-    """Select the floating tensor [N, ...] in `output`, what a model returned.
+    """Select the floating tensor [N, ...] in a model's output.
 
     Args:
         output: a tensor, or dicts, lists, tuples and dataclasses of them, nested at will.
-        key: the dotted path to the tensor or to what holds it as its only one; None if `output`
-            is the tensor or holds only one.
-        batch: N, the length that the first axis must have.
+        key: the dotted path to the tensor, or to a container with only one; None if `output` is the
+            tensor or has only one.
+        batch: N, the length of the first axis.
 
     Raises:
         UsageError: there is no such key, or several tensors fit; the message lists them.
-        ModelError: there is no tensor, it is not floating, or its first axis is not the batch;
-            a single image's output may lack that axis.
+        ModelError: there is no tensor, it is not floating, or its first axis is not the batch; a
+            single image's output may lack that axis.
     """
     with foreign_code("the model's output cannot be read"):  # it may be of a class of its own
         tensor = _only(_at(output, key), key or "")
@@ -105,7 +105,7 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def check_differentiable(output: Tensor) -> None:
-    """Do nothing if a gradient leads from `output` back to the input.
+    """Check that a gradient leads from `output` back to the input.
 
     Raises:
         ModelError: no gradient leads back to the input; the message names likely causes.
@@ -123,10 +123,17 @@ def check_differentiable(output: Tensor) -> None:
 
 
 def difference(y: Tensor, again: Tensor) -> str | None:
-    """Describe how two outputs for one input differ beyond rounding; None if they do not.
+    """Describe the difference of two outputs for one input, if it is beyond rounding.
 
-    Up to the root of the precision, 3e-4 of the largest value in float32, is rounding: far beyond
-    what another order of sums does, and far below what another function would.
+    Up to the root of the precision, 3e-4 of the largest value in float32, it is taken for rounding:
+    far more than another order of sums causes, and far less than another function.
+
+    Args:
+        y: an output of any shape.
+        again: the output of the second call.
+
+    Returns:
+        one phrase; None if they agree.
     """
     if y.shape != again.shape:
         return f"the output is {list(y.shape)}, then {list(again.shape)}"
@@ -139,7 +146,7 @@ def difference(y: Tensor, again: Tensor) -> str | None:
     )
     if change <= size * torch.finfo(y.dtype).eps ** 0.5:
         return None
-    return f"the output changes by {change:.2g}, where the largest value is {size:.2g}"
+    return f"the output changes by {change:.2g}, with values up to {size:.2g}"
 
 
 # Outputs that hold outputs: dicts, lists, tuples and dataclasses ----------------------------------
@@ -164,10 +171,14 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def find(value: object, path: str) -> object:
-    """Find what `path` leads to; names may hold dots, and named tuples take indices too.
+    """Find the value at a path.
+
+    Args:
+        value: the value to begin at.
+        path: dotted names and indices. Names may hold dots, and named tuples take indices too.
 
     Raises:
-        KeyError: it leads nowhere.
+        KeyError: the path leads nowhere.
     """
     waiting = [(value, path)]
     tried: dict[tuple[int, int], object] = {}
@@ -190,9 +201,10 @@ def find(value: object, path: str) -> object:
 
 
 def children(value: object) -> dict[str, object]:
-    """List what `value` holds, by name; empty for what holds nothing, such as a tensor.
+    """List the children of `value` by name; empty for a value without children, such as a tensor.
 
-    Dicts give their keys, named tuples and dataclasses their fields, lists and tuples the indices.
+    The names are the keys of dicts, the fields of named tuples and dataclasses, and the indices of
+    lists and tuples.
     """
     if isinstance(value, (Tensor, nn.Module)):
         return {}

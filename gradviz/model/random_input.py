@@ -1,4 +1,4 @@
-"""Random pixels in place of an image, of a size and with as many channels as a model takes."""
+"""Random pixels in place of an image, of a size and a number of channels that a model takes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import numpy as np
 
 from gradviz.arrays import Size
 from gradviz.errors import UsageError
+from gradviz.image.frame import frame_of
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
+from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
+
+LIKELY_SIDES = (224, 256, 64, 512, 32)
+"""The sides of random squares, tried in this order if nothing restricts the sizes."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class RandomInput:
     """A source of random images, each preprocessed as an image file of its size would be."""
 
     recipe: Preprocess
-    """The preprocessing of the pixels; its sizes are ignored: each image has its final size."""
+    """The preprocessing of the pixels, without its sizes: each image has its final size."""
     channels: int
     """The channels of the pixels before the recipe."""
     draws: np.random.Generator
@@ -27,11 +32,8 @@ class RandomInput:
 
     @classmethod
     def of(cls, model: Model, recipe: Preprocess, random_seed: int = 0) -> RandomInput:
-        """Make a source with as many channels as the model takes, or else as the recipe makes."""
-        channels = 1 if recipe.channels == "gray" else 3
-        if model.input_shape is not None and model.input_shape[1] is not None:
-            channels = model.input_shape[1]
-        return cls(recipe, channels, np.random.default_rng(random_seed))
+        """Make a source with as many channels as the model takes."""
+        return cls(recipe, _channels(model, recipe), np.random.default_rng(random_seed))
 
     def draw(self, size: Size) -> Prepared:
         """Draw the next random image of a size.
@@ -50,7 +52,34 @@ class RandomInput:
         return prepare(Picture(pixels, "array"), unsized)
 
 
+def _channels(model: Model, recipe: Preprocess) -> int:
+    """Choose the number of channels before a recipe that may convert them to gray."""
+    if model.input_shape is not None and model.input_shape[1] is not None:
+        return model.input_shape[1]
+    if recipe.channels != "rgb":
+        return 1 if recipe.channels == "gray" else 3
+    return channels_taken(model)
+
+
 def only_size(model: Model) -> Size | None:
-    """The one width and height that an exported program takes; None if they may vary."""
+    """Return the one width and height that an exported program takes; None if they may vary."""
     *_, height, width = model.input_shape or (None, None)
     return None if width is None or height is None else (width, height)
+
+
+def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
+    """List sizes of random input in the order in which to try them.
+
+    They are the one that the model was exported for, the one that the recipe makes of a large
+    square photo, or squares of `LIKELY_SIDES`.
+
+    Args:
+        model: the model.
+        recipe: the preprocessing of its images.
+    """
+    only = only_size(model)
+    if only is None and recipe.crop is not None:
+        only = (recipe.crop, recipe.crop) if isinstance(recipe.crop, int) else recipe.crop
+    elif only is None and recipe.resize is not None:
+        only = frame_of((1024, 1024), recipe).input
+    return [(side, side) for side in LIKELY_SIDES] if only is None else [only]

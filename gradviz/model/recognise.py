@@ -1,4 +1,4 @@
-"""The kind of a model file, recognised by its content alone; nothing in it is run."""
+"""Recognition of a model file by its content alone; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradviz.files import members
 
 
 class Content(Enum):
-    """A kind of file that gradviz can read."""
+    """The kinds of file that gradviz can read."""
 
     TORCHSCRIPT = "a TorchScript file"
     SAVED = "a torch.save file"
@@ -24,7 +24,7 @@ _TORCH_SAVE_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which torch.save began its files before they became zip files."""
 
 _HEAD = 512
-"""The bytes that the table below may look at."""
+"""The number of bytes that the table below may look at."""
 
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (rb"\Z", "the file is empty: download or save it again"),
@@ -50,12 +50,12 @@ _TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f]+\Z")
 
 
 def recognise(path: Path) -> Content:
-    """Recognise the file at `path`.
+    """Recognise the kind of a model file.
 
     Raises:
-        UsageError: there is no such file, it is a folder, or it cannot be opened.
-        ModelError: it is nothing that gradviz can read, or a zip file that would unpack to far more
-            than it is; the message says what it seems to be.
+        UsageError: the file does not exist, is a folder, or cannot be opened.
+        ModelError: gradviz cannot read it, or it is a zip file that would unpack to far more than
+            its size; the message names the likely format.
     """
     try:
         if path.is_dir():
@@ -85,15 +85,16 @@ def recognise(path: Path) -> Content:
             f"{path}: cannot be loaded: plain text: give a model file, or a card that ends in .yaml"
         )
     raise ModelError(
-        f"{path}: is no model file that gradviz knows: expected one of torch.save, torch.jit.save, "
-        f"torch.export.save or safetensors, got a file that begins with {head[:8].hex(' ')}"
+        f"{path}: is not a model file that gradviz can read: expected one of torch.save, "
+        f"torch.jit.save, torch.export.save or safetensors, got a file that begins with "
+        f"{head[:8].hex(' ')}"
     )
 
 
 def _names_in_zip(path: Path) -> list[str]:
-    """The members of a zip file; none if it is damaged."""
+    """List the members of a zip file; none if it is damaged."""
     found = members(path, str(path), ModelError)
-    # A file that is cut short may still end with a whole archive that was stored inside it.
+    # A truncated file may still end with a whole archive that was stored inside it.
     starts = (member.header_offset for member in found)
     return [member.filename for member in found] if min(starts, default=1) == 0 else []
 

@@ -17,17 +17,21 @@ from gradviz.model.support import Format
 
 
 def as_written() -> AbstractContextManager[None]:
-    """While this lasts, TorchScript runs the operations as they were written.
+    """Make TorchScript run the operations as they were written, for the block.
 
     Its optimising executor changes the numbers from the first call to the third, and rewrites the
-    operations of the backward pass, so it must be off when a module is loaded and in every call.
+    operations of the backward pass. It must be off when a module is loaded and in every call.
     """
     context: AbstractContextManager[None] = optimized_execution(False)
     return context
 
 
 def load_script(path: Path, device: torch.device) -> nn.Module:
-    """The module that torch.jit.save wrote to `path`, on `device`.
+    """Load the module that torch.jit.save wrote.
+
+    Args:
+        path: the file.
+        device: the device of its weights.
 
     Raises:
         ModelError: the file is damaged, or its module cannot be called.
@@ -48,7 +52,7 @@ def load_script(path: Path, device: torch.device) -> nn.Module:
 
 
 def script_format(module: nn.Module) -> Format:
-    """`FROZEN` if the weights of a TorchScript module are constants of its code, else `SCRIPT`."""
+    """Return `FROZEN` if the module's weights are constants of its code, else `SCRIPT`."""
     if next(module.parameters(), None) is not None:
         return Format.SCRIPT
     # The graph must outlive its nodes, so it has a name.
@@ -58,17 +62,23 @@ def script_format(module: nn.Module) -> Format:
     return Format.FROZEN if tensors else Format.SCRIPT
 
 
-def folded_script(module: nn.Module) -> nn.Module:
-    """A TorchScript module frozen, which folds its batch norms into its convolutions.
+def _detaches(module: Any) -> bool:
+    graph = module.inlined_graph  # must outlive its nodes, so it has a name
+    return any(graph.findAllNodes(name) for name in ("aten::detach", "aten::detach_"))
 
-    One that is frozen already, or that cannot be, as it is.
+
+def folded_script(module: nn.Module) -> nn.Module:
+    """Freeze a TorchScript module, which folds its batch norms into its convolutions.
+
+    A module that is frozen already or cannot be frozen is returned as it is. So is one that calls
+    `detach`: freezing removes these calls, which stop the gradient.
     """
-    if script_format(module) is Format.FROZEN:
+    if script_format(module) is Format.FROZEN or _detaches(module):
         return module
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.freeze` is deprecated", DeprecationWarning)
         try:
-            # By the executor that optimises: the other one does not see through calls of methods.
+            # By the optimising executor: the other one does not inline calls of methods.
             frozen: nn.Module = torch.jit.freeze(module)
         except RuntimeError:
             return module

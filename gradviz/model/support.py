@@ -1,4 +1,4 @@
-"""The support matrix: which format of model can do what, or why it cannot."""
+"""The support matrix: the capabilities of each format, and the reasons for what is missing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ class Format(Enum):
     """A way to keep a model's weights and its code."""
 
     STATE_DICT = "weights with an architecture"
-    """A checkpoint or safetensors file and `--arch`; also an nn.Module that Python hands in."""
+    """A checkpoint or safetensors file and `--arch`; also an nn.Module from Python."""
     PICKLED = "pickled module"
     """A whole nn.Module, written by torch.save."""
     SCRIPT = "TorchScript"
-    """Scripted or traced, its weights still parameters."""
+    """A scripted or traced module whose weights are still parameters."""
     FROZEN = "frozen TorchScript"
-    """Scripted or traced, then frozen: no parameters, the weights are constants of the code."""
+    """A frozen module without parameters: its weights are constants of the code."""
     EXPORTED = "exported program"
     """A `.pt2` file of torch.export."""
 
 
 class Capability(Enum):
-    """A thing that a user may ask of a model; the value is its name in messages and the docs."""
+    """A capability that a user may need; the value is its name in messages and the docs."""
 
     WITHOUT_TRUST = "loading without --trust"
     GRADIENT = "gradient"
@@ -49,7 +49,7 @@ class Support:
 
     supported: bool
     reason: str = ""
-    """Why it is refused, and the way out; empty if it is supported."""
+    """The reason of a refusal, and the alternative; empty if it is supported."""
 
 
 _CONSTANTS = "its weights are float32 constants: save the model before torch.jit.freeze"
@@ -73,23 +73,25 @@ _REFUSED: dict[tuple[Format, Capability], str] = {
     (Format.EXPORTED, Capability.ANY_BATCH): _FIXED,
     (Format.EXPORTED, Capability.ANY_SIZE): _FIXED,
 }
-"""Every refusal there is; all other cells are supported."""
+"""All refusals; the other cells are supported."""
 
 
 def support(format: Format, capability: Capability) -> Support:
-    """Look up whether models of `format` have `capability`, and the reason if they do not."""
+    """Look up if models of `format` have `capability`, and the reason if they do not."""
     reason = _REFUSED.get((format, capability), "")
     return Support(not reason, reason)
 
 
 def refuse(format: Format, capability: Capability, where: str) -> None:
-    """Do nothing if models of `format` have `capability`.
+    """Check that models of `format` have `capability`.
 
     Args:
-        where: what the message begins with, such as the model's path.
+        format: the format of the model.
+        capability: the capability that is needed.
+        where: the beginning of the message, such as the model's path.
 
     Raises:
-        UsageError: they do not; the message gives the matrix's reason.
+        UsageError: they do not; the message has the matrix's reason.
     """
     cell = support(format, capability)
     if not cell.supported:
@@ -97,7 +99,7 @@ def refuse(format: Format, capability: Capability, where: str) -> None:
 
 
 def as_markdown() -> str:
-    """The matrix as a Markdown table, one row per format, with the reasons as numbered notes."""
+    """Write the matrix as a Markdown table, one row per format, the reasons as numbered notes."""
     reasons = list(dict.fromkeys(_REFUSED.values()))
     lines = [
         "| format | " + " | ".join(capability.value for capability in Capability) + " |",

@@ -1,7 +1,7 @@
-"""Trust: the code that loading a file would run, and the refusal to load it without `--trust`.
+"""Trust: the refusal to load a file that would run code, unless `--trust` is given.
 
-`weights_only` is what keeps code from running. The scan below only names what was refused: it reads
-pickles without executing them, and no decision rests on it.
+`weights_only` keeps code from running. The scan below only names what was refused: it reads pickles
+without executing them, and no decision depends on it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from gradviz.text import one_line
 
 
 def load_saved(path: Path, trust: bool) -> object:
-    """Load what torch.save wrote to `path`, onto the CPU.
+    """Load a file of torch.save onto the CPU.
 
     Args:
-        trust: whether the file may run code; then it may also hold modules and other objects.
+        path: the file.
+        trust: True if the file may run code; then it may also hold modules and other objects.
 
     Raises:
         TrustError: the file names globals that only run with trust; the message lists them.
@@ -49,10 +50,11 @@ def refuse_exported(path: Path) -> None:
 
 
 def trust_tier(format: Format, path: Path | None, arch: str | None) -> str:
-    """Name the consent that loading a file of this format takes, by what it may run.
+    """Name the consent that loading a file takes, by the code that it may run.
 
     Args:
-        path: the file; None for a module that Python handed in.
+        format: the format of the file.
+        path: the file; None for a module from Python.
         arch: the factory that built the network, if one did.
     """
     if format in (Format.SCRIPT, Format.FROZEN):
@@ -64,10 +66,10 @@ def trust_tier(format: Format, path: Path | None, arch: str | None) -> str:
 
 
 def refuse_zip_bomb(path: Path) -> None:
-    """Refuse a `.pt2` file that holds an archive which would unpack to far more than it is.
+    """Refuse a `.pt2` file with an archive that would unpack to far more than its size.
 
     Raises:
-        ModelError: it does, or it is damaged.
+        ModelError: it would, or it is damaged.
     """
     with foreign_code(f"{path}: cannot be read, perhaps it is damaged"):
         for data in _pickled(path):
@@ -75,7 +77,7 @@ def refuse_zip_bomb(path: Path) -> None:
 
 
 def _pickled(path: Path) -> Iterator[IO[bytes]]:
-    """List the pickles in an exported program: sample inputs, and constants that are no tensors."""
+    """List the pickles in an exported program: sample inputs, and constants besides tensors."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -120,7 +122,7 @@ def _load_trusted(path: Path) -> object:
         ) from error
     except AttributeError as error:
         raise ModelError(
-            f"{path}: needs a class that is not where the file says ({one_line(error)}): run "
+            f"{path}: needs a class that its module lacks ({one_line(error)}): run "
             "gradviz from the folder whose module defines it, or save the state dict and use --arch"
         ) from error
 
@@ -134,7 +136,7 @@ def _refusal(path: Path, reason: str, names: Iterable[str]) -> TrustError:
 
 
 def _globals_in(file: IO[bytes], path: Path) -> set[str]:
-    """The globals, as `module name`, in a file of torch.save, zip or legacy, that `path` holds."""
+    """List the globals, as `module name`, in a file of torch.save, zip or legacy."""
     found = members(file, str(path), ModelError)
     if not found:
         file.seek(0)
@@ -164,13 +166,13 @@ def _globals_in_pickle(file: IO[bytes]) -> Iterator[str]:
                 case _ if isinstance(argument, str):
                     strings.append(argument)
     except ValueError:
-        # The pickle is cut short or no pickle: what was seen until here is what can be named.
+        # The pickle is truncated or invalid: the names read so far can be listed.
         return
 
 
 def _blocked(names: Iterable[str]) -> list[str]:
-    """Choose the `names` that torch does not load as plain weights, as `module.name`, sorted."""
-    # torch answers for a checkpoint only, so one is made that names them all and holds nothing.
+    """Select the `names` that torch does not load as plain weights, as `module.name`, sorted."""
+    # torch answers only for a checkpoint, so an empty one is made that names them all.
     lines = "".join(f"c{module}\n{name}\n" for module, _, name in (n.partition(" ") for n in names))
     checkpoint = io.BytesIO()
     with zipfile.ZipFile(checkpoint, "w") as archive:

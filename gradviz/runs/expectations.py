@@ -31,7 +31,14 @@ class Expectation:
         return f"{self.quantity}{self.operator}{self.number:g}"
 
     def failure(self, measured: Sequence[float]) -> str | None:
-        """Why it does not hold; None where it holds for every one of the measured numbers."""
+        """Explain why the expectation does not hold.
+
+        Args:
+            measured: the measured numbers.
+
+        Returns:
+            one phrase; None if it holds for every number.
+        """
         holds = OPERATORS[self.operator]
         wrong = [value for value in measured if not holds(value, self.number)]
         if not wrong:
@@ -41,10 +48,14 @@ class Expectation:
 
 
 def parse_expectation(text: str, quantities: Collection[str]) -> Expectation:
-    """Read an expectation.
+    """Parse an expectation.
+
+    Args:
+        text: `QUANTITY OP NUMBER`.
+        quantities: the quantities that it may name.
 
     Raises:
-        UsageError: it is none, or names another quantity.
+        UsageError: it has another form, or names another quantity.
     """
     found = re.fullmatch(r"\s*(\w+)\s*(==|<=|>=|<|>)\s*(\S+)\s*", text)
     number = found and _number(found[3])

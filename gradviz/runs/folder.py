@@ -1,7 +1,7 @@
 """The folder of a run: JSON documents, results, arrays and pictures, read and written.
 
-Every file is written beside its place under a temporary name and moved there when it is whole, so
-whoever reads the folder, also after a crash, sees finished files only.
+Every file is written beside its place under a temporary name and moved there when it is complete.
+So a reader of the folder, also after a crash, sees complete files only.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from gradviz.runs.shards import Shard
 from gradviz.text import one_line
 
 IN_MEMORY = 1 << 28
-"""Bytes of an array above which it is put together in a file."""
+"""The bytes of an array above which it is put together in a file."""
 CHUNK = 1 << 24
-"""Bytes that are written to that file at a time."""
+"""The bytes that are written to that file at a time."""
 
 
 class RunFolder:
@@ -61,7 +61,7 @@ class RunFolder:
 
         Args:
             name: its path relative to the folder.
-            write: writes the content to the file that it is given.
+            write: the function that writes the content to an open file.
         """
         self._directory.write(name, write)
 
@@ -71,10 +71,10 @@ class RunFolder:
         self.save(name, lambda file: file.write(text.encode()))
 
     def json(self, name: str) -> Any:
-        """The content of a JSON file.
+        """Read the content of a JSON file.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not JSON.
             UsageError: the disk refuses.
         """
         with disk(self.out / name), open_regular(self.path / name) as file:
@@ -85,10 +85,10 @@ class RunFolder:
             raise ValueError("nested too deeply") from error
 
     def record(self) -> AnyRecord:
-        """The content of run.json.
+        """Read the content of run.json.
 
         Raises:
-            UsageError: it is none, or the disk refuses.
+            UsageError: it is not a run's record, or the disk refuses.
         """
         try:
             return parse_record(self.json(RUN))
@@ -104,7 +104,8 @@ class RunFolder:
         """Read an array of numbers or truth values back.
 
         Args:
-            mapped: leave it in the file, and read only what is looked at.
+            name: its path relative to the folder.
+            mapped: True to leave it in the file, and to read only the parts that are used.
 
         Raises:
             UsageError: the file holds none, or the disk refuses.
@@ -126,8 +127,10 @@ class RunFolder:
         return content
 
     def allocate(self, shape: tuple[int, ...]) -> Floats:
-        """Allocate a zeroed array: a large one in a file of the folder that has no name, and so is
-        gone as soon as nobody uses it."""
+        """Allocate a zeroed float32 array of this shape.
+
+        A large one lies in a nameless file of the folder, which disappears with the array.
+        """
         size = 4 * math.prod(shape)
         if size < IN_MEMORY:
             return np.zeros(shape, np.float32)
@@ -171,14 +174,14 @@ class RunFolder:
         return list(self._read(self.results)) if self.results in self.results_files() else []
 
     def lines(self) -> list[ResultLine]:
-        """The results of all shards in the order of the images."""
+        """Read the results of all shards in the order of the images."""
         return sorted(
             (line for name in self.results_files() for line in self._read(name)),
             key=lambda line: line.image,
         )
 
     def parts(self) -> list[RunFolder]:
-        """The run's shards, or the whole run."""
+        """List the run's shards, or the whole run."""
         if self.shard is None:
             return [self]
         count = self.shard.count

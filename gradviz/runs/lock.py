@@ -1,7 +1,7 @@
-"""One run at a time in a folder: a whole one, or the shards of one side by side.
+"""Locks on a folder: for one whole run at a time, or for the shards of one side by side.
 
-Ranges of a lock file are what is locked, since they also hold between machines that share a file
-system, and go with the process that held them.
+Ranges of a lock file are locked, since such locks also hold between machines that share a file
+system, and end with the process that holds them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ BUSY = {errno.EACCES, errno.EAGAIN}
 
 @contextmanager
 def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
-    """Lock a folder, which must exist, for a run or for one shard of it.
+    """Lock an existing folder for a run or for one shard of it.
+
+    Args:
+        out: the folder.
+        shard: the shard; None for a whole run.
 
     Raises:
         UsageError: another run holds it, or this system has no such locks.
@@ -58,7 +62,7 @@ def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
             try:
                 yield FolderLock(file)
             finally:
-                # Others may still hold their ranges, or be about to.
+                # Other shards may still hold their ranges, or be about to lock them.
                 with _exclusive(file):
                     if _lock(file, 1, MOST_SHARDS):
                         directory.remove(LOCK)
@@ -76,12 +80,12 @@ class FolderLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other holders from coming, going, or changing what they share, for a moment."""
+        """Keep other holders from entering, leaving, or changing shared files, for a moment."""
         with _exclusive(self._file):
             yield
 
     def has_others(self, shard: Shard) -> bool:
-        """Whether another shard is at work; only to be asked within `exclusive`."""
+        """Return True if another shard is at work; call it within `exclusive` only."""
         ranges = ((1, shard.index - 1), (shard.index + 1, MOST_SHARDS - shard.index))
         for first, length in ranges:
             if length and not _lock(self._file, first, length):

@@ -15,16 +15,16 @@ from gradviz.runs.names import BOXES, FIELDS, RESULTS, RUN
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run of any kind that has results."""
+    """A finished run of any kind that has results."""
 
     name: str
-    """The folder, as it was named."""
+    """The folder, as the user named it."""
     folder: RunFolder
     record: schema.RunRecord
     done: tuple[schema.FieldDone, ...]
-    """The results that are there, in the order of the images."""
+    """The successful results, in the order of the images."""
     failures: tuple[schema.Failed, ...]
-    """The lines of those that failed."""
+    """The lines of failed results."""
 
     @property
     def colormap(self) -> str | None:
@@ -46,7 +46,16 @@ class FinishedRun:
         return {(line.image, line.seed): line for line in lines}
 
     def find(self, image: str, seed: str | None) -> schema.ResultLine | None:
-        """The line of a result; that of an image which failed under every seed stands for each."""
+        """Find the line of a result.
+
+        Args:
+            image: the name of the image.
+            seed: the spec of the seed. The line of an image that failed under every seed stands for
+                each.
+
+        Returns:
+            the line; None if there is none.
+        """
         return self.by_key.get((image, seed)) or self.by_key.get((image, None))
 
 
@@ -79,6 +88,9 @@ class FieldResults(FinishedRun):
 def read_run(path: Path) -> SaliencyResults | FieldResults:
     """Read a run's record and results.
 
+    Args:
+        path: the folder of the run.
+
     Raises:
         UsageError: the folder holds no run that has results, or one that is not finished or
             damaged.
@@ -108,7 +120,7 @@ def read_run(path: Path) -> SaliencyResults | FieldResults:
 
 
 def _fields(folder: RunFolder) -> schema.FieldDocument:
-    """The content of field.json."""
+    """Read the content of field.json."""
     try:
         return schema.FieldDocument.model_validate(folder.json(FIELDS))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""run.json: made of what is to be run, and held against that of an earlier run."""
+"""Making run.json from the settings of a run, and comparing it with that of an earlier run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What makes the results of a run, apart from the images."""
+    """The settings of a run that determine its results, without the images."""
 
     kind: RunKind
     """The command's name."""
     model: Model
     preprocess: Preprocess
     settings: DataclassInstance
-    """The command's own options."""
+    """The options of the command itself."""
 
 
 def describe(
@@ -41,19 +41,19 @@ def describe(
     command: Sequence[str],
     files: Sequence[Path] = (),
 ) -> RunRecord:
-    """Everything needed to repeat a run, and to tell it from a different one.
+    """Describe everything needed to repeat a run, and to tell it from a different one.
 
     Args:
-        setup: what makes the results.
+        setup: the settings that determine the results.
         sources: the images.
         writes: the names of the files that each result may have.
-        command: how the program was called.
-        files: what the command read besides the model and the images.
+        command: the command line of the program.
+        files: the files that the command read besides the model and the images.
 
     Raises:
         UsageError: one of the files cannot be read any more.
     """
-    import torch  # slow to import, and whoever reads a record does without
+    import torch  # slow to import, and readers of a record do not need it
 
     model = setup.model
     arch = (model.arch or "").rpartition(":")[0]
@@ -80,12 +80,12 @@ def describe(
         preprocess=setup.preprocess.as_dict(),
         settings=asdict(setup.settings),
         files={**{str(path): _digest(path) for path in (*named, *files)}, **imported},
-        images=[_identity(source) for source in sources],
+        images=[image_record(source) for source in sources],
         writes=list(writes),
     )
 
 
-def _identity(source: Source) -> ImageRecord:
+def image_record(source: Source) -> ImageRecord:
     """Enough to notice another image of the same name, without reading it."""
     path = source.path.absolute()
     try:
@@ -103,19 +103,23 @@ def _digest(path: Path) -> str:
 
 
 VOLATILE = frozenset({"command", "folder"})
-"""The keys of run.json that may differ in two runs that are one."""
+"""The keys of run.json that may differ between two parts of one run."""
 
 
 def changes_between(before: AnyRecord, now: AnyRecord) -> Iterator[str]:
-    """The keys of run.json that make two runs different ones, and how they differ.
+    """Yield the keys of run.json that make two runs different, and the differences.
 
     An image may have changed in between, and shards run on devices of their own.
+
+    Args:
+        before: the record of the earlier run.
+        now: the record of the present run.
     """
     return differences(_settled(before), _settled(now))
 
 
 def _settled(record: AnyRecord) -> dict[str, Any]:
-    """What must be the same in two runs that are one."""
+    """Select the parts of a record that must be the same in all parts of one run."""
     content = json.loads(record.json_text())
     fixed = {key: value for key, value in content.items() if key not in VOLATILE}
     model = dict(content.get("model", {}))
@@ -124,7 +128,12 @@ def _settled(record: AnyRecord) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which keys of two JSON objects differ, by their dotted names, and how."""
+    """Yield the keys in which two JSON objects differ, by their dotted names, and the differences.
+
+    Args:
+        before: the earlier object.
+        now: the later object.
+    """
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):

@@ -1,4 +1,4 @@
-"""The lines of results.jsonl: read back, and made for what failed."""
+"""The lines of results.jsonl: reading them back, and making them for failures."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gradviz.text import one_line
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is nothing for an image and a seed."""
+    """The reason why an image and a seed have no result."""
 
     image: str
     seed: str | None
-    """None if the failure has nothing to do with the seed."""
+    """The spec of the seed; None if the failure is independent of the seed."""
     error: GradvizError
 
 
 def failure_line(failure: Failure) -> Failed:
-    """The line of an image, or of one of its seeds, that failed."""
+    """Make the line of an image, or of one of its seeds, that failed."""
     reason = FailureReason(type=type(failure.error).__name__, message=one_line(failure.error))
     return Failed(image=failure.image, seed=failure.seed, status="error", error=reason)
 

@@ -1,4 +1,4 @@
-"""A run starts in its folder: kept from others, begun anew, or resumed where one stopped."""
+"""The start of a run in its folder: locked, and begun anew or resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gradviz.runs.shards import Shard
 
 
 class RunWriter(RunFolder):
-    """The folder of a run that is to write, or the part of it that a shard writes."""
+    """The folder of a run that writes, or the part of it that a shard writes."""
 
     def __init__(self, out: Path, shard: Shard | None = None) -> None:
         super().__init__(out, shard)
@@ -29,6 +29,10 @@ class RunWriter(RunFolder):
     @contextmanager
     def held(self, *, overwrite: bool, resume: bool) -> Iterator[None]:
         """Lock the folder for this run. Creates it; removes it again if nothing was written.
+
+        Args:
+            overwrite: True if results in the folder may be replaced.
+            resume: True if results in the folder may be continued.
 
         Raises:
             UsageError: as `check`; or another run is writing there.
@@ -49,7 +53,11 @@ class RunWriter(RunFolder):
                     path.rmdir()
 
     def check(self, *, overwrite: bool, resume: bool) -> None:
-        """Notice an unusable folder early.
+        """Check early that the folder can be used.
+
+        Args:
+            overwrite: True if results in the folder may be replaced.
+            resume: True if results in the folder may be continued.
 
         Raises:
             UsageError: the folder cannot be written; or it holds results, and neither `overwrite`
@@ -67,7 +75,7 @@ class RunWriter(RunFolder):
         self._refuse(self.lines() if self.shard is None else self.own())
 
     def _refuse(self, lines: Iterable[ResultLine]) -> None:
-        """Keep results that nobody said may be lost."""
+        """Refuse to lose results without the user's consent."""
         if any(isinstance(line, FieldDone) for line in lines):
             raise UsageError(
                 f"{self.out}: holds the results of a run; give --overwrite to replace them, "
@@ -75,7 +83,7 @@ class RunWriter(RunFolder):
             )
 
     def begin(self, record: AnyRecord, documents: Iterable[str] = ()) -> None:
-        """Start a run, taking away what an earlier run wrote here, and nothing else.
+        """Start a run, and remove the files of an earlier run here, and nothing else.
 
         A shard joins the run of the others, if there is one.
 
@@ -98,13 +106,13 @@ class RunWriter(RunFolder):
                 self.save_document(RUN, record)
 
     def resume(self, record: RunRecord) -> list[Done]:
-        """Go on with the run that is here, or begin one.
+        """Continue the run in the folder, or begin one.
 
         Args:
-            record: what is to be run now.
+            record: the content of run.json for the present run.
 
         Returns:
-            the results that are whole: their files are all there, and their image is the same.
+            the complete results: all of their files exist, and their image has not changed.
 
         Raises:
             UsageError: the folder holds the results of another run, or of one that was cut into
@@ -138,7 +146,7 @@ class RunWriter(RunFolder):
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep the run's other shards from changing what all of them share."""
+        """Keep the run's other shards from changing shared files, for a moment."""
         if self._lock is None or self.shard is None:
             yield
         else:

@@ -70,11 +70,11 @@ class JsonObject(BaseModel):
     )
 
     def content(self) -> dict[str, Any]:
-        """The object's keys and values, without the keys that were not given."""
+        """Return the object's keys and values, without the keys that were not given."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
     def json_text(self, indent: int | None = 2) -> str:
-        """The object as strict JSON."""
+        """Write the object as strict JSON."""
         return strict_json(self.content(), indent)
 
 
@@ -86,7 +86,7 @@ class Document(JsonObject):
 
 
 def damage(error: ValueError) -> str:
-    """Say in one line what is wrong with the first value that is no JSON of its type."""
+    """Describe in one line the first value that does not have its type."""
     if not isinstance(error, ValidationError):
         return one_line(error)
     first = error.errors(include_url=False, include_input=False)[0]
@@ -131,19 +131,21 @@ class ModelRecord(JsonObject):
     arch: String | None
     """The factory that built the architecture."""
     arch_args: dict[String, Any]
-    """What the factory was given."""
+    """The arguments of the factory."""
     weights_key: String | None
-    """Where the checkpoint holds the weights."""
+    """The dotted key of the weights in the checkpoint."""
     output: String | None
     """The key of the output that was chosen."""
     labels: list[String]
     """The names of the classes."""
     input_shape: list[StrictInt | None] | None
-    """[N, C, H, W] that the model was exported for; null where any will do."""
+    """The [N, C, H, W] that the model was exported for; null if there is no such limit."""
     device: String
-    """Where it ran: cpu, cuda or cuda:N."""
+    """The device: cpu, cuda or cuda:N."""
     precision: String
     """The type of the input's numbers."""
+    optimized: StrictBool = False
+    """True if a faster form of the model computed."""
 
 
 class RunRecord(Document):
@@ -152,9 +154,9 @@ class RunRecord(Document):
     kind: RunKind
     """The command."""
     command: list[String]
-    """How the program was called."""
+    """The command line of the program."""
     folder: String
-    """Where the command was given."""
+    """The folder in which the command was given."""
     versions: dict[String, String]
     """The versions of gradviz, torch and Python, and of the packages that `--arch` imports."""
     model: ModelRecord
@@ -179,15 +181,15 @@ class ComparedRun(JsonObject):
     kind: RunKind
     """The command that wrote it."""
     versions: dict[String, String]
-    """As in run.json."""
+    """The versions, as in run.json."""
     model: dict[String, Any]
-    """As in run.json, without `path` and `card`."""
+    """The model, as in run.json, without `path` and `card`."""
     preprocess: dict[String, Any]
-    """As in run.json."""
+    """The recipe, as in run.json."""
     settings: dict[String, Any]
-    """As in run.json."""
+    """The settings, as in run.json."""
     files: dict[String, String]
-    """As in run.json, by the names of the files."""
+    """The other files, as in run.json, by their names."""
 
 
 class CompareRecord(Document):
@@ -196,7 +198,7 @@ class CompareRecord(Document):
     kind: Literal["compare"]
     """The command."""
     command: list[String]
-    """How the program was called."""
+    """The command line of the program."""
     runs: list[ComparedRun]
     """The two runs."""
     images: list[ImageName]
@@ -209,10 +211,10 @@ AnyRecord = RunRecord | CompareRecord
 
 
 def parse_record(content: Any) -> AnyRecord:
-    """The content of run.json as a type.
+    """Read the content of a run.json as a type.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a content.
     """
     of_compare = isinstance(content, Mapping) and content.get("kind") == "compare"
     return (CompareRecord if of_compare else RunRecord).model_validate(content)
@@ -222,7 +224,7 @@ def parse_record(content: Any) -> AnyRecord:
 
 
 class ResultKey(JsonObject):
-    """What a line of results.jsonl is about."""
+    """The image and the seed of a line of results.jsonl."""
 
     image: String
     """The name of the image, as in run.json."""
@@ -234,7 +236,7 @@ class Stats(JsonObject):
     """Statistics of an array's finite values."""
 
     min: Number | None
-    """The smallest value; null where none is finite."""
+    """The smallest value; null if none is finite."""
     max: Number | None
     """The largest value."""
     abs_mean: Number | None
@@ -246,7 +248,7 @@ class Stats(JsonObject):
     nonfinite: StrictInt
     """The number of values that are NaN or Inf."""
     scale: Number | None
-    """What gets the heatmap's strongest colour."""
+    """The value that gets the heatmap's strongest colour."""
     inside: Number | None = None
     """The share of the map's energy inside of the mask of `--inside`."""
 
@@ -276,26 +278,26 @@ class Done(FieldDone):
     gated: StrictInt | None = None
     """The number of activations that the method's rule held at."""
     samples: StrictInt | None = None
-    """The number of points, where the method takes several."""
+    """The number of points, if the method takes several."""
     completeness: Number | None = None
-    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
+    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, if there is a baseline."""
     tiles: StrictInt | None = None
     """The number of parts that the image was computed in."""
     stats: Stats
     """Statistics of the array."""
     scales: dict[String, Number]
-    """What gets the strongest colour, by view."""
+    """The values that get the strongest colour, by view."""
     warnings: list[String]
-    """What a reader of the pictures must know."""
+    """Warnings for a reader of the pictures."""
 
 
 class FailureReason(JsonObject):
-    """Why something failed."""
+    """The reason of a failure."""
 
     type: String
     """The class of the error, such as `ImageError`."""
     message: String
-    """What went wrong, where, and what to do next."""
+    """The message: what is wrong, and what to do next."""
 
 
 class Failed(ResultKey):
@@ -304,7 +306,7 @@ class Failed(ResultKey):
     status: Literal["error"]
     """There is no result."""
     error: FailureReason
-    """Why not."""
+    """The reason of the failure."""
 
 
 ResultLine = Done | FieldDone | Failed
@@ -312,10 +314,10 @@ ResultLine = Done | FieldDone | Failed
 
 
 def parse_line(content: Any) -> ResultLine:
-    """A line of results.jsonl as a type.
+    """Read a line of results.jsonl as a type.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a line.
     """
     keys = content if isinstance(content, Mapping) else {}
     if keys.get("status") == "error":
@@ -325,7 +327,7 @@ def parse_line(content: Any) -> ResultLine:
 
 
 class SaliencyDocument(Document):
-    """What `saliency --json` prints."""
+    """The document that `saliency --json` prints."""
 
     kind: Literal["saliency"]
     """The command."""
@@ -339,7 +341,7 @@ class SaliencyDocument(Document):
 
 
 class LocalExtent(JsonObject):
-    """What does matter at an image."""
+    """The extent of the local field at an image."""
 
     area: StrictInt
     """The number of pixels whose gradient is not 0."""
@@ -349,13 +351,13 @@ class SquareExtent(JsonObject):
     """A square in the middle of a map."""
 
     side: StrictInt
-    """In pixels; odd, or 0 for a map without contribution."""
+    """The side in pixels; odd, or 0 for a map without contribution."""
     ratio: Number
     """The share of the map's pixels that the square covers."""
 
 
 class EffectiveExtent(JsonObject):
-    """How far the pixels that matter spread, weighted by how much they matter."""
+    """The spread of the pixels that matter, weighted by how much they matter."""
 
     squares: dict[String, StrictInt]
     """The side of the centred square that holds a percentage of the energy."""
@@ -383,36 +385,36 @@ class FieldEntry(JsonObject):
     lost_at: list[String]
     """The operations that made it partial."""
     box: Corners | None
-    """[x0, y0, x1, y1] of the structural field, inclusive; null where it is empty."""
+    """The [x0, y0, x1, y1] of the structural field, inclusive; null if it is empty."""
     size: Pixel | None
     """[width, height] of the box."""
     clipped: Sides | None
-    """For left, top, right and bottom: does the field go on beyond the image?"""
+    """True for each side, left, top, right and bottom, beyond which the field goes on."""
     area: StrictInt
     """The number of pixels of the structural field."""
     fill: Number | None
     """The area divided by that of the box."""
     is_global: StrictBool = Field(alias="global")
-    """Does an operation make the field global?"""
+    """True if an operation makes the field global."""
     global_through: String | None
-    """The operation that does."""
+    """The operation that makes it global, if one does."""
     local: LocalExtent
-    """What does matter at this image."""
+    """The extent of the local field."""
     effective: EffectiveExtent
-    """How much each pixel matters."""
+    """The extent of the effective field: how much each pixel matters."""
     files: dict[String, FilePath]
     """The files by name, as paths relative to the run's folder."""
 
 
 class GeometryEntry(JsonObject):
-    """The unclipped field of an output or layer, in input pixels; null where it is global."""
+    """The unclipped field of an output or layer, in input pixels; null if it is global."""
 
     size: OfAxes | None
     """The width and height, the largest over a period."""
     stride: OfAxes | None
     """Input pixels per output pixel."""
     padding: OfAxes | None
-    """How far the first fields reach over the border, at most."""
+    """The most pixels by which a first field reaches over the border."""
     centre: OfAxes | None
     """The middle of output pixel 0's field; pixel i is [i, i + 1)."""
     halo: OfSides | None
@@ -427,9 +429,9 @@ class NamedLayer(JsonObject):
     """A layer that is measured."""
 
     name: String
-    """What `--layer` takes."""
+    """The name that `--layer` takes."""
     channels: StrictInt
-    """The channels of its output."""
+    """The number of channels of its output."""
 
 
 class LayerGeometry(GeometryEntry, NamedLayer):
@@ -442,9 +444,9 @@ class FieldDocument(Document):
     kind: Literal["receptive-field"]
     """The command."""
     fields: list[FieldEntry]
-    """One for each image and pixel."""
+    """The fields, one for each image and pixel."""
     geometry: GeometryEntry
-    """Of the output, or of `--layer`."""
+    """The geometry of the output, or of `--layer`."""
     layers: list[LayerGeometry]
     """Every layer, with `--layers`."""
 
@@ -460,7 +462,7 @@ class ItemEntry(JsonObject):
     seed: String | None
     """The spec of the seed."""
     ok: StrictBool
-    """Does it pass?"""
+    """True if it passes."""
     value: Number | None
     """The metric of the array that differs most."""
     problems: list[String]
@@ -481,24 +483,24 @@ class CompareDocument(Document):
     kind: Literal["compare"]
     """The command."""
     ok: StrictBool
-    """Does every item pass?"""
+    """True if every item passes."""
     metric: String
     """The metric that judges."""
     tolerance: Number
     """The farthest value of it that passes."""
     runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)]
-    """A, what was, and B, what is."""
+    """The earlier run A and the later run B."""
     warnings: list[String]
-    """What a reader of the verdict must know."""
+    """Warnings for a reader of the verdict."""
     items: list[ItemEntry]
-    """The worst first."""
+    """The items, the worst first."""
 
 
 # What inspect, check and report print -------------------------------------------------------------
 
 
 class ModelSize(JsonObject):
-    """How large a model is."""
+    """The size of a model."""
 
     count: StrictInt
     """The number of parameters."""
@@ -507,12 +509,12 @@ class ModelSize(JsonObject):
 
 
 class InspectedModel(ModelRecord):
-    """The model that was looked into."""
+    """The inspected model."""
 
     trust: String
-    """Whether loading it can run code."""
+    """The consent that loading it takes, by the code that it may run."""
     parameters: ModelSize
-    """How large it is."""
+    """The size of its parameters."""
 
 
 class InspectedInput(JsonObject):
@@ -528,53 +530,53 @@ class InspectedOutput(JsonObject):
     """An output of the model."""
 
     key: String | None
-    """What `--output` takes; null for a bare tensor."""
+    """The key that `--output` takes; null for a bare tensor."""
     shape: list[StrictInt]
     """Its shape, with the batch axis."""
     type: String
     """The type of its numbers."""
     layout: String
-    """What its axes mean."""
+    """The meaning of its axes."""
     seeds: list[String]
     """The kinds of seeds that fit."""
     chosen: StrictBool
-    """Is this the output that was differentiated?"""
+    """True if this output was differentiated."""
 
 
 class InspectedLayer(JsonObject):
-    """A layer, and what went through it forward and backward."""
+    """A layer, and the norms of its activation and gradient."""
 
     name: String
-    """What `--layer` takes."""
+    """The name that `--layer` takes."""
     shape: list[StrictInt]
     """The shape of its output, with the batch axis."""
     stride: OfAxes | None
-    """Input pixels per place of its map; null where its output is no map."""
+    """The input pixels per place of its map; null if its output is not a map."""
     activation: Number | None
     """The Euclidean norm of its output."""
     gradient: Number | None
-    """The Euclidean norm of the gradient there; null where none arrives."""
+    """The Euclidean norm of the gradient there; null if none arrives."""
     dead: Number | None
     """The share of its channels that are 0 everywhere."""
 
 
 class InspectDocument(Document):
-    """What `inspect --json` prints."""
+    """The document that `inspect --json` prints."""
 
     kind: Literal["inspect"]
     """The command."""
     model: InspectedModel
     """The model."""
     inputs: list[InspectedInput]
-    """What entered."""
+    """The inputs of the model."""
     outputs: list[InspectedOutput]
-    """What the model returned."""
+    """The outputs of the model."""
     seed: String
-    """What was differentiated."""
+    """The seed that was differentiated."""
     layers: list[InspectedLayer]
-    """In the order in which they ran."""
+    """The layers in execution order."""
     warnings: list[String]
-    """What may mislead about this model."""
+    """Warnings of what may mislead about this model."""
 
 
 TREND = "trend"
@@ -601,25 +603,25 @@ class CheckTest(JsonObject):
     step: Number | None
     """The step over which it was measured; of the trend, the longest at which it holds."""
     ok: StrictBool | None
-    """Do they agree? Null if rounding hides it; true for the trend."""
+    """True if they agree; null if rounding hides it; true for the trend."""
     kink: StrictBool
-    """Do they agree beside the image only?"""
+    """True if they agree beside the image only."""
 
     @property
     def judged(self) -> bool:
-        """Whether the test can fail; a trend is only shown."""
+        """True if the test can fail; a trend is only shown."""
         return self.name != TREND
 
 
 class CheckDocument(Document):
-    """What `check --json` prints."""
+    """The document that `check --json` prints."""
 
     kind: Literal["check"]
     """The command."""
     ok: StrictBool
-    """Is the gradient right?"""
+    """True if the gradient is right."""
     precision: String
-    """Of the least precise numbers in the model."""
+    """The type of the least precise numbers in the model."""
     tolerance: Number
     """The largest relative error that passes."""
     span: Number
@@ -629,20 +631,20 @@ class CheckDocument(Document):
 
 
 class ReportDocument(Document):
-    """What `report --json` prints."""
+    """The document that `report --json` prints."""
 
     kind: Literal["report"]
     """The command."""
     file: String
     """The page that was written."""
     size: StrictInt = Field(alias="bytes")
-    """How large it is."""
+    """The size of the file."""
     notes: list[String]
-    """What could not be shown, and why."""
+    """Notes on the inputs that could not be shown, with reasons."""
 
 
 class ErrorDocument(Document):
-    """What any command prints in place of its document, with `--json`, if it fails."""
+    """The document of a command that fails, printed with `--json` in place of its own."""
 
     kind: Literal["error"]
     """There is no other document."""

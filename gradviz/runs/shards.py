@@ -24,19 +24,23 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """As it stands in the name of its results file."""
+        """The shard in the name of its results file."""
         return f"{self.index}-of-{self.count}"
 
     def of(self, batches: Sequence[_Batch]) -> Sequence[_Batch]:
-        """Its batches. Whole ones, since numbers depend on the batch; together, all of them."""
+        """Select the batches of this shard.
+
+        They are whole batches, since numbers depend on the batch. Together, the shards have all of
+        them.
+        """
         return batches[self.index - 1 :: self.count]
 
 
 def shard_from(text: str) -> Shard:
-    """`I/N`, I from 1.
+    """Parse `I/N`, I from 1.
 
     Raises:
-        UsageError: it is no such share.
+        UsageError: it is not such a share.
     """
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     shard = Shard(*map(int, found.groups())) if found else Shard(0, 0)
@@ -46,7 +50,11 @@ def shard_from(text: str) -> Shard:
 
 
 def shard_here(text: str | None, environment: Mapping[str, str]) -> Shard | None:
-    """This process's share: that of `--shard`, or of its rank under torchrun; None for all.
+    """Find this process's share: that of `--shard`, or of its rank under torchrun; None for all.
+
+    Args:
+        text: the text of `--shard`, if it was given.
+        environment: the variables of the process, in which torchrun sets the rank.
 
     Raises:
         UsageError: they contradict each other, or one of them cannot be read.

@@ -11,14 +11,17 @@ from gradviz.runs.schema import Failed, ResultLine
 
 
 def exit_code(lines: Iterable[ResultLine]) -> ExitCode:
-    """0, or the code of what went wrong.
+    """Return 0, or the code of the failures.
 
     The failure of a single image has its cause's own code. Of several images, the failures of some
     give `ExitCode.SOME_FAILED`; a seed or a model that fails on every image that could be read is
     itself wrong, and gives its own code.
+
+    Args:
+        lines: the results of the run.
     """
     lines = list(lines)
-    # Without --seed the seed's name is known only where an image came so far as to need one.
+    # Without --seed, a line has the seed's name only if its image was read.
     default = any(line.seed is None for line in lines)
     alone = len({line.image for line in lines}) == 1
     causes = defaultdict(list)

@@ -1,1 +1,1 @@
-"""What is differentiated: seeds, and the outputs that they fit."""
+"""Seeds: the choice of what is differentiated, and the outputs that each fits."""

@@ -1,6 +1,6 @@
 """The table of seeds: how each is written, what it means, and the cotangent that it makes.
 
-To add a seed, write a function `(planes, site, *values) -> v` and a row of `KINDS`: the parser, the
+To add a seed, write a function `(planes, site, *values) -> v` and a row of `KINDS`. The parser, the
 help text, the messages and the documentation read the table.
 """
 
@@ -42,14 +42,14 @@ class Kind:
     layouts: frozenset[Layout]
     """The outputs that it fits."""
     parse: Callable[[str], tuple[Any, ...]]
-    """From the text after the colon to the values; raises ValueError where it does not fit."""
+    """The parser of the text after the colon; raises ValueError if the text does not fit."""
     build: Callable[..., Tensor]
     """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError."""
     box: Callable[..., Box] | None = None
-    """`(size of the map, site, *values) -> the box that v is zero outside of`, where the size tells
-    it; raises SeedError. None for the whole map."""
+    """`(size of the map, site, *values) -> the bounding box of v's non-zero part`; raises
+    SeedError. None if the size alone does not determine a box."""
     names_class: bool = False
-    """Whether its last value may be a class: an `int`, or a `str` that is one of the labels."""
+    """True if its last value may be a class: an `int`, or a `str` that is one of the labels."""
 
     @property
     def form(self) -> str:
@@ -126,10 +126,17 @@ def _one_class(planes: Tensor, site: Site, name: int | str) -> Tensor:
 
 
 def class_index(name: str, labels: Sequence[str]) -> int:
-    """The number of the class of that name.
+    """Look up the number of the class with this name.
+
+    Args:
+        name: the name of a class.
+        labels: the names of all classes, in the order of the channels.
+
+    Returns:
+        the index of the name in `labels`, from 0.
 
     Raises:
-        SeedError: there is none; the message has the nearest name.
+        SeedError: no class has that name; the message has the nearest name.
     """
     if not labels:
         raise SeedError(
@@ -162,7 +169,7 @@ def _predicted(planes: Tensor, site: Site, channel: int) -> Tensor:
 
 
 def _within(box: Callable[..., Box], numbers: int) -> Callable[..., Tensor]:
-    """1 in the box that `numbers` numbers describe, on the channel that may follow them."""
+    """Make a builder: 1 in the box of the first `numbers` values, on the channel after them."""
 
     def build(planes: Tensor, site: Site, *values: int) -> Tensor:
         part = part_of(planes, site)
@@ -181,7 +188,8 @@ def _mask(planes: Tensor, site: Site, mask: ArrayFile) -> Tensor:
 
     part = part_of(planes, site)
     x0, y0, x1, y1 = part.box
-    # The nearest pixel is the one that holds the centre; in integers, so that parts fit together.
+    # The nearest pixel is the one that holds the centre. Computed in integers, so that parts of a
+    # map agree with the whole map.
     columns, rows = (
         (2 * np.arange(start, stop) + 1) * length // (2 * size)
         for start, stop, length, size in zip(
@@ -193,7 +201,7 @@ def _mask(planes: Tensor, site: Site, mask: ArrayFile) -> Tensor:
 
 
 def _tensor(planes: Tensor, site: Site, file: ArrayFile) -> Tensor:
-    # Compared without axes of length one in front, so that a saved [1, C, H, W] fits one image.
+    # Compared without leading axes of length one, so that a saved [1, C, H, W] fits one image.
     import numpy as np
     import torch
 
@@ -227,7 +235,7 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) 
     else:
         wanted = _tensor(planes, site, target)
         if not wanted.isfinite().all():
-            raise SeedError("the target holds NaN or Inf; fill them with what the model should say")
+            raise SeedError("the target holds NaN or Inf; replace them with the wanted values")
     slope = LOSSES[name].slope(planes, wanted)
     # The mean is over the whole map.
     width, height = part_of(planes, site).of

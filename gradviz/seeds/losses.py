@@ -21,23 +21,23 @@ class Loss:
     name: str
     meaning: str
     by_class: bool
-    """Whether the target is a class; otherwise it is a file of the output's shape."""
+    """True if the target is a class; otherwise it is a file of the output's shape."""
     slope: Callable[[Tensor, Tensor], Tensor]
     """`(y [C, H, W], target of the same shape) -> ∂L/∂y`; a class comes as its one-hot planes."""
 
 
 def _cross_entropy(y: Tensor, target: Tensor) -> Tensor:
-    """The slope of L = the mean over the pixels of −log softmax(y)_k, at the class k."""
+    """Compute the slope of L = the mean over the pixels of −log softmax(y)_k, at the class k."""
     return (y.softmax(0) - target) * (len(y) / y.numel())
 
 
 def _squared(y: Tensor, target: Tensor) -> Tensor:
-    """The slope of L = mean((y − target)²)."""
+    """Compute the slope of L = mean((y − target)²)."""
     return (y - target) * (2 / y.numel())
 
 
 def _absolute(y: Tensor, target: Tensor) -> Tensor:
-    """The slope of L = mean(|y − target|); 0 where y meets the target."""
+    """Compute the slope of L = mean(|y − target|); 0 at pixels where y equals the target."""
     return (y - target).sign() / y.numel()
 
 

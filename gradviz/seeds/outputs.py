@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Layout(Enum):
-    """The kinds of output that seeds tell apart, by the rank of one image's share of it."""
+    """The kinds of output, by the rank of one image's share of it."""
 
     SCORES = "class scores [N, C]"
     DENSE = "a dense map [N, C, H, W] or [N, H, W]"
@@ -18,14 +18,22 @@ class Layout(Enum):
 
 
 def layout_of(y: Tensor) -> Layout:
-    """The layout of one image's output `y` (without the batch axis)."""
+    """Return the layout of one image's output.
+
+    Args:
+        y: the output without the batch axis.
+    """
     return {1: Layout.SCORES, 2: Layout.DENSE, 3: Layout.DENSE}.get(y.dim(), Layout.OTHER)
 
 
 def planes_of(y: Tensor) -> Tensor:
-    """One image's output `y`, shaped [C, H, W]; class scores become [C, 1, 1].
+    """Shape one image's output as [C, H, W]; class scores become [C, 1, 1].
 
-    An output of another rank is left as it is: no seed looks into it.
+    Args:
+        y: the output without the batch axis.
+
+    Returns:
+        a view of `y`. An output of another rank is returned as it is: no seed reads it.
     """
     match y.dim():
         case 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from typing import TYPE_CHECKING
 
 from gradviz.arrays import Box, Size
@@ -15,35 +17,55 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A window of an output map, where only that is at hand."""
+    """A window of an output map, for a pass that computes only that window."""
 
     box: Box
-    """Where it lies in the whole map."""
+    """The place of the window in the whole map."""
     of: Size
     """The size of the whole map."""
 
 
 @dataclass(frozen=True)
+class Centres:
+    """The centres of the fields of output pixels along one axis, in input pixels; exact."""
+
+    first: Fraction
+    """The middle of output pixel 0's field; input pixel i covers [i, i + 1)."""
+    stride: Fraction
+    """The way from one middle to the next."""
+
+    def nearest(self, place: float, count: int) -> int:
+        """The one of `count` output pixels whose middle is nearest to a place."""
+        index = floor((Fraction(place) - self.first) / self.stride + Fraction(1, 2))
+        return min(max(index, 0), count - 1)
+
+
+@dataclass(frozen=True)
 class Site:
-    """What a seed may need to know besides the output."""
+    """The facts beside the output that a seed may depend on."""
 
     frame: Frame | None = None
-    """Where the image file's pixels lie in the input; None for a bare tensor."""
+    """The map between the image file's pixels and the input's; None for a bare tensor."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in the order of the channels."""
     part: Part | None = None
-    """Which part of the output map is looked at; None for all of it."""
+    """The part of the output map that is computed; None for all of it."""
+    centres: tuple[Centres, Centres] | None = None
+    """The centres of the fields of output pixels, along x and y; None if they are unknown."""
 
 
 def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    """The box of one output pixel.
+    """Find the box of one output pixel.
 
     Args:
         size: width and height of the output map.
         site: the image and the labels.
         x: the column, from 0.
         y: the row, from 0.
-        channel: the channel, which has no part in the box.
+        channel: the channel, which does not change the box.
+
+    Returns:
+        the box of that pixel alone.
 
     Raises:
         SeedError: the pixel is outside the map.
@@ -54,9 +76,14 @@ def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None
 
 
 def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:
-    """The box of the output pixel that covers the pixel (x, y) of the image file.
+    """Find the box of the output pixel whose field lies around a pixel of the image file.
 
-    Arguments are those of `pixel_box`, but for x and y.
+    Args:
+        size: width and height of the output map.
+        site: the image and the labels.
+        x: the column in the image file, from 0.
+        y: the row in the image file, from 0.
+        channel: the channel, which does not change the box.
 
     Raises:
         SeedError: the pixel is outside the image or was cropped away, or there is no image file.
@@ -64,19 +91,30 @@ def at_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -
     if site.frame is None:
         raise SeedError("a bare tensor has no image file; use pixel:X,Y")
     u, v = site.frame.to_input(x, y)
-    # The output map covers the input evenly, whatever its resolution.
-    column, row = (
-        int(place * outputs / inputs)
-        for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
-    )
+    if site.centres is None:
+        # Then the output map is taken to cover the input evenly, whatever its resolution.
+        column, row = (
+            int(place * outputs / inputs)
+            for place, outputs, inputs in zip((u, v), size, site.frame.input, strict=True)
+        )
+    else:
+        column, row = (
+            centres.nearest(place, count)
+            for centres, place, count in zip(site.centres, (u, v), size, strict=True)
+        )
     return pixel_box(size, site, column, row)
 
 
 def region_box(size: Size, site: Site, *numbers: int) -> Box:
-    """The box x0, y0, x1, y1 of output pixels, right and bottom exclusive; a channel may follow.
+    """Read the box x0, y0, x1, y1 of output pixels, right and bottom exclusive.
+
+    Args:
+        size: width and height of the output map.
+        site: the image and the labels.
+        numbers: the four sides; a channel may follow.
 
     Raises:
-        SeedError: it is empty, or leaves the map.
+        SeedError: the box is empty, or leaves the map.
     """
     x0, y0, x1, y1 = numbers[:4]
     for axis, low, high, end in (("x", x0, x1, size[0]), ("y", y0, y1, size[1])):
@@ -89,16 +127,26 @@ def region_box(size: Size, site: Site, *numbers: int) -> Box:
 
 
 def part_of(planes: Tensor, site: Site) -> Part:
-    """The window of the output map that the planes [C, h, w] are, or the whole map."""
+    """Return the window of the output map that some planes show, or the whole map.
+
+    Args:
+        planes: [C, h, w].
+        site: the image and the labels.
+    """
     height, width = planes.shape[1:]
     return site.part or Part((0, 0, width, height), (width, height))
 
 
 def check_index(what: str, index: int, size: int) -> None:
-    """Do nothing if 0 <= index < size.
+    """Check that 0 <= index < size.
+
+    Args:
+        what: the name of the index in the message.
+        index: the index.
+        size: the number of places.
 
     Raises:
-        SeedError: it is outside; the message names `what`.
+        SeedError: the index is outside.
     """
     if not 0 <= index < size:
         raise SeedError(f"{what} {index} is outside the output: 0 to {size - 1}")

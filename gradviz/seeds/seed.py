@@ -1,4 +1,4 @@
-"""Which cotangent `v` goes into the backward pass: a seed.
+"""A seed: the choice of the cotangent `v` that enters the backward pass.
 
 A seed is a spec such as `pixel:64,48`. It is parsed once, before any model is loaded, and turned
 into a cotangent for each image: a tensor of the shape of that image's output. It is the seed vector
@@ -30,25 +30,25 @@ class Seed:
     """A parsed seed."""
 
     spec: str
-    """As the user wrote it."""
+    """The spec as the user wrote it."""
     kind: Kind
     """Its row of the table."""
     values: tuple[Any, ...] = field(compare=False)
-    """What follows the colon, as that row parses it."""
+    """The text after the colon, as that row parses it."""
 
     @property
     def file(self) -> Path | None:
-        """The file that it names, if it does."""
+        """The file that the spec names, or None."""
         return next((each.path for each in self.values if isinstance(each, ArrayFile)), None)
 
     @property
     def class_name(self) -> str | None:
-        """The class that it names other than by its number, if it does."""
+        """The class that the spec names other than by its number, or None."""
         named = self.kind.names_class and isinstance(self.values[-1], str)
         return self.values[-1] if named else None
 
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
-        """The cotangent for one image's output.
+        """Compute the cotangent for one image's output.
 
         Args:
             y: that image's output, of any shape without the batch axis.
@@ -58,7 +58,7 @@ class Seed:
             `v`, of the shape, type and device of `y`.
 
         Raises:
-            SeedError: the seed does not fit this output; the message tells the valid range.
+            SeedError: the seed does not fit this output; the message has the valid range.
         """
         layout = layout_of(y)
         if layout not in self.kind.layouts:
@@ -71,10 +71,17 @@ class Seed:
             return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
 
     def box(self, size: Size, site: Site) -> Box:
-        """The box that `cotangent` is zero outside of, as far as the size of a dense map tells it.
+        """Find the bounding box of the non-zero part of `cotangent` on a dense map.
+
+        Args:
+            size: width and height of the output map.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            the box; the whole map if the size alone does not determine a smaller one.
 
         Raises:
-            SeedError: the box does not fit in the map; the message tells the valid range.
+            SeedError: the box does not fit in the map; the message has the valid range.
         """
         if self.kind.box is None:
             return (0, 0, *size)
@@ -90,10 +97,13 @@ class Seed:
 
 
 def parse_seed(spec: str) -> Seed:
-    """Read a seed's spec, and the file that it names.
+    """Parse the spec of a seed, and read the file that it names.
+
+    Args:
+        spec: the text, such as `pixel:64,48`.
 
     Raises:
-        SeedError: the spec is none of the table's forms, or its file cannot be read.
+        SeedError: the spec has none of the table's forms, or its file cannot be read.
     """
     name, colon, argument = spec.partition(":")
     kind = KINDS.get(name)
@@ -104,7 +114,8 @@ def parse_seed(spec: str) -> Seed:
         )
     if kind is None:
         hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
-        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}")
+        of_class = "" if colon else f"; the score of a class has the seed class:{name}"
+        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}{of_class}")
     if bool(colon) != bool(argument) or (argument and not kind.argument):
         raise SeedError(f"seed {spec}: write it as {kind.form}")
     try:
@@ -116,10 +127,14 @@ def parse_seed(spec: str) -> Seed:
 
 
 def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
-    """Notice a class name that the model does not have before any image is touched.
+    """Check the class names of seeds before any image is read.
+
+    Args:
+        seeds: the seeds.
+        labels: the names of the model's classes.
 
     Raises:
-        SeedError: with the nearest name.
+        SeedError: the model does not have a class; the message has the nearest name.
     """
     for seed in seeds:
         if seed.class_name is not None:
@@ -130,7 +145,11 @@ def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
 
 
 def default_seed(y: Tensor) -> Seed:
-    """The seed where the user names none, for one image's output: `top` for class scores."""
+    """Return the seed for one image's output if the user names none: `top` for class scores.
+
+    Args:
+        y: the output without the batch axis.
+    """
     return parse_seed("top" if layout_of(y) is Layout.SCORES else "ones")
 
 

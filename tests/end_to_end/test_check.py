@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from typer.testing import Result
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz, document
+from tests.helpers.formats import NEED_TRUST, save
 
 HALVED = """
 import torch
@@ -44,21 +42,10 @@ class Halved(nn.Module):
 """
 
 
-class Net(nn.Module):
-    """[N, 3, H, W] -> [N, 2, H - 2, W - 2]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolution(x).relu()
-        return y
-
-
 def net() -> nn.Module:
+    """[N, 3, H, W] -> [N, 2, H - 2, W - 2]."""
     torch.manual_seed(0)
-    return Net().eval()
+    return nn.Sequential(OrderedDict(convolution=nn.Conv2d(3, 2, 3), relu=nn.ReLU())).eval()
 
 
 @pytest.fixture
@@ -73,11 +60,6 @@ def halved(path: str = "wrong.py") -> str:
     Path(path).write_text(HALVED)
     torch.save(net().state_dict(), "net.pt")
     return f"{path}:Halved"
-
-
-def document(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.stdout, parse_constant=pytest.fail)
-    return found
 
 
 def test_the_document(gradviz: Gradviz, photo: Path) -> None:
@@ -122,13 +104,67 @@ def test_a_wrong_backward_pass(gradviz: Gradviz, photo: Path) -> None:
     lines = result.stderr.splitlines()
     failed = [line for line in result.stdout.splitlines() if line.endswith("FAILED")]
     assert result.exit_code == 6
-    assert len(lines) == len(failed) == 7
-    for line, row in zip(lines, failed, strict=True):
-        seed, name, expected, measured, *_ = re.split(r" {2,}", row)
-        assert line.startswith(
-            f"error: {seed}, {name}: the gradient predicts a slope of {expected}"
-        )
-        assert f"the model has {measured}" in line
+    assert (len(lines), len(failed)) == (1, 7)
+    rows = {row[1]: row for row in (re.split(r" {2,}", row) for row in failed)}
+    name = lines[0].partition("the worst, ")[2].partition(":")[0]
+    seed, _, expected, measured, error, *_ = rows[name]
+    assert error == max((row[4] for row in rows.values()), key=float)
+    assert lines[0].startswith(
+        f"error: {seed}: 7 of 7 tests failed; the worst, {name}: the gradient predicts a slope of "
+        f"{expected}, the model has {measured} over steps of"
+    )
+    assert lines[0].endswith("look for custom backward passes, detach() and no_grad() in the model")
+
+
+class Rooted(nn.Module):
+    """The root of what may be below 0, three layers before the output."""
+
+    def __init__(self, shift: float, detached: bool = False) -> None:
+        super().__init__()
+        self.first, self.root = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1)
+        self.last = nn.Conv2d(2, 1, 1)
+        self.shift, self.detached = shift, detached
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        if self.detached:
+            y = y.detach()
+        y = self.root((y.square() + self.shift).sqrt() if self.shift <= 0 else y + x[:, :2])
+        z: Tensor = self.last(y)
+        return z
+
+
+@pytest.mark.parametrize(
+    "shift, detached, told",
+    [
+        (-1e3, False, "the output is NaN or Inf where it is seeded: it begins at the layer root"),
+        (1.0, True, "no gradient reaches first"),
+    ],
+    ids=["nan", "detached"],
+)
+def test_failures_of_one_cause_are_one_line(
+    gradviz: Gradviz, photo: Path, shift: float, detached: bool, told: str
+) -> None:
+    torch.manual_seed(0)
+    torch.save(Rooted(shift, detached).eval(), "net.pt")
+    result = gradviz("check", "net.pt", photo, "--trust", "--seed", "ones", "--seed", "pixel:1,1")
+    assert result.exit_code == 6
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["ones", "pixel"]
+    assert all(" tests failed" in line and line.endswith(told) for line in lines), lines
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_layer(
+    gradviz: Gradviz, photo: Path
+) -> None:
+    """At 0 the root has no slope, and its value is 0 all the same."""
+    module = Rooted(0.0)
+    with torch.no_grad():
+        for weight in module.first.parameters():
+            weight.zero_()
+    torch.save(module.eval(), "net.pt")
+    (line,) = gradviz("check", "net.pt", photo, "--trust").stderr.splitlines()
+    assert line.endswith("the gradient is NaN or Inf from the layer first back to the image")
 
 
 def test_quiet_and_json_fail_too(gradviz: Gradviz, photo: Path) -> None:
@@ -175,43 +211,26 @@ CONVOLUTION += [word for argument in ARGUMENTS for word in ("--arch-arg", argume
 
 def saved(kind: str) -> list[str]:
     """What names `net` in a format, on the command line."""
-    x = torch.rand(1, 3, 8, 8)
-    module = net()
-    scripted: Any = torch.jit.script(module)
-    traced: Any = torch.jit.trace(module, x)  # type: ignore[no-untyped-call]
     match kind:
-        case "checkpoint":
-            torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, "net.pt")
-            return ["net.pt", *CONVOLUTION]
-        case "safetensors":
-            save_file({"weight": torch.ones(2, 3, 1, 1)}, "net.safetensors")
-            return ["net.safetensors", *CONVOLUTION]
-        case "pickled":
-            torch.save(module, "net.pt")
-            return ["net.pt", "--trust"]
-        case "scripted":
-            scripted.save("net.ts")
-        case "traced":
-            traced.save("net.ts")
-        case "frozen":
-            torch.jit.freeze(scripted).save("net.ts")
-        case "frozen trace":
-            torch.jit.freeze(traced).save("net.ts")
-        case "exported":
-            torch.export.save(torch.export.export(module, (x,)), "net.pt2")
-            return ["net.pt2", "--trust"]
-    return ["net.ts"]
+        case "checkpoint.pt":
+            torch.save({"state_dict": {"weight": torch.ones(2, 3, 1, 1)}}, kind)
+            return [kind, *CONVOLUTION]
+        case "weights.safetensors":
+            save_file({"weight": torch.ones(2, 3, 1, 1)}, kind)
+            return [kind, *CONVOLUTION]
+    save(net(), torch.rand(1, 3, 8, 8), Path(), kind)
+    return [kind, "--trust"] if kind in NEED_TRUST else [kind]
 
 
 KINDS = {
-    "checkpoint": "float64",
-    "safetensors": "float64",
-    "pickled": "float64",
-    "scripted": "float64",
-    "traced": "float64",
-    "frozen": "float32",
-    "frozen trace": "float32",
-    "exported": "float64",
+    "checkpoint.pt": "float64",
+    "weights.safetensors": "float64",
+    "pickled.pt": "float64",
+    "scripted.ts": "float64",
+    "traced.ts": "float64",
+    "frozen.ts": "float32",
+    "frozen_trace.ts": "float32",
+    "program.pt2": "float64",
 }
 
 
@@ -226,15 +245,15 @@ def test_every_format(gradviz: Gradviz, photo: Path, kind: str) -> None:
 
 
 def test_the_precision_asked_for(gradviz: Gradviz, photo: Path) -> None:
-    command = ("check", *saved("scripted"), photo, "--json")
+    command = ("check", *saved("scripted.ts"), photo, "--json")
     assert document(gradviz(*command, "--precision", "float32"))["precision"] == "float32"
     assert document(gradviz(*command, "--precision", "float64"))["precision"] == "float64"
-    refused = gradviz("check", *saved("frozen"), photo, "--precision", "float64")
+    refused = gradviz("check", *saved("frozen.ts"), photo, "--precision", "float64")
     assert refused.exit_code == 2 and "float32 constants" in refused.stderr
 
 
 def test_the_random_seed(gradviz: Gradviz, photo: Path) -> None:
-    command = ("check", *saved("scripted"), photo)
+    command = ("check", *saved("scripted.ts"), photo)
     first, again, other = (
         gradviz(*command, "--random-seed", number).stdout for number in ("1", "1", "2")
     )
@@ -242,7 +261,7 @@ def test_the_random_seed(gradviz: Gradviz, photo: Path) -> None:
 
 
 def test_what_is_refused(gradviz: Gradviz, photo: Path) -> None:
-    model = saved("scripted")
+    model = saved("scripted.ts")
     np.save("y.npy", np.zeros((3, 8, 8), np.float32))
     for arguments, code, said in (
         ((photo, "--seed", "pixel:9,0"), 2, "0 to 5"),
@@ -290,3 +309,46 @@ def test_the_samples_in_floats(
             "--precision", "float32", "--random-seed", str(random_seed),
         )  # fmt: skip
         assert result.exit_code == 0, result.stderr
+
+
+ROUNDED = """
+import torch
+
+
+class Own(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (x * 255).round() / 255
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Rounded(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x + ((x * 255).round() / 255 - x).detach())
+
+
+class OwnRounded(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(Own.apply(x))
+"""
+
+
+@pytest.mark.parametrize("name, parts", [("Rounded", "(Add)"), ("OwnRounded", "(Own)")])
+def test_what_long_steps_cannot_tell_is_warned_of(
+    gradviz: Gradviz, photo: Path, name: str, parts: str
+) -> None:
+    Path("rounded.py").write_text(ROUNDED)
+    torch.manual_seed(0)
+    torch.save(nn.Conv2d(3, 2, 3).state_dict(), "net.pt")
+    command = ["check", "net.pt", photo, "--arch", f"rounded.py:{name}"]
+    for word in ("in_channels=3", "out_channels=2", "kernel_size=3"):
+        command += ["--arch-arg", word]
+    short = gradviz(*command, "--precision", "float32")
+    assert parts in short.stderr and "use --precision float64" in short.stderr
+    assert gradviz(*command).exit_code == 6
+    plain = ["check", "net.pt", photo, "--arch", "torch.nn:Conv2d", *command[5:]]
+    found = gradviz(*plain, "--precision", "float32")
+    assert found.exit_code == 0 and "cannot be told" not in found.stderr

@@ -5,48 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from typer.testing import Result
+from torch import nn
 
-Gradviz = Callable[..., Result]
-
-
-class Times(nn.Module):
-    """Each pixel times a number, so that the gradient of the sum is that number everywhere."""
-
-    def __init__(self, number: float) -> None:
-        super().__init__()
-        self.number = number
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.number
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
 
 
-class Blur(nn.Module):
+def blur(side: int) -> nn.Module:
     """A convolution without an odd side, so that its field's place says what its size is."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 1, side, padding=side // 2)
-        nn.init.constant_(self.conv.weight, 1 / side**2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
-def script(module: nn.Module, name: str) -> Path:
-    scripted: Any = torch.jit.script(module)
-    scripted.save(name)
-    return Path(name)
+    conv = nn.Conv2d(3, 1, side, padding=side // 2)
+    nn.init.constant_(conv.weight, 1 / side**2)
+    return conv
 
 
 @pytest.fixture
@@ -60,7 +34,7 @@ def photos(gradviz: Gradviz) -> Path:
 
 
 def explain(gradviz: Gradviz, number: float, out: str, *options: str | Path) -> None:
-    model = script(Times(number), f"times{number}.ts")
+    model = script(f"x * float('{number}')", f"times{number}.ts")
     result = gradviz("saliency", model, "photos", "-o", out, "--view", "gray", *options)
     assert result.exit_code in (0, 4), result.stderr
 
@@ -208,7 +182,7 @@ def test_pictures_are_not_taken_for_images(gradviz: Gradviz, photos: Path) -> No
 
 def test_receptive_fields(gradviz: Gradviz, photos: Path) -> None:
     for side in (3, 5):
-        model = script(Blur(side), f"blur{side}.ts")
+        model = script(blur(side), f"blur{side}.ts")
         out = f"f{side}"
         assert (
             gradviz("receptive-field", model, "photos", "-o", out, "--pixel", "0,0").exit_code == 0
@@ -253,7 +227,7 @@ def test_an_image_that_fails_in_one_run(gradviz: Gradviz, photos: Path) -> None:
 
 def test_runs_of_two_kinds(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
-    gradviz("receptive-field", script(Blur(3), "blur.ts"), "-o", "b")
+    gradviz("receptive-field", script(blur(3), "blur.ts"), "-o", "b")
     result = gradviz("compare", "a", "b")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
@@ -290,6 +264,7 @@ def test_names_that_look_like_markup_or_break_lines(gradviz: Gradviz, photos: Pa
     assert len(result.stdout.splitlines()) == 3
 
 
+@pytest.mark.process
 def test_torch_is_not_needed(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     script = (

@@ -14,17 +14,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from typer.testing import Result
 
 from gradviz.heatmap.colours import NONFINITE
-
-Gradviz = Callable[..., Result]
-
-
-def script(module: nn.Module, path: Path) -> Path:
-    scripted: Any = torch.jit.script(module.eval())
-    scripted.save(path)
-    return path
+from tests.helpers.commands import Gradviz, failed, line
+from tests.helpers.formats import script
 
 
 @pytest.fixture
@@ -32,16 +25,6 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save(path)
     return path
-
-
-def failed(result: Result, code: int, *parts: str) -> None:
-    """One line that says all of `parts`, and the exit code."""
-    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1, result.stderr
-    missing = [part for part in parts if part not in said[0]]
-    assert not missing, said[0]
-    assert "Traceback" not in result.stderr
-    assert result.exit_code == code, said[0]
 
 
 BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -55,7 +38,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "picture": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
     "noise": (
         lambda whole: np.random.default_rng(0).bytes(512),
-        "no model file that gradviz knows",
+        "not a model file that gradviz can read",
     ),
 }
 
@@ -113,53 +96,16 @@ def test_a_pickle_that_runs_code_is_refused(gradviz: Gradviz, image: Path) -> No
     assert not Path("sung").exists()
 
 
-class OneChannel(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
-class Flat(nn.Module):
-    """Takes 6×6 pixels only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * 6 * 6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x.flatten(1))
-        return y
-
-
 def test_a_wrong_number_of_channels(gradviz: Gradviz, image: Path, tmp_path: Path) -> None:
-    path = script(OneChannel(), tmp_path / "gray.ts")
+    path = script(nn.Conv2d(1, 2, 3), tmp_path / "gray.ts")
     failed(gradviz("saliency", path, image), 3, "1 channel", "got 3", "--channels gray")
     assert gradviz("saliency", path, image, "--channels", "gray", "-o", "b").exit_code == 0
 
 
 def test_a_wrong_size(gradviz: Gradviz, image: Path, tmp_path: Path) -> None:
-    path = script(Flat(), tmp_path / "flat.ts")
+    path = script(nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 6, 4)), tmp_path / "flat.ts")
     failed(gradviz("saliency", path, image), 3, "[1, 3, 8, 8]", "1x192 and 108x4", "--resize")
     assert gradviz("saliency", path, image, "--resize", "6", "-o", "b").exit_code == 0
-
-
-class Argmax(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.argmax(1)
-
-
-class Rounded(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (255 * x).long()
-
-
-class Detached(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * x.detach()
 
 
 class WithoutGradient(nn.Module):
@@ -168,21 +114,18 @@ class WithoutGradient(nn.Module):
             return 2 * x
 
 
-@pytest.mark.parametrize("module", [Argmax(), Rounded(), Detached(), WithoutGradient()])
+@pytest.mark.parametrize(
+    "module", ["x.argmax(1)", "(255 * x).long()", "2 * x.detach()", WithoutGradient()]
+)
 def test_an_output_that_cannot_be_differentiated(
-    module: nn.Module, gradviz: Gradviz, image: Path, tmp_path: Path
+    module: nn.Module | str, gradviz: Gradviz, image: Path, tmp_path: Path
 ) -> None:
     path = script(module, tmp_path / "flat.ts")
     failed(gradviz("saliency", path, image), 3, "photo.png", "cannot be differentiated")
 
 
-class Several(nn.Module):
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"out": 2 * x, "aux": x[:, :1]}
-
-
 def test_several_outputs(gradviz: Gradviz, image: Path, tmp_path: Path) -> None:
-    path = script(Several(), tmp_path / "several.ts")
+    path = script("{'out': 2 * x, 'aux': x[:, :1]}", tmp_path / "several.ts")
     shapes = ["out [1, 3, 8, 8]", "aux [1, 1, 8, 8]", "--output"]
     failed(gradviz("saliency", path, image), 2, *shapes)
     assert gradviz("saliency", path, image, "--output", "aux", "-o", "b").exit_code == 0
@@ -255,8 +198,7 @@ def test_what_typer_itself_refuses(
 def test_an_image_that_cannot_be_read(gradviz: Gradviz, models: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     failed(gradviz("saliency", models / "depth.ts", "broken.png"), 2, "broken.png")
-    (line,) = Path("gradviz-out/results.jsonl").read_text().splitlines()
-    assert json.loads(line)["error"]["type"] == "ImageError"
+    assert line()["error"]["type"] == "ImageError"
 
 
 def test_an_unusable_folder_is_noticed_before_the_model_is_read(
@@ -281,18 +223,6 @@ def test_two_images_that_would_share_a_folder(gradviz: Gradviz, models: Path, im
     failed(result, 2, str(image), "other/photo.png")
 
 
-class Root(nn.Module):
-    """∂√x/∂x is infinite where x is 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sqrt()
-
-
-class Step(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 0
-
-
 @pytest.mark.parametrize("view", ["heatmap", "signed", "rgb", "gray", "overlay"])
 def test_a_gradient_that_is_not_finite_is_counted_and_painted(
     view: str, gradviz: Gradviz, image: Path, tmp_path: Path
@@ -300,14 +230,14 @@ def test_a_gradient_that_is_not_finite_is_counted_and_painted(
     pixels = np.full((3, 4, 5), 0.25, np.float32)
     pixels[1, 2, 3] = 0
     np.save("zero.npy", pixels)
-    path = script(Root(), tmp_path / "root.ts")
+    path = script("x.sqrt()", tmp_path / "root.ts")  # of which the slope at 0 is infinite
     result = gradviz("saliency", path, "zero.npy", "--view", view)
     assert result.exit_code == 0
     assert "warning: zero.npy (ones): 1 of 60 values of the gradient are NaN" in result.stderr
-    line = json.loads(Path("gradviz-out/results.jsonl").read_text(), parse_constant=pytest.fail)
-    assert line["status"] == "ok" and line["stats"]["nonfinite"] == 1
-    assert line["stats"]["max"] == line["stats"]["min"] == 1
-    picture = np.asarray(Image.open("gradviz-out/" + line["files"][view]))
+    found = line()
+    assert found["status"] == "ok" and found["stats"]["nonfinite"] == 1
+    assert found["stats"]["max"] == found["stats"]["min"] == 1
+    picture = np.asarray(Image.open("gradviz-out/" + found["files"][view]))
     marked = (picture == NONFINITE).all(axis=-1)
     assert np.argwhere(marked).tolist() == [[2, 3]]
 
@@ -315,23 +245,20 @@ def test_a_gradient_that_is_not_finite_is_counted_and_painted(
 def test_a_gradient_of_zeros_is_a_blank_picture(
     gradviz: Gradviz, image: Path, tmp_path: Path
 ) -> None:
-    path = script(Step(), tmp_path / "step.ts")
+    path = script("x * 0", tmp_path / "step.ts")
     result = gradviz("saliency", path, image)
     assert result.exit_code == 0 and "warning: photo.png (ones): " in result.stderr
     assert "zero everywhere" in result.stderr
-    line = json.loads(Path("gradviz-out/results.jsonl").read_text())
-    assert line["stats"]["zero_fraction"] == 1 and line["stats"]["scale"] == 0
-    picture = Image.open("gradviz-out/" + line["files"]["heatmap"])
+    found = line()
+    assert found["stats"]["zero_fraction"] == 1 and found["stats"]["scale"] == 0
+    picture = Image.open("gradviz-out/" + found["files"]["heatmap"])
     assert len(picture.convert("RGB").getcolors() or []) == 1
 
 
 def test_a_score_that_is_no_number_is_null(gradviz: Gradviz, tmp_path: Path) -> None:
-    class Logarithm(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.log()
 
     np.save("zero.npy", np.zeros((1, 2, 2), np.float32))
-    command = ["saliency", script(Logarithm(), tmp_path / "log.ts"), "zero.npy"]
+    command = ["saliency", script("x.log()", tmp_path / "log.ts"), "zero.npy"]
     document = json.loads(gradviz(*command, "--json").stdout, parse_constant=pytest.fail)
     assert document["results"][0]["score"] is None
     plain = gradviz(*command, "--overwrite")
@@ -345,3 +272,28 @@ def test_a_random_seed_out_of_range(
 ) -> None:
     result = gradviz(command, models / "depth.ts", image, "--random-seed", number)
     assert result.exit_code == 2 and "--random-seed" in result.stderr
+
+
+def test_quiet_silences_the_warnings_of_libraries_too(gradviz: Gradviz) -> None:
+    Path("warns.py").write_text(
+        "import torch, warnings\n\n\nclass Warns(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        warnings.warn('a library is unhappy')\n        return super().forward(x)\n"
+    )
+    torch.save({"weight": torch.ones(1, 3, 1, 1)}, "net.pt")
+    Image.new("RGB", (4, 4)).save("x.png")
+    command = ["saliency", "net.pt", "x.png", "--arch", "warns.py:Warns"]
+    for word in ("in_channels=3", "out_channels=1", "kernel_size=1", "bias=false"):
+        command += ["--arch-arg", word]
+    with pytest.warns(UserWarning, match="a library is unhappy"):
+        assert gradviz(*command, "-o", "loud").exit_code == 0
+    quiet = gradviz(*command, "-o", "quiet", "-q")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+
+
+def test_a_name_in_place_of_a_seed_may_be_that_of_a_class(gradviz: Gradviz) -> None:
+    for name in ("cat", "star"):
+        found = gradviz("saliency", "net.pt", "x.png", "--seed", name)
+        assert found.exit_code == 2
+        assert f"the score of a class has the seed class:{name}" in found.stderr
+    assert "class:pixls" not in gradviz("saliency", "m", "x", "--seed", "pixls:3,4").stderr

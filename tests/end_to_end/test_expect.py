@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from typer.testing import Result
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz, lines
+from tests.helpers.formats import script
 
-
-class LeftOnly(nn.Module):
-    """Looks at the left column twice as much as at the next, and at nothing else."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * x[..., :1] + x[..., 1:2]
-
-
-class Root(nn.Module):
-    """Its gradient is infinite where the input is 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.sqrt()
-
-
-def script(module: nn.Module, name: str) -> Path:
-    scripted: Any = torch.jit.script(module)
-    scripted.save(name)
-    return Path(name)
+LEFT_ONLY = "2 * x[..., :1] + x[..., 1:2]"
+"""Looks at the left column twice as much as at the next, and at nothing else."""
 
 
 @pytest.fixture
@@ -58,12 +37,8 @@ def mask(name: str, *columns: int) -> Path:
     return Path(name)
 
 
-def lines(out: str = "gradviz-out") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(out, "results.jsonl").read_text().splitlines()]
-
-
 def test_the_share_inside_is_recorded(gradviz: Gradviz, photos: Path) -> None:
-    model = script(LeftOnly(), "left.ts")
+    model = script(LEFT_ONLY, "left.ts")
     result = gradviz("saliency", model, photos, "--inside", mask("m.png", 0))
     assert result.exit_code == 0
     assert [line["stats"]["inside"] for line in lines()] == [pytest.approx(4 / 5)] * 2
@@ -73,7 +48,7 @@ def test_the_share_inside_is_recorded(gradviz: Gradviz, photos: Path) -> None:
 
 
 def test_what_does_not_hold_is_said_of_each_image(gradviz: Gradviz, photos: Path) -> None:
-    model = script(LeftOnly(), "left.ts")
+    model = script(LEFT_ONLY, "left.ts")
     masks = mask("masks/p.png", 0).parent
     mask("masks/q.png", 1, 2, 3)
     given = ("saliency", model, photos, "--inside", masks, "-q")
@@ -84,7 +59,7 @@ def test_what_does_not_hold_is_said_of_each_image(gradviz: Gradviz, photos: Path
 
 
 def test_quantities_that_every_result_has(gradviz: Gradviz, photos: Path) -> None:
-    model = script(Root(), "root.ts")
+    model = script("x.sqrt()", "root.ts")  # its slope at 0 is infinite
     given = ("saliency", model, photos, "--seed", "ones", "--seed", "pixel:0,0", "-q")
     result = gradviz(
         *given, "--expect", "nonfinite==0", "--expect", "zero_fraction<=0.9", "--expect", "max<2"
@@ -100,11 +75,8 @@ def test_quantities_that_every_result_has(gradviz: Gradviz, photos: Path) -> Non
 
 
 def test_a_share_that_is_no_number_holds_nothing(gradviz: Gradviz, photos: Path) -> None:
-    class Nothing(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return 0 * x
 
-    model = script(Nothing(), "nothing.ts")
+    model = script("0 * x", "nothing.ts")
     given = ("saliency", model, photos / "p.png", "--inside", mask("m.png", 0), "-q")
     result = gradviz(*given, "--expect", "inside<=1")
     assert result.exit_code == 6
@@ -115,7 +87,7 @@ def test_a_share_that_is_no_number_holds_nothing(gradviz: Gradviz, photos: Path)
 
 
 def test_a_mask_that_does_not_fit_fails_its_image_alone(gradviz: Gradviz, photos: Path) -> None:
-    model = script(LeftOnly(), "left.ts")
+    model = script(LEFT_ONLY, "left.ts")
     masks = mask("masks/p.png", 0).parent
     Image.new("L", (3, 3), 255).save(masks / "q.png")
     result = gradviz("saliency", model, photos, "--inside", masks, "--expect", "inside>=0.9")
@@ -127,13 +99,13 @@ def test_a_mask_that_does_not_fit_fails_its_image_alone(gradviz: Gradviz, photos
 
 
 def test_shared_scales_keep_the_share(gradviz: Gradviz, photos: Path) -> None:
-    model = script(LeftOnly(), "left.ts")
+    model = script(LEFT_ONLY, "left.ts")
     gradviz("saliency", model, photos, "--inside", mask("m.png", 1), "--scale", "shared")
     assert [line["stats"]["inside"] for line in lines()] == [pytest.approx(1 / 5)] * 2
 
 
 def test_another_mask_is_another_run(gradviz: Gradviz, photos: Path) -> None:
-    model = script(LeftOnly(), "left.ts")
+    model = script(LEFT_ONLY, "left.ts")
     given = ("saliency", model, photos, "--inside", mask("m.png", 1))
     assert gradviz(*given).exit_code == 0
     mask("m.png", 2)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from typer.testing import Result
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -22,13 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     """Its gradient is the image itself."""
-
-    class HalfSquare(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * x / 2
-
-    torch.jit.script(HalfSquare()).save("square.ts")  # type: ignore[no-untyped-call]
-    return "square.ts"
+    return script("x * x / 2", "square.ts")
 
 
 @pytest.fixture

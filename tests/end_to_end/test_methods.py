@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz, line
 
 
 @pytest.fixture
@@ -21,12 +21,6 @@ def saliency(gradviz: Gradviz, models: Path, images: Path) -> Callable[..., Resu
         return gradviz("saliency", models / "shapes.yaml", images / "shapes_01.png", *options)
 
     return run
-
-
-def line(folder: str = "gradviz-out") -> dict[str, Any]:
-    (row,) = Path(folder, "results.jsonl").read_text().splitlines()
-    found: dict[str, Any] = json.loads(row)
-    return found
 
 
 def arrays(folder: str = "gradviz-out") -> dict[str, Any]:

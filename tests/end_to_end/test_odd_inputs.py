@@ -6,20 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from typer.testing import Result
 
-Gradviz = Callable[..., Result]
-
-OUT = Path("gradviz-out")
+from tests.helpers.commands import Gradviz, errors, lines
+from tests.helpers.formats import script
+from tests.helpers.nets import OnlyGray
 
 LOUD = """
 import atexit
@@ -46,50 +43,10 @@ class Loud(nn.Module):
 """
 
 
-class HalfSquare(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x / 2
-
-
 class Talks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         print("said by Python")
         return x
-
-
-class TakesThree(nn.Module):
-    """Three channels and no other number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
-class Hates(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1] == 3:
-            raise ValueError("not this one")
-        return x
-
-
-def script(module: nn.Module, path: Path) -> Path:
-    scripted: Any = torch.jit.script(module)
-    scripted.save(path)
-    return path
-
-
-def errors(result: Result) -> list[str]:
-    assert "Traceback" not in result.stderr
-    return [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-
-
-def lines() -> dict[str, dict[str, Any]]:
-    found = [json.loads(line) for line in (OUT / "results.jsonl").read_text().splitlines()]
-    return {line["image"]: line for line in found}
 
 
 # Streams ------------------------------------------------------------------------------------------
@@ -102,6 +59,7 @@ def command(folder: Path, *words: str | Path) -> list[str | Path]:
     return [*program, *words, folder / "photo.png", "-o", folder / "out"]
 
 
+@pytest.mark.process
 def test_what_a_model_prints_is_kept_out_of_the_json(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(LOUD)
     torch.save({"weight": torch.ones(1)}, tmp_path / "loud.pt")
@@ -129,8 +87,9 @@ def test_what_a_model_prints_is_kept_out_of_the_json_in_this_process(
     assert "said by Python" in result.stderr
 
 
+@pytest.mark.process
 def test_a_reader_that_has_gone_away_has_read_enough(tmp_path: Path) -> None:
-    model = script(HalfSquare(), tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     process = subprocess.Popen(
         command(tmp_path, model), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -143,8 +102,9 @@ def test_a_reader_that_has_gone_away_has_read_enough(tmp_path: Path) -> None:
     assert "Traceback" not in stderr and "Broken" not in stderr and "Exception" not in stderr
 
 
+@pytest.mark.process
 def test_a_name_that_the_output_cannot_encode(tmp_path: Path) -> None:
-    model = script(HalfSquare(), tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     (tmp_path / "broken 🦊.png").write_bytes(b"")
     Image.new("RGB", (4, 3), (200, 100, 50)).save(tmp_path / "🐶 é.png")
     done = subprocess.run(
@@ -168,9 +128,7 @@ def test_a_name_that_the_output_cannot_encode(tmp_path: Path) -> None:
         "model",
         "out",
         "below out",
-        pytest.param(
-            "above out",
-        ),
+        "above out",
         "image",
         "arch",
         "preprocess",
@@ -178,7 +136,7 @@ def test_a_name_that_the_output_cannot_encode(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_that_is_too_long(place: str, gradviz: Gradviz, tmp_path: Path) -> None:
-    model = script(HalfSquare(), tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     Image.new("RGB", (4, 3)).save("photo.png")
     long = 300 * "a"
     words: dict[str, list[str | Path]] = {
@@ -198,14 +156,14 @@ def test_a_name_that_is_too_long(place: str, gradviz: Gradviz, tmp_path: Path) -
 
 
 def test_arrays_of_a_wrong_number_of_channels_fail_alone(gradviz: Gradviz, tmp_path: Path) -> None:
-    model = script(TakesThree(), tmp_path / "model.ts")
+    model = script(nn.Conv2d(3, 1, 1), tmp_path / "model.ts")
     for name, channels in (("a", 3), ("b", 4), ("c", 3)):
         np.save(f"{name}.npy", np.ones((channels, 3, 4), np.float32))
     result = gradviz("saliency", model, "?.npy")
     assert result.exit_code == 4
     (said,) = errors(result)
     assert "b.npy" in said and "takes 3 channels and got 4" in said
-    assert {name: line["status"] for name, line in lines().items()} == {
+    assert {line["image"]: line["status"] for line in lines()} == {
         "a.npy": "ok",
         "b.npy": "error",
         "c.npy": "ok",
@@ -223,7 +181,7 @@ def test_arrays_of_a_wrong_number_of_channels_fail_alone(gradviz: Gradviz, tmp_p
 def test_arrays_that_a_recipe_does_not_fit_fail_alone(
     options: list[str], failing: set[str], says: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:
-    model = script(HalfSquare(), tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     for name, channels in (("a", 3), ("b", 4), ("c", 3)):
         np.save(f"{name}.npy", np.ones((channels, 3, 4), np.float32))
     result = gradviz("saliency", model, "?.npy", *options)
@@ -232,8 +190,8 @@ def test_arrays_that_a_recipe_does_not_fit_fail_alone(
     assert len(said) == len(failing)
     assert all(says in each for each in said)
     found = lines()
-    assert {name for name, line in found.items() if line["status"] == "error"} == failing
-    assert {line["error"]["type"] for line in found.values() if "error" in line} == {"ImageError"}
+    assert {line["image"] for line in found if line["status"] == "error"} == failing
+    assert {line["error"]["type"] for line in found if "error" in line} == {"ImageError"}
 
 
 def test_a_recipe_that_fits_no_picture_is_the_commands_fault(
@@ -242,7 +200,7 @@ def test_a_recipe_that_fits_no_picture_is_the_commands_fault(
     Path("photos").mkdir()
     for n in range(2):
         Image.new("RGB", (4, 3)).save(f"photos/{n}.png")
-    model = script(HalfSquare(), tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     result = gradviz("saliency", model, "photos", "--mean", "0.5,0.5")
     assert result.exit_code == 2
     (said,) = errors(result)
@@ -253,7 +211,7 @@ def test_what_ails_an_image_is_said_once_not_for_every_seed(
     gradviz: Gradviz, tmp_path: Path
 ) -> None:
     """One image cannot be read, the model raises on another, and both have three seeds."""
-    model = script(Hates(), tmp_path / "model.ts")
+    model = script(OnlyGray(), tmp_path / "model.ts")
     Path("broken.npy").write_bytes(b"\x93NUMPY")
     for name, channels in (("hated", 3), ("liked", 4)):
         np.save(f"{name}.npy", np.ones((channels, 3, 4), np.float32))
@@ -262,12 +220,12 @@ def test_what_ails_an_image_is_said_once_not_for_every_seed(
     assert result.exit_code == 4
     said = errors(result)
     assert len(said) == 2, said
-    assert "broken.npy" in said[0] and "hated.npy" in said[1] and "not this one" in said[1]
-    assert len((OUT / "results.jsonl").read_text().splitlines()) == 9
+    assert "broken.npy" in said[0] and "hated.npy" in said[1] and "only gray images" in said[1]
+    assert len(lines()) == 9
 
 
 def test_two_images_that_ail_alike_are_both_named(gradviz: Gradviz, tmp_path: Path) -> None:
-    model = script(Hates(), tmp_path / "model.ts")
+    model = script(OnlyGray(), tmp_path / "model.ts")
     for name in "ab":
         np.save(f"{name}.npy", np.ones((3, 3, 4), np.float32))
     result = gradviz("saliency", model, "?.npy", "--seed", "ones")

@@ -7,56 +7,26 @@ gradient of the first is the very tensor that entered the model.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from cmap import Colormap
 from PIL import Image
-from torch import Tensor, nn
 from typer.testing import Result
 
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS, draw
+from tests.helpers.commands import OUT, Gradviz, gradient, line
+from tests.helpers.formats import script
+from tests.helpers.nets import HalfSquare
 
-Gradviz = Callable[..., Result]
-
-OUT = Path("gradviz-out")
-
-
-class HalfSquare(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x / 2
-
-
-class Coloured(nn.Module):
-    """The three channels of every pixel weighed with 1, 2 and -4."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0] + 2 * x[:, 1] - 4 * x[:, 2]
-
-
-def script(module: nn.Module, name: str) -> str:
-    scripted: Any = torch.jit.script(module)
-    scripted.save(name)
-    return name
-
-
-def gradient(image: str, seed: str = "ones", out: Path = OUT) -> np.ndarray:
-    array: np.ndarray = np.load(out / image / seed / "gradient.npy")
-    return array
+COLOURED = "x[:, 0] + 2 * x[:, 1] - 4 * x[:, 2]"
+"""The three channels of every pixel weighed with 1, 2 and -4."""
 
 
 def picture(image: str, view: str, seed: str = "ones", out: Path = OUT) -> np.ndarray:
     return np.asarray(Image.open(out / image / seed / f"{view}.png"))
-
-
-def line(out: Path = OUT) -> dict[str, Any]:
-    text = (out / "results.jsonl").read_text()
-    return dict(json.loads(text))
 
 
 @pytest.fixture
@@ -79,7 +49,7 @@ def test_the_seed_at_follows_each_image_of_a_batch(gradviz: Gradviz) -> None:
     Path("photos").mkdir()
     for name, side in (("a", 16), ("b", 32), ("c", 64)):
         Image.new("RGB", (side, side), (200, 100, 50)).save(f"photos/{name}.png")
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     done(gradviz("saliency", model, "photos", "--resize", "8", "--seed", "at:15,7"))
     for name, (x, y) in {"a": (7, 3), "b": (3, 1), "c": (1, 0)}.items():
         lit = np.argwhere(gradient(f"{name}.png", "at-15-7").any(axis=0))
@@ -88,10 +58,10 @@ def test_the_seed_at_follows_each_image_of_a_batch(gradviz: Gradviz) -> None:
 
 def test_a_bgr_model_is_drawn_in_the_photos_colours(gradviz: Gradviz, photo: np.ndarray) -> None:
     options = ["--channels", "bgr", "--view", "rgb", "--view", "overlay", "--scale", "8"]
-    done(gradviz("saliency", script(HalfSquare(), "square.ts"), "photo.png", *options, "-o", "a"))
+    done(gradviz("saliency", script("x * x / 2", "square.ts"), "photo.png", *options, "-o", "a"))
     entered = photo[..., ::-1].transpose(2, 0, 1) / 255
     np.testing.assert_allclose(gradient("photo.png", out=Path("a")), entered, atol=1e-6)
-    done(gradviz("saliency", script(Coloured(), "colours.ts"), "photo.png", *options))
+    done(gradviz("saliency", script(COLOURED, "colours.ts"), "photo.png", *options))
     assert gradient("photo.png")[:, 0, 0].tolist() == [1, 2, -4]
     # Red is the third channel: 255 · (0.5 - 0.5 · 4 / 8), and so on.
     assert picture("photo.png", "rgb")[0, 0].tolist() == [64, 159, 143]
@@ -102,13 +72,13 @@ def test_a_bgr_models_shared_scale_is_drawn_in_the_photos_colours(
 ) -> None:
     """With --scale shared, pictures come from the arrays on the disk."""
     options = ["--channels", "bgr", "--view", "rgb", "--scale", "shared"]
-    done(gradviz("saliency", script(Coloured(), "colours.ts"), "photo.png", *options))
+    done(gradviz("saliency", script(COLOURED, "colours.ts"), "photo.png", *options))
     assert picture("photo.png", "rgb")[0, 0].tolist() == [0, 191, 159]
 
 
 def test_the_background_is_seen_through_transparent_pixels(gradviz: Gradviz) -> None:
     Image.new("RGBA", (3, 2), (255, 0, 0, 0)).save("glass.png")
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     done(gradviz("saliency", model, "glass.png", "-o", "white"))
     done(gradviz("saliency", model, "glass.png", "--background", "51,102,204"))
     assert (gradient("glass.png", out=Path("white")) == 1).all()
@@ -124,7 +94,7 @@ def test_flags_win_over_the_recipes_file_which_wins_over_the_card(
     gradviz: Gradviz, photo: np.ndarray
 ) -> None:
     """A file replaces the card's recipe as a whole; a flag replaces one step of the file's."""
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     Path("model.yaml").write_text("preprocess: {mean: [0.1, 0.1, 0.1], range: [0, 2]}\n")
     Path("file.yaml").write_text("mean: [0.2, 0.2, 0.2]\nstd: [0.5, 0.5, 0.5]\n")
     pixels = photo.transpose(2, 0, 1) / 255
@@ -145,7 +115,7 @@ def test_the_imagenet_recipe_reaches_the_tensor(gradviz: Gradviz) -> None:
     """256×256 pixels need no resize: the 224 in the middle, normalised."""
     pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     Image.fromarray(pixels).save("photo.png")
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     done(gradviz("saliency", model, "photo.png", "--preprocess", "imagenet"))
     crop = pixels[16:240, 16:240] / 255
     expected = (crop - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -156,7 +126,7 @@ def test_a_mask_of_another_size_gives_each_pixel_the_level_at_its_centre(gradviz
     """Three levels over five pixels: centres at 0.3, 0.9, 1.5, 2.1 and 2.7."""
     np.save("one.npy", np.ones((1, 2, 5), np.float32))
     np.save("mask.npy", np.array([[1.0, 2.0, 3.0]]))
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     done(gradviz("saliency", model, "one.npy", "--seed", "mask:mask.npy"))
     assert gradient("one.npy", "mask-mask.npy").tolist() == [[[1, 1, 2, 3, 3]] * 2]
 
@@ -167,7 +137,7 @@ def test_a_mask_of_another_size_gives_each_pixel_the_level_at_its_centre(gradviz
 def test_the_stats_scale_is_the_heatmaps_whatever_is_drawn(
     gradviz: Gradviz, photo: np.ndarray
 ) -> None:
-    model = script(Coloured(), "model.ts")
+    model = script(COLOURED, "model.ts")
     done(gradviz("saliency", model, "photo.png", "--view", "signed", "--view", "rgb"))
     # Σ|g| = 7, |Σg| = 1, and of the single numbers the largest is 4.
     assert line()["stats"]["scale"] == 7
@@ -178,7 +148,7 @@ def test_in_the_images_frame_the_overlay_lies_on_the_photo_itself(gradviz: Gradv
     """The model sees an even gray; the photo is a chessboard of single pixels."""
     board = np.indices((64, 64)).sum(axis=0) % 2
     Image.fromarray(np.uint8(255 * np.repeat(board[..., None], 3, axis=-1))).save("board.png")
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     options = ["--resize", "8", "--seed", "pixel:0,0", "--frame", "image"]
     done(gradviz("saliency", model, "board.png", *options))
     overlay = picture("board.png", "overlay", "pixel-0-0")
@@ -191,7 +161,7 @@ def test_in_the_images_frame_the_overlay_lies_on_the_photo_itself(gradviz: Gradv
 
 
 def test_the_clip_reaches_the_pictures(gradviz: Gradviz, photo: np.ndarray) -> None:
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     total = photo.astype(np.float64).sum(axis=-1) / 255
     for clip in (30, 99, 100):
         options = ["--clip", str(clip), "--view", "gray", "-o", str(clip)]
@@ -208,7 +178,7 @@ def test_the_colour_map_reaches_the_pictures(
 ) -> None:
     np.save("one.npy", np.ones((3, 2, 2), np.float32))
     options = ["--colormap", "viridis", "--view", view]
-    done(gradviz("saliency", script(HalfSquare(), "model.ts"), "one.npy", *options))
+    done(gradviz("saliency", script("x * x / 2", "model.ts"), "one.npy", *options))
     yellow = np.array([253, 231, 37])
     if view == "overlay":  # nine parts of the map, one of the dimmed white picture
         yellow = np.round(0.9 * yellow + 0.1 * 0.8 * 255)
@@ -219,7 +189,7 @@ def test_a_diverging_colour_map_reaches_the_signed_picture(
     gradviz: Gradviz, photo: np.ndarray
 ) -> None:
     options = ["--colormap", "vik", "--view", "signed", "--view", "heatmap"]
-    done(gradviz("saliency", script(Coloured(), "model.ts"), "photo.png", *options))
+    done(gradviz("saliency", script(COLOURED, "model.ts"), "photo.png", *options))
     lowest = [round(255 * part) for part in Colormap("crameri:vik")(0.0).rgba[:3]]
     assert picture("photo.png", "signed")[0, 0].tolist() == lowest
     assert picture("photo.png", "heatmap")[0, 0].tolist() == [252, 255, 164]  # inferno's last
@@ -250,16 +220,11 @@ def test_the_square_root_lets_weak_parts_of_an_overlay_show() -> None:
 # The far ends of the numbers ----------------------------------------------------------------------
 
 
-class Steep(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return 3e38 * x
-
-
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_huge_gradient_is_drawn(view: str, gradviz: Gradviz) -> None:
     """Each number is a float32, the sum over the channels is none."""
     np.save("small.npy", np.full((3, 2, 2), 0.5, np.float32))
-    result = gradviz("saliency", script(Steep(), "steep.ts"), "small.npy", "--view", view)
+    result = gradviz("saliency", script("3e38 * x", "steep.ts"), "small.npy", "--view", view)
     done(result)
     assert "warning" not in result.stderr
     assert line()["stats"]["nonfinite"] == 0 and line()["warnings"] == []
@@ -283,10 +248,34 @@ def test_a_huge_gradient_is_drawn(view: str, gradviz: Gradviz) -> None:
 def test_a_scale_beyond_float32(
     scale: str, level: int, gradviz: Gradviz, photo: np.ndarray
 ) -> None:
-    model = script(HalfSquare(), "model.ts")
+    model = script("x * x / 2", "model.ts")
     views = [word for view in VIEWS for word in ("--view", view)]
     result = gradviz("saliency", model, "photo.png", "--scale", scale, *views)
     done(result)
     assert "warning" not in result.stderr.lower()
     assert line()["stats"]["scale"] == float(scale)
     assert (picture("photo.png", "gray") == level).all()
+
+
+def test_every_command_tells_of_pages_that_it_leaves_out(gradviz: Gradviz) -> None:
+    script(HalfSquare(), "model.ts")
+    pages = [Image.new("RGB", (6, 5), (level,) * 3) for level in (51, 102)]
+    pages[0].save("x.tiff", save_all=True, append_images=pages[1:])
+    told = "the first of 2 pages or frames is used; choose one with --page N"
+    for command in (
+        ["saliency", "-o", "a"],
+        ["check"],
+        ["inspect"],
+        ["receptive-field", "-o", "b"],
+    ):
+        found = gradviz(command[0], "model.ts", "x.tiff", *command[1:])
+        assert found.exit_code == 0 and told in found.stderr, (command, found.stderr)
+        chosen = gradviz(command[0], "model.ts", "x.tiff", *command[1:], *(
+            ["--overwrite"] if len(command) > 1 else []
+        ), "--page", "2")  # fmt: skip
+        assert chosen.exit_code == 0 and "pages" not in chosen.stderr, (command, chosen.stderr)
+    assert np.load("a/x.tiff/ones/gradient.npy") == pytest.approx(102 / 255)
+    record = json.loads(Path("a/run.json").read_text())
+    assert record["preprocess"]["page"] == 2
+    wrong = gradviz("saliency", "model.ts", "x.tiff", "-o", "c", "--page", "3")
+    assert wrong.exit_code == 2 and "has no page 3; expected --page 1 to 2" in wrong.stderr

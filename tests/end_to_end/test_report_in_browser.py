@@ -22,7 +22,10 @@ from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from tests.helpers import runs
+from tests.helpers.formats import script
 from tests.helpers.paths import no_browser
+
+pytestmark = pytest.mark.browser
 
 ARGUMENTS = (
     "--headless",
@@ -409,9 +412,10 @@ def fields(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = nn.Sequential(
         nn.Conv2d(3, 4, 5, padding=2), nn.Tanh(), nn.Conv2d(4, 1, 5, stride=2, padding=2)
     )
-    torch.jit.script(net).save(folder / "net.ts")  # type: ignore[no-untyped-call]
-    call("receptive-field", folder / "net.ts", images / "room_01.png", "--resize", 48, "--layers",
-         "--map", "--pixel", "15,10", "--pixel", "0,23", "-o", folder / "out")  # fmt: skip
+    call(
+        "receptive-field", script(net, folder / "net.ts"), images / "room_01.png", "--resize", 48,
+        "--layers", "--map", "--pixel", "15,10", "--pixel", "0,23", "-o", folder / "out",
+    )  # fmt: skip
     return folder / "out"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,34 +11,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from typer.testing import Result
 
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import parse_line
 from tests.helpers import documents
+from tests.helpers.commands import OUT, Gradviz, contents, lines
+from tests.helpers.formats import script
 
-Gradviz = Callable[..., Result]
-
-OUT = Path("gradviz-out")
 SEEDS = ["--seed", "ones", "--seed", "pixel:1,1"]
 
 
-class Power(nn.Module):
-    """factor · x² / 2, so that the gradient of the sum is factor · x."""
-
-    def __init__(self, factor: float = 1.0) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.factor * x * x / 2
-
-
-def script(factor: float, path: str = "model.ts") -> str:
-    scripted: Any = torch.jit.script(Power(factor))
-    scripted.save(path)
-    return path
+def power(factor: float, path: str = "model.ts") -> str:
+    """A model of which the gradient of the sum is factor · x."""
+    return script(f"{factor} * x * x / 2", path)
 
 
 @pytest.fixture
@@ -50,24 +36,11 @@ def command(gradviz: Gradviz) -> list[str]:
     for n in range(4):
         pixels = random.integers(1, 256, (3, 4, 3), np.uint8)
         Image.fromarray(pixels).save(f"photos/{n}.png")
-    return ["saliency", script(1), "photos", "--batch-size", "2", "--view", "gray", "--resume"]
-
-
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (OUT / "results.jsonl").read_text().splitlines()]
+    return ["saliency", power(1), "photos", "--batch-size", "2", "--view", "gray", "--resume"]
 
 
 def by_name(record: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(record, key=lambda line: (line["image"], line["seed"]))
-
-
-def contents() -> dict[str, bytes]:
-    """Every array and picture of the run."""
-    return {
-        str(path.relative_to(OUT)): path.read_bytes()
-        for path in sorted(OUT.rglob("*"))
-        if path.suffix in (".npy", ".png") and path.is_file()
-    }
 
 
 def refused(result: Result, says: str) -> None:
@@ -145,7 +118,7 @@ def test_another_model_of_the_same_name_is_another_run(
 ) -> None:
     assert gradviz(*command).exit_code == 0
     whole = contents()
-    script(2)
+    power(2)
     refused(gradviz(*command), "model.sha256 was")
     assert contents() == whole
 

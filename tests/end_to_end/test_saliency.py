@@ -9,31 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from typer.testing import Result
 
 import gradviz as package
-
-Gradviz = Callable[..., Result]
-
-
-def lines(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every array and picture of a run."""
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.suffix in (".npy", ".png") and path.is_file()
-    }
+from tests.helpers.commands import Gradviz, contents, lines
 
 
 @pytest.fixture
@@ -125,7 +108,7 @@ def test_the_same_command_twice_gives_the_same_bytes(
     command = ["saliency", models / "depth.yaml", folder, "--seed", "ones", "--view", "rgb"]
     for out in ("a", "b"):
         assert gradviz(*command, "-o", out).exit_code == 0
-    assert contents(Path("a")) == contents(Path("b"))
+    assert contents("a") == contents("b")
     assert (Path("a") / "results.jsonl").read_text() == (Path("b") / "results.jsonl").read_text()
 
 
@@ -174,7 +157,7 @@ def test_python_returns_what_the_command_writes(
     gradviz("saliency", models / "depth.ts", folder, *options, "--view", "signed")
     model = package.load_model(models / "depth.ts")
     results = package.saliency(model, folder, seeds)
-    written = lines(Path("gradviz-out"))
+    written = lines()
     keys = [(line["image"], line["seed"]) for line in written]
     assert sorted(keys) == [(result.image, result.seed) for result in results]
     for result in results:
@@ -191,7 +174,7 @@ def test_the_default_seed(
     model: str, seed: str, gradviz: Gradviz, models: Path, images: Path
 ) -> None:
     assert gradviz("saliency", models / model, images / "shapes_02.png").exit_code == 0
-    assert [line["seed"] for line in lines(Path("gradviz-out"))] == [seed]
+    assert [line["seed"] for line in lines()] == [seed]
 
 
 def test_every_view_has_its_picture(gradviz: Gradviz, models: Path, images: Path) -> None:
@@ -199,7 +182,7 @@ def test_every_view_has_its_picture(gradviz: Gradviz, models: Path, images: Path
 
     options = [word for view in VIEWS for word in ("--view", view)]
     gradviz("saliency", models / "depth.ts", images / "room_wide.png", *options)
-    (line,) = lines(Path("gradviz-out"))
+    (line,) = lines()
     assert set(line["files"]) == {"gradient", *VIEWS}
     pictures = {view: Image.open(Path("gradviz-out") / line["files"][view]) for view in VIEWS}
     assert {picture.size for picture in pictures.values()} == {(216, 128)}
@@ -219,11 +202,7 @@ def test_attributions_are_called_so(gradviz: Gradviz, models: Path, images: Path
 
 def test_arrays_can_be_left_out(gradviz: Gradviz, models: Path, images: Path) -> None:
     gradviz("saliency", models / "depth.ts", images / "room_01.png", "--array", "none")
-    assert {path.suffix for path in contents_of("gradviz-out")} == {".png"}
-
-
-def contents_of(out: str) -> list[Path]:
-    return [Path(name) for name in contents(Path(out))]
+    assert {Path(name).suffix for name in contents()} == {".png"}
 
 
 def test_frame_image_draws_in_the_photos_own_pixels(
@@ -269,19 +248,13 @@ def test_a_shared_scale_is_the_largest_of_the_images(
     shared = gradviz("saliency", models / "depth.ts", folder, *seeds, "--scale", "shared")
     assert shared.exit_code == 0, shared.stderr
     for seed in ("ones", "pixel:64,48"):
-        own = [line["stats"]["scale"] for line in lines(Path("own")) if line["seed"] == seed]
-        found = [
-            line["stats"]["scale"] for line in lines(Path("gradviz-out")) if line["seed"] == seed
-        ]
+        own = [line["stats"]["scale"] for line in lines("own") if line["seed"] == seed]
+        found = [line["stats"]["scale"] for line in lines() if line["seed"] == seed]
         assert found == [max(own)] * 3
-    largest = max(lines(Path("own")), key=lambda line: line["stats"]["scale"])
+    largest = max(lines("own"), key=lambda line: line["stats"]["scale"])
     a, b = (Path(out) / largest["files"]["heatmap"] for out in ("own", "gradviz-out"))
     assert a.read_bytes() == b.read_bytes()
-    differ = [
-        name
-        for name, content in contents(Path("own")).items()
-        if content != contents(Path("gradviz-out"))[name]
-    ]
+    differ = [name for name, content in contents("own").items() if content != contents()[name]]
     assert differ and all(name.endswith(".png") for name in differ)
 
 
@@ -303,7 +276,7 @@ def test_a_broken_image_among_many_is_recorded_and_skipped(
     result = gradviz("saliency", models / "depth.ts", folder)
     assert result.exit_code == 4
     assert result.stderr.count("broken.png: not an image") == 1
-    by_image = {line["image"]: line for line in lines(Path("gradviz-out"))}
+    by_image = {line["image"]: line for line in lines()}
     assert by_image["broken.png"]["status"] == "error"
     assert by_image["broken.png"]["error"]["type"] == "ImageError"
     assert [image for image, line in by_image.items() if line["status"] == "ok"] == [
@@ -324,19 +297,19 @@ def test_a_seed_that_fits_no_image_is_the_commands_fault(
 def test_a_run_is_not_overwritten_unasked(gradviz: Gradviz, models: Path, images: Path) -> None:
     command = ["saliency", models / "depth.ts", images / "room_01.png"]
     assert gradviz(*command).exit_code == 0
-    before = contents(Path("gradviz-out"))
+    before = contents()
     refused = gradviz(*command, "--seed", "pixel:1,1")
     assert refused.exit_code == 2 and "--overwrite" in refused.stderr
-    assert contents(Path("gradviz-out")) == before
+    assert contents() == before
     assert gradviz(*command, "--seed", "pixel:1,1", "--overwrite").exit_code == 0
-    assert [line["seed"] for line in lines(Path("gradviz-out"))] == ["pixel:1,1"]
+    assert [line["seed"] for line in lines()] == ["pixel:1,1"]
     assert not Path("gradviz-out/room_01.png/ones").exists()
 
 
 def test_resume_finishes_to_the_same_bytes(gradviz: Gradviz, models: Path, folder: Path) -> None:
     command = ["saliency", models / "depth.ts", folder, "--batch-size", "2", "--resume"]
     assert gradviz(*command).exit_code == 0  # nothing there yet: begins
-    whole = contents(Path("gradviz-out"))
+    whole = contents()
     record = Path("gradviz-out/results.jsonl").read_text()
     # As if killed in the second batch: a file is missing, a line is half written.
     Path("gradviz-out/shapes_01.png/ones/heatmap.png").unlink()
@@ -345,7 +318,7 @@ def test_resume_finishes_to_the_same_bytes(gradviz: Gradviz, models: Path, folde
     os.utime(untouched, (1, 1))
     result = gradviz(*command)
     assert result.exit_code == 0, result.stderr
-    assert contents(Path("gradviz-out")) == whole
+    assert contents() == whole
     assert Path("gradviz-out/results.jsonl").read_text() == record
     assert untouched.stat().st_mtime == 1
     other = gradviz(*command, "--clip", "90")
@@ -361,7 +334,7 @@ def test_resume_tries_failed_images_again(
     assert gradviz(*command).exit_code == 4
     shutil.copy(images / "room_03.png", late)
     assert gradviz(*command).exit_code == 0
-    assert {line["image"]: line["status"] for line in lines(Path("gradviz-out"))} == {
+    assert {line["image"]: line["status"] for line in lines()} == {
         "deep/room_02.png": "ok",
         "late.png": "ok",
         "room_01.png": "ok",
@@ -369,6 +342,7 @@ def test_resume_tries_failed_images_again(
     }
 
 
+@pytest.mark.process
 def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, models: Path, images: Path) -> None:
     for n in range(200):
         shutil.copy(images / "room_wide.png", tmp_path / f"{n:03}.png")
@@ -417,6 +391,7 @@ def test_debug_shows_where_an_error_comes_from(gradviz: Gradviz) -> None:
     assert "Traceback" in gradviz(*command, "--debug").stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [["--help"], ["saliency", "--help"], ["--version"]])
 def test_help_does_not_import_torch(command: list[str]) -> None:
     code = (
@@ -430,6 +405,7 @@ def test_help_does_not_import_torch(command: list[str]) -> None:
     assert "gradviz" in done.stdout
 
 
+@pytest.mark.process
 def test_version_and_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gradviz", "--version"], capture_output=True, text=True, check=True
@@ -444,6 +420,7 @@ def test_help_lists_every_seed(gradviz: Gradviz) -> None:
     assert all(kind.form in text for kind in KINDS.values())
 
 
+@pytest.mark.process
 def test_shell_completion_knows_the_options() -> None:
     environment = {
         **os.environ,

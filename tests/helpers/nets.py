@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,8 +87,45 @@ class Linear(nn.Module):
         return torch.stack([y, -2 * y], 1)
 
 
-class Quadratic(nn.Module):
-    """y = x² / 2 pixel by pixel, so ∂⟨v, y⟩/∂x = v · x."""
+class HalfSquare(nn.Module):
+    """y = x² / 2 pixel by pixel, so that ∂⟨v, y⟩/∂x = v · x: under ones, what entered."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * x / 2
+
+
+class Fails(nn.Module):
+    """Raises in the forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("nothing pleases me")
+
+
+class OnlyGray(nn.Module):
+    """Raises if it is given three channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] == 3:
+            raise ValueError("only gray images")
+        return x
+
+
+class Conv(nn.Module):
+    """A convolution, for networks that TorchScript compiles."""
+
+    def __init__(self, made: int = 4, side: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, made, side)
+
+
+class Net(nn.Module):
+    """A function of the input and of layers, which it is given by their names."""
+
+    def __init__(self, function: Callable[..., Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, **self._modules)

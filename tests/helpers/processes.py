@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 _context = multiprocessing.get_context("forkserver")
 # It imports torch once, and each process is a copy of it: a run costs tenths of a second.
@@ -25,18 +23,8 @@ _context.set_forkserver_preload(
 )
 
 
-class HalfSquare(nn.Module):
-    """x² / 2, whose gradient is x."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x / 2
-
-
-def script(path: Path) -> Path:
-    """A model in a file."""
-    scripted: Any = torch.jit.script(HalfSquare())
-    scripted.save(path)
-    return path
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""As at a terminal: a shell's background job begins with SIGINT ignored."""
 
 
 def photos(folder: Path, count: int, size: tuple[int, int] = (6, 5)) -> Path:
@@ -58,7 +46,7 @@ def gradviz(
         before: Python code that runs in the process first.
         details: what `subprocess.run` takes.
     """
-    code = f"{before}\nfrom gradviz.__main__ import main\nmain()"
+    code = f"{INTERRUPTIBLE}\n{before}\nfrom gradviz.__main__ import main\nmain()"
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(
         command, text=True, errors="surrogateescape", **{"capture_output": True, **details}

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 ARCH = ("--arch", f"{__file__}:Victim")
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "weights.pt": ARCH,
+    "checkpoint.pt": ARCH,
     "legacy.pth": ARCH,
     "weights.safetensors": ARCH,
-    "script.ts": (),
+    "scripted.ts": (),
     "frozen.ts": (),
     "program.pt2": ("--trust",),
 }

@@ -12,35 +12,18 @@ import torch
 from captum.attr import InputXGradient
 from captum.attr import Saliency as CaptumSaliency
 from torch import Tensor, nn
-from typer.testing import Result
 
 import gradviz as package
 from gradviz.errors import UsageError
-from gradviz.model.model import Model
 from tests.helpers import nets
-
-Gradviz = Callable[..., Result]
-
-FORMATS = ("checkpoint.pt", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
-
-
-def save(net: nn.Module, shape: tuple[int, ...], folder: Path) -> None:
-    """The network in every format."""
-    x = torch.rand(shape)
-    torch.save(net.state_dict(), folder / "checkpoint.pt")
-    torch.save(net, folder / "pickled.pt")
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "scripted.ts")
-    traced.save(folder / "traced.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.export.save(torch.export.export(net, (x,)), folder / "program.pt2")
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import FORMATS, NEED_TRUST, load, save
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dense")
-    save(nets.dense(), (1, 3, 12, 16), folder)
+    save(nets.dense(), torch.rand(1, 3, 12, 16), folder, *FORMATS)
     np.save(folder / "v.npy", np.random.default_rng(0).normal(size=(2, 6, 8)))
     np.save(folder / "mask.npy", np.random.default_rng(1).random((6, 8)))
     return folder
@@ -96,12 +79,6 @@ SEEDS: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
 }
 
 
-def load(folder: Path, name: str, factory: str = "dense", **options: Any) -> Model:
-    arch = f"tests.helpers.nets:{factory}" if name == "checkpoint.pt" else None
-    trust = name in ("pickled.pt", "program.pt2")
-    return package.load_model(folder / name, arch=arch, trust=trust, **options)
-
-
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
@@ -113,7 +90,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
 ) -> None:
     if (name, precision) == ("frozen.ts", "float64"):
         with pytest.raises(UsageError, match="float32 constants"):
-            load(folder, name, precision=precision)
+            load(folder / name, "dense", precision)
         return
     monkeypatch.chdir(folder)
     net = nets.dense().to(getattr(torch, precision))
@@ -123,7 +100,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
         spec: torch.autograd.grad(y, x, cotangent(folder)(y.detach()[0])[None], retain_graph=True)
         for spec, cotangent in SEEDS.items()
     }
-    model = load(folder, name, precision=precision)
+    model = load(folder / name, "dense", precision)
     for _ in range(5):
         for result in package.saliency(model, image, list(SEEDS)):
             reference = expected[result.seed][0][0].numpy()
@@ -133,7 +110,7 @@ def test_every_seed_on_every_format_from_the_first_call_to_the_fifth(
 
 
 def test_seeds_may_come_in_any_order_and_alone(folder: Path, image: Tensor) -> None:
-    model = load(folder, "scripted.ts")
+    model = load(folder / "scripted.ts", "dense")
     together = package.saliency(model, image, ["ones", "pixel:5,2"])
     backwards = package.saliency(model, image, ["pixel:5,2", "ones"])
     alone = package.saliency(model, image, "pixel:5,2")
@@ -148,7 +125,7 @@ def test_each_image_of_a_batch_has_its_own_gradient(folder: Path, tmp_path: Path
     images = torch.rand(3, 3, 12, 16)
     for n, each in enumerate(images):
         np.save(tmp_path / f"{n}.npy", each.numpy())
-    model = load(folder, "checkpoint.pt", precision="float64")
+    model = load(folder / "checkpoint.pt", "dense", "float64")
     paths = sorted(tmp_path.glob("*.npy"))
     together = package.saliency(model, paths, "top", batch_size=3)
     for path, each, result in zip(paths, images, together, strict=True):
@@ -173,14 +150,14 @@ def test_a_quadratic_models_gradient_is_v_times_x(tmp_path: Path) -> None:
     x = np.random.default_rng(3).normal(size=(2, 3, 4)).astype(np.float32)
     v = np.random.default_rng(4).normal(size=(2, 3, 4)).astype(np.float32)
     np.save(tmp_path / "v.npy", v)
-    ones, weighted = package.saliency(nets.Quadratic(), x, ["ones", f"tensor:{tmp_path}/v.npy"])
+    ones, weighted = package.saliency(nets.HalfSquare(), x, ["ones", f"tensor:{tmp_path}/v.npy"])
     assert np.array_equal(ones.array, x)
     np.testing.assert_allclose(weighted.array, v * x, rtol=1e-6)
     assert weighted.score == pytest.approx(float((v * x * x).sum() / 2), rel=1e-5)
 
 
 def test_finite_differences_agree(folder: Path, image: Tensor) -> None:
-    model = load(folder, "scripted.ts", precision="float64")
+    model = load(folder / "scripted.ts", "dense", "float64")
     (result,) = package.saliency(model, image, "region:1,1,6,5")
     direction = torch.randn(image.shape, dtype=torch.float64, generator=torch.Generator())
     step = 1e-6
@@ -196,13 +173,13 @@ def test_finite_differences_agree(folder: Path, image: Tensor) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_one_convolution_network(name: str, tmp_path: Path, gradviz: Gradviz) -> None:
     """The gradient that Captum's own tests expect of this network, through the command line."""
-    save(nets.one_convolution(), (1, 1, 4, 4), tmp_path)
+    save(nets.one_convolution(), torch.rand(1, 1, 4, 4), tmp_path, name)
     np.save(tmp_path / "count.npy", np.arange(16, dtype=np.float32).reshape(1, 4, 4))
     arch = ["--arch", f"{Path(nets.__file__)}:one_convolution"]
     result = gradviz(
         "saliency", name, "count.npy", "--seed", "class:0", "--no-optimize",
         *(arch if name == "checkpoint.pt" else []),
-        *(["--trust"] if name in ("pickled.pt", "program.pt2") else []),
+        *(["--trust"] if name in NEED_TRUST else []),
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     found = np.load(tmp_path / "gradviz-out/count.npy/class-0/gradient.npy")

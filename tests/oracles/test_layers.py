@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradviz as package
-from gradviz.backward.activations import ActivationRecorder
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import run_with_layers
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes
@@ -22,29 +20,19 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import LayerError, UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
+from gradviz.model.model import Model
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import parse_seed
+from tests.helpers.formats import models, script
+from tests.helpers.nets import Net
+
+FILES = ("scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
 
 
-def every_format(net: nn.Module, shape: tuple[int, ...], folder: Path) -> dict[str, Any]:
+def every_format(net: nn.Module, shape: tuple[int, ...], folder: Path) -> dict[str, Model]:
     """The network in every format; frozen, its layers have other names."""
     net = net.eval().requires_grad_(False)
-    x = torch.rand(shape)
-    with warnings.catch_warnings():  # the tracer speaks of the size checks of norms
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        traced = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted: Any = torch.jit.script(net)
-    for name, made in {
-        "script": scripted,
-        "trace": traced,
-        "freeze": torch.jit.freeze(scripted),
-    }.items():
-        made.save(folder / f"{name}.ts")
-    torch.export.save(torch.export.export(net, (x,)), folder / "net.pt2")
-    files = {name: folder / f"{name}.ts" for name in ("script", "trace", "freeze")}
-    files["pt2"] = folder / "net.pt2"
-    loaded = {name: package.load_model(path, trust=True) for name, path in files.items()}
-    return {"eager": package.wrap(net), **loaded}
+    return models(net, torch.rand(shape), folder, *FILES)
 
 
 class Positions(nn.Module):
@@ -67,7 +55,7 @@ def test_an_operation_on_constants_is_not_taken_for_the_one_before_it(tmp_path: 
     net, image = Positions(), torch.rand(3, 8, 8)
     expected = net.first(image[None])[0].detach()
     for name, model in every_format(net, (1, 3, 8, 8), tmp_path).items():
-        layer = "conv_0" if name == "freeze" else "first"
+        layer = "conv_0" if name == "frozen.ts" else "first"
         (found,) = package.saliency(model, image, "class:0", layer=layer)
         np.testing.assert_allclose(found.beside["activation"], expected, rtol=1e-5, atol=1e-6)
 
@@ -102,7 +90,7 @@ def test_linear_layers_on_tokens_keep_the_axes_of_the_tokens(tmp_path: Path) -> 
         np.save(tmp_path / f"{n}.npy", image.numpy())
     files = [tmp_path / f"{n}.npy" for n in range(2)]
     for format, model in every_format(net, (2, 3, 8, 12), tmp_path).items():
-        names = {"mix": "linear_0", "back": "linear_1"} if format == "freeze" else {}
+        names = {"mix": "linear_0", "back": "linear_1"} if format == "frozen.ts" else {}
         for name in kept:
             found = package.saliency(model, files, "class:0", layer=names.get(name, name))
             for n in range(2):
@@ -148,9 +136,7 @@ def test_tokens_that_come_before_the_images_are_refused(tmp_path: Path) -> None:
     """In attention the packed projection is [T, N, 3E]; with as many images as tokens it would
     pass for one for each image."""
     torch.manual_seed(0)
-    scripted: Any = torch.jit.script(Attends().eval())
-    scripted.save(tmp_path / "net.ts")
-    model = package.load_model(tmp_path / "net.ts")
+    model = package.load_model(script(Attends(), tmp_path / "net.ts"))
     for n in range(6):
         np.save(tmp_path / f"{n}.npy", np.random.default_rng(n).random((3, 8, 12), np.float32))
     files = [tmp_path / f"{n}.npy" for n in range(6)]
@@ -187,7 +173,7 @@ def test_every_layer_with_a_weight_and_nothing_else(tmp_path: Path) -> None:
     for format, model in every_format(Mixed(), (1, 3, 4, 4), tmp_path).items():
         _, layers = run_with_layers(model.module, partial(model, image[None].requires_grad_()))
         kinds = ["conv", "group", "batch", "slope", "bare", "layer", "head"]
-        if format == "freeze":
+        if format == "frozen.ts":
             words = ["conv_0", "norm_0", "norm_1", "prelu_0", "linear_0", "norm_2", "linear_1"]
             assert list(layers) == words
         else:
@@ -202,17 +188,14 @@ def test_grad_cam_names_the_block_that_ends_in_the_layer_by_the_layer() -> None:
 
 
 def test_the_output_may_be_moved_and_cut_out_behind_the_layer_that_makes_it() -> None:
-    class Moves(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
 
-        def forward(self, x: Tensor) -> Tensor:
-            y = self.head(self.body(x)).permute(0, 1, 3, 2)[:, :, 1:3]
-            moved: Tensor = y.flatten(2).unflatten(2, (2, -1))
-            return moved
+    def moved(x: Tensor, body: nn.Module, head: nn.Module) -> Tensor:
+        y = head(body(x)).permute(0, 1, 3, 2)[:, :, 1:3]
+        found: Tensor = y.flatten(2).unflatten(2, (2, -1))
+        return found
 
-    (found,) = package.saliency(Moves(), torch.rand(3, 8, 8), "channel:0", method="gradcam")
+    net = Net(moved, body=nn.Conv2d(3, 4, 3), head=nn.Conv2d(4, 2, 1))
+    (found,) = package.saliency(net, torch.rand(3, 8, 8), "channel:0", method="gradcam")
     assert found.layer == "body"
 
 
@@ -238,7 +221,7 @@ def test_a_map_with_its_channels_last_is_none(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, image = ChannelsLast(), torch.rand(3, 8, 12)
     for format, model in every_format(net, (1, 3, 8, 12), tmp_path).items():
-        frozen = format == "freeze"
+        frozen = format == "frozen.ts"
         (found,) = package.saliency(model, image, "class:0", method="gradcam")
         assert found.layer == ("conv_1" if frozen else "deep")
         last = {"norm": "norm_0", "widen": "linear_0", "narrow": "linear_1"}
@@ -263,23 +246,21 @@ class Decodes(nn.Module):
 def test_a_vector_that_becomes_a_map_stays_the_vector(tmp_path: Path) -> None:
     torch.manual_seed(0)
     for format, model in every_format(Decodes(), (1, 3, 4, 4), tmp_path).items():
-        layer = "linear_0" if format == "freeze" else "vector"
+        layer = "linear_0" if format == "frozen.ts" else "vector"
         (found,) = package.saliency(model, torch.rand(3, 4, 4), "channel:0", layer=layer)
         assert found.array.shape == (24,)
 
 
 def test_a_permutation_puts_the_channels_last() -> None:
-    class Turns(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.act, self.head = nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Linear(4, 2)
 
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.head(self.act(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
-            return y
-
+    net = Net(
+        lambda x, conv, act, head: head(act(conv(x).permute(0, 2, 3, 1)).mean((1, 2))),
+        conv=nn.Conv2d(3, 4, 1),
+        act=nn.ReLU(),
+        head=nn.Linear(4, 2),
+    )
     with pytest.raises(LayerError, match="channels last"):
-        package.saliency(Turns(), torch.rand(3, 4, 6), method="gradcam", layer="act")
+        package.saliency(net, torch.rand(3, 4, 6), method="gradcam", layer="act")
 
 
 class Enlarges(nn.Module):

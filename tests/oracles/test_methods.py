@@ -32,7 +32,8 @@ from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
 from tests.helpers import nets
-from tests.oracles import test_gradients as formats
+from tests.helpers.formats import FORMATS, load, models, save
+from tests.helpers.nets import Net
 
 COUNT = torch.arange(16.0).reshape(1, 4, 4)
 KNOWN = {
@@ -62,13 +63,12 @@ class Style(nets.OneConvolution):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
-    formats.save(nets.one_convolution(), (1, 1, 4, 4), folder)
-    return folder
+    return save(nets.one_convolution(), torch.rand(1, 1, 4, 4), folder, *FORMATS)
 
 
-@pytest.mark.parametrize("name", formats.FORMATS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_known_numbers_from_the_first_call_to_the_fifth(name: str, folder: Path) -> None:
-    model = formats.load(folder, name, "one_convolution")
+    model = load(folder / name, "one_convolution")
     layer = "conv_0" if name == "frozen.ts" else "conv1"
     for _ in range(5):
         for method, expected in KNOWN.items():
@@ -81,20 +81,12 @@ def test_the_known_numbers_from_the_first_call_to_the_fifth(name: str, folder: P
 
 
 @pytest.mark.parametrize("how", ["functional, in place", "reused", "in place"])
-@pytest.mark.parametrize("style", ["eager", "script", "trace", "freeze"])
+@pytest.mark.parametrize("style", ["eager", "scripted.ts", "traced.ts", "frozen_trace.ts"])
 def test_the_known_numbers_however_the_relus_are_written(
     how: str, style: str, tmp_path: Path
 ) -> None:
-    net: Any = Style(how).eval()
-    if style == "eager":
-        model = package.wrap(net)
-    else:
-        traced = torch.jit.trace(net, COUNT[None])  # type: ignore[no-untyped-call]
-        made = torch.jit.script(net) if style == "script" else traced
-        if style == "freeze":
-            made = torch.jit.freeze(made)
-        made.save(tmp_path / "net.ts")
-        model = package.load_model(tmp_path / "net.ts")
+    names = [style] if style != "eager" else []
+    model = models(Style(how), COUNT[None], tmp_path, *names)[style]
     for method, expected in KNOWN.items():
         (result,) = package.saliency(model, COUNT, "class:0", method=method)
         assert result.array.tolist() == [expected], method
@@ -196,39 +188,37 @@ def test_captum_agrees_with_the_same_noise(
     close(found.array, expected[0])
 
 
-class Analytic(nn.Module):
+def analytic() -> nn.Module:
     """5x + y² + sin z of an image of three values."""
 
-    def forward(self, image: Tensor) -> Tensor:
+    def function(image: Tensor) -> Tensor:
         x, y, z = image.flatten(1).unbind(1)
         return (5 * x + y**2 + z.sin())[:, None]
+
+    return Net(function)
+
+
+def kinked(slopes: list[float], kinks: list[float]) -> nn.Module:
+    """Σ aₖ·relu(s − tₖ) of s, the sum of the image: every point but the kinks has a slope."""
+    a, t = torch.tensor(slopes), torch.tensor(kinks)
+    return Net(
+        lambda image: ((image.sum((1, 2, 3))[:, None] - t).clamp(min=0) * a).sum(1, keepdim=True)
+    )
 
 
 def test_integrated_gradients_of_a_known_function(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.array([0.5, 1, 1]).reshape(1, 1, 3))
     image = torch.tensor([1.0, 2, 3]).reshape(1, 1, 3)
     result = attribute(
-        Analytic(), image, "integrated-gradients", "class:0", baseline=f"{tmp_path}/b.npy"
+        analytic(), image, "integrated-gradients", "class:0", baseline=f"{tmp_path}/b.npy"
     )
     np.testing.assert_allclose(result.array.ravel(), [2.5, 3, np.sin(3) - np.sin(1)], rtol=1e-6)
     assert abs(result.completeness) < 1e-9
 
 
-class Kinks(nn.Module):
-    """Σ aₖ·relu(s − tₖ) of s, the sum of the image: every point but the kinks has a slope."""
-
-    def __init__(self, slopes: list[float], kinks: list[float]) -> None:
-        super().__init__()
-        self.slopes, self.kinks = torch.tensor(slopes), torch.tensor(kinks)
-
-    def forward(self, image: Tensor) -> Tensor:
-        total = image.sum((1, 2, 3))[:, None]
-        return ((total - self.kinks).clamp(min=0) * self.slopes).sum(1, keepdim=True)
-
-
 def test_points_are_spent_until_the_attribution_is_complete() -> None:
     """The slopes of both signs make the gap of any fixed quadrature large beside the change."""
-    net = Kinks([1, 3, -6, 3.2, -1.5], [0, 0.1312, 0.4417, 0.7923, 0.9])
+    net = kinked([1, 3, -6, 3.2, -1.5], [0, 0.1312, 0.4417, 0.7923, 0.9])
     image = torch.tensor([0.75, 0.25]).reshape(1, 1, 2)
     found = attribute(net, image, "integrated-gradients", "class:0")
     change = float(net(image[None]))
@@ -241,32 +231,57 @@ def test_points_are_spent_until_the_attribution_is_complete() -> None:
 
 def test_a_smooth_path_takes_the_first_panels_alone() -> None:
     image = torch.tensor([1.0, 2, 3]).reshape(1, 1, 3)
-    found = attribute(Analytic(), image, "integrated-gradients", "class:0")
+    found = attribute(analytic(), image, "integrated-gradients", "class:0")
     assert found.samples == 64
     np.testing.assert_allclose(found.array.ravel(), [5, 4, np.sin(3)], rtol=1e-6)
 
 
 def test_a_leap_ends_the_search() -> None:
-    class Leap(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return (x.mean((2, 3)) > 0.3).to(x.dtype) + x.mean((2, 3))
-
-    found = attribute(Leap(), torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
+    leap = Net(lambda x: (x.mean((2, 3)) > 0.3).to(x.dtype) + x.mean((2, 3)))
+    found = attribute(leap, torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
     assert found.completeness == pytest.approx(1)
     assert any("--samples" in warning for warning in found.warnings)
+    # Eight panels of eight points, and one of them halved down to 1/1024: from 1/8, seven times.
+    assert found.samples == 64 + 7 * 2 * 8
+
+
+def test_the_search_ends_at_256_points() -> None:
+    """One leap takes 112 points beside the first 64, so two are not both found."""
+
+    def leaps(x: Tensor) -> Tensor:
+        y = x.mean((2, 3))
+        return y + (y > 0.3).to(y.dtype) + (y > 0.7).to(y.dtype)
+
+    found = attribute(Net(leaps), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    assert found.samples == 256
+    assert found.completeness == pytest.approx(2)
+
+
+def test_the_largest_gap_is_halved_first() -> None:
+    """One kink within the line: the points are spent at it, and nowhere else."""
+    places: list[float] = []
+    net = kinked([1, 5], [0, 0.4071])
+
+    def watched(image: Tensor, net: nn.Module) -> Tensor:
+        if image.requires_grad:
+            places.extend(image.detach().sum((1, 2, 3)).tolist())
+        y: Tensor = net(image)
+        return y
+
+    attribute(Net(watched, net=net), torch.full((1, 1, 2), 0.5), "integrated-gradients", "top")
+    assert len(places) > 64
+    low = 3 / 8
+    assert all(low < place < low + 1 / 8 for place in places[64:])
 
 
 def test_an_image_like_its_baseline_has_no_share() -> None:
-    found = attribute(Analytic(), torch.zeros(1, 1, 3), "integrated-gradients", "class:0")
+    found = attribute(analytic(), torch.zeros(1, 1, 3), "integrated-gradients", "class:0")
     assert not found.array.any() and found.samples == 64
 
 
 def test_a_baseline_where_the_model_has_no_value_is_told() -> None:
-    class Shares(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return (x / x.sum()).square().sum((2, 3))
-
-    found = attribute(Shares(), torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
+    shares = Net(lambda x: (x / x.sum()).square().sum((2, 3)))
+    found = attribute(shares, torch.full((1, 2, 2), 0.5), "integrated-gradients", "class:0")
     assert found.samples == 64  # no search for what cannot be met
     assert any("NaN or Inf at the baseline" in warning for warning in found.warnings)
 
@@ -336,12 +351,9 @@ def test_what_does_not_fit_the_models_numbers_is_refused(
 
 
 def test_the_completeness_gap_is_warned_of(deep: Any, image: Tensor) -> None:
-    class Step(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.sigmoid(1000 * (x.mean((2, 3)) - 0.3))
-
-    good = attribute(Step(), image, "integrated-gradients", "class:0", samples=2000)
-    bad = attribute(Step(), image, "integrated-gradients", "class:0", samples=3)
+    step = Net(lambda x: torch.sigmoid(1000 * (x.mean((2, 3)) - 0.3)))
+    good = attribute(step, image, "integrated-gradients", "class:0", samples=2000)
+    bad = attribute(step, image, "integrated-gradients", "class:0", samples=3)
     assert not good.warnings and any("--samples" in warning for warning in bad.warnings)
 
 
@@ -375,32 +387,20 @@ def test_the_points_of_one_image_are_told_as_they_are_done(deep: Any, image: Ten
 def test_noise_is_relative_to_the_range_and_has_a_default(deep: Any, image: Tensor) -> None:
     """σ = 0.15 · (max − min), so a model that undoes a scale of the image sees the same noise."""
 
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = deep
-
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.inner(x / 16)
-            return y
-
     asked = attribute(deep, image, "smoothgrad", samples=4, noise=0.15)
     default = attribute(deep, image, "smoothgrad", samples=4)
     assert np.array_equal(asked.array, default.array)
-    scaled = attribute(Scaled(), image * 16, "smoothgrad", samples=4)
+    scaled = attribute(Net(lambda x: deep(x / 16)), image * 16, "smoothgrad", samples=4)
     np.testing.assert_allclose(16 * scaled.array, default.array, rtol=1e-5, atol=1e-9)
 
 
 def test_random_draws_of_the_model_are_the_same_for_every_seed_and_image(tmp_path: Path) -> None:
-    class Drops(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.dropout(x, 0.5, training=True)
-
     np.save(tmp_path / "a.npy", np.full((1, 4, 4), 0.2, np.float32))
     np.save(tmp_path / "b.npy", np.eye(4, dtype=np.float32)[None])
     files = [tmp_path / f"{name}.npy" for name in "ab"]
+    drops = Net(lambda x: F.dropout(x, 0.5, training=True))
     found = package.saliency(
-        Drops(), files, ["ones", "channel:0"], method="smoothgrad", samples=3, noise=0.1
+        drops, files, ["ones", "channel:0"], method="smoothgrad", samples=3, noise=0.1
     )
     assert len(found) == 4 and found[0].array.mean() > 0 and found[0].array.std() > 0
     for other in found[1:]:
@@ -411,12 +411,11 @@ def test_random_draws_of_the_model_are_the_same_for_every_seed_and_image(tmp_pat
 def test_the_bound_of_the_gap(share: float, told: bool) -> None:
     """A leap of a share of the whole change, which no gradient accounts for."""
 
-    class Leaps(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = x.mean((2, 3))
-            return (1 - share) * y + share * (y > 0.5).to(y.dtype)
+    def leaps(x: Tensor) -> Tensor:
+        y = x.mean((2, 3))
+        return (1 - share) * y + share * (y > 0.5).to(y.dtype)
 
-    found = attribute(Leaps(), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
+    found = attribute(Net(leaps), torch.ones(1, 2, 2), "integrated-gradients", "class:0")
     assert found.completeness == pytest.approx(share)
     assert any("--samples" in warning for warning in found.warnings) == told
 
@@ -495,10 +494,6 @@ def test_the_rules_at_every_activation(name: str) -> None:
     """f(x)·w: guided gives max(w, 0)·f'(x), deconvnet max(w, 0)."""
     activation = ACTIVATIONS[name]
 
-    class Net(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return activation(x * 1)
-
     x = torch.linspace(-4, 8, 49, dtype=torch.float64).reshape(1, 7, 7)
     w = torch.cos(3 * x)
     leaf = x.clone().requires_grad_()
@@ -507,7 +502,7 @@ def test_the_rules_at_every_activation(name: str) -> None:
         ("guided", w.clamp(min=0) * slope),
         ("deconvnet", w.clamp(min=0)),
     ):
-        found = seeded(Net(), x, w, method)
+        found = seeded(Net(lambda x: activation(x * 1)), x, w, method)
         close(found.array, expected)
         assert found.gated == 1
 
@@ -543,13 +538,12 @@ def test_a_rule_without_activations_is_refused(method: str) -> None:
 
 
 def test_an_activation_hidden_by_a_view_is_warned_of() -> None:
-    class Hidden(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            x = torch.relu(x - 0.5) * 2
-            x[:, :, 1:].relu_()
-            return x
+    def hidden(x: Tensor) -> Tensor:
+        x = torch.relu(x - 0.5) * 2
+        x[:, :, 1:].relu_()
+        return x
 
-    found = attribute(Hidden(), torch.rand(1, 6, 6), "guided", "ones")
+    found = attribute(Net(hidden), torch.rand(1, 6, 6), "guided", "ones")
     assert found.gated == 1 and any("not gated" in warning for warning in found.warnings)
 
 
@@ -661,9 +655,9 @@ def test_every_convolution_of_torchscript_as_eager_hooks_see_it(tmp_path: Path) 
     gradients = dict(zip(kept, torch.autograd.grad(score, list(kept.values())), strict=True))
     for name in names:
         net.get_submodule(name)._forward_hooks.clear()
-    torch.jit.script(net).save(tmp_path / "script.ts")
-    torch.jit.trace(net, x).save(tmp_path / "trace.ts")  # type: ignore[no-untyped-call]
-    for file in ("script.ts", "trace.ts"):
+    files = ("scripted.ts", "traced.ts")
+    save(net, x, tmp_path, *files)
+    for file in files:
         model = package.load_model(tmp_path / file)
         for call in range(5):
             for name in names if call in (0, 4) else names[:2]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
-from typer.testing import Result
 
 import gradviz as package
 from gradviz.errors import ModelError, UsageError
 from tests.helpers import nets
-
-Gradviz = Callable[..., Result]
+from tests.helpers.commands import Gradviz, failed, gradient, lines, statuses
+from tests.helpers.formats import NEED_TRUST, save, script
 
 HOT = 0.95
 """What a pixel of an image that offends must exceed."""
-
-
-def script(module: nn.Module, path: Path) -> Path:
-    scripted: Any = torch.jit.script(module.eval())
-    scripted.save(path)
-    return path
-
-
-def pickled(module: nn.Module, path: Path) -> Path:
-    torch.save(module.eval(), path)
-    return path
 
 
 def photos(folder: Path, *offending: int, count: int = 3) -> np.ndarray:
@@ -47,18 +33,10 @@ def photos(folder: Path, *offending: int, count: int = 3) -> np.ndarray:
     return pixels
 
 
-def lines(out: str = "gradviz-out") -> list[dict[str, Any]]:
-    text = (Path(out) / "results.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def statuses() -> dict[str, str]:
-    return {line["image"]: line["status"] for line in lines()}
-
-
-def gradient(image: str, seed: str = "ones", out: str = "gradviz-out") -> np.ndarray:
-    array: np.ndarray = np.load(f"{out}/{image}/{seed}/gradient.npy")
-    return array
+def saved(net: nn.Module, name: str) -> list[str]:
+    """The network in the current folder, as the command line names it."""
+    save(net.eval(), torch.rand(1, 3, 4, 5), Path(), name)
+    return [name, "--trust"] if name in NEED_TRUST else [name]
 
 
 # What raises --------------------------------------------------------------------------------------
@@ -103,62 +81,44 @@ class Burns(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "save", "says"),
+    ("module", "name", "says"),
     [
-        (Overwrites(), script, "inplace operation"),
-        (Overwrites(), pickled, "inplace operation"),
-        (Refuses(), pickled, "ValueError: back"),
+        (Overwrites(), "scripted.ts", "inplace operation"),
+        (Overwrites(), "pickled.pt", "inplace operation"),
+        (Refuses(), "pickled.pt", "ValueError: back"),
     ],
 )
 def test_a_backward_pass_that_raises(
-    module: nn.Module,
-    save: Callable[[nn.Module, Path], Path],
-    says: str,
-    gradviz: Gradviz,
-    tmp_path: Path,
+    module: nn.Module, name: str, says: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:
     photos(tmp_path / "photos", 0, count=1)
-    model = save(module, tmp_path / "model")
     seeds = ["--seed", "ones", "--seed", "channel:0"]
-    trust = ["--trust"] if save is pickled else []
-    result = gradviz("saliency", model, "photos/0.npy", *seeds, *trust)
-    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.exit_code == 3 and len(said) == 1, result.stderr
-    assert "0.npy" in said[0] and "the backward pass failed" in said[0] and says in said[0]
-    assert "Traceback" not in result.stderr
+    result = gradviz("saliency", *saved(module, name), "photos/0.npy", *seeds)
+    failed(result, 3, "0.npy", "the backward pass failed", says)
     assert [(line["seed"], line["error"]["type"]) for line in lines()] == [
         ("ones", "ModelError"),
         ("channel:0", "ModelError"),
     ]
 
 
-@pytest.mark.parametrize(
-    "batch_size",
-    [
-        "1",
-        pytest.param(
-            "3",
-        ),
-    ],
-)
+@pytest.mark.parametrize("batch_size", ["1", "3"])
 def test_an_image_whose_backward_pass_raises_leaves_the_others_done(
     batch_size: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:
     photos(tmp_path / "photos", 1)
-    model = pickled(Refuses(), tmp_path / "refuses.pt")
-    result = gradviz("saliency", model, "photos/*.npy", "--trust", "--batch-size", batch_size)
+    model = saved(Refuses(), "pickled.pt")
+    result = gradviz("saliency", *model, "photos/*.npy", "--batch-size", batch_size)
     assert result.exit_code == 4 and "Traceback" not in result.stderr
     assert statuses() == {"0.npy": "ok", "1.npy": "error", "2.npy": "ok"}
     assert (gradient("0.npy") == 2).all() and (gradient("2.npy") == 2).all()
 
 
-@pytest.mark.parametrize("save", [script, pickled])
+@pytest.mark.parametrize("name", ["scripted.ts", "pickled.pt"])
 def test_an_image_that_makes_the_model_raise_leaves_the_rest_of_its_batch_done(
-    save: Callable[[nn.Module, Path], Path], gradviz: Gradviz, tmp_path: Path
+    name: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:
     pixels = photos(tmp_path / "photos", 1)
-    trust = ["--trust"] if save is pickled else []
-    result = gradviz("saliency", save(Burns(), tmp_path / "burns"), "photos/*.npy", *trust)
+    result = gradviz("saliency", *saved(Burns(), name), "photos/*.npy")
     assert result.exit_code == 4, result.stderr
     assert result.stderr.count("too hot") == 1
     assert statuses() == {"0.npy": "ok", "1.npy": "error", "2.npy": "ok"}
@@ -166,20 +126,10 @@ def test_an_image_that_makes_the_model_raise_leaves_the_rest_of_its_batch_done(
         assert np.array_equal(gradient(f"{n}.npy"), pixels[n])
 
 
-class Unregistered(nn.Module):
-    """Has a tensor of its own that requires a gradient, though none leads to the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.t = torch.ones(1, requires_grad=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.detach() * self.t
-
-
 def test_a_gradient_that_leads_elsewhere_than_to_the_image() -> None:
+    own = torch.ones(1, requires_grad=True)
     with pytest.raises(ModelError, match="cannot be differentiated"):
-        package.saliency(Unregistered(), torch.rand(3, 4, 5))
+        package.saliency(nets.Net(lambda x: x.detach() * own), torch.rand(3, 4, 5))
 
 
 # What is odd, and has a gradient all the same -----------------------------------------------------
@@ -193,19 +143,13 @@ class InPlace(nn.Module):
         return x * x
 
 
-def exported(module: nn.Module, path: Path) -> Path:
-    torch.export.save(torch.export.export(module.eval(), (torch.rand(1, 3, 4, 5),)), path)
-    return path
-
-
-@pytest.mark.parametrize("save", [pickled, script, exported])
+@pytest.mark.parametrize("name", ["pickled.pt", "scripted.ts", "program.pt2"])
 @pytest.mark.parametrize("method", ["gradient", "input-x-gradient"])
-def test_a_model_that_writes_into_its_input(
-    method: str, save: Callable[[nn.Module, Path], Path], tmp_path: Path
-) -> None:
+def test_a_model_that_writes_into_its_input(method: str, name: str, tmp_path: Path) -> None:
     x = torch.rand(3, 4, 5)
     before = x.clone()
-    model = package.load_model(save(InPlace(), tmp_path / "model"), trust=True)
+    folder = save(InPlace(), x[None].clone(), tmp_path, name)
+    model = package.load_model(folder / name, trust=True)
     expected = 2 * (before - 0.5) * (before if method == "input-x-gradient" else 1)
     for result in package.saliency(model, x, ["ones", "channel:1"], method=method):
         channels = slice(None) if result.seed == "ones" else slice(1, 2)
@@ -213,18 +157,11 @@ def test_a_model_that_writes_into_its_input(
     assert torch.equal(x, before)
 
 
-class AlwaysDrops(nn.Module):
-    """Drops half of its input, also while it evaluates."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, 0.5, training=True)
-
-
 def test_what_draws_random_numbers_draws_the_same_in_every_run(
     gradviz: Gradviz, tmp_path: Path
 ) -> None:
     photos(tmp_path / "photos")
-    model = script(AlwaysDrops(), tmp_path / "drops.ts")
+    model = script("torch.dropout(x, 0.5, True)", tmp_path / "drops.ts")
     for state, out in enumerate(("a", "b")):
         torch.manual_seed(state)  # what the process has drawn before does not matter
         command = ["saliency", model, "photos/*.npy", "--batch-size", "1", "-o", out, "--resume"]
@@ -242,37 +179,31 @@ def test_the_callers_random_numbers_stay_as_they_were() -> None:
     torch.manual_seed(5)
     expected = torch.rand(4)
     torch.manual_seed(5)
-    package.saliency(AlwaysDrops(), np.ones((3, 4, 5), np.float32))
+    package.saliency(
+        nets.Net(lambda x: F.dropout(x, 0.5, training=True)), np.ones((3, 4, 5), np.float32)
+    )
     assert torch.equal(torch.rand(4), expected)
-
-
-class OneAtATime(nn.Module):
-    """Half of the squares of one image; of more, it makes one long row."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(1, -1) ** 2 / 2
 
 
 def test_a_model_for_one_image_at_a_time_takes_a_folder(gradviz: Gradviz, tmp_path: Path) -> None:
     pixels = photos(tmp_path / "photos")
-    model = script(OneAtATime(), tmp_path / "one.ts")
+    model = script("x.reshape(1, -1) ** 2 / 2", tmp_path / "one.ts")
     result = gradviz("saliency", model, "photos/*.npy", "--seed", "ones")
     assert result.exit_code == 0, result.stderr
     for n in range(3):
         assert np.array_equal(gradient(f"{n}.npy"), pixels[n])
 
 
-class Squeezed(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * x / 2).sum(1).squeeze()
+SQUEEZED = nets.Net(lambda x: (x * x / 2).sum(1).squeeze())
 
 
-class Scalar(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * x / 2).sum().squeeze()
-
-
-@pytest.mark.parametrize(("module", "shape"), [(Squeezed(), (4, 5)), (Scalar(), ())])
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (SQUEEZED, (4, 5)),
+        (nets.Net(lambda x: (x * x / 2).sum().squeeze()), ()),
+    ],
+)
 def test_an_output_that_lost_the_axis_of_its_one_image(
     module: nn.Module, shape: tuple[int, ...]
 ) -> None:
@@ -285,7 +216,7 @@ def test_an_output_that_lost_the_axis_of_its_one_image(
 
 def test_a_squeezed_map_has_its_pixels() -> None:
     x = np.random.default_rng(0).random((3, 4, 5), np.float32)
-    (result,) = package.saliency(Squeezed(), x, "pixel:3,1")
+    (result,) = package.saliency(SQUEEZED, x, "pixel:3,1")
     expected = np.zeros_like(x)
     expected[:, 1, 3] = x[:, 1, 3]
     assert np.array_equal(result.array, expected)
@@ -333,12 +264,7 @@ CHECKPOINTS: dict[str, tuple[object, str | None, int]] = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name,
-        )
-        for name in CHECKPOINTS
-    ],
+    CHECKPOINTS,
 )
 def test_a_checkpoints_weights_are_found(name: str, tmp_path: Path) -> None:
     content, key, factor = CHECKPOINTS[name]

@@ -18,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
-from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
-from tests.oracles import test_structural_oracles as oracles
+from tests.helpers.formats import models
+from tests.helpers.probing import nan_probed
 
 Call = Callable[[Tensor], Tensor]
 
@@ -120,18 +120,23 @@ class Random(nn.Module):
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, min_size=1, max_size=7), seed=st.integers(0, 2**31))
 def test_random_networks(steps: list[Step], seed: int) -> None:
-    """Exact: what NaN at an input reaches. Sound: no gradient outside it. Whatever the image."""
+    """Exact: what NaN at an input reaches. Sound: no gradient outside it. Whatever the image.
+
+    NaN also passes the neighbours of an interpolation whose coefficient is zero.
+    """
+    exact = all(step.kind != "bilinear" for step in steps)
     torch.manual_seed(seed)
     network = Random(steps)
     x = torch.randn(1, WIDTH, 7, 6)
-    probed = oracles.nan_probed(network, x)
+    probed = nan_probed(network, x)
     y = network(x)
     outputs = torch.randint(0, y.numel(), (4,)).tolist()
     for output in outputs:
         place = [int(index) for index in torch.unravel_index(torch.tensor(output), y.shape)]
         found = field(network, x, *place)
         assert found.lost_at == ()
-        assert (found.tainted.flatten() == probed[output]).all()
+        tainted = found.tainted.flatten()
+        assert (tainted == probed[output]).all() if exact else not (tainted & ~probed[output]).any()
         other = torch.randn_like(x).requires_grad_()
         gradient = torch.autograd.grad(network(other).flatten()[output], other)[0]
         assert not ((gradient != 0) & ~found.tainted).any()
@@ -275,22 +280,15 @@ def formats(
     torch.manual_seed(0)
     net = Mixed(request.param).eval()
     x = torch.rand(1, 3, 16, 16)
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "script.ts")
-    traced.save(folder / "trace.ts")
-    torch.jit.freeze(scripted).save(folder / "freeze.ts")
-    torch.jit.freeze(traced).save(folder / "frozen_trace.ts")
-    torch.export.save(torch.export.export(net, (x,)), folder / "export.pt2")
-    loaded = {path.name: load_model(path, trust=True) for path in sorted(folder.iterdir())}
-    return {"eager": wrap(net), **loaded}
+    names = ("scripted.ts", "traced.ts", "frozen.ts", "frozen_trace.ts", "program.pt2")
+    return models(net, x, folder, *names)
 
 
 def test_every_format_has_the_same_field(formats: dict[str, Model]) -> None:
     x = torch.rand(1, 3, 16, 16)
     expected = field(formats["eager"], x, 6, 9)
     assert 0 < expected.tainted.sum() < expected.tainted.numel()
-    probed = oracles.nan_probed(formats["eager"], x).reshape(16, 16, -1)[6, 9]
+    probed = nan_probed(formats["eager"], x).reshape(16, 16, -1)[6, 9]
     assert (expected.tainted.flatten() == probed).all()
     for name, model in formats.items():
         for call in range(1, 6):

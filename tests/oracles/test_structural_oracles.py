@@ -1,78 +1,15 @@
-"""Two ways to find out by forward passes alone what can matter, and what they must find.
-
-Both are slow and know nothing of gradients. NaN at one element of the input reaches every output
-that has a coefficient for it, be it zero, unless an operation hides NaN. A change of one element
-changes the outputs that it matters to, unless a coefficient is zero or a selection falls elsewhere:
-so weights and images are drawn anew many times.
-"""
+"""What the oracles of forward passes must find."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from gradviz.field.dependence.propagate import propagate
-from gradviz.field.dependence.trace import DependenceTrace
-
-Call = Callable[[Tensor], Tensor]
-
-
-def structural(call: Call, x: Tensor) -> tuple[Tensor, set[str]]:
-    """[outputs, inputs], which output can look at which input, and what makes that partial."""
-    x = x.clone().requires_grad_()
-    with DependenceTrace() as dependence:
-        y = call(x)
-    assert not dependence.random
-    partial = set(dependence.selections)
-    rows = []
-    for output in range(y.numel()):
-        asked = torch.zeros(y.shape, dtype=torch.bool)
-        asked.view(-1)[output] = True
-        found = propagate(y, x, asked)
-        partial.update(found.lost_at)
-        rows.append(found.tainted.flatten())
-    return torch.stack(rows), partial
-
-
-def nan_probed(call: Call, x: Tensor) -> Tensor:
-    """[outputs, inputs]: where NaN at an input comes out."""
-    columns = []
-    for place in range(x.numel()):
-        probe = x.clone()
-        probe.view(-1)[place] = math.nan
-        with torch.no_grad():
-            columns.append(call(probe).isnan().flatten())
-    return torch.stack(columns, 1)
-
-
-def perturbed(call: Call, x: Tensor, trials: int = 30) -> Tensor:
-    """[outputs, inputs]: which outputs an input changed, for random images and weights."""
-    parameters = list(call.parameters()) if isinstance(call, nn.Module) else []
-    kept = [parameter.detach().clone() for parameter in parameters]
-    found: Tensor | bool = False
-    with torch.no_grad():
-        for trial in range(trials):
-            for parameter in parameters:
-                parameter.normal_()
-            image = torch.randn_like(x) * (0.3, 1, 3)[trial % 3]
-            before = call(image)
-            columns = []
-            for place in range(x.numel()):
-                probe = image.clone()
-                probe.view(-1)[place] += (1, 9)[trial % 2] * torch.randn(())
-                after = call(probe)
-                same = (after == before) | (after.isnan() & before.isnan())
-                columns.append(~same.flatten())
-            found = torch.stack(columns, 1) | found
-        for parameter, value in zip(parameters, kept, strict=True):
-            parameter.copy_(value)
-    assert isinstance(found, Tensor)
-    return found
+import gradviz as package
+from tests.helpers.nets import Net
+from tests.helpers.probing import Call, nan_probed, perturbed, structural
 
 
 def test_what_a_convolution_looks_at() -> None:
@@ -93,3 +30,25 @@ def test_what_a_convolution_looks_at() -> None:
 @pytest.mark.parametrize("hidden", [torch.relu, F.hardtanh, lambda x: x.clamp(-1, 1)])
 def test_perturbing_sees_through_saturation(hidden: Call) -> None:
     assert perturbed(hidden, torch.rand(1, 1, 4)).tolist() == torch.eye(4).bool().tolist()
+
+
+SECOND_OUTPUTS = {
+    "mean beside the variance": (lambda x: torch.var_mean(x, 3, keepdim=True)[1], (0, 0, 8, 1)),
+    "mean beside the deviation": (lambda x: torch.std_mean(x, 3, keepdim=True)[1], (0, 0, 8, 1)),
+    "largest beside the least": (lambda x: x.aminmax(dim=3, keepdim=True)[1], (0, 0, 8, 1)),
+    "second half": (lambda x: x.chunk(2, 3)[1], (4, 0, 5, 1)),
+    "fifth row": (lambda x: x.unbind(2)[4][:, :, None], (0, 4, 1, 5)),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_OUTPUTS)
+def test_fields_of_second_outputs(name: str) -> None:
+    function, box = SECOND_OUTPUTS[name]
+    found = package.receptive_field(Net(function), torch.rand(3, 6, 8), [(0, 0)]).fields[0]
+    assert (found.structural.status, found.structural.box) == ("exact", box)
+
+
+def test_second_outputs_of_what_is_not_known_are_partial() -> None:
+    net = Net(lambda x: torch.linalg.qr(x)[1])
+    found = package.receptive_field(net, torch.rand(3, 6, 8), [(0, 0)]).fields[0]
+    assert found.structural.status == "partial"

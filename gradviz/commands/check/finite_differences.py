@@ -1,7 +1,7 @@
-"""Slopes by finite differences, which a gradient is held against.
+"""Slopes by finite differences, with which a gradient is compared.
 
-Nothing here depends on autograd or models. A function is called at steps from a point, in one
-direction, and two numbers are compared: how much it rose, and how much it was expected to rise.
+Nothing here depends on autograd or models. A function is evaluated at steps from a point, in one
+direction, and two numbers are compared: its measured rise, and its expected rise.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 Ray = Callable[[float], float]
-"""A function along one direction, from the step t to f(x + t·d). The largest entry of d is 1 in
-size, so that steps are in the units of the input."""
+"""A function along one direction: the step t → f(x + t·d). The largest entry of d is 1 in size, so
+that steps are in the units of the input."""
 
 TREND_TOLERANCE = 0.1
-"""The largest relative distance between a function and its tangent up to which it follows it."""
+"""The largest relative distance from its tangent at which a function counts as linear."""
 
 _PER_DECADE = 3
 
@@ -69,23 +69,23 @@ class Slope:
     step: float
     """The step of the difference, in the units of the input."""
     agrees: bool | None
-    """Whether it is the expected slope; None if rounding leaves that open."""
+    """True if it is the expected slope; None if rounding leaves that open."""
     corner: bool = False
-    """Whether it disagrees at a kink or a leap, where the slopes on both sides differ."""
+    """True if it disagrees at a kink or a leap, where the slopes on both sides differ."""
 
 
 def noise_of(ray: Ray, step: float, last_digits: float) -> float:
     """Measure the rounding noise in the values of a function near step 0, as a largest deviation.
 
-    Over steps of a few last digits a function is a line, or at a kink two; what is left of its
-    values without that line is rounding. (Moré and Wild, Estimating Computational Noise, 2011,
-    take higher differences of more values; the largest second difference is enough here.)
+    Over steps of a few last digits a function is a line, or at a kink two; the deviation of its
+    values from that line is rounding. (Moré and Wild, Estimating Computational Noise, 2011, take
+    higher differences of more values; the largest second difference is enough here.)
 
     Args:
         ray: the function.
         step: a few last digits of the input's values.
-        last_digits: the rounding of the function's values, and the least that is returned; steps so
-            short may not move a large value at all.
+        last_digits: the rounding of the function's values, and the least noise that is returned;
+            steps this short may not change a large value at all.
     """
     values = [ray(k * step) for k in range(-3, 4)]
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
@@ -95,12 +95,12 @@ def noise_of(ray: Ray, step: float, last_digits: float) -> float:
 def compare_slope(
     ray: Ray, expected: float, size: float, span: float, noise: float, ladder: Ladder
 ) -> Slope:
-    """Measure whether a function has the expected slope at step 0.
+    """Compare the slope of a function at step 0 with the expected one.
 
-    Central differences over a ladder of steps. They agree if two neighbouring steps do, and at the
-    longer one rounding is smaller than the tolerance: a kink spoils the longer steps, and a chance
-    agreement hardly comes twice. If rounding is larger at every step, only a slope that is too
-    large for it is known to be wrong.
+    Central differences are taken over a ladder of steps. The slopes agree if those of two
+    neighbouring steps do, and at the longer one rounding is smaller than the tolerance: a kink
+    spoils the longer steps, and a chance agreement rarely happens twice. If rounding is larger at
+    every step, a slope is judged wrong only if it is too large for the rounding.
 
     Args:
         ray: the function.
@@ -132,8 +132,9 @@ def compare_slope(
 def linear_range(ray: Ray, expected: float, span: float, noise: float, ladder: Ladder) -> Slope:
     """Measure the longest step up to which a function follows its tangent, forwards and backwards.
 
-    Arguments are those of `compare_slope`. The error of a step is the distance of the function from
-    `expected` times the step, relative to that. The function follows up to `TREND_TOLERANCE`.
+    The other arguments are those of `compare_slope`. The error of a step is the distance of the
+    function from `expected` times the step, relative to that. The function follows its tangent up
+    to an error of `TREND_TOLERANCE`.
 
     Returns:
         the slope measured over that step. The step is 0 if the function does not follow even at the
@@ -156,7 +157,15 @@ def linear_range(ray: Ray, expected: float, span: float, noise: float, ladder: L
 
 
 def random_signs(x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-    """Directions of +1 and −1, without end: ⟨g, d⟩ is ‖g‖ on average (root mean square)."""
+    """Yield directions of +1 and −1, without end.
+
+    Args:
+        x: the input, whose shape and type the directions have.
+        generator: the source of the random numbers.
+
+    Yields:
+        directions d: ⟨g, d⟩ is ‖g‖ on average (root mean square).
+    """
     while True:
         signs = torch.randint(0, 2, x.shape, generator=generator) * 2 - 1
         yield signs.to(x)
@@ -180,15 +189,15 @@ class _Trial:
         return (self.sides[0] - self.sides[1]) / (2 * self.step)
 
     def agrees(self, ladder: Ladder) -> bool:
-        """Whether the error is no more than allowed."""
+        """Return True if the error is within the tolerance."""
         return self.error <= ladder.tolerance + self.blur
 
     def sharp(self, ladder: Ladder) -> bool:
-        """Whether rounding is less than what is allowed."""
+        """Return True if rounding is below the tolerance."""
         return self.blur <= ladder.tolerance
 
     def bend(self, start: float) -> float:
-        """The difference of the slopes ahead and behind, beyond what rounding may cause."""
+        """Compute the difference of the slopes ahead and behind, beyond what rounding may cause."""
         change = abs(self.sides[0] - 2 * start + self.sides[1]) / self.step
         return _ratio(change, self.scale) - 4 * self.blur
 

@@ -21,11 +21,13 @@ from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_DIRECTIONS = 3
-"""Random directions per seed."""
+"""The number of random directions per seed."""
 STRONGEST_PIXELS = 3
-"""Single pixels per seed, the strongest first, as far as they have a gradient."""
+"""The number of single pixels per seed, the strongest first; pixels without a gradient are left
+out."""
 NEARBY_POINTS = 5
-"""Points beside the image that are tried if the gradient does not hold at the image."""
+"""The number of points beside the image that are tried if the gradient does not hold at the
+image."""
 
 
 def check_gradient(
@@ -33,11 +35,13 @@ def check_gradient(
 ) -> CheckDocument:
     """Test the gradient of every seed at an image, along random directions, itself, and pixels.
 
-    Seeds that depend on the output, such as `top`, are settled at the image and then stay. Without
-    seeds, the default for the output's layout is taken.
+    Seeds that depend on the output, such as `top`, are resolved at the image and then fixed.
 
     Args:
-        random_seed: what the random directions are drawn from.
+        model: the model, best in float64.
+        image: the image at which the gradient is tested.
+        seeds: the seeds; empty for the default of the output's layout.
+        random_seed: the seed of the random directions.
 
     Raises:
         SeedError: a seed does not fit the output.
@@ -68,7 +72,7 @@ def check_gradient(
 
 @dataclass(frozen=True)
 class _Seeded:
-    """⟨v, f(x)⟩ as a function of x."""
+    """The function x ↦ ⟨v, f(x)⟩."""
 
     model: Model
     v: Tensor
@@ -78,11 +82,11 @@ class _Seeded:
         return inner(self.v, _run(self.model, x)[0])
 
     def size(self, x: Tensor) -> float:
-        """The root of the sum of squares of the terms of ⟨v, y⟩: rounding adds up likewise."""
+        """Compute the root of the sum of squares of the terms of ⟨v, y⟩, as rounding adds up."""
         return float(product(self.v, _run(self.model, x)[0]).norm())
 
     def gradient(self, x: Tensor) -> Tensor:
-        """Jᵀ v, by the backward pass."""
+        """Compute Jᵀ v by the backward pass."""
         x = x.detach().clone().requires_grad_()
         y = _run(self.model, x)
         with foreign_code(f"{self.model.name}: the backward pass failed"):
@@ -132,13 +136,13 @@ class _Checker:
         beside: Sequence[_Point],
         kink: bool,
     ) -> CheckTest:
-        """Test one direction at the image; beside it, if a kink or a leap at the image hides it.
+        """Test one direction at the image; beside it, if a kink or a leap hides the slope.
 
-        The gradient that autograd chooses at a kink lies anywhere between the slopes around it, and
-        with several kinks at once even outside, also in directions in which they cancel. But a
-        backward pass that is right is right almost everywhere: so it is tried a little off the
-        kink, with the gradient of that point. If the function has no kink at the image, and a slope
-        that is not the gradient's, the gradient is wrong there.
+        The gradient that autograd chooses at a kink lies anywhere between the slopes around it.
+        With several kinks at once it may even lie outside, also in directions in which they cancel.
+        But a correct backward pass is correct almost everywhere: so the test is repeated a little
+        off the kink, with the gradient of that point. If the function has no kink at the image, and
+        its slope is not the gradient's, the gradient is wrong there.
         """
         expected = inner(direction, image.g)
         if slope.agrees or not image.g.isfinite().all():
@@ -180,7 +184,7 @@ class _Checker:
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """A point: an input at which gradient and function are compared."""
+    """A point of the input space at which gradient and function are compared."""
 
     checker: _Checker
     x: Tensor
@@ -189,24 +193,24 @@ class _Point:
 
     @cached_property
     def g(self) -> Tensor:
-        """The gradient there."""
+        """The gradient at the point."""
         return self.checker.function.gradient(self.x)
 
     @cached_property
     def noise(self) -> float:
-        """The rounding noise there; at a leap of the function it is the leap."""
+        """The rounding noise at the point; at a leap of the function it is the leap."""
         ladder, function = self.checker.ladder, self.checker.function
         few_digits = 16 * ladder.epsilon * self.checker.span
         last_digits = ladder.epsilon * function.size(self.x)
         return finite_differences.noise_of(self.ray(self.shake), few_digits, last_digits)
 
     def ray(self, direction: Tensor) -> finite_differences.Ray:
-        """The function along a direction from this point."""
+        """Return the function along a direction from this point."""
         return lambda step: self.checker.function(self.x + step * direction)
 
     def compare(self, direction: Tensor) -> finite_differences.Slope:
         """Compare the slope in a direction with the one that the gradient predicts."""
-        # What ⟨g, d⟩ is for a random direction of this length.
+        # The size of ⟨g, d⟩ for a random direction of this length.
         size = float(self.g.norm() * direction.norm()) / self.g.numel() ** 0.5
         checker = self.checker
         return finite_differences.compare_slope(
@@ -225,19 +229,19 @@ def _run(model: Model, x: Tensor) -> Tensor:
 
 
 def _least_precise(y: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """The coarsest of the number types between the input and `y`: models may cast on their way."""
+    """Return the coarsest number type between the input and `y`: models may cast on their way."""
     passed = {form.dtype for node in nodes_of(y) for form in node._input_metadata}
     floating = {each for each in passed if each.is_floating_point}
     return max(floating | {dtype}, key=lambda each: torch.finfo(each).eps)
 
 
 def _unit(g: Tensor) -> Tensor:
-    """`g`, scaled so that its largest entry is 1 in size; zeros stay zeros."""
+    """Scale `g` so that its largest entry is 1 in size; zeros stay zeros."""
     return g / (float(g.abs().max()) or 1.0)
 
 
 def _strongest_pixels(g: Tensor) -> dict[str, Tensor]:
-    """The directions that move one pixel alone, each channel as its gradient points."""
+    """Map names of pixels to directions that move one pixel, each channel along its gradient."""
     strength = g.abs().sum((0, 1))
     width = strength.shape[1]
     found = {}

@@ -19,7 +19,7 @@ from gradviz.runs.record import differences
 from gradviz.text import listed
 
 MOST_NAMED = 3
-"""How many results a warning names; the rest it counts."""
+"""The most results that a warning names; the others are counted."""
 
 DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""
@@ -31,10 +31,10 @@ NUMBERS: dict[str, Callable[[schema.Done], list[float | None]]] = {
     "l2": lambda line: [line.stats.l2],
     "nonfinite": lambda line: [line.stats.nonfinite],
 }
-"""What is compared of results without arrays."""
+"""The numbers that are compared if results have no arrays."""
 
 Values = Mapping[str, float]
-"""Metric → value."""
+"""The value of each metric."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +42,42 @@ class Item:
     """One image and seed in both runs, or the network itself."""
 
     image: str | None
-    """None for the network: the unclipped sizes of its fields."""
+    """The image's name; None for the network and the unclipped sizes of its fields."""
     seed: str | None
-    """None also where the image failed under every seed."""
+    """The seed's spec; None also if the image failed under every seed."""
     problems: tuple[str, ...] = ()
     """Differences that no tolerance excuses, such as a result that one run lacks."""
     measured: Mapping[str, Values] = field(default_factory=dict)
-    """Array → metric → value. Without arrays, of `score`, `range`, `abs_mean`, `l2` and
-    `nonfinite`, and by the metrics of numbers."""
+    """The metrics of each array, by array and metric. If there are no arrays, the metrics of
+    numbers, by `score`, `range`, `abs_mean`, `l2` and `nonfinite`."""
     paths: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Array → its path in either run's folder, where it was measured."""
+    """The path of each measured array in either run's folder."""
     facts: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Of a receptive field, `status`, `box` and `global` in either run."""
+    """The `status`, `box` and `global` of a receptive field in either run."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         if self.image is None:
             return "the network"
         return self.image if self.seed is None else f"{self.image} ({self.seed})"
 
     @property
     def compared(self) -> bool:
-        """Whether there was anything to compare: not where an image failed in both runs."""
+        """True if the runs could be compared; False if an image failed in both runs."""
         return bool(self.image is None or self.measured or self.problems)
 
     def worst(self, metric: Metric) -> tuple[str, float] | None:
-        """The array that differs most and its value; None where nothing was measured."""
+        """Find the array that differs most.
+
+        Returns:
+            its name and its value of the metric; None if nothing was measured.
+        """
         values = [(name, of[metric.name]) for name, of in self.measured.items()]
         return max(values, key=lambda pair: metric.distance(pair[1]), default=None)
 
     def ok(self, metric: Metric, tolerance: float) -> bool:
-        """Whether it passes."""
+        """Return True if the item passes."""
         worst = self.worst(metric)
         return not self.problems and (worst is None or metric.holds(worst[1], tolerance))
 
@@ -83,13 +87,13 @@ class Comparison:
     """Two runs, compared."""
 
     runs: tuple[FinishedRun, FinishedRun]
-    """A and B."""
+    """The runs A and B."""
     metric: Metric
     tolerance: float
     items: tuple[Item, ...]
-    """The worst first."""
+    """The items, the worst first."""
     warnings: tuple[str, ...]
-    """What a reader of the verdict must know."""
+    """Warnings for a reader of the verdict."""
 
     @property
     def failed(self) -> list[Item]:
@@ -97,7 +101,7 @@ class Comparison:
         return [item for item in self.items if not item.ok(self.metric, self.tolerance)]
 
     def document(self) -> schema.CompareDocument:
-        """What `--json` prints."""
+        """Build the document that `--json` prints."""
         return schema.CompareDocument(
             schema=1,
             kind="compare",
@@ -130,15 +134,17 @@ class Comparison:
 def compare(
     first: Path, second: Path, metric: str | None = None, tolerance: float | None = None
 ) -> Comparison:
-    """Compare the runs in two folders: A, what was, and B, what is.
+    """Compare the runs in two folders.
 
     Args:
+        first: the folder of the earlier run, A.
+        second: the folder of the later run, B.
         metric: a name of `METRICS`; None for the `DEFAULT` of the runs' kind.
         tolerance: the farthest value that passes; None for the metric's own.
 
     Raises:
-        UsageError: one of the folders holds no finished run; the runs are of different kinds;
-            there is nothing to compare, or nothing that the metric can be taken of.
+        UsageError: one of the folders holds no finished run; the runs are of different kinds; there
+            is nothing to compare, or nothing that the metric can be taken of.
     """
     a, b = read_run(first), read_run(second)
     kind = a.record.kind
@@ -172,23 +178,23 @@ def compare(
 
 
 def setup_of(record: schema.RunRecord) -> dict[str, Any]:
-    """What of a run's record can change its results, apart from which images it has."""
+    """Select the parts of a run's record that can change its results, apart from its images."""
     content = record.content()
     kept = {key: content[key] for key in ("versions", "model", "preprocess", "settings")}
     kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("path", "card")}
-    # Files by name and content: a baseline is often made in another folder.
+    # Files are compared by name and content: a baseline is often made in another folder.
     kept["files"] = {Path(path).name: digest for path, digest in record.files.items()}
     return kept
 
 
 def _results(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
-    """What either run has a result of, or should have, in the order of the images."""
+    """Yield an item for each result that either run has, or should have, image by image."""
     keys = a.by_key.keys() | b.by_key.keys()
     seeded = {image for image, seed in keys if seed is not None}
     for image, seed in sorted(keys, key=str):
         if seed is not None or image not in seeded:
             yield _pair(a, b, image, seed)
-    if isinstance(a, SaliencyResults):  # a receptive-field run that was cut short is not read
+    if isinstance(a, SaliencyResults):  # a receptive-field run that was interrupted is not read
         images = {image.name for run in (a, b) for image in run.record.images}
         for image in sorted(images - {image for image, _ in keys}):
             yield Item(image, None, ("no result in either run: both were cut short",))
@@ -208,7 +214,7 @@ def _pair(a: FinishedRun, b: FinishedRun, image: str, seed: str | None) -> Item:
 
 
 def _both(a: FinishedRun, b: FinishedRun, one: schema.FieldDone, other: schema.FieldDone) -> Item:
-    """Two results of one image and seed."""
+    """Compare two results of one image and seed."""
     was, now = _facts(a, one), _facts(b, other)
     problems = [*_changes(was, now)]
     arrays = _arrays_of(one), _arrays_of(other)
@@ -238,7 +244,7 @@ def _both(a: FinishedRun, b: FinishedRun, one: schema.FieldDone, other: schema.F
 
 
 def _facts(run: FinishedRun, line: schema.FieldDone) -> dict[str, Any]:
-    """What is exact in a receptive field, by its key in field.json."""
+    """Collect the exact values of a receptive field, by their keys in field.json."""
     if not isinstance(run, FieldResults):
         return {}
     field = run.entries[line.image, line.seed]
@@ -246,7 +252,7 @@ def _facts(run: FinishedRun, line: schema.FieldDone) -> dict[str, Any]:
 
 
 def _arrays_of(line: schema.FieldDone) -> dict[str, str]:
-    """The paths of a result's arrays, by their names."""
+    """Map the names of a result's arrays to their paths."""
     files = line.files.items()
     return {name.removesuffix(".npy"): path for name, path in files if path.endswith(".npy")}
 
@@ -254,15 +260,16 @@ def _arrays_of(line: schema.FieldDone) -> dict[str, str]:
 def _arrays(
     a: FinishedRun, b: FinishedRun, paths: Mapping[str, tuple[str, str]]
 ) -> Iterator[tuple[str, Array, Array]]:
-    """The arrays of both runs, one pair at a time in memory."""
+    """Yield the arrays of both runs, one pair at a time in memory."""
     for name, (one, other) in paths.items():
         yield name, a.folder.array(one), b.folder.array(other)
 
 
 def _numbers(one: schema.FieldDone, other: schema.FieldDone) -> Iterator[tuple[str, Array, Array]]:
-    """What the lines of two results themselves say, NaN where they say null.
+    """Yield the numbers in the lines of two results; NaN for null.
 
-    Not the share of zeros: rounding makes and unmakes them. Not the scale: it is the pictures'.
+    The share of zeros is left out: rounding creates and removes zeros. The scale is left out: it
+    belongs to the pictures.
     """
     if isinstance(one, schema.Done) and isinstance(other, schema.Done):
         for name, numbers in NUMBERS.items():
@@ -270,7 +277,11 @@ def _numbers(one: schema.FieldDone, other: schema.FieldDone) -> Iterator[tuple[s
 
 
 def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
-    """Both arrays with zeros where either is NaN or Inf; at how many places they differ in that."""
+    """Replace the values at which either array is NaN or Inf by zeros.
+
+    Returns:
+        both arrays, and the number of places at which only one of them is NaN or Inf.
+    """
     finite = np.isfinite(x) & np.isfinite(y)
     if finite.all():
         return x, y, 0
@@ -280,7 +291,7 @@ def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
 
 
 def _network(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
-    """The unclipped sizes, of which every one is exact."""
+    """Yield the item of the network: the unclipped sizes, all of which are exact."""
     if not isinstance(a, FieldResults) or not isinstance(b, FieldResults):
         return
     problems = [*_changes(_sizes(a.document.geometry), _sizes(b.document.geometry))]

@@ -1,4 +1,4 @@
-"""How far two arrays of the same shape are from each other: the table of metrics."""
+"""The table of metrics: distances between two arrays of the same shape."""
 
 from __future__ import annotations
 
@@ -20,37 +20,41 @@ class Metric:
     name: str
     meaning: str
     function: Callable[[Array, Array], float]
-    """Of two arrays of one shape, [C, H, W] or any other, all their values finite."""
+    """The function of two arrays of one shape, [C, H, W] or any other, all their values finite."""
     larger_is_nearer: bool
-    """Whether equal arrays have the largest value, 1, or the smallest, 0."""
+    """True if equal arrays have the largest value, 1; False if they have the smallest, 0."""
     tolerance: float
     """The default of `--tolerance`: the value farthest from that of equal arrays that passes."""
     of_numbers: bool
-    """Whether it means something for single numbers, where a run keeps no arrays."""
+    """True if it is meaningful for single numbers, for runs that keep no arrays."""
 
     def holds(self, value: float, tolerance: float) -> bool:
-        """Whether the value is within the tolerance; NaN is not."""
+        """Return True if the value is within the tolerance; NaN is not."""
         return value >= tolerance if self.larger_is_nearer else value <= tolerance
 
     def distance(self, value: float) -> float:
-        """How far the value is from that of equal arrays."""
+        """Compute the distance of the value from that of equal arrays."""
         return 1 - value if self.larger_is_nearer else value
 
     def worst(self, values: Iterable[float]) -> float:
-        """The value that is farthest from that of equal arrays."""
+        """Return the value that is farthest from that of equal arrays."""
         return max(values, key=self.distance)
 
 
 def largest(a: Array) -> float:
-    """max|a|; 0 of an array without values."""
+    """Compute max|a|; 0 for an array without values."""
     return float(np.abs(a).max(initial=0))
 
 
 def strongest(a: Array) -> Mask:
-    """The 5 % of a map's pixels that are strongest, ties included, zeros left out.
+    """Find the 5 % of a map's pixels that are strongest, ties included, zeros left out.
 
-    A pixel's strength is Σ|a| over the channels of [C, H, W], and |a| in an array of another
-    number of axes. Of a mask, the pixels where it is true.
+    Args:
+        a: [C, H, W], where a pixel's strength is Σ|a| over the channels; or an array of another
+            number of axes, where it is |a|; or a mask, whose true pixels are the result.
+
+    Returns:
+        bool, [H, W] or of the shape of `a`.
     """
     if a.dtype == bool:
         return a
@@ -78,7 +82,7 @@ def _cosine(a: Array, b: Array) -> float:
     a, b = _doubles(a), _doubles(b)
     if not (a.any() and b.any()):
         return float(not (a.any() or b.any()))
-    # Not Python's min, which would make 1 of NaN.
+    # Not Python's min, which would turn NaN into 1.
     return float(np.minimum(1, (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())))
 
 

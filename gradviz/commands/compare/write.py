@@ -1,4 +1,4 @@
-"""A comparison becomes a folder: a picture of each difference, and compare.json."""
+"""Writing a comparison: a picture of each difference, and compare.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
 
 
 def check_folder(folder: RunWriter, overwrite: bool) -> None:
-    """Notice an unusable folder early.
+    """Check early that a folder can be used.
+
+    Args:
+        folder: the output folder.
+        overwrite: True if a run in it may be replaced.
 
     Raises:
         UsageError: it cannot be written; or it holds a run, and `overwrite` was not given.
@@ -38,6 +42,12 @@ def write_comparison(
     """Draw each pair of arrays that are pictures in shape, and write compare.json last.
 
     All pictures of a seed's arrays of one name have one scale: the largest |A − B| among them.
+
+    Args:
+        comparison: the two runs, compared.
+        folder: the output folder.
+        palette: the colour maps.
+        command: the command line of the program, for the record.
 
     Returns:
         the content of compare.json: `document` with the `files` and the `scales` of each item.
@@ -99,13 +109,13 @@ ONLY_B = (0, 80, 200)
 
 
 BOTH = (150, 150, 150)
-"""The pixels of two masks; those of neither are black."""
+"""The colour of pixels in both masks; those in neither are black."""
 
 
 def difference_picture(a: Array, b: Array, scale: float, palette: Palette) -> Image.Image:
-    """A − B in diverging colours, or two masks over each other.
+    """Draw A − B in diverging colours, or two masks over each other.
 
-    Of the channels of a pixel, the one that differs most is drawn, so that none hides another.
+    Of a pixel's channels, the one that differs most is drawn, so that none hides another.
 
     Args:
         a: [C, h, w] or [h, w], of numbers or truth values.

@@ -1,4 +1,4 @@
-"""A model looked into: what it is, what it takes and gives, and how its gradient flows."""
+"""Inspection of a model: its inputs and outputs, and the gradient's flow through its layers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Size
-from gradviz.backward.activations import ActivationRecorder
 from gradviz.backward.graph import kind_of, users_of
-from gradviz.backward.layers import BY_WEIGHT, Layer, run_with_layers
+from gradviz.backward.layer_outputs import ActivationRecorder
+from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
-from gradviz.image.frame import frame_of
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves
-from gradviz.model.random_input import RandomInput, only_size
+from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.model.trust import trust_tier
 from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.kinds import KINDS
@@ -33,10 +32,7 @@ from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
-"""The name in place of an image's if there is none."""
-
-SQUARE_SIDES = (224, 256, 64, 512, 32)
-"""Sides of random squares, tried in this order if nothing fixes the size of the input."""
+"""The name that stands for an image if there is none."""
 
 
 def inspect_model(
@@ -50,21 +46,23 @@ def inspect_model(
     """Run the model forward and backward once, and describe what happened.
 
     Args:
-        preprocess: what an image, or random pixels in its place, goes through.
-        image: None for random input.
-        seed: None for the default of the output.
+        model: the model.
+        preprocess: the recipe for an image, or for random pixels in its place.
+        image: the image; None for random input.
+        seed: the seed; None for the default of the output.
         input_size: width and height of random input; None to choose.
-        random_seed: of the random input.
+        random_seed: the seed of the random input.
 
     Raises:
         SeedError: the seed does not fit the output.
         ModelError: the model fails on the input, or cannot be differentiated.
     """
     name = RANDOM_NAME if image is None else image.name
-    warnings = []
+    warnings: list[str] = []
     with deterministic():
         if image is not None:
             prepared = image.prepared
+            warnings += prepared.notes
             raw = _outputs(model, prepared)
         else:
             prepared, raw = _random(model, preprocess, input_size, random_seed)
@@ -82,7 +80,7 @@ def inspect_model(
     seed = seed or default_seed(output)
     v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
     with foreign_code(f"{model.name}: the backward pass failed"):
-        gradients = _gradients(y, list(layers.values()), v)
+        gradients = gradients_at(y, list(layers.values()), v)
         dead = dead_units(y, list(layers.values()))
     flows = [
         _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
@@ -117,7 +115,7 @@ def inspect_model(
 
 
 class _Keeping(nn.Module):
-    """Keeps all that a model returns, of which its caller gets one tensor."""
+    """A module that keeps all outputs of a model, of which its caller gets one tensor."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -130,7 +128,7 @@ class _Keeping(nn.Module):
 
 
 def _outputs(model: Model, prepared: Prepared) -> object:
-    """Run the model on one image; return all its outputs, however many."""
+    """Run the model on one image; return all its outputs."""
     keeping = _Keeping(model.module)
     try:
         replace(model, module=keeping)(model.batch_of(prepared.tensor))
@@ -142,18 +140,17 @@ def _outputs(model: Model, prepared: Prepared) -> object:
 
 
 def _fits(value: object) -> bool:
-    """Whether a value can be an output per image that has a gradient."""
+    """Return True if a value can be an output per image that has a gradient."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
 
 
 def _random(
     model: Model, preprocess: Preprocess, size: Size | None, random_seed: int
 ) -> tuple[Prepared, object]:
-    """Draw random pixels of a size that the model takes; and run the model on them."""
+    """Draw random pixels of a size that the model takes, and run the model on them."""
     random = RandomInput.of(model, preprocess, random_seed)
-    fixed = size or only_size(model) or _size_after(preprocess)
     failure: ModelError | None = None
-    for tried in [fixed] if fixed else [(side, side) for side in SQUARE_SIDES]:
+    for tried in [size] if size else likely_sizes(model, preprocess):
         prepared = random.draw(tried)
         try:
             return prepared, _outputs(model, prepared)
@@ -165,16 +162,8 @@ def _random(
     raise ModelError(f"{failure}; or name an input size that it takes: --input-size WxH") from None
 
 
-def _size_after(preprocess: Preprocess) -> Size | None:
-    """Width and height after preprocessing; None if they follow the image's own."""
-    if preprocess.resize is None and preprocess.crop is None:
-        return None
-    # What a large square photo would become.
-    return frame_of((1024, 1024), preprocess).input
-
-
 def _of_two(model: Model, x: Tensor) -> Tensor | None:
-    """The output for the image twice; None if the model takes one image at a time."""
+    """Compute the output for the image twice; None if the model takes one image at a time."""
     try:
         return model(torch.cat([x, x]).detach().requires_grad_())
     except ModelError:
@@ -195,24 +184,13 @@ def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
 
 def _is_chosen(key: str, raw: object, output: str | None) -> bool:
     if output is not None:
-        # The key may lead to what holds the tensor as its only one.
+        # The key may lead to a container with the tensor as its only one.
         return key == output or key.startswith(f"{output}.")
     only = [name for name, value in leaves(raw) if _fits(value)]
     return only == [key]
 
 
 # Layers -------------------------------------------------------------------------------------------
-
-
-def _gradients(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
-    """The gradient at the output of every layer; None if no path leads to it."""
-    # A block and its last layer may share their end; autograd wants each once.
-    ends = {(layer.end.node, layer.end.output_nr): layer.end for layer in layers}
-    if not ends:
-        return {}
-    found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
-    by_end = dict(zip(ends, found, strict=True))
-    return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
 
 
 def _flow(
@@ -233,7 +211,7 @@ def _flow(
 def _apart(
     recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
 ) -> Iterator[InspectedLayer]:
-    """The layers that ran on the image, but that no gradient can reach."""
+    """Yield the layers that ran on the image, but that no gradient can reach."""
     for name, key in recorder.ran.items():
         output = recorder.recorded.get(key)
         if name not in layers and output is not None and trace.depends_on_image(output):
@@ -258,7 +236,7 @@ def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
 
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:
-    """Along x, then y: input pixels per place of the map."""
+    """Yield the input pixels per place of the map along x, then along y."""
     for axis in (3, 2):
         stride = Fraction(entered[axis], layer.shape[axis])
         yield stride.numerator if stride.denominator == 1 else float(stride)
@@ -273,15 +251,18 @@ ZEROES: dict[str, Callable[[Any], Tensor]] = {
     "Hardtanh": lambda node: (node._saved_self <= 0) & (node._saved_min_val == 0),
     "Hardswish": lambda node: node._saved_self <= -3,
 }
-"""Activations that put out zeros: bool, True where a unit is off. A `Hardtanh` whose lower bound is
-0 is a ReLU6; another one puts out no zeros."""
+"""Activations whose output has zeros: bool, True where a unit is off. A `Hardtanh` whose lower
+bound is 0 is a ReLU6; any other is never off."""
 
 
 def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
     """Find the channels that are zero everywhere as they leave a layer or its activation.
 
-    The graph of `y` must still hold what it saved, and the layers their outputs. An activation
-    counts if it is a row of `ZEROES` and nothing else uses the layer.
+    An activation is considered if it is a row of `ZEROES` and nothing else uses the layer.
+
+    Args:
+        y: the output, whose graph must still hold its saved tensors.
+        layers: the layers, with their outputs.
 
     Returns:
         bool [C], of each layer whose output is a map, by name.

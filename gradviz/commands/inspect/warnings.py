@@ -24,7 +24,7 @@ MOST_LISTED = 5
 """The most layers that a warning names; the others are counted."""
 
 PROBABILITIES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-"""The operations that make probabilities of logits, as autograd and as people call them."""
+"""The operations that turn logits into probabilities: autograd's name and the common one."""
 
 SEE_THROUGH = TENSOR_VIEWS | {"Slice", "Select"}
 """The operations that may lie between such an operation and the output."""
@@ -32,7 +32,7 @@ SEE_THROUGH = TENSOR_VIEWS | {"Slice", "Select"}
 BATCH_NORM_NODES = frozenset(
     {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormWithUpdate"}
 )
-"""Batch norms, whose nodes hold whether they used the batch's statistics."""
+"""Batch norms, whose nodes record if they used the batch's statistics."""
 
 
 def warnings_of(
@@ -46,7 +46,8 @@ def warnings_of(
 
     Args:
         y: the output [1, ...], with its graph.
-        two: the output [2, ...] for the image twice, with its graph, where `may_mix` asks for it.
+        two: the output [2, ...] for the image twice, with its graph; None if `may_mix` is False.
+        layers: the layers that ran.
         idle: the layers that did not run.
         random: the operators that drew random numbers.
     """
@@ -85,13 +86,13 @@ def _adds_up_to_one(planes: Tensor) -> bool:
 
 
 def may_mix(y: Tensor) -> bool:
-    """Whether norms may take the statistics of the batch, which for one image are its own."""
+    """Return True if norms may use the statistics of the batch, even for a single image."""
     return any(node._saved_running_mean is None for node in _in_training(nodes_of(y)))
 
 
 def _batch_statistics(nodes: Sequence[Any], of_two: Sequence[Any]) -> Iterator[str]:
-    # Without running statistics it is a batch norm if it still sees two images as two: an instance
-    # norm, which has no other mode, sees them as one with twice the channels.
+    # Without running statistics it is a batch norm if two images stay two in its input: an instance
+    # norm, which has no other mode, gets them as one with twice the channels.
     count = sum(node._saved_running_mean is not None for node in _in_training(nodes)) + sum(
         node._saved_running_mean is None and node._saved_input.shape[0] == 2
         for node in _in_training(of_two)
@@ -99,7 +100,7 @@ def _batch_statistics(nodes: Sequence[Any], of_two: Sequence[Any]) -> Iterator[s
     if count:
         yield (
             f"batch norms ({count}) normalise by the batch's statistics, as in training: every "
-            "image's answer depends on its batch; call eval() before saving the model, and keep "
+            "image's output depends on its batch; call eval() before saving the model, and keep "
             "running statistics"
         )
 
@@ -128,7 +129,7 @@ def _idle(names: Sequence[str]) -> Iterator[str]:
 
 
 def _vanishing(layers: Sequence[InspectedLayer]) -> Iterator[str]:
-    """The steepest drop from a layer to one that ran before it."""
+    """Yield a warning of the steepest drop from a layer to one that ran before it."""
     norms = [
         (layer.gradient, layer.name)
         for layer in reversed(layers)

@@ -1,10 +1,10 @@
-"""The receptive fields of output pixels: what can matter to them, what does, and how much."""
+"""Measuring the receptive fields of output pixels: structural, local and effective."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,15 +13,22 @@ from gradviz.arrays import Bytes, Doubles, Floats, Mask, Size
 from gradviz.backward.layers import Layer
 from gradviz.errors import ModelError
 from gradviz.field import effective
-from gradviz.field.geometry import SIZES, Geometry, growing_probes, measure_geometries
-from gradviz.field.probe import Probe, ProbeFactory, StructuralField, random_probes
+from gradviz.field.geometry import Geometry, measure_geometries
+from gradviz.field.probe import (
+    Probe,
+    ProbeFactory,
+    StructuralField,
+    probes_without_numbers,
+    random_probes,
+)
+from gradviz.field.strips import SIZES, growing_probes
 from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
 
 NOISE = "noise"
-"""The name in place of an image's if there is none."""
+"""The name that stands for an image if there is none."""
 MEAN = "mean"
 """The name of the mean over all images."""
 
@@ -34,19 +41,20 @@ class FieldSettings:
     """The choices of a `receptive-field` run."""
 
     pixels: tuple[tuple[int, int], ...] = ()
-    """Output pixels (x, y); empty for the one in the middle."""
+    """The output pixels (x, y); empty for the one in the middle."""
     input_size: Size | None = None
-    """Width and height of random input; None to choose."""
+    """The width and height of random input; None to choose."""
     layer: str | None = None
-    """The layer whose output is asked about; None for the model's."""
+    """The layer whose output is measured; None for the model's."""
     layers: bool = False
-    """Whether every layer's geometry is measured."""
+    """True if every layer's geometry is measured."""
     map: bool = False
-    """Whether the box of every output pixel is measured."""
+    """True if the box of every output pixel is measured."""
     samples: int = 8
-    """Random inputs over which the effective field is averaged if there is no image."""
+    """The number of random inputs over which the effective field is averaged if there is no
+    image."""
     log: bool = False
-    """Whether the effective field is drawn in logarithmic colours."""
+    """True if the effective field is drawn in logarithmic colours."""
     random_seed: int = 0
 
 
@@ -57,19 +65,21 @@ class Field:
     image: str
     pixel: tuple[int, int]
     structural: StructuralField
-    local: Mask
+    local: Mask = field(repr=False)
     """[H, W]: where the gradient is not zero."""
-    energy: Doubles
+    energy: Doubles = field(repr=False)
     """[H, W]: |gradient| summed over the channels, averaged over samples or images."""
-    contribution: Doubles
+    contribution: Doubles = field(repr=False)
     """[H, W]: its positive part, likewise."""
     footprint: tuple[float, float, float, float]
     """The part of the input that the output pixel itself covers: x0, y0, x1, y1 in pixels."""
-    shown: Bytes
+    shown: Bytes = field(repr=False)
     """uint8 [H, W, 3]: the image that the model saw."""
+    notes: tuple[str, ...] = ()
+    """The parts of the image that were left out."""
 
     def statistics(self, geometry: Geometry) -> effective.Statistics:
-        """The effective field's sizes, about the middle of the unclipped structural field."""
+        """Compute the effective field's sizes, about the middle of the unclipped field."""
         if geometry.x is None or geometry.y is None:
             x0, y0, x1, y1 = self.footprint
             return effective.statistics_of(
@@ -84,7 +94,7 @@ class Field:
 
 @dataclass(frozen=True)
 class FieldMeter:
-    """A measuring of the receptive fields of one model."""
+    """A meter of the receptive fields of one model."""
 
     model: Model
     recipe: Preprocess
@@ -93,17 +103,32 @@ class FieldMeter:
 
     @cached_property
     def probe_at(self) -> ProbeFactory:
-        """Probes of the output, or of the layer that the settings name, on random input."""
+        """The factory of probes of the output, or of the layer in the settings.
+
+        They have no numbers if the model needs none, else random input.
+        """
+        return probes_without_numbers(self._small, self.settings.layer) or self._random_probes
+
+    @cached_property
+    def _random_probes(self) -> ProbeFactory:
         return random_probes(self.model, self._random_input(), self.settings.layer)
+
+    @cached_property
+    def _small(self) -> Probe:
+        """A pass with numbers on small input."""
+        return next(growing_probes(self._random_probes, 0, self._only_size))
 
     def geometries(self, names: Sequence[str | None]) -> list[Geometry]:
         """Measure the unclipped fields of the output (None) and of layers.
 
+        Args:
+            names: the names of the layers; None for the output.
+
         Raises:
-            ModelError: the model runs on no size that was tried.
+            ModelError: the model runs on none of the sizes.
         """
         try:
-            return measure_geometries(self.probe_at, names, self._only_size)
+            return measure_geometries(self._random_probes, names, self._only_size)
         except ModelError as error:
             if self._only_size is not None:
                 raise
@@ -113,8 +138,7 @@ class FieldMeter:
 
     def layers(self) -> list[Layer]:
         """List the layers of the model in the order in which they run."""
-        probe = next(growing_probes(self.probe_at, 0, self._only_size))
-        return list(probe.layers.values())
+        return list(self._small.layers.values())
 
     def at_image(self, image: LoadedImage) -> Iterator[Field]:
         """Measure the fields of the output pixels at one image."""
@@ -126,10 +150,10 @@ class FieldMeter:
         """Measure the fields at random input; the effective ones are averaged over the samples.
 
         Args:
-            geometry: of what is asked about; the input is chosen large enough for it.
+            geometry: the unclipped field; the input is chosen large enough for it.
         """
         size = self._only_size or choose_size(self.probe_at, geometry)
-        # From the beginning: the search for a size must not change the samples.
+        # From the first draw: the search for a size must not change the samples.
         random = self._random_input()
         samples = [random.draw(size) for _ in range(self.settings.samples)]
         probe = Probe(self.model, samples[0].tensor, self.settings.layer)
@@ -157,8 +181,12 @@ class FieldMeter:
 def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
     """Find a size of random input on which a field in the middle is free of the border.
 
-    Sizes that the model does not take are skipped. If it takes none, the best size is returned, on
+    Sizes that the model does not take are skipped. If it takes none, the best size is returned, for
     which the model will raise its error.
+
+    Args:
+        probe_at: makes a probe on random input of a size.
+        geometry: the unclipped field.
     """
     width, height = (
         GLOBAL_SIDE
@@ -178,7 +206,14 @@ def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
 def _field(
     image: LoadedImage, pixel: tuple[int, int], probe: Probe, gradients: Sequence[Floats]
 ) -> Field:
-    """The field of one output pixel; `gradients` [C, H, W] are those at each sample."""
+    """Measure the field of one output pixel.
+
+    Args:
+        image: the image.
+        pixel: x and y in the output map.
+        probe: the probe of the image.
+        gradients: [C, H, W] at each sample.
+    """
     (width, height), (columns, rows) = image.prepared.frame.input, probe.size
     x, y = pixel
     return Field(
@@ -197,15 +232,16 @@ def _field(
             (y + 1) * height / rows,
         ),
         shown=image.prepared.shown,
+        notes=image.prepared.notes,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class RunningMean:
-    """One output pixel's field over several images.
+    """One output pixel's field, averaged over several images.
 
-    The effective fields are averaged, the local ones united. Images of another size than the first
-    are left out.
+    The effective fields are averaged, the local ones united. Images whose size differs from the
+    first one's are left out.
     """
 
     first: Field
@@ -213,11 +249,16 @@ class RunningMean:
     local: Mask
     energy: Doubles
     contribution: Doubles
-    """Sums over the images."""
+    """The sum over the images."""
 
     @classmethod
     def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
-        """Add one image to the mean of those before."""
+        """Add one image to the mean of those before.
+
+        Args:
+            field: the field at that image.
+            before: the mean so far; None for the first image.
+        """
         if before is None:
             return cls(field, 1, field.local, field.energy, field.contribution)
         if field.energy.shape != before.energy.shape:
@@ -231,7 +272,7 @@ class RunningMean:
         )
 
     def field(self) -> Field:
-        """The mean as a field, over the first image."""
+        """Return the mean as a field, over the first image."""
         return replace(
             self.first,
             image=MEAN,

@@ -37,12 +37,14 @@ class FieldOutcome:
     """The content of field.json."""
     lines: tuple[schema.ResultLine, ...]
     """The lines of results.jsonl."""
+    notes: tuple[str, ...] = ()
+    """The parts of images that were left out."""
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for a reader of the numbers."""
+        """The warnings for a reader of the numbers."""
         fields = self.document.fields
-        found = []
+        found = list(self.notes)
         if lost := sorted({name for field in fields for name in field.lost_at}):
             found.append(
                 "the structural field is partial: more may matter than it shows, because of "
@@ -62,7 +64,7 @@ class FieldOutcome:
         The size of a global field is infinite; its stride is NaN.
         """
         if quantity in ("fill", "area"):
-            # Nothing fills no box.
+            # The fill of an empty box is undefined.
             return [getattr(field, quantity) or 0 for field in self.document.fields]
         unknown = float("nan" if quantity == "stride" else "inf")
         values = getattr(self.document.geometry, quantity) or [None]
@@ -79,11 +81,11 @@ def measure_fields(
     """Measure the fields of a model, at images or at random input, and write them.
 
     Args:
-        meter: the model, its recipe, and what is asked.
+        meter: the model, its recipe, and the choices of the run.
         sources: the images; empty for random input.
         folder: the folder that the results go into.
         palette: the colours of the effective field.
-        command: how the program was called, for run.json.
+        command: the command line of the program, for run.json.
 
     Raises:
         UsageError: the output has no pixels, there is no such layer, or the disk refuses.
@@ -103,11 +105,12 @@ def measure_fields(
     )
     outcomes = _outcomes(meter, sources, geometry)
     if not sources:
-        # A pixel outside the map is noticed before an earlier run is taken away.
+        # A pixel outside the map is found before an earlier run is removed.
         outcomes = iter(list(outcomes))
     folder.begin(description, documents=(FIELDS, BOXES))
     entries: list[schema.FieldEntry] = []
     lines: list[schema.ResultLine] = []
+    notes: dict[str, None] = {}
     shape = None
     with folder.appending() as append:
         for outcome in outcomes:
@@ -115,6 +118,7 @@ def measure_fields(
                 lines.append(failure_line(outcome))
             else:
                 shape = shape or outcome.local.shape
+                notes |= dict.fromkeys(f"{outcome.image}: {note}" for note in outcome.notes)
                 entries.append(write_field(folder, outcome, geometry, palette, settings.log))
                 lines.append(_line(outcome, entries[-1].files))
             append(lines[-1])
@@ -130,13 +134,13 @@ def measure_fields(
         boxes = boxes_of(meter.probe_at(size), meter.probe_at, geometry)
         folder.save(BOXES, partial(write_npy, _inclusive(boxes)))
     folder.save_document(FIELDS, document)
-    return FieldOutcome(document, tuple(lines))
+    return FieldOutcome(document, tuple(lines), tuple(notes))
 
 
 def _outcomes(
     meter: FieldMeter, sources: Sequence[Source], geometry: Geometry
 ) -> Iterator[Field | Failure]:
-    """The fields at every image, then their means; or at random input if there is no image."""
+    """Yield the fields at every image, then their means; or at random input without images."""
     if not sources:
         yield from meter.at_noise(geometry)
         return
@@ -159,8 +163,8 @@ def _line(field: Field, files: dict[str, str]) -> schema.FieldDone:
 
 
 def _layers(meter: FieldMeter) -> list[schema.LayerGeometry]:
-    """The table of layers, in the order in which they run."""
-    layers = [layer for layer in meter.layers() if len(layer.shape) in (3, 4)]
+    """Measure the table of layers, in execution order."""
+    layers = [layer for layer in meter.layers() if layer.is_map]
     geometries = meter.geometries([layer.name for layer in layers])
     return [
         schema.LayerGeometry.model_validate(
@@ -185,7 +189,18 @@ WRITES = (
 def write_field(
     out: RunFolder, field: Field, geometry: Geometry, palette: Palette, log: bool
 ) -> schema.FieldEntry:
-    """Write one field's arrays and pictures; return its object of field.json."""
+    """Write one field's arrays and pictures.
+
+    Args:
+        out: the folder of the run.
+        field: the field.
+        geometry: the unclipped field.
+        palette: the colours of the effective field.
+        log: True to draw the effective field in logarithmic colours.
+
+    Returns:
+        its object of field.json.
+    """
     x, y = field.pixel
     folder = f"{field.image}/pixel-{x}-{y}"
     arrays = {
@@ -212,7 +227,7 @@ def write_field(
 
 
 def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
-    """One object of field.json's `fields`, without its `files`."""
+    """Describe one field for field.json's `fields`, without its `files`."""
     structural, box = field.structural, field.structural.box
     area = int(structural.mask.sum())
     size = None if box is None else [box[2] - box[0], box[3] - box[1]]
@@ -234,7 +249,7 @@ def _entry(field: Field, geometry: Geometry) -> dict[str, Any]:
 
 
 def _inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
-    """Boxes [..., 4] as files have them: with inclusive edges, four times -1 for an empty one."""
+    """Convert boxes [..., 4] for files: with inclusive edges, four times -1 for an empty one."""
     x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
     empty = ((x0 == x1) | (y0 == y1))[..., None]
     written = np.where(empty, -1, boxes - np.array([0, 0, 1, 1]))
@@ -242,7 +257,11 @@ def _inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _clipped(field: Field, geometry: Geometry) -> list[bool] | None:
-    """Whether the field goes on beyond the left, top, right and bottom side; None if empty."""
+    """Find the sides, left, top, right and bottom, beyond which the field goes on.
+
+    Returns:
+        True for each such side; None for an empty field.
+    """
     if field.structural.box is None:
         return None
     if geometry.x is None or geometry.y is None:

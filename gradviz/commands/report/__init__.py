@@ -1,1 +1,1 @@
-"""Finished runs and documents become one HTML page that needs nothing else."""
+"""`gradviz report`: finished runs and documents as one self-contained HTML page."""

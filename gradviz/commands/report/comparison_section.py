@@ -1,4 +1,4 @@
-"""Two runs beside each other, and what their difference maps need in the page."""
+"""The section of a comparison: two runs beside each other, and their difference maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE_BY_SIDE = ("effective.npy", "structural.npy")
 
 
 def pairs_of(page: Page, comparison: ComparedPair) -> dict[str, Any]:
-    """The items of a comparison in their order, ready for the page."""
+    """Convert the items of a comparison for the page, in their order."""
     rows = [
         row
         for item in comparison.document.items
@@ -32,12 +32,12 @@ def pairs_of(page: Page, comparison: ComparedPair) -> dict[str, Any]:
 
 
 def pair_sizes(comparison: ComparedPair) -> Iterator[MapSize]:
-    """The shapes of the arrays that are drawn, and the heights and widths of the inputs."""
+    """Yield the shapes of the arrays that are drawn, and the heights and widths of the inputs."""
     for item in comparison.document.items:
         files = _files(comparison, item)
         for run, names in zip(comparison.runs, files, strict=True):
             for name in names:
-                with suppress(UsageError):  # it is told when the array is drawn
+                with suppress(UsageError):  # a note is made when the array is drawn
                     channels, height, width = _map(array_in(run, name)).shape
                     yield (channels, height, width), UNKNOWN
                     yield (channels, height, width), (0, 0)  # half of their difference
@@ -46,7 +46,7 @@ def pair_sizes(comparison: ComparedPair) -> Iterator[MapSize]:
 def _rows(
     page: Page, comparison: ComparedPair, item: ItemEntry, files: Sequence[Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each array of an item; one without pictures where a run has none."""
+    """Yield a row for each array of an item; a row has no pictures if a run lacks the array."""
     told = {
         "image": item.image or "the network",
         "seed": item.seed or "",
@@ -69,7 +69,7 @@ def _rows(
 def _three(
     page: Page, runs: tuple[FinishedRun, FinishedRun], files: tuple[str, ...], image: str
 ) -> list[dict[str, Any]]:
-    """A, B, and A − B where they have one shape."""
+    """Draw A, B, and, if their shapes agree, A − B."""
     try:
         arrays = [
             _map(array_in(run, file)).astype(np.float32)
@@ -80,7 +80,7 @@ def _three(
         return []
     a, b = arrays
     if a.shape == b.shape:
-        with np.errstate(invalid="ignore", over="ignore"):  # shown as what it is: not finite
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are shown as such
             arrays.append(a - b)
     picture = page.picture(runs[0], image)
     clip = runs[0].record.settings.get("clip", CLIP)
@@ -89,12 +89,12 @@ def _three(
 
 
 def _map(array: Array) -> Array:
-    """An array of a field [h, w] or of a gradient as [C, h, w]."""
+    """Reshape an array of a field [h, w] or of a gradient to [C, h, w]."""
     return array[None] if array.ndim == 2 else as_map(array)
 
 
 def _files(comparison: ComparedPair, item: ItemEntry) -> list[list[str]]:
-    """Of either run, the files of an item's arrays that are drawn."""
+    """List the files of an item's arrays that are drawn, for each run."""
     lines = [run.by_key.get((item.image or "", item.seed)) for run in comparison.runs]
     return [[] if line is None or isinstance(line, Failed) else _drawn(line) for line in lines]
 

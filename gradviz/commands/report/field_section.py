@@ -1,4 +1,4 @@
-"""A receptive-field run, and what its explorer needs in the page."""
+"""The section of a receptive-field run: the data of its explorer."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from gradviz.runs.reader import FieldResults
 from gradviz.runs.schema import FieldEntry
 
 SHARES = (20, 50, 99)
-"""Contours are drawn around this much of the energy, in percent."""
+"""The percentages of the energy around which contours are drawn."""
 
 FIELD_SIDE = 512
-"""How many cells the longer side of a field has at most: contours are drawn edge by edge."""
+"""The most cells along the longer side of a field: contours are drawn edge by edge."""
 
 MOST_BOXES = 2**22
-"""Of how many output pixels the boxes are kept."""
+"""The most output pixels whose boxes are kept."""
 
 
 def field_sizes(run: FieldResults) -> Iterator[page_data.MapSize]:
-    """The shapes of the arrays of a run, and the heights and widths of their pictures."""
+    """Yield the shapes of the arrays of a run, and the heights and widths of their pictures."""
     for field in run.document.fields:
-        with suppress(UsageError):  # it is told when the field is drawn
+        with suppress(UsageError):  # a note is made when the field is drawn
             height, width = _array(run, field, "effective").shape
             yield (1, height, width), (height, width)
 
 
 def explorer_of(page: page_data.Page, run: FieldResults) -> dict[str, Any]:
-    """The fields of a run, ready for the page."""
+    """Convert the fields of a run for the page."""
     found = (_field(page, run, field) for field in run.document.fields)
     fields = [field for field in found if field is not None]
     return {
@@ -44,7 +44,7 @@ def explorer_of(page: page_data.Page, run: FieldResults) -> dict[str, Any]:
         "palette": page.palette(run),
         "geometry": run.document.geometry.content(),
         "fields": fields,
-        # They were measured on an input of the first field's size.
+        # The boxes were measured on an input of the first field's size.
         "boxes": _boxes(page, run, fields[0]["extent"]) if run.has_boxes and fields else None,
     }
 
@@ -80,7 +80,7 @@ def _field(page: page_data.Page, run: FieldResults, field: FieldEntry) -> dict[s
 
 
 def _array(run: FieldResults, field: FieldEntry, name: str) -> Array:
-    """One of a field's arrays [h, w]."""
+    """Read one of a field's arrays [h, w]."""
     if f"{name}.npy" not in field.files:
         raise UsageError(f"{run.name}: has no {name} field; run it again")
     array = array_in(run, field.files[f"{name}.npy"])
@@ -90,9 +90,13 @@ def _array(run: FieldResults, field: FieldEntry, name: str) -> Array:
 
 
 def contours_of(energy: Numbers) -> dict[str, float]:
-    """For each of `SHARES` the energy above which the pixels hold at least that much of it all.
+    """Compute for each of `SHARES` the energy above which pixels hold at least that much of it all.
 
-    Empty where there is no energy.
+    Args:
+        energy: [h, w].
+
+    Returns:
+        the thresholds by percentage; empty if there is no energy.
     """
     falling = np.sort(energy[np.isfinite(energy)])[::-1]
     held = np.cumsum(falling)

@@ -1,4 +1,4 @@
-"""What a report is made of: finished runs, and documents that commands printed."""
+"""The inputs of a report: finished runs, and documents that commands printed."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from gradviz.runs.schema import CompareDocument, InspectDocument, damage
 
 @dataclass(frozen=True)
 class InspectedFlow:
-    """What `inspect --json` printed."""
+    """The document that `inspect --json` printed."""
 
     name: str
-    """The file, as it was named."""
+    """The file, as the user named it."""
     document: InspectDocument
 
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """What `compare --json` printed, and the two runs."""
+    """The document that `compare --json` printed, and the two runs."""
 
     name: str
-    """The file or folder, as it was named."""
+    """The file or folder, as the user named it."""
     document: CompareDocument
     runs: tuple[FinishedRun, FinishedRun]
 
 
 ReportInput = SaliencyResults | FieldResults | InspectedFlow | ComparedPair
-"""What a report can show."""
+"""The kinds of input that a report can show."""
 
 
 def read_input(argument: str) -> ReportInput:
-    """Read the folder of a run or a comparison, or what `inspect --json` or `compare --json`
-    printed.
+    """Read the folder of a run or a comparison, or a document that a command printed.
+
+    Args:
+        argument: the folder, or the file with the output of `inspect --json` or `compare --json`.
 
     Raises:
         UsageError: it is none of these, or damaged.
@@ -89,10 +91,10 @@ def _document(path: Path) -> InspectDocument | CompareDocument:
 
 
 def array_in(run: FinishedRun, file: str) -> Array:
-    """Read one of a run's arrays, as much of it as is looked at.
+    """Open one of a run's arrays; its values are read when they are used.
 
     Raises:
-        UsageError: it is not there, damaged, or outside the folder.
+        UsageError: it is missing, damaged, or outside the folder.
     """
     _stay_inside(run, file)
     array = run.folder.array(file, mapped=True)
@@ -105,7 +107,7 @@ def pixels_in(run: FinishedRun, file: str) -> Bytes:
     """Read one of a run's pictures, RGB [h, w, 3].
 
     Raises:
-        UsageError: it is not there, damaged, or outside the folder.
+        UsageError: it is missing, damaged, or outside the folder.
     """
     _stay_inside(run, file)
     path = run.folder.out / file
@@ -114,17 +116,21 @@ def pixels_in(run: FinishedRun, file: str) -> Bytes:
 
 
 def _stay_inside(run: FinishedRun, file: str) -> None:
-    """Follow no link out of the run's folder: a page is shown to others."""
+    """Refuse links that lead out of the run's folder: a page is shown to others."""
     path = run.folder.out / file
     if not path.resolve().is_relative_to(run.folder.out.resolve()):
         raise UsageError(f"{path}: lies outside the run's folder; it is left out")
 
 
 def source_of(run: FinishedRun, image: str) -> Source | None:
-    """The file of an image; None for what never was one.
+    """Find the file of an image; None if the results are not about an image file.
+
+    Args:
+        run: the run.
+        image: the name of the image.
 
     Raises:
-        UsageError: it is gone, or another than it was.
+        UsageError: the file is gone, or has changed.
     """
     entry = next((each for each in run.record.images if each.name == image), None)
     if entry is None or entry.size is None:

@@ -1,4 +1,4 @@
-"""Numbers of layers become the lines of a chart."""
+"""A line chart of numbers, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tick:
     """A line across the chart."""
 
     at: float
-    """Its height in the picture."""
+    """The height of the line in the picture."""
     label: str
 
 
@@ -27,7 +27,7 @@ class Dot:
     x: float
     y: float
     title: str
-    """What a pointer over it is told."""
+    """The text that a pointer over it shows."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class ChartLine:
 
     @property
     def points(self) -> str:
-        """As an SVG polyline has them."""
+        """The points in the form of an SVG polyline."""
         return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in self.dots)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn: `WIDTH` by `HEIGHT`."""
+    """A drawn chart, `WIDTH` by `HEIGHT`."""
 
     lines: tuple[ChartLine, ...]
     ticks: tuple[Tick, ...]
@@ -57,12 +57,12 @@ def chart_of(
     """Draw numbers, layer by layer, left to right.
 
     Args:
-        names: of the layers.
+        names: the names of the layers.
         kinds: for each line its name and its numbers; None leaves the layer out.
-        log: whether equal ratios have equal heights; what is not above 0 is left out.
+        log: True for a logarithmic scale, which leaves out numbers that are not above 0.
 
     Returns:
-        None where there is no number.
+        the chart; None if there is no number.
     """
     shown = {
         kind: [(n, value) for n, value in enumerate(values) if _drawable(value, log)]
@@ -103,7 +103,7 @@ def _place(value: float, log: bool) -> float:
 
 
 def _round_numbers(largest: float) -> list[float]:
-    """About four steps of 1, 2 or 5 times a power of ten, from 0 up."""
+    """Choose about four steps of 1, 2 or 5 times a power of ten, from 0 up."""
     largest = largest or 1.0
     power = 10.0 ** floor(log10(largest / 4))
     step = next(power * factor for factor in (1, 2, 5, 10) if largest / (power * factor) <= 5)
@@ -112,7 +112,7 @@ def _round_numbers(largest: float) -> list[float]:
 
 
 def _decades(smallest: float, largest: float) -> list[float]:
-    """Powers of ten from below the smallest to above the largest, about five of them."""
+    """Choose about five powers of ten from below the smallest to above the largest."""
     low, high = floor(log10(smallest)), floor(log10(largest)) + 1
     step = max(1, round((high - low) / 5))
     return [10.0**n for n in range(low, high + step, step)]

@@ -1,4 +1,4 @@
-"""What was read becomes one HTML page."""
+"""The HTML page of a report, built from its inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gradviz.version import VERSION
 
 STYLE = "report.css"
 SCRIPTS = ("decode.js", "paint.js", "gallery.js", "explorer.js", "pairs.js", "main.js")
-"""In the order in which they build on each other."""
+"""The scripts of the page, each after those that it builds on."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Asset:
 
     @property
     def digest(self) -> str:
-        """What the page's security policy knows it by."""
+        """The hash by which the page's security policy allows it."""
         return base64.b64encode(hashlib.sha256(self.text.encode()).digest()).decode()
 
 
@@ -50,21 +50,22 @@ class Report:
 
     html: str
     notes: tuple[str, ...]
-    """What could not be shown, and why."""
+    """Notes on the inputs that could not be shown, with reasons."""
 
 
 MapOfRun = tuple[SaliencyResults, Done]
-"""A result with the run that it is of."""
+"""A result with its run."""
 
 
 def report(
     inputs: Sequence[ReportInput],
     watch: Callable[[Sequence[MapOfRun]], Iterable[MapOfRun]] = iter,
 ) -> Report:
-    """The page of runs and documents.
+    """Build the page of runs and documents.
 
     Args:
-        watch: passes the results of saliency runs on, one by one, as they are drawn.
+        inputs: the runs and documents.
+        watch: yields the results of saliency runs unchanged, one by one, as they are drawn.
 
     Raises:
         UsageError: they are more than a page can hold.
@@ -130,7 +131,7 @@ def report(
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("gradviz.commands.report", "web"),
-        autoescape=True,  # file names are whatever somebody called a file
+        autoescape=True,  # file names may hold any characters
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -145,7 +146,7 @@ def _asset(name: str) -> Asset:
 
 
 def _palette(name: str | None) -> dict[str, str]:
-    """Both colour maps as hexadecimal text, six digits a colour."""
+    """Write both colour maps as hexadecimal text, six digits a colour."""
     palette = load_palette(name)
     return {
         "sequential": palette.sequential_table.tobytes().hex(),
@@ -154,7 +155,7 @@ def _palette(name: str | None) -> dict[str, str]:
 
 
 def _growth(layers: Sequence[LayerGeometry]) -> Chart | None:
-    """How the field grows from layer to layer."""
+    """Draw the growth of the field from layer to layer."""
     along = {
         f"size along {axis}": [None if layer.size is None else layer.size[n] for layer in layers]
         for n, axis in enumerate("xy")
@@ -164,7 +165,7 @@ def _growth(layers: Sequence[LayerGeometry]) -> Chart | None:
 
 
 def _flow(layers: Sequence[InspectedLayer]) -> Chart | None:
-    """How the gradient and the activation change from layer to layer."""
+    """Draw the change of the gradient and the activation from layer to layer."""
     kinds = {
         kind: [getattr(layer, kind) for layer in layers] for kind in ("gradient", "activation")
     }
@@ -172,7 +173,7 @@ def _flow(layers: Sequence[InspectedLayer]) -> Chart | None:
 
 
 def _warnings(inputs: Sequence[ReportInput]) -> Iterator[tuple[str, str]]:
-    """Where, and what a reader must know."""
+    """Yield the place and the text of each warning for a reader."""
     for each in inputs:
         match each:
             case InspectedFlow() | ComparedPair():
@@ -195,7 +196,7 @@ def _where(line: ResultLine) -> str:
 
 
 def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
-    """What was run."""
+    """Yield the facts of a run: its command, its model, its settings."""
     record = run.record
     model = record.model
     yield "command", shlex.join(["gradviz", *record.command[1:]])
@@ -210,7 +211,7 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    """The values that say something, as JSON."""
+    """Write the values that are not empty as JSON."""
     return "; ".join(
         f"{key}: {strict_json(value)}"
         for key, value in values.items()

@@ -1,7 +1,7 @@
-"""Arrays become text that a page can hold: in cells, in 16-bit steps, compressed.
+"""Data of a page: arrays as text, in cells, in 16-bit steps, compressed.
 
 A page cannot hold every float of every result. Its numbers are multiples of one step for each
-array, and where there are too many pixels, means over square cells of them.
+array. If there are too many pixels, they are means over square cells.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from gradviz.runs.names import RUN
 from gradviz.runs.reader import FinishedRun
 
 BUDGET = 64 * 2**20
-"""How many characters of arrays and pictures a page may hold."""
+"""The most characters of arrays and pictures in a page."""
 
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32)
-"""How many cells the longer side of a picture may have; the most that the budget allows."""
+"""The numbers of cells along the longer side of a picture; the largest within the budget is
+used."""
 
 LEVELS = 32767
-"""How many steps lie between zero and the largest magnitude of an array."""
+"""The number of steps between zero and the largest magnitude of an array."""
 
 STRIP = 64
-"""How many rows of cells are computed at once."""
+"""The number of rows of cells that are computed at once."""
 
 BROKEN = -32768
-"""What stands for NaN and Inf."""
+"""The number that stands for NaN and Inf."""
 
 CHARACTERS = 8 / 3
-"""Of base64, for each 16-bit number; compression only makes it less."""
+"""The base64 characters for each 16-bit number; compression only reduces them."""
 
 PICTURE_CHARACTERS = 0.7
-"""Of base64, for each pixel of a JPEG, about."""
+"""The approximate number of base64 characters for each pixel of a JPEG."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,16 @@ class Packed:
     """An array as it stands in the page."""
 
     shape: tuple[int, int, int]
-    """Planes, rows and columns of cells."""
+    """The numbers of planes, rows and columns of cells."""
     step: float
-    """Numbers are whole multiples of it."""
+    """The step of which all numbers are whole multiples."""
     data: str
-    """Base64 of the zlib stream of int16 numbers: all upper bytes, then all lower ones, since
-    alike bytes beside each other take less room."""
+    """Base64 of the zlib stream of int16 numbers: all upper bytes, then all lower ones, since equal
+    bytes beside each other compress better."""
 
     @property
     def error(self) -> float:
-        """How far a number of the page is from that of the array (or its mean over a cell), at
-        most."""
+        """The largest distance of a number of the page from the array's, or from a cell's mean."""
         return self.step / 2
 
 
@@ -70,7 +70,10 @@ MapSize = tuple[tuple[int, int, int], tuple[int, int]]
 
 
 def side_for(sizes: Sequence[MapSize]) -> int:
-    """The largest of `SIDES` at which maps and pictures of these sizes fit into a page.
+    """Find the largest of `SIDES` at which maps and pictures of these sizes fit into a page.
+
+    Args:
+        sizes: the sizes of all maps and their pictures.
 
     Raises:
         UsageError: none is small enough.
@@ -100,24 +103,40 @@ def _cells(size: Sequence[int], side: int) -> int:
 
 
 def block_for(size: Sequence[int], side: int) -> int:
-    """The side in pixels of the cells of a map of this height and width."""
+    """Compute the side in pixels of the cells of a map of this height and width."""
     return ceil(max(size) / side)
 
 
 def kept_whole(channels: int, block: int) -> bool:
-    """Whether all channels are kept; else Σ|g| and Σg are, whose means over cells have meaning."""
+    """Return True if all channels are kept; False if Σ|g| and Σg are, as means over cells."""
     return block == 1 and channels in (1, 3)
 
 
 def kept_planes(g: Floats, block: int) -> Doubles:
-    """What is kept of a gradient [C, h, w]: its channels, or Σ|g| and Σg in cells."""
+    """Select the planes of a gradient that the page keeps, in cells.
+
+    Args:
+        g: [C, h, w].
+        block: the side of a cell in pixels.
+
+    Returns:
+        the channels, or Σ|g| and Σg.
+    """
     if kept_whole(len(g), block):
         return g.astype(np.float64)
     return np.stack([quantity_in_cells(VIEWS[view], g, block) for view in ("heatmap", "signed")])
 
 
 def in_cells(planes: Numbers | Mask, block: int) -> Doubles:
-    """The means [..., ⌈h / block⌉, ⌈w / block⌉] over cells; those at the edge may be smaller."""
+    """Compute the means over cells; cells at the edge may be smaller.
+
+    Args:
+        planes: [..., h, w].
+        block: the side of a cell in pixels.
+
+    Returns:
+        [..., ⌈h / block⌉, ⌈w / block⌉].
+    """
     if block == 1:
         return planes.astype(np.float64)
     rows, columns = (np.arange(0, length, block) for length in planes.shape[-2:])
@@ -131,7 +150,7 @@ def in_cells(planes: Numbers | Mask, block: int) -> Doubles:
 
 
 def quantity_in_cells(view: View, g: Floats, block: int) -> Doubles:
-    """What a view draws of a gradient [C, h, w], as means over cells.
+    """Compute the quantity that a view draws of a gradient [C, h, w], as means over cells.
 
     A huge gradient is read in strips.
     """
@@ -141,13 +160,19 @@ def quantity_in_cells(view: View, g: Floats, block: int) -> Doubles:
 
 
 def scales_of(g: Floats, block: int, clip: float) -> dict[str, float]:
-    """For each view the `clip` percentile of what it draws, in cells."""
+    """Compute for each view the `clip` percentile of its quantity, in cells.
+
+    Args:
+        g: the gradient [C, h, w].
+        block: the side of a cell in pixels.
+        clip: the percentile, in (0, 100].
+    """
     return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
 
 
 def pack(planes: Numbers) -> Packed:
     """Quantise planes [n, h, w] to int16."""
-    planes = planes.astype(np.float64)  # the step of small float32 numbers would be none
+    planes = planes.astype(np.float64)  # float32 numbers near zero would have a step of 0
     finite = np.isfinite(planes)
     peak = float(np.abs(planes[finite]).max(initial=0.0))
     step = peak / LEVELS
@@ -160,17 +185,25 @@ def pack(planes: Numbers) -> Packed:
 
 
 def compressed(array: Array) -> str:
-    """Base64 of the zlib stream of an array's bytes."""
+    """Write the zlib stream of an array's bytes as base64."""
     return base64.b64encode(zlib.compress(array.tobytes(), 6)).decode()
 
 
 def packed_mask(mask: Mask, block: int) -> str:
-    """A mask [h, w] as bits, row by row without a gap; a cell is true where any of it is."""
+    """Write a mask as bits, row by row; a cell is true if any pixel of it is.
+
+    Args:
+        mask: [h, w].
+        block: the side of a cell in pixels.
+
+    Returns:
+        base64 of the zlib stream.
+    """
     return compressed(np.packbits(in_cells(mask, block) > 0))
 
 
 def packed_picture(shown: Bytes, block: int) -> str:
-    """An RGB picture [h, w, 3] as a JPEG in a data URI, in cells."""
+    """Write an RGB picture [h, w, 3] as a JPEG in a data URI, in cells."""
     file = io.BytesIO()
     Image.fromarray(shown).reduce(block).save(file, "JPEG", quality=90, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
@@ -183,25 +216,25 @@ class Shown:
     blob: str
     """The id of its text."""
     size: tuple[int, int]
-    """Its height and width in pixels, before it was put into cells."""
+    """The height and width in pixels, before it was put into cells."""
 
 
 @dataclass
 class Page:
-    """What a page gathers while it is made."""
+    """The data of a page that is being built."""
 
     side: int
-    """How many cells the longer side of a picture may have."""
+    """The most cells along the longer side of a picture."""
     blobs: dict[str, str] = field(default_factory=dict)
-    """Long texts by their id, for scripts to decode when they are looked at."""
+    """Long texts by their id, which scripts decode when they are shown."""
     notes: list[str] = field(default_factory=list)
-    """What could not be shown, and why."""
+    """Notes on the inputs that could not be shown, with reasons."""
     palettes: list[str | None] = field(default_factory=lambda: [None])
     """The colour maps that are used, by name; None for the defaults."""
     _pictures: dict[tuple[str, str], Shown | None] = field(default_factory=dict)
 
     def keep(self, text: str) -> str:
-        """Keep a long text; its id."""
+        """Store a long text, and return its id."""
         name = f"blob{len(self.blobs)}"
         self.blobs[name] = text
         return name
@@ -214,7 +247,7 @@ class Page:
         return self.palettes.index(name)
 
     def picture(self, run: FinishedRun, image: str) -> Shown | None:
-        """The picture that entered the model; None, and a note, where it cannot be had."""
+        """Store the picture that entered the model; return None, with a note, if it is missing."""
         key = run.name, image
         if key not in self._pictures:
             pixels = self._read(run, image)
@@ -222,7 +255,7 @@ class Page:
         return self._pictures[key]
 
     def keep_picture(self, pixels: Bytes) -> Shown:
-        """Keep a picture [h, w, 3]."""
+        """Store a picture [h, w, 3]."""
         height, width, _ = pixels.shape
         block = block_for((height, width), self.side)
         return Shown(self.keep(packed_picture(pixels, block)), (height, width))

@@ -1,4 +1,4 @@
-"""The results of saliency runs, and what their maps need in the page."""
+"""The section of saliency runs: their results and maps."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from gradviz.heatmap.views import CLIP
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import Done
 
-MORE = ("layer", "gated", "samples", "completeness", "tiles")
-"""What only some results have, as results.jsonl names it."""
+MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
+"""The keys of results.jsonl that only some results have."""
 
 UNKNOWN = (page_data.SIDES[0], page_data.SIDES[0])
-"""The size that an input is taken to have where a layer's array does not tell it."""
+"""The assumed size of an input if a layer's array does not determine it."""
 
 
 def array_of(line: Done) -> str | None:
-    """The file of the array that the pictures of a result show, if it was kept."""
+    """Return the file of the array that the pictures of a result show; None if it was not kept."""
     return line.files.get("attribution", line.files.get("gradient"))
 
 
 def sizes_of(run: SaliencyResults) -> Iterator[page_data.MapSize]:
-    """The shapes of a run's arrays [C, h, w], and the height and width of what entered."""
+    """Yield the shapes of a run's arrays [C, h, w], and the height and width of their inputs."""
     for line in run.done:
         file = array_of(line)
-        with suppress(UsageError):  # it is told when the array is drawn
+        with suppress(UsageError):  # a note is made when the array is drawn
             shape = (1, *UNKNOWN) if file is None else as_map(array_in(run, file)).shape
             channels, height, width = shape
             yield (channels, height, width), UNKNOWN if line.layer is not None else (height, width)
 
 
 def as_map(array: Array) -> Array:
-    """An array [C, h, w]; what has no spatial extent has one place."""
+    """Reshape an array to [C, h, w]; one without spatial extent becomes [C, 1, 1]."""
     return array if array.ndim == 3 else array.reshape(-1, 1, 1)
 
 
 def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
-    """A result, ready for the page; None where its array cannot be read."""
+    """Convert a result for the page; return None if its array cannot be read."""
     drawn = _drawn(page, run, line)
     if drawn is None:
         return None
@@ -78,17 +78,19 @@ def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
 
 
 def file_name(file: str) -> str:
-    """`gradient` of `room.png/ones/gradient.npy`."""
+    """Return the stem of a file name: `gradient` for `room.png/ones/gradient.npy`."""
     return PurePosixPath(file).stem
 
 
 def array_map(
     page: page_data.Page, g: Floats, picture: page_data.Shown | None, clip: float
 ) -> dict[str, Any]:
-    """An array [C, h, w], channels in the picture's order, ready for the page.
+    """Convert an array for the page.
 
     Args:
-        picture: the input; None where it is not known.
+        page: the page that stores the data.
+        g: [C, h, w], channels in the picture's order.
+        picture: the input; None if it is not known.
         clip: the percentile that gets the strongest colour.
     """
     size = (g.shape[1], g.shape[2]) if picture is None else picture.size
@@ -110,7 +112,7 @@ def array_map(
 
 
 def _as_written(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]:
-    """A result whose array was not kept: its pictures, as the run wrote them."""
+    """Convert a result whose array was not kept: its pictures, as the run wrote them."""
     drawn = {view: page.keep_picture(pixels_in(run, file)) for view, file in line.files.items()}
     size = next(shown.size for shown in drawn.values())
     return {

@@ -1,1 +1,1 @@
-"""`gradviz saliency`: gradients of images, drawn and kept."""
+"""`gradviz saliency`: gradients of images, drawn and written."""

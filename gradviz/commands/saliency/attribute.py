@@ -1,4 +1,4 @@
-"""What a method makes of backward passes: at the images themselves, or at points around each."""
+"""Application of a method: backward passes at the images themselves, or at points around each."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Forward:
     images: Sequence[LoadedImage]
     """The N images."""
     x: Tensor
-    """[N, C, H, W]; requires a gradient if the gradient is taken at the images themselves."""
+    """The batch [N, C, H, W]; requires a gradient if the gradient is taken at the images
+    themselves."""
     y: Tensor
-    """[N, ...]."""
+    """The output [N, ...]."""
     layer: Layer | None = None
-    """The layer to read, if there is one, with its activation."""
+    """The layer to read, with its activation, if there is one."""
 
 
 def at_images(
@@ -65,7 +66,7 @@ def at_images(
         coverages += [coverage] if coverage else []
     arrays = {method.writes: method.finish(*reads)}
     if settings.layer is not None:
-        # The pass at the layer comes last where there are several.
+        # If there are several passes, the one at the layer comes last.
         arrays = {"activation": reads[-1].value, "gradient": reads[-1].gradient, **arrays}
     found = {name: _numbers(array) for name, array in arrays.items()}
     main = found.pop(method.writes)
@@ -96,14 +97,14 @@ def at_images(
 def _read(
     forward: Forward, v: Tensor, each: Pass, retain_graph: bool
 ) -> tuple[Read, RuleCoverage | None]:
-    """Run one backward pass; return what it found, and what its rule held at."""
+    """Run one backward pass; return its result, and the activations at which its rule held."""
     with nullcontext() if each.rule == "plain" else rule_applied(forward.y, each.rule) as coverage:
         if each.read_at == "input" or forward.layer is None:
             return Read(forward.x.detach(), vjp(forward.y, forward.x, v, retain_graph)), coverage
         gradient = vjp(forward.y, forward.layer.end, v, retain_graph)
     if forward.layer.activation is None:
-        raise ModelError(f"the layer {forward.layer.name} ran where its output cannot be seen")
-    # An exported program's batch is filled up with copies of the last image.
+        raise ModelError(f"the layer {forward.layer.name} ran in code that hides its output")
+    # An exported program's batch is padded with copies of the last image.
     return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), coverage
 
 
@@ -121,18 +122,21 @@ def at_points(
         model: computes the output at the points.
         forward: the pass over that image alone, N = 1.
         seed: the spec that made the cotangent.
-        v: the cotangent, [1, ...], fixed at the image itself: a class that ranks first there may
+        v: the cotangent, [1, ...], fixed at the image itself: the class that ranks first there may
             not do so elsewhere, and a sum of gradients of different outputs is the gradient of
             none.
         settings: the method, its points and the batch size.
-        on_progress: takes the number of points done so far.
+        on_progress: receives the number of points done so far.
+
+    Returns:
+        the result for the image.
 
     Raises:
         ModelError: the model fails at one of the points.
         UsageError: the baseline does not have the image's shape.
     """
     assert settings.points.sampler is not None
-    torch.manual_seed(0)  # what draws random numbers draws the same for every image and seed
+    torch.manual_seed(0)  # the same random numbers for every image and seed
     (image,), x, y, v = forward.images, forward.x[0], forward.y.detach()[0], v[0]
     method = settings.chosen_method
     (each,) = method.passes
@@ -175,7 +179,7 @@ def _unshaken(x: Tensor, settings: Settings) -> Iterator[str]:
     if settings.sampling.noise and x.max() == x.min():
         yield (
             f"the image has one value everywhere, so that its range and the noise are 0: "
-            f"{settings.method} sees the image itself alone"
+            f"{settings.method} uses the image itself only"
         )
 
 

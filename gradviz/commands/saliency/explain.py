@@ -1,37 +1,28 @@
-"""The engine: images and seeds in, attributions out."""
+"""The engine: computes attributions from images and seeds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gradviz.backward.activations import ActivationRecorder
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
+from gradviz.commands.saliency.independence import Independence
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
-from gradviz.model.fast import optimised
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
-from gradviz.model.outputs import difference
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
-
-TRIAL = 1024
-"""The longest side, in pixels, of what the faster form of a model is tried on."""
-
-LARGE = 1 << 20
-"""Pixels of a batch above which running the model once more would take too long."""
 
 
 @dataclass(frozen=True)
@@ -40,66 +31,76 @@ class Work:
 
     images: tuple[LoadedImage, ...]
     seeds: tuple[Seed, ...]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
     notes: tuple[str, ...] = ()
-    """What a reader of all the results must know."""
+    """Warnings for all results."""
+
+    def one_by_one(self) -> list[Work]:
+        """Split the work into single images."""
+        return [replace(self, images=(image,)) for image in self.images]
 
     def smaller(self, error: ModelError | LayerError) -> list[Work]:
-        """The same work in smaller groups: halves if memory was short, else image by image."""
-        size, notes = 1, self.notes
-        if isinstance(error, MemoryShort):
-            size = (len(self.images) + 1) // 2
-            notes = (
-                f"memory was short for {len(self.images)} images at once: computed by {size}, "
-                "which rounds differently",
-            )
+        """Split the work into smaller groups: halves if memory was short, else single images.
+
+        Args:
+            error: the error of the whole group.
+        """
+        if not isinstance(error, MemoryShort):
+            return self.one_by_one()
+        size = (len(self.images) + 1) // 2
+        note = (
+            f"memory was short for {len(self.images)} images at once: computed by {size}, which "
+            "rounds differently"
+        )
         return [
-            Work(self.images[start : start + size], self.seeds, notes)
+            Work(self.images[start : start + size], self.seeds, (note,))
             for start in range(0, len(self.images), size)
         ]
 
 
 class Explainer:
-    """Computes attributions with one model, and remembers what it learns about that model."""
+    """An engine that computes attributions with one model, and caches facts about that model."""
 
     def __init__(
         self,
         model: Model,
         settings: Settings,
         allocate: Allocate = in_memory,
-        speed_up: bool = False,
+        faster: Model | None = None,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:
         """Take a model and the choices of a run.
 
         Args:
-            model: what is differentiated.
+            model: the model that is differentiated.
             settings: the method and its options.
-            allocate: makes the arrays in which gradients of tiled images are put together.
-            speed_up: whether a faster form of the model pays, if it has one.
-            on_progress: takes the number of points done for the image in hand, if the method takes
-                several.
+            allocate: allocates the arrays in which gradients of tiled images are put together.
+            faster: the form of the model that computes; None for the model itself. Tiles are tried
+                on the model.
+            on_progress: receives the number of points done for the current image, if the method
+                takes several.
         """
-        self._model = model
+        self._model = faster or model
         self._settings = settings
         self._tiler = Tiler(model, settings)
         self._allocate = allocate
-        self._speed_up = speed_up
         self._on_progress = on_progress
-        self._unsteady: tuple[str, ...] | None = None
+        self._independence = Independence()
 
-    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
+    def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
 
-        Images of one size share a forward pass, and all seeds share it too. Without seeds, the
-        default for the output's layout is taken. An image that a seed does not fit fails for that
-        seed alone.
+        Images of one size share a forward pass, and all seeds share it too. An image that a seed
+        does not fit fails for that seed alone.
+
+        Args:
+            images: the images.
+            seeds: the seeds; empty for the default of the output's layout.
 
         Raises:
             UsageError: the model has several outputs, and none was named; or the layer that was
-                named is not there.
+                named does not exist.
         """
-        self._try_faster(images)
         by_size: defaultdict[tuple[int, ...], list[LoadedImage]] = defaultdict(list)
         for image in images:
             by_size[image.prepared.shape].append(image)
@@ -113,21 +114,9 @@ class Explainer:
                 if isinstance(step, TilePlan):
                     yield step.outcome(self._model, self._settings, self._allocate)
                 else:
-                    yield from self._whole(Work(tuple(group), step.seeds))
-
-    def _try_faster(self, images: Sequence[LoadedImage]) -> None:
-        """Take the faster form of the model if it is wanted and agrees on the first image.
-
-        An image that the model cannot take proves nothing, so the next batch is tried.
-        """
-        if self._speed_up and images:
-            _, height, width = images[0].prepared.shape
-            corner = images[0].prepared.part((0, 0, min(width, TRIAL), min(height, TRIAL)))
-            with suppress(ModelError):
-                self._model = optimised(
-                    self._model, corner[None].to(self._model.device, self._model.dtype)
-                )
-                self._speed_up = False
+                    work = Work(tuple(group), step.seeds)
+                    for each in work.one_by_one() if self._independence.mixes else [work]:
+                        yield from self._whole(each)
 
     def _whole(self, work: Work) -> Iterator[Outcome]:
         """Compute whole images in one pass, and in smaller groups if that fails."""
@@ -144,7 +133,7 @@ class Explainer:
                 if len(left.images) == 1:
                     yield from failures(left.images[0].name, left.seeds, error)
                 else:
-                    # Computed after this block: the error holds on to the memory of the pass.
+                    # Computed after this block: the error keeps the memory of the pass alive.
                     waiting += reversed(left.smaller(error))
 
     def _by_seed(self, work: Work) -> Iterator[list[Outcome]]:
@@ -161,7 +150,11 @@ class Explainer:
         # What draws random numbers draws the same ones for this batch in every run.
         with deterministic():
             forward = self._forward(work.images, x)
-            notes = work.notes + self._steadiness(x.detach(), forward.y.detach())
+            together = self._settings.batch_size if self._settings.points.sampler else len(x)
+            self._independence.look(self._model, x.detach(), forward.y.detach(), together)
+            if self._independence.mixes and len(x) > 1:
+                raise _MixedError
+            notes = work.notes + self._independence.notes
             seeds = work.seeds or (default_seed(forward.y.detach()[0]),)
             for place, seed in enumerate(seeds):
                 this = Work(work.images, (seed,), notes)
@@ -169,7 +162,7 @@ class Explainer:
 
     def _forward(self, images: Sequence[LoadedImage], x: Tensor) -> Forward:
         settings, model = self._settings, self._model
-        if settings.points.sampler is not None:  # then gradients are taken elsewhere
+        if settings.points.sampler is not None:  # gradients are taken at other points
             return Forward(images, x, model(x))
         x.requires_grad_()
         if settings.reads_input:
@@ -180,15 +173,15 @@ class Explainer:
         layer = (
             last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
         )
-        if settings.chosen_method.needs_layer and not layer.spatial:
-            lacks = "has its channels last" if layer.channels_last else "has no spatial extent"
+        unreadable = len(layer.shape) == 4 and not layer.is_map
+        if unreadable or (settings.chosen_method.needs_layer and not layer.spatial):
             maps = [each.name for each in reversed(layers.values()) if each.spatial]
             raise LayerError(
-                f"--layer {layer.name}: its output {list(layer.shape)} {lacks}, and "
+                f"--layer {layer.name}: its output {list(layer.shape)} {layer.unlike_a_map}, and "
                 f"{settings.method} needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
             )
         batch = model.batch or len(x)
-        # Tokens may come as [T, N, C], which cannot be told where there are as many as images.
+        # Tokens may come as [T, N, C], which looks like [N, ...] if T equals N.
         if layer.shape[0] != batch or (len(layer.shape) == 3 and layer.shape[1] == batch > 1):
             raise LayerError(
                 f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
@@ -197,14 +190,14 @@ class Explainer:
         return Forward(images, x, y, layer)
 
     def _under_seed(self, work: Work, forward: Forward, retain_graph: bool) -> list[Outcome]:
-        """The outcomes of all images under the one seed of `work`."""
+        """Compute the outcomes of all images under the one seed of `work`."""
         (seed,) = work.seeds
         output = forward.y.detach()
         v = torch.zeros_like(output)
         misfits: dict[int, SeedError] = {}
         for n, image in enumerate(work.images):
             try:
-                v[n] = seed.cotangent(output[n], Site(image.prepared.frame, self._model.labels))
+                v[n] = seed.cotangent(output[n], self._tiler.site(image, seed))
             except SeedError as error:
                 misfits[n] = error
         try:
@@ -216,11 +209,12 @@ class Explainer:
                 return [Failure(work.images[0].name, seed.spec, error)]
             alone = (Work((image,), work.seeds, work.notes) for image in work.images)
             return [outcome for each in alone for outcome in self._whole(each)]
+        notes = work.notes + self._tiler.notes(work.images[0], seed)
         return [
             Failure(each.image, seed.spec, misfits[n])
             if n in misfits
             # Images that are tried again have some notes twice.
-            else replace(each, notes=tuple(dict.fromkeys(each.notes + work.notes)))
+            else replace(each, notes=tuple(dict.fromkeys(each.notes + notes)))
             for n, each in enumerate(found)
         ]
 
@@ -229,6 +223,8 @@ class Explainer:
     ) -> list[Attribution]:
         """Apply the method to each image, at the image itself or at points around it."""
         settings, model = self._settings, self._model
+        if self._independence.mixes:
+            settings = replace(settings, batch_size=1)
         with foreign_code(f"{model.name}: the backward pass failed"):
             if settings.points.sampler is None:
                 return at_images(forward, seed.spec, v, settings, retain_graph)
@@ -244,26 +240,6 @@ class Explainer:
                 for n, image in enumerate(forward.images)
             ]
 
-    def _steadiness(self, x: Tensor, y: Tensor) -> tuple[str, ...]:
-        """Warn if the model gives another answer when it is called again: a gradient then holds for
-        one call only. The first batch that is small enough decides for the whole run.
 
-        Random numbers continue where they are, so a model that draws them draws others.
-
-        Args:
-            x: [N, C, H, W], without a gradient.
-            y: [N, ...], the model's answer to x.
-
-        Raises:
-            ModelError: the model fails when it is called again.
-        """
-        if self._unsteady is None and x[:, 0].numel() <= LARGE:
-            change = difference(y, self._model(x))
-            self._unsteady = () if change is None else (_UNSTEADY.format(change),)
-        return self._unsteady or ()
-
-
-_UNSTEADY = (
-    "the model answers otherwise when it is called again: {}; the gradient is that of one call: "
-    "call eval() before saving the model, and look for what it draws or remembers"
-)
+class _MixedError(ModelError):
+    """The images of a batch change each other's answers."""

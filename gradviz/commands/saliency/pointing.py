@@ -1,4 +1,8 @@
-"""How much of a map's energy lies inside a mask: does the model look at the object?"""
+"""The energy-based pointing game: the share of a map's energy inside a mask of the object.
+
+Source:
+    Wang et al. 2020, Score-CAM, arXiv:1910.01279
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,18 @@ from gradviz.image.read import read_mask
 
 
 def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:
-    """The mask of each image, by the image's name.
+    """Find the mask of each image.
 
     Args:
         path: one file for all images; or a folder, in which a mask has the path and stem of its
             image's name and the suffix of any picture: `deep/a.png` for `deep/a.jpg`.
         sources: the images.
 
+    Returns:
+        the masks by the names of the images.
+
     Raises:
-        UsageError: there is none or more than one for an image, or it cannot be read.
+        UsageError: an image has no mask or more than one, or it cannot be read.
     """
     if path.is_dir():
         found = _by_stem(path)
@@ -65,15 +72,18 @@ def _only(folder: Path, source: Source, found: dict[PurePosixPath, list[Path]]) 
 
 
 def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
-    """Σ m² inside the mask / Σ m², where m = Σ_c |g_c|; NaN of a map that is zero.
+    """Compute Σ m² inside the mask / Σ m², where m = Σ_c |g_c|.
 
-    NaN and Inf count nothing. A pixel is inside where its centre lies on a pixel of the mask that
-    is not black, or not 0 in an array.
+    NaN and Inf are left out. A pixel is inside if its centre lies on a pixel of the mask that is
+    not black, or not 0 in an array.
 
     Args:
         array: g [C, h, w], of the input's size or of a layer's.
-        frame: of the input.
+        frame: the map between the pixels of the input and those of the file.
         path: the mask, of the image file's size [H, W], upright.
+
+    Returns:
+        the share in [0, 1]; NaN for a map that is zero.
 
     Raises:
         ImageError: the mask cannot be read, or has another size.
@@ -104,7 +114,7 @@ def _read(path: Path, frame: Frame) -> Mask:
 
 
 def _sampled(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """The mask [h, w] at the centres of a grid of this shape that covers it."""
+    """Sample the mask [h, w] at the centres of a grid of this shape that covers it."""
     rows, columns = (
         (2 * np.arange(count) + 1) * size // (2 * count)
         for count, size in zip(shape, mask.shape, strict=True)

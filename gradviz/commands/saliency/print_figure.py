@@ -37,7 +37,7 @@ FIGURE_WIDTH = 7.2
 """Figure width in inches: the text width of a page."""
 
 PICTURE_WIDTH = 1.9
-"""The width of a picture in inches, about."""
+"""The approximate width of a picture in inches."""
 
 BAR_SHARE = 0.05
 """The width of a scale bar as a share of a picture's."""
@@ -59,12 +59,13 @@ FigureRow = tuple[Done, "Attribution"]
 
 
 def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> None:
-    """Notice early what a figure cannot be.
+    """Check early that a figure can be drawn and written.
 
     Args:
-        rows: the number of results, if none fails.
-        array: whether arrays are kept, as in `Settings`.
-        images: files that must not be written over.
+        path: the file of the figure.
+        rows: the number of results if none fails.
+        array: the choice of arrays to write, as in `Settings`.
+        images: files that must not be overwritten.
 
     Raises:
         UsageError: it is another kind of file, or one of the images; or has too many rows.
@@ -85,15 +86,15 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
 
 
 def write_figure(path: Path, writer: ResultWriter, title: str) -> None:
-    """Draw the results that a run has put into its folder, if there are any.
+    """Draw the results of a run in its folder, if there are any.
 
     Args:
-        path: the file.
-        writer: what wrote the run.
-        title: stands above all rows.
+        path: the file of the figure.
+        writer: the writer of the run.
+        title: the text above all rows.
 
     Raises:
-        UsageError: an image is gone, or the disk refuses.
+        UsageError: an image is missing, or the disk refuses.
     """
     views = [view for view in writer.settings.views if view != "overlay"]
     view = VIEWS[next(iter(views), "heatmap")]
@@ -114,14 +115,18 @@ def _draw_figure(
     """Draw each row's input, the overlay, and its map in one view with a scale bar.
 
     Args:
+        file: the open file.
         kind: `png`, `pdf` or `svg`. In the latter two, pictures keep their own pixels.
-        title: stands above all rows.
+        rows: the results.
+        view: the view of the map beside the overlay.
+        palette: the colour maps.
+        title: the text above all rows.
     """
     from matplotlib.figure import Figure
 
     inputs = [result.prepared.shown for _, result in rows]
     heights = [PICTURE_WIDTH * shown.shape[0] / shown.shape[1] + 0.35 for shown in inputs]
-    # A date would make every file another; names may have letters that the font lacks.
+    # A date would change the file each time; names may have letters that the font lacks.
     undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     with _print_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")

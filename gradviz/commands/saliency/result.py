@@ -1,4 +1,4 @@
-"""What comes out for one image and one seed."""
+"""The result for one image and one seed."""
 
 from __future__ import annotations
 
@@ -30,34 +30,44 @@ class Attribution:
     """The seed's spec."""
     method: Method
     array: Floats
-    """float32: [C, h, w] of the tensor that entered the model, or of the shape of the layer that
-    was read."""
+    """The numbers, float32: [C, h, w] of the tensor that entered the model, or of the shape of the
+    layer that was read."""
     output_shape: tuple[int, ...]
     """The shape of the model's output for this image, without the batch axis."""
     score: float
     """⟨v, y⟩, the number that was differentiated."""
     prepared: Prepared
-    """What entered the model, as tensor and as picture, and the map back to the file's pixels."""
+    """The input of the model, as tensor and as picture, and the map back to the file's pixels."""
     layer: str | None = None
     """The layer that was read, if one was."""
     beside: Mapping[str, Floats] = field(default_factory=dict)
-    """What else is written, by name, float32: a layer's `activation` and `gradient`."""
+    """Further arrays to write, by name, float32: a layer's `activation` and `gradient`."""
     gated: int | None = None
-    """How many activations a rule held at; None where there was no rule."""
+    """The number of activations at which a rule held; None if there was no rule."""
     samples: int | None = None
-    """At how many points the gradient was taken, where they are not the image itself."""
+    """The number of points at which the gradient was taken; None for the image itself."""
     completeness: float | None = None
-    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, where there is a baseline."""
+    """⟨v, f(x) − f(baseline)⟩ − Σ attribution, if there is a baseline."""
     notes: tuple[str, ...] = ()
-    """What the method itself warns of."""
+    """Warnings of the method itself."""
     tiles: int | None = None
-    """How many parts of the image it was put together from; None where it was computed at once."""
+    """The number of tiles that it was put together from; None if it was computed at once."""
+    parts: str | None = None
+    """The evidence that the tiles agree with the whole: `proved` or `tried`."""
+
+    def __repr__(self) -> str:
+        """The image, the seed and the numbers in short: an array may have millions of them."""
+        return (
+            f"Attribution(image={self.image!r}, seed={self.seed!r}, method={self.method.name!r}, "
+            f"array={list(self.array.shape)}, score={self.score:.6g})"
+        )
 
     @cached_property
     def colour_array(self) -> Floats:
         """The array [C, h, w] with its channels in the picture's order, as views draw it.
 
-        A layer's is drawn enlarged to the input; one without spatial extent has one place.
+        The array of a layer is drawn enlarged to the input. An array without spatial extent has one
+        place.
         """
         if self.array.ndim != 3:
             return self.array.reshape(-1, 1, 1)
@@ -66,8 +76,11 @@ class Attribution:
 
     @cached_property
     def stats(self) -> dict[str, float]:
-        """`min`, `max`, `abs_mean`, `l2`, `zero_fraction` of the finite values; `nonfinite` counts
-        the others; `scale` is the heatmap's."""
+        """Statistics of the array, by name.
+
+        `min`, `max`, `abs_mean`, `l2` and `zero_fraction` describe the finite values; `nonfinite`
+        is the number of the others; `scale` is the heatmap's.
+        """
         low, high, total, squares, zeros, count = math.inf, -math.inf, 0.0, 0.0, 0, 0
         values = self.array.reshape(-1)
         for part in strips(values.size, 1):
@@ -81,7 +94,7 @@ class Attribution:
             squares += float(np.square(finite).sum())  # BLAS would start threads of its own
             zeros += int((finite == 0).sum())
             count += finite.size
-        some = count or math.nan  # of no values, every number is NaN
+        some = count or math.nan  # without values, every number is NaN
         return {
             "min": low if count else math.nan,
             "max": high if count else math.nan,
@@ -94,8 +107,8 @@ class Attribution:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the pictures must know."""
-        found = list(self.notes)
+        """The warnings for a reader of the pictures."""
+        found = [*self.prepared.notes, *self.notes]
         if broken := self.stats["nonfinite"]:
             found.append(
                 f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "
@@ -111,7 +124,11 @@ class Attribution:
         return tuple(found)
 
     def scale(self, view: str = "heatmap", clip: float = CLIP) -> float:
-        """The `clip` percentile of what `view` draws, over its values that are not zero.
+        """Compute the `clip` percentile of what a view draws, over its values that are not zero.
+
+        Args:
+            view: a name of `gradviz.heatmap.views.VIEWS`.
+            clip: the percentile, in (0, 100].
 
         Raises:
             UsageError: no view has that name.
@@ -121,7 +138,15 @@ class Attribution:
     def picture(
         self, view: str = "heatmap", scale: float | None = None, palette: Palette | None = None
     ) -> Image.Image:
-        """Draw one view at the input's resolution; `scale` gets the strongest colour.
+        """Draw one view at the input's resolution.
+
+        Args:
+            view: a name of `gradviz.heatmap.views.VIEWS`.
+            scale: the magnitude that gets the strongest colour; None for `self.scale(view)`.
+            palette: the colour maps; None for the defaults.
+
+        Returns:
+            an RGB picture of the input's size.
 
         Raises:
             UsageError: no view has that name.
@@ -145,6 +170,12 @@ Outcome = Attribution | Failure
 
 
 def failures(image: str, seeds: Sequence[Seed], error: GradvizError) -> Iterator[Failure]:
-    """The failure of an image under every seed, or under the default one."""
+    """Yield the failure of an image under every seed, or under the default one.
+
+    Args:
+        image: the name of the image.
+        seeds: the seeds; empty for the default of the model's output.
+        error: the reason.
+    """
     specs: Sequence[str | None] = [seed.spec for seed in seeds] or [None]
     yield from (Failure(image, spec, error) for spec in specs)

@@ -1,4 +1,4 @@
-"""A saliency run: many images in batches, results kept as they are done."""
+"""A saliency run: many images in batches, with results written as they are done."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gradviz.errors import GradvizError, ImageError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
+from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model
 from gradviz.runs.record import RunSetup, describe
 from gradviz.runs.results import Failure, failure_line
@@ -34,8 +35,12 @@ Batch = Sequence[Source]
 def cut(sources: Sequence[Source], size: int) -> list[Batch]:
     """Cut the batches of a run, always from the whole list.
 
-    They are computed or skipped as a whole, because the same image in a batch of another size
-    gives slightly other numbers.
+    A batch is computed or skipped as a whole, because the same image in a batch of another size
+    gives slightly different numbers.
+
+    Args:
+        sources: all images of the run.
+        size: the number of images in a batch.
     """
     return [sources[start : start + size] for start in range(0, len(sources), size)]
 
@@ -45,10 +50,16 @@ def outcomes(
     batches: Sequence[Batch],
     preprocess: Preprocess,
     seeds: Sequence[Seed],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Compute all images under all seeds, batch by batch; failures are among the outcomes.
 
     The images of the next batch are read while one is computed.
+
+    Args:
+        explainer: the engine, with the model.
+        batches: the image files, cut into batches.
+        preprocess: the recipe.
+        seeds: the seeds; empty for the default of the model's output.
     """
     sources = [source for batch in batches for source in batch]
     ahead = max(map(len, batches), default=1)
@@ -72,40 +83,43 @@ def _read(preprocess: Preprocess, source: Source) -> LoadedImage | GradvizError:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a run is to do, but for the folder that takes the results."""
+    """The task of a run, without the folder that takes the results."""
 
     model: Model
     sources: Sequence[Source]
     preprocess: Preprocess
     seeds: Sequence[Seed]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
     settings: Settings
     masks: Mapping[str, Path] = field(default_factory=dict)
     """The mask of each image by its name; empty if no energy inside is measured."""
     command: Sequence[str] = ()
-    """How the program was called, for the record."""
+    """The command line of the program, for the record."""
 
     def batches(self, shard: Shard | None) -> Sequence[Batch]:
-        """The batches of one shard, or of the whole run."""
-        batches = cut(self.sources, self.settings.batch_size)
+        """Return the batches of one shard, or of the whole run."""
+        batches = cut(self.sources, self.settings.images_at_once)
         return batches if shard is None else shard.of(batches)
 
     @property
     def results_per_image(self) -> int:
-        """How many results each image has."""
+        """The number of results of each image."""
         return len(self.seeds) or 1
 
-    def record(self) -> RunRecord:
-        """The content of run.json.
+    def record(self, model: Model) -> RunRecord:
+        """Describe the run: the content of run.json.
+
+        Args:
+            model: the form of the job's model that computes.
 
         Raises:
-            UsageError: a file that the run reads is gone.
+            UsageError: a file that the run reads is missing.
         """
         settings = self.settings
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
         read = [*(seed.file for seed in self.seeds), settings.baseline_file, *self.masks.values()]
         return describe(
-            RunSetup("saliency", self.model, self.preprocess, settings),
+            RunSetup("saliency", model, self.preprocess, settings),
             self.sources,
             [*arrays, *(f"{view}.png" for view in settings.views)],
             self.command,
@@ -121,7 +135,7 @@ class SaliencyRun:
                 ...
 
     Entering starts the run, or resumes it. Leaving puts the results in order and shares scales,
-    also if the loop was left early; after an exception, what is finished stays as it is.
+    also if the loop was left early. After an exception, finished results stay as they are.
 
     Raises:
         UsageError: the folder holds another run, or the disk refuses.
@@ -134,14 +148,14 @@ class SaliencyRun:
         resume: bool = False,
         on_progress: Callable[[int], object] = lambda points: None,
     ) -> None:
-        """Take what is to be done, and where.
+        """Take the job and its folder.
 
         Args:
             job: the model, the images and the choices.
-            folder: takes the results; held by the caller.
-            resume: whether to finish what an earlier run began there.
-            on_progress: takes the number of points done for the image in hand, if the method takes
-                several.
+            folder: takes the results; locked by the caller.
+            resume: True to finish an earlier run in the folder.
+            on_progress: receives the number of points done for the current image, if the method
+                takes several.
         """
         self._job = job
         self._folder = folder
@@ -151,14 +165,17 @@ class SaliencyRun:
         # Masks are read while the model runs, which may change the working folder.
         masks = {name: mask.absolute() for name, mask in job.masks.items()}
         self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks)
+        self._faster = job.model
         self._lines: Generator[ResultLine]
         self.record: RunRecord
         """The content of run.json, once the run is entered."""
 
     def __enter__(self) -> Self:
-        """Start the run, or take over what is whole of an earlier one."""
+        """Start the run, or take over the complete results of an earlier one."""
         job, batches, kept = self._job, self._job.batches(self._folder.shard), list[Done]()
-        self.record = job.record()
+        if job.settings.speeds_up(len(job.sources)):
+            self._faster = optimised_for(job.model, job.preprocess)
+        self.record = job.record(self._faster)
         if self._resume:
             whole = self._folder.resume(self.record)
             batches, kept = _unfinished(batches, whole, job.results_per_image)
@@ -169,6 +186,7 @@ class SaliencyRun:
                 self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
+        self.writer.recorded.update({image.name: image for image in self.record.images})
         self._lines = self._compute(batches, kept)
         return self
 
@@ -192,14 +210,13 @@ class SaliencyRun:
     def _compute(self, batches: Sequence[Batch], kept: Sequence[Done]) -> Generator[ResultLine]:
         yield from kept
         job = self._job
-        speed_up = job.settings.speeds_up(len(job.sources))
         explainer = Explainer(
-            job.model, job.settings, self._folder.allocate, speed_up, self._on_progress
+            job.model, job.settings, self._folder.allocate, self._faster, self._on_progress
         )
-        found = outcomes(explainer, batches, job.preprocess, job.seeds)
         # A few results are drawn and written while the next ones are computed.
         with (
             self._folder.appending() as append,
+            closing(outcomes(explainer, batches, job.preprocess, job.seeds)) as found,
             closing(in_order(self.writer.line, found, 2 * THREADS, weight)) as lines,
         ):
             for line in lines:
@@ -219,7 +236,7 @@ class SaliencyRun:
                 self._folder.replace(ordered)
 
     def _share_scales(self) -> None:
-        """Draw all results on one scale; whoever is the last of several shards draws for all."""
+        """Draw all results on one scale; the last of several shards draws for all."""
         with self._folder.exclusive():
             lines = self._folder.lines()
             if {line.image for line in lines} == {source.name for source in self._job.sources}:
@@ -231,9 +248,8 @@ class SaliencyRun:
         for line in lines:
             if isinstance(line, Done):
                 shared = {view: scales[line.seed, view] for view in line.scales}
-                shared_line = line.model_copy(update={"scales": shared})
                 try:
-                    yield self.writer.redrawn(shared_line)
+                    yield self.writer.redrawn(line.model_copy(update={"scales": shared}))
                 except ImageError as error:  # it was deleted in the meantime
                     yield failure_line(Failure(line.image, line.seed, error))
             else:
@@ -241,14 +257,14 @@ class SaliencyRun:
 
 
 def weight(outcome: Outcome) -> float:
-    """How much memory a result takes while it waits and is drawn, in millions of numbers."""
+    """Estimate the memory of a result that waits to be drawn, in millions of numbers."""
     return outcome.array.size / 1e6 if isinstance(outcome, Attribution) else 0
 
 
 def _unfinished(
     batches: Sequence[Batch], whole: Iterable[Done], results_per_image: int
 ) -> tuple[list[Batch], list[Done]]:
-    """The batches that lack a result, and the lines of those that lack none."""
+    """Return the batches that lack a result, and the lines of those that lack none."""
     lines = defaultdict(list)
     for line in whole:
         lines[line.image].append(line)
@@ -267,7 +283,7 @@ Scales = Mapping[tuple[str, str], float]
 
 
 def _largest_scales(lines: Iterable[ResultLine]) -> Scales:
-    """One scale for all images of a seed: the largest of their own."""
+    """Find one scale for all images of a seed: the largest of their own."""
     largest: defaultdict[tuple[str, str], float] = defaultdict(float)
     for line in lines:
         if isinstance(line, Done):

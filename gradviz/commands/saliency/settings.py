@@ -1,4 +1,4 @@
-"""The choices of a `saliency` run, and what follows from them."""
+"""The choices of a `saliency` run, and the properties that follow from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scale = Literal["image", "shared"] | float
 TileOption = Literal["auto", "off"] | int
 
 MANY_PASSES = 8
-"""Passes for one image each, from which on a faster form of the model pays."""
+"""The number of passes of one image from which on a faster form of the model pays."""
 
 SAMPLING = tuple(each.name for each in fields(Sampling))
 """The settings that choose the points, for the methods that take several."""
@@ -32,7 +32,7 @@ class Settings:
     """
 
     seeds: tuple[str, ...] = ()
-    """Specs; empty for the default of the model's output."""
+    """The specs of the seeds; empty for the default of the model's output."""
     method: str = "gradient"
     views: tuple[str, ...] = ("heatmap", "overlay")
     array: Literal["npy", "none"] = "npy"
@@ -43,20 +43,21 @@ class Settings:
     scale: Scale = "image"
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"
-    """Whose pixels pictures are drawn in: the input tensor's or the image file's."""
+    """The pixels in which pictures are drawn: the input tensor's or the image file's."""
     inside: str | None = None
     """The mask, or the folder of masks, whose share of the map's energy is measured."""
     batch_size: int = 8
-    """Images, or samples of one image, per pass."""
+    """The number of images, or samples of one image, per pass."""
     tile: TileOption = "auto"
-    """How images are computed in parts: tiles of this many input pixels a side, halo apart; `auto`:
-    where it pays; `off`: never."""
+    """The side of tiles in input pixels, without halo; `auto`: tiles if they pay; `off`: no
+    tiles."""
     optimize: bool = True
-    """Whether many images may run on a faster form of the model."""
+    """True if many images may run on a faster form of the model."""
     layer: str | None = None
     """The layer whose activation and gradient are read; None for the input."""
     samples: int | None = None
-    """Points of the method; None, here and below, for the default or where it takes none."""
+    """The points of the method; None, here and below, for the default or if the method takes
+    none."""
     noise: float | None = None
     """The standard deviation of noise as a fraction of the input's range."""
     baseline: str | None = None
@@ -98,33 +99,42 @@ class Settings:
         return replace(Sampling(self.points.samples), **given)
 
     @property
+    def images_at_once(self) -> int:
+        """The number of images that share a forward pass.
+
+        A method that takes several points fills the pass with those of one image, so that each
+        image is done, and written, as a whole.
+        """
+        return self.batch_size if self.points.sampler is None else 1
+
+    @property
     def baseline_file(self) -> Path | None:
         """The file of the baseline; None if it has a name, or there is none."""
         return self.sampling.baseline.file
 
     @property
     def reads_input(self) -> bool:
-        """Whether every pass is read at the input, and none at a layer."""
+        """True if every pass is read at the input, and none at a layer."""
         return all(each.read_at == "input" for each in self.chosen_method.passes_at(self.layer))
 
     @property
     def linear(self) -> bool:
-        """Whether the result is linear in the seed: no rule holds at activations."""
+        """True if the result is linear in the seed: no rule holds at activations."""
         return all(each.rule == "plain" for each in self.chosen_method.passes)
 
     @property
     def tileable(self) -> bool:
-        """Whether the result of an image is the sum of those of its parts, or read from one."""
+        """True if the result of an image is the sum of those of its parts, or read from one."""
         return self.chosen_method.points == "image" and self.reads_input
 
     @property
     def tiling(self) -> Literal["auto", "always", "never"]:
-        """When images are computed in parts; `auto`: if it pays."""
+        """The use of tiles; `auto`: if they pay."""
         return "always" if isinstance(self.tile, int) else "never" if self.tile == "off" else "auto"
 
     @property
     def tile_size(self) -> int | None:
-        """The side of a tile in input pixels, halo apart, if it was given."""
+        """The side of a tile in input pixels, without halo, if it was given."""
         return self.tile if isinstance(self.tile, int) else None
 
     @property
@@ -134,7 +144,7 @@ class Settings:
         return list(dict.fromkeys([self.chosen_method.writes, *beside]))
 
     def speeds_up(self, images: int) -> bool:
-        """Whether a faster form of the model is right for the method, and pays for so many images.
+        """Return True if a faster form of the model suits the method, and pays for so many images.
 
         Activation rules and layers need the model as it is, and making the faster form costs as
         much as a few passes.

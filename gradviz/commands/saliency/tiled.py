@@ -1,7 +1,7 @@
-"""Images in tiles: seeds that need a part of the image only, and images that are cut up.
+"""Images in tiles: for seeds that need a part of the image only, and for large images.
 
-The gradient is linear in the seed, so it is the sum of the gradients of the seed's parts; and if a
-model's output moves with the image, each of them needs no more of it than the field of its part.
+The gradient is linear in the seed, so it is the sum of the gradients of the seed's parts. If a
+model's output moves with the image, each of them needs only the part of the image in its field.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
-from gradviz.field.locality import NotTileable, OutputGrids
+from gradviz.field.locality import Locality, Parts
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
+from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Part, Site
+from gradviz.seeds.places import Centres, Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 Allocate = Callable[[tuple[int, ...]], Floats]
-"""Allocates a zeroed float32 array of the given shape."""
+"""An allocator of zeroed float32 arrays of a given shape."""
 
-LEAST = 1 << 20
-"""Pixels of an image below which finding out about the model costs more than it saves."""
+LEAST = 1 << 14
+"""The pixels of an image below which trying the model for tiles costs more than tiles save."""
 MANY = 1 << 21
-"""Pixels of an image from which it is cut into tiles, for its memory."""
+"""The pixels of an image from which on it is cut into tiles to save memory."""
 SIDE = 512
-"""Pixels of a tile's side, halo apart; more if the field is large, since every tile has one."""
+"""The side of a tile in pixels, without halo; more if the field is large, since every tile has
+one."""
 
 
 def in_memory(shape: tuple[int, ...]) -> Floats:
@@ -51,27 +53,31 @@ class Whole:
     """Seeds that are computed from whole images."""
 
     seeds: tuple[Seed, ...]
-    """Empty for the default of the model's output."""
+    """The seeds; empty for the default of the model's output."""
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """One image under one seed, and the tiles that its gradient is put together from."""
+    """One image under one seed, and the tiles from which its gradient is put together."""
 
     image: LoadedImage
     seed: Seed
     grid: OutputGrid
     """The output map of the whole image."""
     tiles: tuple[Tile, ...] | SeedError
-    """The tiles, or why the seed does not fit the image."""
+    """The tiles, or the error if the seed does not fit the image."""
+    parts: Parts
+    """The evidence that the tiles agree with the whole."""
+    site: Site
+    """The place of the seed in the image."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
 
         Args:
-            model: computes the tiles: the model that was planned for, or a faster form of it.
+            model: computes the tiles: the model of the plan, or a faster form of it.
             settings: the method.
-            allocate: makes the array of the whole image.
+            allocate: allocates the array of the whole image.
         """
         try:
             if isinstance(self.tiles, SeedError):
@@ -91,7 +97,7 @@ class TilePlan:
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
             v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(
-                output[0, ..., y0:y1, x0:x1], Site(prepared.frame, model.labels, part)
+                output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
             )
             forward = Forward((self.image,), x, y)
             with foreign_code(f"{model.name}: the backward pass failed"):
@@ -111,39 +117,57 @@ class TilePlan:
             score=score,
             notes=tuple(notes),
             tiles=len(self.tiles),
+            parts=self.parts,
         )
 
 
 class Tiler:
-    """Decides which seeds of which images are computed in tiles."""
+    """A planner: decides for each seed and image if it is computed in tiles."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
         """Take the model on which tiles are tried, and the choices of a run."""
         self._model = model
         self._settings = settings
-        self._grids: OutputGrids | None = None
+        self._locality: Locality | None = None
+
+    def site(self, image: LoadedImage, seed: Seed) -> Site:
+        """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
+        centres = self._centres(image) if seed.kind.name == "at" else None
+        return Site(image.prepared.frame, self._model.labels, centres=centres)
+
+    def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
+        """Return the warnings about the place that a seed names."""
+        if seed.kind.name != "at" or self._centres(image) is not None:
+            return ()
+        return (_BY_PROPORTION,)
+
+    def _centres(self, image: LoadedImage) -> tuple[Centres, Centres] | None:
+        x, y = (self._known(image).field(axis) for axis in (0, 1))
+        if x is None or y is None:
+            return None
+        return Centres(x.centre, x.stride), Centres(y.centre, y.stride)
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
 
         Args:
-            images: share the shape of their tensors.
-            seeds: empty for the default of the model's output.
+            images: the images, whose tensors have one shape.
+            seeds: the seeds; empty for the default of the model's output.
 
         Raises:
-            UsageError: tiles were asked for, and cannot be had.
+            UsageError: tiles were requested, and are not possible.
         """
         *_, height, width = images[0].prepared.shape
         if not self._may_pay(width * height, seeds):
             return [Whole(tuple(seeds))]
         try:
-            grids = self._known(images[0])
+            locality = self._known(images[0])
             size = images[0].prepared.frame.input
-            grid = grids.of(size)
-            # The default of a dense output, and no other has a grid.
+            grid = locality.of(size).grid
+            # The default seed of a dense output; other outputs have no grid.
             some = seeds or (parse_seed("ones"),)
-            plans = [self._tiled(images, grid, seed) for seed in some]
-            grids.check(size, [tile for each in plans for tile in _tiles_of(each)])
+            cuts = [self._tiled(images, grid, seed) for seed in some]
+            parts = locality.check(size, [tile for each in cuts for tile in _tiles_of(each)])
         except NotTileable as error:
             if self._settings.tiling != "auto":
                 raise UsageError(
@@ -151,18 +175,20 @@ class Tiler:
                 ) from None
             return [Whole(tuple(seeds))]
         steps: list[TilePlan | Whole] = []
-        for whole, alike in groupby(
-            zip(some, plans, strict=True), key=lambda pair: pair[1] is None
-        ):
+        for whole, alike in groupby(zip(some, cuts, strict=True), key=lambda pair: pair[1] is None):
             together = list(alike)
             if whole:
                 steps.append(Whole(tuple(seed for seed, _ in together)))
             else:
-                steps += [plan for _, found in together for plan in found or ()]
+                steps += [
+                    TilePlan(image, seed, grid, tiles, parts, self.site(image, seed))
+                    for seed, found in together
+                    for image, tiles in zip(images, found or (), strict=True)
+                ]
         return steps
 
     def _may_pay(self, pixels: int, seeds: Sequence[Seed]) -> bool:
-        """Whether it is worth finding out about the model."""
+        """Return True if trying the model for tiles may pay."""
         if self._settings.tiling != "auto":
             return self._settings.tiling == "always"
         if not self._settings.tileable or pixels < LEAST:
@@ -171,14 +197,14 @@ class Tiler:
 
     def _tiled(
         self, images: Sequence[LoadedImage], grid: OutputGrid, seed: Seed
-    ) -> list[TilePlan] | None:
+    ) -> list[tuple[Tile, ...] | SeedError] | None:
         """Cut the part of each image that the seed needs; None if whole images cost less."""
-        plans = []
+        cuts: list[tuple[Tile, ...] | SeedError] = []
         for image in images:
             try:
                 tiles = self._cut(grid, image, seed)
             except SeedError as error:
-                plans.append(TilePlan(image, seed, grid, error))
+                cuts.append(error)
                 continue
             *_, height, width = image.prepared.shape
             small = len(tiles) == 1 or width * height < MANY
@@ -188,26 +214,30 @@ class Tiler:
                 and input_pixels(tiles) > width * height / 2
             ):
                 return None
-            plans.append(TilePlan(image, seed, grid, tuple(tiles)))
-        return plans
+            cuts.append(tuple(tiles))
+        return cuts
 
     def _cut(self, grid: OutputGrid, image: LoadedImage, seed: Seed) -> list[Tile]:
-        box = seed.box(grid.size, Site(image.prepared.frame, self._model.labels))
-        if not self._settings.linear:  # what a rule makes of parts does not add up
+        box = seed.box(grid.size, self.site(image, seed))
+        if not self._settings.linear:  # with an activation rule, the parts do not add up
             return [grid.tile(box)]
         large = max(SIDE, 4 * grid.x.field.size, 4 * grid.y.field.size)
         return grid.tiles(box, self._settings.tile_size or large)
 
-    def _known(self, image: LoadedImage) -> OutputGrids:
-        """What is known of the model, which takes images of as many channels."""
-        if self._grids is None:
+    def _known(self, image: LoadedImage) -> Locality:
+        """Return the locality of the model for images with this number of channels."""
+        if self._locality is None:
             channels, *_ = image.prepared.shape
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
-            self._grids = OutputGrids(self._model, random_probes(self._model, random))
-        return self._grids
+            self._locality = Locality(self._model, channels, random_probes(self._model, random))
+        return self._locality
 
 
-def _tiles_of(plans: Sequence[TilePlan] | None) -> list[Tile]:
-    return [
-        tile for plan in plans or () if not isinstance(plan.tiles, SeedError) for tile in plan.tiles
-    ]
+_BY_PROPORTION = (
+    "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
+    "proportion, as if the output covered the image evenly"
+)
+
+
+def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:
+    return [tile for tiles in cuts or () if not isinstance(tiles, SeedError) for tile in tiles]

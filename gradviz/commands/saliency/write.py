@@ -1,11 +1,11 @@
-"""One outcome becomes files in the run's folder and a line of results.jsonl."""
+"""Writing an outcome: files in the run's folder, and a line of results.jsonl."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import MemoryShort, UsageError
+from gradviz.errors import ImageError, MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.views import VIEWS, draw
@@ -24,20 +24,21 @@ from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import seed_folders
+from gradviz.runs.record import image_record
 from gradviz.runs.results import Failure, failure_line
-from gradviz.runs.schema import Done, Failed, Stats
+from gradviz.runs.schema import Done, Failed, ImageRecord, Stats
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
-"""Runs and Huffman codes alone: the default takes two to five times as long, for as many bytes on
-maps that look like noise, as gradients do, and a tenth fewer on others."""
+"""Run lengths and Huffman codes alone: the default takes two to five times as long, for as many
+bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
 
-MEASURED = ("layer", "gated", "samples", "completeness", "tiles")
+MEASURED = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of a line that only some methods have."""
 
 
 @dataclass(frozen=True)
 class ResultWriter:
-    """Writes what a run's settings ask for."""
+    """A writer of the files that a run's settings name."""
 
     folder: RunFolder
     settings: Settings
@@ -46,6 +47,8 @@ class ResultWriter:
     """The images by name."""
     masks: Mapping[str, Path]
     """The mask of each image by its name, if the energy inside is measured."""
+    recorded: dict[str, ImageRecord] = field(default_factory=dict)
+    """The images by name as they were when the run began: none may be replaced while it runs."""
 
     @cached_property
     def palette(self) -> Palette:
@@ -54,11 +57,11 @@ class ResultWriter:
 
     @cached_property
     def seed_folders(self) -> dict[str, str]:
-        """The folder of each seed; that of a default seed is found when it comes."""
+        """The folder of each seed; that of a default seed is added when it occurs."""
         return seed_folders(self.settings.seeds)
 
     def line(self, outcome: Outcome) -> Done | Failed:
-        """Write the outcome's files; pictures wait where their scale is shared."""
+        """Write the outcome's files; pictures with a shared scale are drawn later."""
         if isinstance(outcome, Failure):
             return failure_line(outcome)
         try:
@@ -71,6 +74,7 @@ class ResultWriter:
         try:
             inside = self._inside(outcome)
             backdrop = None if self.settings.scale == "shared" else self._backdrop(outcome)
+            self._check_same(outcome.image)
         except UsageError as error:
             return failure_line(Failure(outcome.image, outcome.seed, error))
         files = {}
@@ -93,18 +97,29 @@ class ResultWriter:
         return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
 
     def rescaled(self, line: Done) -> Done:
-        """The line with the scales of its own array, where it may have had shared ones."""
+        """Return the line with the scales of its own array, if it may have had shared ones."""
         return line.model_copy(update={"scales": self._scales(self.result(line))})
 
     def redrawn(self, line: Done) -> Done:
-        """Draw the pictures of a line whose array lies in the folder, with the line's scales."""
+        """Draw the pictures of a line whose array lies in the folder, with the line's scales.
+
+        Raises:
+            ImageError: the image cannot be read any more, or was replaced.
+        """
         result = self.result(line)
-        return self._with_pictures(result, line, self._backdrop(result))
+        backdrop = self._backdrop(result)
+        self._check_same(line.image)
+        return self._with_pictures(result, line, backdrop)
 
     def result(self, line: Done) -> Attribution:
-        """Read back what a line tells of; its array lies in the folder."""
+        """Read back the result of a line whose array lies in the folder.
+
+        Raises:
+            ImageError: the image cannot be read any more, or was replaced.
+        """
         method = METHODS[self.settings.method]
         image = load_image(self.sources[line.image], self.preprocess)
+        self._check_same(line.image)
         return Attribution(
             image=line.image,
             seed=line.seed,
@@ -114,6 +129,19 @@ class ResultWriter:
             score=line.score if line.score is not None else math.nan,
             prepared=image.prepared,
         )
+
+    def _check_same(self, name: str) -> None:
+        """Refuse an image that was replaced: what was read before would be drawn over it."""
+        source = self.sources[name]
+        before = self.recorded.get(name)
+        if before is None or not source.path.exists():
+            return
+        now = image_record(source)
+        if (before.size, before.modified) != (now.size, now.modified):
+            raise ImageError(
+                f"{source.path}: was replaced while the run was under way; run it again with "
+                "--resume, which computes it anew"
+            )
 
     def _backdrop(self, result: Attribution) -> Bytes:
         if self.settings.frame == "image":

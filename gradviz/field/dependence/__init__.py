@@ -1,1 +1,1 @@
-"""Which inputs an output can depend on: the structural rule."""
+"""The structural rule: which inputs an output can depend on."""

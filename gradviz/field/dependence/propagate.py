@@ -1,4 +1,4 @@
-"""The structural backward pass: which inputs can matter to the outputs asked about."""
+"""The structural backward pass: finds the inputs that can matter to outputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch.autograd.graph import Node
 
 from gradviz.backward import graph
 from gradviz.field.dependence import rules
+from gradviz.field.dependence.windows import Rule
 
 Edge = tuple[Node, int]
-"""An operation and which of its outputs is meant."""
+"""An operation, and the number of one of its outputs."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,17 @@ class Propagation:
     """The result of a structural backward pass."""
 
     tainted: Tensor
-    """bool, of the shape of the input: True for what can matter."""
+    """True for inputs that can matter: bool, of the shape of the input."""
     lost_at: tuple[str, ...]
     """The kinds of the operations on the way that are unknown, or that chose by the image's values,
     so that more or less may matter than `tainted` shows; empty if it is exact."""
     through: str | None
-    """The operation at which the taint first came to cover a whole map, if one did; of a batch, the
-    maps of all images."""
+    """The operation at which the taint first covers a whole map, if one does; in a batch, the maps
+    of all images."""
 
 
 def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
-    """Propagate dependence backwards: find the inputs that can matter to the outputs asked about.
+    """Propagate dependence backwards: find the inputs that can matter to the given outputs.
 
     Nothing is computed from the values of image, weights or activations. Choices that the forward
     pass made by such values are known only if it ran under `DependenceTrace`.
@@ -41,7 +42,7 @@ def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
     Args:
         end: the output, or the output of an operation before it.
         x: the input that it was computed from, which requires a gradient.
-        asked: bool, of the shape of the output.
+        asked: bool, of the shape of the output: True for the given outputs.
 
     Raises:
         ValueError: `end` was computed without gradients.
@@ -68,15 +69,17 @@ def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
             users.setdefault(edge[0], node)
             if through is None and not covered and rules.covers(found):
                 through = _culprit(node, users)
-            tainted[edge] = tainted[edge] | found if edge in tainted else found
-    nothing = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+            tainted[edge] = rules.either(tainted[edge], found) if edge in tainted else found
+    nothing = torch.zeros(x.shape, dtype=torch.bool, device=asked.device)
     mask = tainted.get((source.node, source.output_nr), nothing)
     return Propagation(mask.clone(memory_format=torch.contiguous_format), tuple(lost), through)
 
 
 def _severed(nodes: Sequence[Node], leading: set[Node]) -> set[Node]:
-    """The nodes whose values were cut out of another pass, as by `detach().requires_grad_()`: they
-    depend on a leaf of the graph that is neither the input nor a parameter."""
+    """Find the nodes whose values were cut out of another pass, as by `detach().requires_grad_()`.
+
+    They depend on a leaf of the graph that is neither the input nor a parameter.
+    """
     severed: set[Node] = set()
     for node in nodes:
         for before, _ in node.next_functions:
@@ -92,7 +95,7 @@ def _severed(nodes: Sequence[Node], leading: set[Node]) -> set[Node]:
 
 
 def _leading(nodes: Sequence[Node], source: Node) -> set[Node]:
-    """The source and those of the nodes, sorted, that depend on it."""
+    """Return the source and those of the sorted nodes that depend on it."""
     leading = {source}
     for node in nodes:
         if any(before in leading for before, _ in node.next_functions):
@@ -114,9 +117,10 @@ def _pull(
     """Pull taint back from the outputs of an operation to its inputs, by their number.
 
     Args:
+        node: the operation.
         outputs: bool, of the outputs' shapes; None for no taint.
-        inputs: what is asked for.
-        lost: gets the name of an operation that may lose taint.
+        inputs: the inputs whose taint is needed.
+        lost: receives the name of an operation that may lose taint.
     """
     kind = graph.kind_of(node)
     if kind == graph.WRITE:
@@ -127,7 +131,7 @@ def _pull(
         known = kind in rules.PAIRED or not any(output is not None for output in outputs[1:])
     else:
         made, known = {}, kind in rules.LINEAR and rules.CHOOSES_BY.get(kind) not in inputs
-        # What is unknown may have no formula at all, and is named below.
+        # An unknown operation may have no formula, and is named below.
         with nullcontext() if known else suppress(RuntimeError):
             made = _asked(node, outputs)
     if not known or node.metadata.get(graph.SELECTS):
@@ -136,7 +140,7 @@ def _pull(
 
 
 def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
-    """Ask the operation's own backward formula; the taint has the shapes of its inputs."""
+    """Pull taint back by the operation's own backward formula; it has the shapes of its inputs."""
     found = graph.pull_back(node, outputs)
     return {
         place: rules.unbroadcast(tainted, graph.shapes_of(before)[number])
@@ -147,7 +151,7 @@ def _asked(node: Node, outputs: Sequence[Tensor | None]) -> dict[int, Tensor]:
 
 
 def _apply(
-    rule: rules.Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
+    rule: Rule, node: Node, outputs: Sequence[Tensor | None], inputs: dict[int, Edge]
 ) -> dict[int, Tensor]:
     made: dict[int, Tensor] = {}
     for place, (before, number) in inputs.items():
@@ -155,25 +159,29 @@ def _apply(
         for output in outputs:
             if output is not None:
                 found = rule(node, output, place, shape).expand(shape)
-                made[place] = made[place] | found if place in made else found
+                made[place] = rules.either(made[place], found) if place in made else found
     return made
 
 
 def _write(
     node: Node, kind: str, outputs: Sequence[Tensor | None]
 ) -> tuple[dict[int, Tensor], bool]:
-    """Pull taint through an operation that wrote into a part of a tensor; and whether exactly."""
+    """Pull taint through an operation that wrote into a part of a tensor.
+
+    Returns:
+        the taint of the inputs, and True if it is exact.
+    """
     (tainted,) = outputs
     assert tainted is not None
     alone = len(node.next_functions) == 1
     if rules.RULES.get(kind) is rules.elementwise and alone:
         return {0: tainted}, True
-    # Which part it was torch keeps to itself, so the rest must be asked of it.
+    # torch does not expose the part that was written, so its formula shows the rest.
     return _asked(node, outputs), kind in rules.LINEAR or kind in rules.ARITHMETIC
 
 
 def _culprit(node: Node, users: dict[Node, Node]) -> str:
-    """Name the operation that made the taint cover a map: of a view, the one that used it."""
+    """Name the operation that made the taint cover a map; for a view, the one that used it."""
     while graph.kind_of(node) in rules.TENSOR_VIEWS and node in users:
         node = users[node]
     return graph.kind_of(node)

@@ -1,41 +1,48 @@
-"""The structural rule: what the backward pass does at each operation.
+"""The structural rule: the backward pass of dependence at each operation.
 
-A structural field says what can matter, whatever the weights and the image are: every coefficient
-counts, even one that is zero, and every element that a window selects from. So taint, not numbers,
-goes back through the graph. Two tables say how far the answer may be trusted:
+A structural field holds what can matter for any weights and any image: every coefficient counts,
+even one that is zero, and every element that a window selects from. So taint, not numbers, is
+propagated back through the graph. Two tables show how far the answer may be trusted:
 
 - `RULES`: operations whose formula depends on values, with what they spread taint to;
-- `LINEAR`: operations that are fixed sums, which carry NaN in IEEE arithmetic to exactly the inputs
-  with a coefficient, and so are asked themselves.
+- `LINEAR`: operations that are fixed sums. In IEEE arithmetic their own formula carries NaN to
+  exactly the inputs with a coefficient, so it is used.
 
 Any other operation that meets taint makes the answer partial and is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.nn import functional as F
 
-Shape = tuple[int, ...]
-
-Rule = Callable[[Any, Tensor, int, Shape], Tensor]
-"""`(node, tainted, place, shape) -> tainted`: from the operation's output (bool) to its input
-number `place`, of the given shape. The result may be smaller if it is to be broadcast."""
+from gradviz.field.dependence.windows import (
+    Rule,
+    Window,
+    adaptive_max_pool,
+    any_along,
+    average_pool,
+    gather,
+    interpolated,
+    max_pool,
+    seen_once,
+    spread,
+)
+from gradviz.field.reach.arguments import Shape
+from gradviz.field.resampling import cubic_taps, linear_taps
 
 
 def elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """An output at one place looks at that place of every input, which may have been broadcast."""
+    """Spread taint of an output at one place to that place of an input, which may be broadcast."""
     return unbroadcast(tainted, shape)
 
 
 def _shared(tainted: Tensor, axis: int, groups: int) -> Tensor:
-    """One element for each of the axis's groups of neighbours."""
+    """Reduce an axis to one element for each of its groups of neighbours."""
     axis %= tainted.dim()
     if groups == 1:
         return any_along(tainted, [axis], keepdim=True)
@@ -48,16 +55,16 @@ def _shared(tainted: Tensor, axis: int, groups: int) -> Tensor:
 
 
 def _convolution(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """Windows in space, and every channel of a group.
+    """Spread taint to windows in space, and to every channel of a group.
 
-    The weight, where it is computed from the image itself, matters as a whole.
+    If the weight is computed from the image itself, all of it matters.
     """
     if place > 0:
         return tainted.any()
     rank = len(node._saved_padding)
     kernel = node._saved_weight.shape[-rank:]
     found = _shared(tainted, -rank - 1, node._saved_groups)
-    through = _gather if node._saved_transposed else _spread
+    through = gather if node._saved_transposed else spread
     for axis in range(-rank, 0):
         window = Window(
             kernel[axis],
@@ -67,12 +74,12 @@ def _convolution(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor
         )
         found = through(found, axis, shape[axis], window)
     channels: int = shape[-rank - 1] // node._saved_groups
-    # One group is left to be broadcast.
+    # A single group is broadcast later.
     return found if node._saved_groups == 1 else found.repeat_interleave(channels, -rank - 1)
 
 
 def _product(addends: int) -> Rule:
-    """A product of matrices, after `addends` inputs that are only added to it."""
+    """Make the rule of a product of matrices, after `addends` inputs that are only added to it."""
 
     def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
         if place < addends:
@@ -81,92 +88,8 @@ def _product(addends: int) -> Rule:
             return tainted.any()
         if tainted.dim() == 1:
             return tainted.unsqueeze(-1)
-        # Rows of the left factor make rows, columns of the right one columns.
+        # Rows of the left factor give rows, columns of the right one columns.
         return any_along(tainted, [-1 if place == addends else -2], keepdim=True)
-
-    return rule
-
-
-# Windows --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window along one axis: output o looks at inputs o·stride − padding + k·dilation."""
-
-    size: int
-    stride: int
-    padding: int
-    dilation: int
-
-    def span(self, count: int) -> int:
-        """Count the elements that `count` windows cover, from the first to the last."""
-        return (count - 1) * self.stride + (self.size - 1) * self.dilation + 1
-
-    def slices(self, count: int) -> list[slice]:
-        """For each element of the window, where `count` windows have it, from the first on."""
-        last = (count - 1) * self.stride + 1
-        return [
-            slice(start, start + last, self.stride)
-            for start in range(0, self.size * self.dilation, self.dilation)
-        ]
-
-
-def _spread(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """Spread the taint of windows to the `size` elements under them."""
-    tainted = tainted.movedim(axis, -1)
-    count = tainted.shape[-1]
-    covered = tainted.new_zeros((*tainted.shape[:-1], window.span(count)))
-    for part in window.slices(count):
-        covered[..., part] |= tainted
-    # Windows may hang over both edges, by their padding and by ceil_mode, or leave a rest.
-    fitted = _resize(covered, -window.padding, size)
-    return fitted.movedim(-1, axis)
-
-
-def _gather(tainted: Tensor, axis: int, size: int, window: Window) -> Tensor:
-    """Gather the taint of elements into the `size` windows that wrote them."""
-    tainted = _resize(tainted.movedim(axis, -1), window.padding, window.span(size))
-    found = tainted.new_zeros((*tainted.shape[:-1], size))
-    for part in window.slices(size):
-        found |= tainted[..., part]
-    return found.movedim(-1, axis)
-
-
-def _resize(tainted: Tensor, before: int, size: int) -> Tensor:
-    """`before` elements more in front (fewer, if negative), and `size` in all, on the last axis."""
-    return F.pad(tainted, (before, size - tainted.shape[-1] - before))
-
-
-def _max_pool(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    rank = len(node._saved_kernel_size)
-    for axis in range(-rank, 0):
-        kernel, stride, padding, dilation = (
-            _along(getattr(node, f"_saved_{name}"), axis)
-            for name in ("kernel_size", "stride", "padding", "dilation")
-        )
-        tainted = _spread(
-            tainted, axis, shape[axis], Window(kernel, stride or kernel, padding, dilation)
-        )
-    return tainted
-
-
-def _along(values: Sequence[int], axis: int) -> int:
-    """One number may stand for all axes, and none for the default."""
-    return 0 if not values else values[0] if len(values) == 1 else values[axis]
-
-
-def _adaptive_max_pool(rank: int) -> Rule:
-    def rule(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-        for axis in range(-rank, 0):
-            count, size = tainted.shape[axis], shape[axis]
-            windows = tainted.movedim(axis, 0)
-            found = windows.new_zeros((size, *windows.shape[1:]))
-            for window, row in enumerate(windows):
-                # From the floor of its share's start to the ceiling of its end.
-                found[window * size // count : -(-(window + 1) * size // count)] |= row
-            tainted = found.movedim(0, axis)
-        return tainted
 
     return rule
 
@@ -175,18 +98,18 @@ def _adaptive_max_pool(rank: int) -> Rule:
 
 
 def _reduced(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """Every element of the axes that the operation reduces."""
+    """Spread taint to every element of the axes that the operation reduces."""
     axes = _axes(getattr(node, "_saved_dim", None), len(shape))
     return tainted.reshape([1 if axis in axes else size for axis, size in enumerate(shape)])
 
 
 def _coupled(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """Every element along the operation's axes, which has them in its output too."""
+    """Spread taint to every element along the operation's axes, which its output has too."""
     return any_along(tainted, sorted(_axes(node._saved_dim, tainted.dim())), keepdim=True)
 
 
 def _running(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """Every element up to and including this one, along the operation's axis."""
+    """Spread taint to every element up to and including this one, along the operation's axis."""
     if not shape:
         return tainted
     (axis,) = _axes(node._saved_dim, len(shape))
@@ -202,7 +125,7 @@ def _axes(dims: Sequence[int] | int | None, rank: int) -> set[int]:
 
 
 def _halves(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """A gated linear unit: one half of its input is multiplied by a function of the other."""
+    """Spread taint of a gated linear unit: one half of its input times a function of the other."""
     (axis,) = _axes(node._saved_dim, len(shape))
     return torch.cat([tainted, tainted], axis)
 
@@ -233,10 +156,11 @@ def _group_norm(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
 
 
 def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
-    """Scaled dot-product attention, [N, heads, length, features], as far as its mask allows.
+    """Spread taint of scaled dot-product attention, [N, heads, length, features].
 
-    If attention is written out, the product with the values counts the zeros that a mask made as
-    coefficients, and a mask that is added is one more term: nothing is cut out there.
+    A mask of the operation itself limits the taint. If attention is written out, the product with
+    the values counts the zeros that a mask made as coefficients, and a mask that is added is one
+    more term: nothing is cut out there.
     """
     query, key = node._saved_query, node._saved_key
     rows = any_along(tainted, [-1], keepdim=True)
@@ -250,7 +174,7 @@ def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
         return unbroadcast((rows & allowed), shape)
     if mask is not None:
         allowed = allowed & (mask > -torch.inf)
-    # A key matters to all features of the rows that may look at it, a value to its own.
+    # A key matters to all features of the rows that may attend to it, a value to its own.
     seen = tainted if place == 2 else rows
     found = (allowed.mT.float() @ seen.float()) > 0
     # Heads of queries may share keys and values.
@@ -267,10 +191,10 @@ def _words(text: str) -> list[str]:
 LINEAR = frozenset(
     # Sums over axes, fixed resampling and windows.
     _words(
-        "Sum Mean Cumsum AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
+        "Sum Mean Cumsum AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
         "Im2Col Col2Im Unfold UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D "
         "UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleLinear1D "
-        "UpsampleBilinear2D UpsampleTrilinear3D UpsampleBicubic2D UpsampleBilinear2DAa "
+        "UpsampleTrilinear3D UpsampleBilinear2DAa "
         "UpsampleBicubic2DAa UpsampleLanczos2DAa ConstantPadNd ReflectionPad1D ReflectionPad2D "
         "ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D "
         # Views and rearrangements.
@@ -284,7 +208,7 @@ LINEAR = frozenset(
         "Where MaskedFill MaskedSelect Fill Zero GridSampler2D GridSampler3D"
     )
 )
-"""Fixed sums: each asks its own backward formula, with NaN, which inputs have a coefficient."""
+"""Fixed sums: the backward formula of each, with NaN, shows the inputs that have a coefficient."""
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
@@ -303,9 +227,12 @@ RULES: dict[str, Rule] = {
     "Convolution": _convolution,
     **dict.fromkeys(["Mm", "Bmm", "Mv", "Dot"], _product(addends=0)),
     **dict.fromkeys(["Addmm", "Baddbmm", "Addbmm", "Addmv"], _product(addends=1)),
-    **dict.fromkeys(["MaxPool2DWithIndices", "MaxPool3DWithIndices"], _max_pool),
-    "AdaptiveMaxPool2D": _adaptive_max_pool(2),
-    "AdaptiveMaxPool3D": _adaptive_max_pool(3),
+    **dict.fromkeys(["MaxPool2DWithIndices", "MaxPool3DWithIndices"], max_pool),
+    "AvgPool2D": average_pool,
+    "UpsampleBilinear2D": interpolated(linear_taps),
+    "UpsampleBicubic2D": interpolated(cubic_taps),
+    "AdaptiveMaxPool2D": adaptive_max_pool(2),
+    "AdaptiveMaxPool3D": adaptive_max_pool(3),
     **dict.fromkeys(
         _words(
             "Max Min Amax Amin Aminmax LinalgVectorNorm Norm Std Var StdMean VarMean Prod "
@@ -331,13 +258,13 @@ RULES: dict[str, Rule] = {
         _attention,
     ),
 }
-"""Operations whose slopes depend on values: what they spread taint to instead."""
+"""The rules of operations whose own backward formula depends on values."""
 
 CHOOSES_BY = {"GridSampler2D": 1, "GridSampler3D": 1}
-"""Operations of `LINEAR` in their other inputs; what this one holds is a choice of elements."""
+"""The number of the input that chooses elements; other inputs of these operations are summed."""
 
 PAIRED = frozenset(["Aminmax", "StdMean", "VarMean"])
-"""Operations of `RULES` with two outputs that look at the same inputs."""
+"""Operations of `RULES` with two outputs that depend on the same inputs."""
 
 ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div"])
 """Operations of `RULES` whose own formula carries NaN to both operands as well."""
@@ -345,37 +272,39 @@ ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div"])
 TENSOR_VIEWS = frozenset(
     _words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
 )
-"""Operations that only give places another name."""
+"""Operations that only rename places."""
 
 
 def unbroadcast(tainted: Tensor, shape: Shape) -> Tensor:
-    """Sum the taint back to the shape that something had before it was broadcast."""
+    """Sum the taint back to the shape that a tensor had before it was broadcast.
+
+    Args:
+        tainted: bool, of the shape after the broadcast.
+        shape: the shape before it.
+    """
     if tainted.shape == shape:
         return tainted
     # Numbers add up to more than 0 where bytes might add up to 256.
     return tainted.float().sum_to_size(shape) > 0
 
 
-def any_along(tainted: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
-    """`tainted.any(axes, keepdim)`, many times as fast on CPU."""
-    return seen_once(tainted, axes).view(torch.uint8).amax(tuple(axes), keepdim).view(torch.bool)
-
-
-def seen_once(tainted: Tensor, axes: Sequence[int]) -> Tensor:
-    """Keep one element along each of the axes that was broadcast: all others are equal to it."""
-    for axis in axes:
-        if tainted.stride(axis) == 0 and tainted.shape[axis] > 1:
-            tainted = tainted.narrow(axis, 0, 1)
-    return tainted
+def either(one: Tensor, other: Tensor) -> Tensor:
+    """`one | other`, as small in memory as both were where they are broadcast."""
+    axes = [
+        axis
+        for axis in range(one.dim())
+        if one.stride(axis) == other.stride(axis) == 0 and one.shape[axis] > 1
+    ]
+    return (seen_once(one, axes) | seen_once(other, axes)).expand(one.shape)
 
 
 def touched(tainted: Tensor) -> bool:
-    """Whether anything is tainted."""
+    """Return True if anything is tainted."""
     return bool(seen_once(tainted, range(tainted.dim())).any())
 
 
 def covers(tainted: Tensor) -> bool:
-    """Whether every place of a map of more than one place is tainted.
+    """Return True if every place of a map of more than one place is tainted.
 
     In a map [N, C, ...] of two or more axes in space, one channel is enough. Tokens [N, L, C] and
     sequences [N, C, L] look the same, so that all of them must be tainted.

@@ -1,7 +1,7 @@
-"""A trace of the forward pass: what it decides from the values of the image.
+"""A trace of the forward pass: its decisions by the values of the image.
 
-A structural field is a statement about the network. It is exact only if no choice (which branch
-is taken, which element is picked, what is cut out of the gradient) depends on the image.
+A structural field is a statement about the network. It is exact only if no choice (which branch is
+taken, which element is picked, what is cut out of the gradient) depends on the image.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
+from gradviz.backward.watch import Watch
 
 FACTORIES = frozenset(
     [
@@ -34,17 +34,18 @@ READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """The tags of operators whose result, a Python value or a shape, depends on values."""
 
 PICKS = frozenset(["index", "masked_select"])
-"""Operators with such a tag whose shape depends on their indices alone, not on what is picked."""
+"""Operators with such a tag whose shape depends on their indices alone, not on the picked
+values."""
 
 
-class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A watch over a forward pass from below autograd, whatever the format of the model.
+class DependenceTrace(Watch):
+    """A recorder of decisions in a forward pass, below autograd, for any format of model.
 
     A tensor that was computed from the image but carries no gradient is hidden: a comparison, an
     index, a detached value. The backward pass does not see through it. If it meets a tensor that
     does carry a gradient, the node of that operation in the autograd graph is marked, and
     `propagate` names the operation if it lies on the way. If it decides the flow of control, no
-    node tells, and the operation is named here.
+    node records it, and the operation is named here.
 
     The model's parameters must not require gradients, or they pass for the image.
     """
@@ -57,6 +58,8 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The operators that drew random numbers, in order."""
         # Weak, so that watching holds no memory; a dead reference keeps its address from use.
         self._computed: set[StorageWeakRef] = set()
+        self._addresses: dict[int, StorageWeakRef] = {}
+        """The memory of what was computed: another tensor may be made of it past all operators."""
         self._after: Callable[[], None] | None = None
         self._exports = _Exports(self)
 
@@ -68,7 +71,7 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = _tensors((args, kwargs))
         carrying = [tensor for tensor in given if tensor.requires_grad]
         hidden = any(not tensor.requires_grad and self.depends_on_image(tensor) for tensor in given)
-        self._computed |= _storages(carrying)
+        self._remember(carrying)
         if torch.Tag.nondeterministic_seeded in func.tags:
             result = self._run_seeded(func, args, kwargs, given)
         else:
@@ -77,7 +80,7 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in FACTORIES or not (carrying or hidden):
             return result
         made = _tensors(result)
-        self._computed |= _storages(made)
+        self._remember(made)
         if READS.intersection(func.tags) and (hidden or name not in PICKS):
             self.selections["item" if name == "_local_scalar_dense" else name] = None
         in_place = func._schema.is_mutable
@@ -104,9 +107,9 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _run_seeded(
         self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], given: Sequence[Tensor]
     ) -> Any:
-        """Run an operator that can draw random numbers, and record whether it did.
+        """Run an operator that can draw random numbers, and record it if it did.
 
-        It does not if dropout is switched off.
+        It did not if dropout is switched off.
         """
         own = kwargs.get("generator")
         devices = {tensor.device for tensor in given} | {torch.device("cpu")}
@@ -118,13 +121,23 @@ class DependenceTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def depends_on_image(self, tensor: Tensor) -> bool:
-        """Whether the tensor, or another one in the same memory, was computed from the image."""
+        """Return True if the tensor, or another in its memory, was computed from the image."""
         # The memory of sparse and blocked layouts cannot be compared.
-        return tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor]))
+        if tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor])):
+            return True
+        # As of a DLPack capsule, which keeps the memory of the tensor that it was made of.
+        owner = self._addresses.get(tensor.untyped_storage().data_ptr())
+        return owner is not None and not owner.expired()  # type: ignore[no-untyped-call]
+
+    def _remember(self, tensors: Iterable[Tensor]) -> None:
+        self._computed |= _storages(tensors)
+        for tensor in tensors:
+            if tensor.layout == torch.strided and (address := tensor.untyped_storage().data_ptr()):
+                self._addresses[address] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 class _Exports(TorchFunctionMode):
-    """A watch over what Python reads straight from memory, without an operator."""
+    """A recorder of values that Python reads straight from memory, without an operator."""
 
     def __init__(self, watcher: DependenceTrace) -> None:
         super().__init__()

@@ -5,10 +5,8 @@ A process of its own takes about two seconds; the rest runs here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +17,10 @@ from typer.testing import Result
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
+from tests.helpers.commands import Gradviz, errors, lines
+from tests.helpers.formats import script
 from tests.helpers.processes import gradviz as process
-from tests.helpers.processes import photos, script
-
-Gradviz = Callable[..., Result]
+from tests.helpers.processes import photos
 
 FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
 """No file may become longer, which a program notices as it notices a full disk."""
@@ -60,16 +58,11 @@ def contents(out: Path) -> dict[str, bytes]:
     }
 
 
-def one_error(stderr: str) -> str:
-    (said,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in stderr
-    return said
-
-
 VIEW = ["--view", "overlay"]
 SEEDS = [word for n in range(4) for word in ("--seed", f"pixel:{n},0")]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "side", "options"),
     [
@@ -84,7 +77,7 @@ def test_a_disk_that_is_full(
 ) -> None:
     """There is room for the other files, and for all of this one but a byte."""
     folder = photos(tmp_path / "photos", 8, size=(side, side))
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     words = ["saliency", str(model), str(folder), "--batch-size", "2", *options]
     assert gradviz(*words, "-o", tmp_path / "whole").exit_code == 0
     size = (tmp_path / "whole" / name).stat().st_size
@@ -93,7 +86,7 @@ def test_a_disk_that_is_full(
         *words, "-o", out, before=FULL.format(limit=1 if name == "run.json" else size - 1)
     )
     assert done.returncode == 2, done.stderr
-    assert Path(one_error(done.stderr).split(": ")[1]).name == Path(name).name
+    assert Path(errors(done)[0].split(": ")[1]).name == Path(name).name
     assert not [*out.rglob("*.part")]
     assert all(path.suffix not in (".npy", ".png") or whole(path) for path in out.rglob("*.*"))
     assert gradviz(*words, "-o", out, "--resume").exit_code == 0
@@ -109,6 +102,7 @@ def whole(path: Path) -> bool:
 # Permissions --------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("path", "mode", "code", "says"),
     [
@@ -126,7 +120,7 @@ def test_what_may_not_be_read_or_written(
     path: str, mode: int, code: int, says: str, tmp_path: Path
 ) -> None:
     folder = photos(tmp_path / "photos", 2)
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     (tmp_path / "model.yaml").write_text("preprocess: {channels: rgb}")
     out = tmp_path / "place" / "out"
     if "out" in path:
@@ -140,7 +134,7 @@ def test_what_may_not_be_read_or_written(
     finally:
         (tmp_path / path).chmod(0o777)
     assert done.returncode == code, done.stderr
-    said = one_error(done.stderr)
+    (said,) = errors(done)
     assert says in said and path in said
     assert not [*tmp_path.rglob("*.part")]
 
@@ -161,10 +155,6 @@ def vanishing(gradviz: Gradviz, tmp_path: Path) -> Callable[..., Result]:
         return gradviz("saliency", "weights.pt", *words, *options)
 
     return run
-
-
-def lines(out: str = "gradviz-out") -> list[dict[str, Any]]:
-    return [json.loads(row) for row in (Path(out) / "results.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("frame", ["input", "image"])
@@ -219,5 +209,5 @@ def test_files_that_are_deleted_before_the_run_is_recorded(
 ) -> None:
     result = vanishing(*options, at_import=f"Path({name!r}).unlink()")
     assert result.exit_code == 2
-    assert one_error(result.stderr) == f"error: {name}: no such file; check the path"
+    assert errors(result) == [f"error: {name}: no such file; check the path"]
     assert not Path("gradviz-out").exists()

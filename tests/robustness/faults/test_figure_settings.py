@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from tests.helpers.formats import script
 from tests.helpers.processes import gradviz as process
-from tests.helpers.processes import photos, script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -33,7 +34,7 @@ def test_a_matplotlibrc_in_the_working_folder_is_not_obeyed(kind: str, tmp_path:
         place = tmp_path / name
         place.mkdir()
         photos(place / "in", 1)
-        script(place / "model.ts")
+        script("x * x / 2", place / "model.ts")
         if settings is not None:
             (place / "matplotlibrc").write_text(settings)
         done = process("saliency", "model.ts", "in", "--figure", f"f.{kind}", "-q", cwd=place)
@@ -45,7 +46,7 @@ def test_a_matplotlibrc_in_the_working_folder_is_not_obeyed(kind: str, tmp_path:
 def test_a_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     photos(tmp_path / "in", 1)
-    script(tmp_path / "model.ts")
+    script("x * x / 2", tmp_path / "model.ts")
     words = ["saliency", "model.ts", "in", "--figure", "f.svg", "-q"]
     environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "below")}
     done = process(*words, cwd=tmp_path, env=environment)
@@ -57,6 +58,6 @@ def test_names_that_are_no_text(kind: str, gradviz: Gradviz, tmp_path: Path) -> 
     photo = photos(tmp_path / "in", 1) / "0000.png"
     for name in (b"caf\xe9\xff.png", b"\x1b[31m\x07.png", b"a\nb\t$x$.png"):
         shutil.copy(photo, tmp_path / "in" / os.fsdecode(name))
-    model = script(tmp_path / "m\x01.ts")
+    model = script("x * x / 2", tmp_path / "m\x01.ts")
     result = gradviz("saliency", model, "in", "--figure", f"f.{kind}")
     assert result.exit_code == 0 and Path(f"f.{kind}").stat().st_size > 1000

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes import Started, photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import Started, photos
+
+pytestmark = pytest.mark.process
 
 KILLS = 6
 
@@ -38,7 +41,7 @@ def work(tmp_path: Path) -> list[str | Path]:
     """A run of some tenths of a second, with a picture that cannot be read."""
     folder = photos(tmp_path / "photos", 24)
     (folder / "0007.png").write_bytes(b"no picture")
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     return ["saliency", model, folder, "--batch-size", "3", "--seed", "ones", "--seed", "pixel:1,1"]
 
 

@@ -5,20 +5,16 @@ Most of it runs in this process; the test of many files takes a process of its o
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import Result
 
+from tests.helpers.commands import Gradviz, lines, statuses
+from tests.helpers.formats import script
 from tests.helpers.processes import gradviz as process
-from tests.helpers.processes import photos, script
-
-Gradviz = Callable[..., Result]
+from tests.helpers.processes import photos
 
 NAMES = {
     "markup": "[bold]a[/]b[link=x].png",
@@ -39,13 +35,9 @@ NAMES = {
 }
 
 
-def lines(out: str = "gradviz-out") -> list[dict[str, Any]]:
-    return [json.loads(row) for row in (Path(out) / "results.jsonl").read_text().splitlines()]
-
-
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    script(tmp_path / "model.ts")
+    script("x * x / 2", tmp_path / "model.ts")
     return photos(tmp_path / "photos", 1) / "0000.png"
 
 
@@ -59,7 +51,7 @@ def test_an_odd_name(kind: str, gradviz: Gradviz, photo: Path) -> None:
     place.write_bytes(b"")
     result = gradviz("saliency", "model.ts", kind)
     assert result.exit_code == 4, result.stderr
-    assert {line["image"]: line["status"] for line in lines()} == {
+    assert statuses() == {
         name: "ok",
         f"broken/{name}": "error",
     }
@@ -124,7 +116,7 @@ def test_links_that_leave_the_tree(gradviz: Gradviz, photo: Path, tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in outside.iterdir()}
     result = gradviz("saliency", "model.ts", "tree")
     assert result.exit_code == 4
-    found = {line["image"]: line["status"] for line in lines()}
+    found = statuses()
     assert found == {
         "own.png": "ok",
         "file.png": "ok",
@@ -158,9 +150,10 @@ atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
+@pytest.mark.process
 def test_the_memory_of_a_run_does_not_grow_with_its_images(tmp_path: Path) -> None:
     """Of 1800 images more, less is kept than the gradient of each, 12 kB for 32 × 32 pixels."""
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     options = ["--resize", "32", "--view", "gray", "--array", "none", "--batch-size", "50", "-q"]
     peaks = []
     for count in (200, 2000):
@@ -168,7 +161,7 @@ def test_the_memory_of_a_run_does_not_grow_with_its_images(tmp_path: Path) -> No
         out = tmp_path / f"out{count}"
         done = process("saliency", model, folder, "-o", out, *options, before=MEASURED)
         assert done.returncode == 0, done.stderr
-        assert len(lines(str(out))) == count
+        assert len(lines(out)) == count
         peaks.append(int(done.stderr.splitlines()[-1]) * 1024)
         shutil.rmtree(out)
     assert peaks[1] - peaks[0] < 1800 * 3 * 32 * 32 * 4

@@ -10,7 +10,8 @@ import torch
 from typer.testing import Result
 
 from gradviz.commands.saliency.run import SaliencyRun
-from tests.helpers.processes import photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -32,7 +33,7 @@ def test_the_folder_of_the_images(
 ) -> None:
     photos(tmp_path / "in", 2)
     Path("link").symlink_to("in")
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     for again in ([], ["--overwrite"]):
         result = gradviz(command, model, images, "-o", out, *again)
@@ -43,7 +44,7 @@ def test_the_folder_of_the_images(
 
 def test_a_folder_in_that_of_the_images_is_taken(gradviz: Gradviz, tmp_path: Path) -> None:
     photos(tmp_path / "in", 2)
-    model = script(tmp_path / "model.ts")
+    model = script("x * x / 2", tmp_path / "model.ts")
     for again in ([], ["--overwrite"]):
         assert gradviz("saliency", model, "in", "-o", "in/out", *again).exit_code == 0
 
@@ -54,7 +55,7 @@ def test_an_image_that_is_called_like_a_file_of_the_run(
 ) -> None:
     photo = photos(tmp_path / "in", 1) / "0000.png"
     photo.rename(tmp_path / name)
-    result = gradviz("saliency", script(tmp_path / "model.ts"), name)
+    result = gradviz("saliency", script("x * x / 2", tmp_path / "model.ts"), name)
     assert result.exit_code == 2 and f"cannot be called {name}" in result.stderr
     assert not Path("gradviz-out").exists()
 
@@ -65,7 +66,15 @@ def test_a_picture_that_is_deleted_before_the_scale_is_shared(
 ) -> None:
     """All others are drawn."""
     photos(tmp_path / "in", 4)
-    words = ["saliency", script(tmp_path / "m.ts"), "in", "--scale", "shared", "--batch-size", "1"]
+    words = [
+        "saliency",
+        script("x * x / 2", tmp_path / "m.ts"),
+        "in",
+        "--scale",
+        "shared",
+        "--batch-size",
+        "1",
+    ]
     if shards:
         assert gradviz(*words, "--shard", "1/2").exit_code == 0
     share = SaliencyRun._share_scales
@@ -102,5 +111,5 @@ def test_numbers_beyond_float32_warn_in_words(
     option: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:
     photos(tmp_path / "in", 1)
-    result = gradviz("saliency", script(tmp_path / "model.ts"), "in", option)
+    result = gradviz("saliency", script("x * x / 2", tmp_path / "model.ts"), "in", option)
     assert result.exit_code == 0 and "RuntimeWarning" not in result.stderr

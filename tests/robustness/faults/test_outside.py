@@ -22,7 +22,8 @@ from gradviz.runs.names import (
     is_result_file,
     seed_folders,
 )
-from tests.helpers.processes import photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -32,7 +33,11 @@ OUT = Path("place/out")
 @pytest.fixture
 def words(gradviz: Gradviz, tmp_path: Path) -> list[str]:
     """A finished run of two images in place/out, with files of the user's own around."""
-    command = ["saliency", str(script(tmp_path / "model.ts")), str(photos(tmp_path / "in", 2))]
+    command = [
+        "saliency",
+        str(script("x * x / 2", tmp_path / "model.ts")),
+        str(photos(tmp_path / "in", 2)),
+    ]
     command += ["-o", str(OUT), "--view", "gray", "--seed", "ones"]
     assert gradviz(*command).exit_code == 0
     for path in ("beside.txt", "place/above.txt", "elsewhere/ones/gray.png", *INSIDE):

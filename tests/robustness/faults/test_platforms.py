@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import gradviz as package
-from tests.helpers.processes import gradviz, photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import gradviz, photos
+
+pytestmark = pytest.mark.process
 
 NO_LOCKS = "import sys; sys.modules['fcntl'] = None"
 """From here on `import fcntl` fails in the process."""
@@ -31,14 +34,14 @@ def test_help_is_printed(words: list[str]) -> None:
 
 
 def test_a_command_that_writes_no_run_works(tmp_path: Path) -> None:
-    done = gradviz("inspect", script(tmp_path / "model.ts"), before=NO_LOCKS)
+    done = gradviz("inspect", script("x * x / 2", tmp_path / "model.ts"), before=NO_LOCKS)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert "seed    ones" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["saliency", "receptive-field"])
 def test_a_run_is_refused_in_one_line(command: str, tmp_path: Path) -> None:
-    model, folder = script(tmp_path / "model.ts"), photos(tmp_path / "photos", 1)
+    model, folder = script("x * x / 2", tmp_path / "model.ts"), photos(tmp_path / "photos", 1)
     done = gradviz(command, model, folder, before=NO_LOCKS, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: gradviz-out: ") and done.stderr.count("\n") == 1

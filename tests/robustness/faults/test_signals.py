@@ -15,7 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.processes import Started, gradviz, photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import Started, gradviz, photos
+
+pytestmark = pytest.mark.process
 
 AT_IMPORT = """
 import os, sys
@@ -95,5 +98,7 @@ def test_a_second_signal_ends_a_loop_in_torchscript(number: signal.Signals, tmp_
 
 def test_a_pipe_as_an_image_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    done = gradviz("saliency", script(tmp_path / "model.ts"), tmp_path / "pipe.png", timeout=60)
+    done = gradviz(
+        "saliency", script("x * x / 2", tmp_path / "model.ts"), tmp_path / "pipe.png", timeout=60
+    )
     assert done.returncode == 2 and "is no regular file" in done.stderr

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.processes import gradviz, photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import gradviz, photos
+
+pytestmark = pytest.mark.process
 
 CLOSE = "import os; [os.close(n) for n in {closed}]; import sys; {lost}"
 STREAMS = ("stdin", "stdout", "stderr")
@@ -21,7 +24,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 @pytest.fixture
 def work(tmp_path: Path) -> list[str | Path]:
     folder = photos(tmp_path / "photos", 2)
-    return ["saliency", script(tmp_path / "model.ts"), folder, "-o", tmp_path / "out"]
+    return ["saliency", script("x * x / 2", tmp_path / "model.ts"), folder, "-o", tmp_path / "out"]
 
 
 def closed(*numbers: int) -> str:

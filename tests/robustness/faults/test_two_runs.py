@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
 
-from tests.helpers.processes import Started, photos, script
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
+from tests.helpers.processes import Started, photos
 
-Gradviz = Callable[..., Result]
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> list[str]:
-    folder, model = photos(tmp_path / "photos", 40), script(tmp_path / "model.ts")
+    folder, model = photos(tmp_path / "photos", 40), script("x * x / 2", tmp_path / "model.ts")
     return ["saliency", str(model), str(folder), "--batch-size", "2"]
 
 

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
+from tests.helpers.formats import script
 from tests.helpers.processes import gradviz as process
-from tests.helpers.processes import photos, script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -88,7 +89,7 @@ os.rmdir(os.getcwd())
     ids=" ".join,
 )
 def test_a_working_folder_that_was_deleted(words: tuple[str, ...], tmp_path: Path) -> None:
-    script(tmp_path / "model.ts")
+    script("x * x / 2", tmp_path / "model.ts")
     photos(tmp_path / "in", 1)
     done = process(*(word.format(tmp_path) for word in words), before=DELETED, cwd=tmp_path)
     says = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -5,24 +5,21 @@ An example takes some milliseconds, and some tenths of a second where it runs th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from typer.main import get_command
-from typer.testing import Result
 
 from gradviz.cli.app import COMMANDS, make_app
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
 from tests.robustness.fuzz.rounds import FUZZ
 from tests.robustness.fuzz.texts import anything, near, numbers
-
-Gradviz = Callable[..., Result]
 
 ARGUMENTS = {
     "saliency": ["model.ts", "photo.png", "--overwrite"],
@@ -54,8 +51,7 @@ values = st.one_of(numbers, near(",", "x", ":", "=", ">=", "."), anything)
 @pytest.fixture
 def place(gradviz: Gradviz) -> Gradviz:
     """A folder with a model, a photo, and a run."""
-    scripted: Any = torch.jit.script(nn.Conv2d(3, 2, 3))
-    scripted.save("model.ts")
+    script(nn.Conv2d(3, 2, 3), "model.ts")
     Image.new("RGB", (6, 5), (200, 100, 50)).save("photo.png")
     assert gradviz("saliency", "model.ts", "photo.png", "-o", "run").exit_code == 0
     return gradviz

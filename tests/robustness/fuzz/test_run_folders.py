@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from tests.helpers.processes import photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -150,7 +151,7 @@ def text(path: Path) -> str:
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, photos, and a finished run of each kind."""
     place = tmp_path_factory.mktemp("originals")
-    script(place / "model.ts")
+    script("x * x / 2", place / "model.ts")
     photos(place / "photos", 2, size=(3, 4))
     for path in (place / "photos").iterdir():
         path.rename(path.with_name(path.name.removeprefix("000")))

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
-from typer.testing import Result
 
 from tests.helpers import victim
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import save
 
-Gradviz = Callable[..., Result]
 Fails = Callable[..., str]
 
 RECORD = {"gradviz-out", "gradviz-out/run.json", "gradviz-out/results.jsonl"}
 """All that a run without results may write."""
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Passes over so small a network spend their time on starting threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +32,7 @@ def net() -> nn.Module:
 def healthy(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of every format, and a photo."""
     folder = tmp_path_factory.mktemp("healthy")
-    state = net.state_dict()
-    torch.save(state, folder / "weights.pt")
-    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
-    save_file(state, folder / "weights.safetensors")
-    scripted: Any = torch.jit.script(net)
-    scripted.save(folder / "script.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.export.save(torch.export.export(net, (torch.rand(1, 3, 4, 5),)), folder / "program.pt2")
+    save(net, torch.rand(1, 3, 4, 5), folder, *victim.KINDS)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "photo.png")
     return folder

@@ -57,7 +57,7 @@ def test_cards(case: str, healthy: Path, fails: Fails, tmp_path: Path) -> None:
     text, says = CARDS[case]
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "card.yaml").write_bytes(content)
-    shutil.copy(healthy / "weights.pt", tmp_path)
+    shutil.copy(healthy / "checkpoint.pt", tmp_path)
     said = fails(2, "card.yaml", healthy / "photo.png", *victim.ARCH)
     assert says in said and "card.yaml" in said
 
@@ -66,9 +66,9 @@ def test_cards(case: str, healthy: Path, fails: Fails, tmp_path: Path) -> None:
 def test_what_lies_beside_a_model_is_read_as_strictly(
     case: str, healthy: Path, fails: Fails, tmp_path: Path
 ) -> None:
-    shutil.copy(healthy / "script.ts", tmp_path)
-    (tmp_path / "script.yaml").write_text(str(CARDS[case][0]))
-    assert CARDS[case][1] in fails(2, "script.ts", healthy / "photo.png")
+    shutil.copy(healthy / "scripted.ts", tmp_path)
+    (tmp_path / "scripted.yaml").write_text(str(CARDS[case][0]))
+    assert CARDS[case][1] in fails(2, "scripted.ts", healthy / "photo.png")
 
 
 def test_anchors_of_another_program_are_left_aside(
@@ -84,8 +84,8 @@ def test_a_card_that_nobody_named_builds_nothing(
 ) -> None:
     (tmp_path / "evil.py").write_text("open('sung', 'w')\n")
     (tmp_path / "weights.yaml").write_text(MODEL + "arch: evil.py:net\n")
-    shutil.copy(healthy / "weights.pt", tmp_path)
-    assert "holds weights only" in fails(2, "weights.pt", healthy / "photo.png")
+    shutil.copy(healthy / "checkpoint.pt", tmp_path)
+    assert "holds weights only" in fails(2, "checkpoint.pt", healthy / "photo.png")
     assert not (tmp_path / "sung").exists()
 
 
@@ -94,7 +94,7 @@ def test_a_preprocessing_recipe_is_read_as_strictly(
 ) -> None:
     (tmp_path / "recipe.yaml").write_text("resize: !!python/object/apply:os.system ['touch sung']")
     said = fails(
-        2, healthy / "script.ts", healthy / "photo.png", "--preprocess", tmp_path / "recipe.yaml"
+        2, healthy / "scripted.ts", healthy / "photo.png", "--preprocess", tmp_path / "recipe.yaml"
     )
     assert "line 1: the tag" in said
 
@@ -103,5 +103,5 @@ def test_a_value_of_the_command_line_is_read_as_strictly(
     healthy: Path, fails: Fails, saliency: Callable[..., Result]
 ) -> None:
     for value in ("!!python/name:os.system", "&a [*a]", "{a: 1, a: 2}"):
-        words = [healthy / "weights.pt", healthy / "photo.png", *victim.ARCH]
+        words = [healthy / "checkpoint.pt", healthy / "photo.png", *victim.ARCH]
         fails(2, *words, "--arch-arg", f"width={value}")

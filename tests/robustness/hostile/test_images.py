@@ -149,7 +149,7 @@ def test_under_a_wrong_suffix(
     format: str, healthy: Path, saliency: Callable[..., Result], tmp_path: Path
 ) -> None:
     (tmp_path / "image.yaml").write_bytes(FORMATS[format]())
-    result = saliency(healthy / "script.ts", "image.yaml")
+    result = saliency(healthy / "scripted.ts", "image.yaml")
     assert (result.exit_code, result.stderr) == (0, "")
 
 
@@ -165,7 +165,7 @@ def test_a_folder_of_broken_images(
         names.append(f"{n}.png")
         (folder / names[-1]).write_bytes(whole[: len(whole) // 4])
     (folder / "whole.png").write_bytes(FORMATS["png"]())
-    result = saliency(healthy / "script.ts", folder)
+    result = saliency(healthy / "scripted.ts", folder)
     assert result.exit_code == 4
     said = result.stderr.splitlines()
     assert len(said) == len(names) and all(line.startswith("error: ") for line in said)
@@ -260,7 +260,7 @@ def test_a_decompression_bomb(case: str, healthy: Path, fails: Fails, tmp_path: 
     resource: Any = importlib.import_module("resource")
     (tmp_path / "bomb.png").write_bytes(BOMBS[case]())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    words = [healthy / "script.ts", "bomb.png", "--max-pixels", "100000"]
+    words = [healthy / "scripted.ts", "bomb.png", "--max-pixels", "100000"]
     assert "bomb.png" in fails(2, *words)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 100_000, f"{grown} kB"
@@ -299,7 +299,7 @@ MADE: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_what_is_no_picture(case: str, healthy: Path, fails: Fails, tmp_path: Path) -> None:
     make, says = MADE[case]
     (tmp_path / "image.png").write_bytes(make())
-    assert says in fails(2, healthy / "script.ts", "image.png")
+    assert says in fails(2, healthy / "scripted.ts", "image.png")
 
 
 def test_broken_exif_turns_nothing(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_compressed_models_load(
 ) -> None:
     """The limit is for bombs: whoever packs a model again, and well, is not one."""
     path = rezipped(
-        healthy / "weights.pt", tmp_path / "weights.pt", compression=zipfile.ZIP_DEFLATED
+        healthy / "checkpoint.pt", tmp_path / "checkpoint.pt", compression=zipfile.ZIP_DEFLATED
     )
     assert saliency(path, healthy / "photo.png", *victim.ARCH).exit_code == 0
 
@@ -197,18 +197,18 @@ def test_a_member_that_leads_out(
 def nested(healthy: Path) -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as outer:
-        outer.write(healthy / "weights.pt", "weights.pt")
+        outer.write(healthy / "checkpoint.pt", "checkpoint.pt")
     return buffer.getvalue()
 
 
 def foreign_names(healthy: Path) -> bytes:
-    content = (healthy / "script.ts").read_bytes()
+    content = (healthy / "scripted.ts").read_bytes()
     place = content.rindex(b"data.pkl", 0, content.rindex(b"PK\x05\x06"))
     return content[:place] + b"\xff" + content[place + 1 :]
 
 
 def future_version(healthy: Path) -> bytes:
-    content = bytearray((healthy / "script.ts").read_bytes())
+    content = bytearray((healthy / "scripted.ts").read_bytes())
     entry = content.index(b"PK\x01\x02")
     content[entry + 6] = 99
     return bytes(content)
@@ -243,7 +243,7 @@ MADE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "a module that cannot be called": ("m.ts", without_forward, "has no forward()"),
     "wrong magic": (
         "m.pt",
-        lambda healthy: b"KP" + (healthy / "weights.pt").read_bytes()[2:],
+        lambda healthy: b"KP" + (healthy / "checkpoint.pt").read_bytes()[2:],
         "",
     ),
     "legacy magic, then nothing": (

@@ -14,8 +14,9 @@ from typer.testing import Result
 
 from gradviz.image.load import load_image
 from tests.helpers import odd_models
+from tests.helpers.formats import script
 from tests.helpers.processes import gradviz as process
-from tests.helpers.processes import photos, script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -106,7 +107,7 @@ def test_an_image_that_is_too_large_for_memory(
         return original(picture, *rest, **named)
 
     monkeypatch.setattr(place, short)
-    result = gradviz("saliency", script(tmp_path / "m.ts"), "in", "--batch-size", "1")
+    result = gradviz("saliency", script("x * x / 2", tmp_path / "m.ts"), "in", "--batch-size", "1")
     assert result.exit_code == code, result.stderr
     assert [line["status"] for line in lines()] == ["ok"] * (count - 1) + ["error"]
     assert lines()[-1]["error"]["type"] == "MemoryShort" and last in result.stderr
@@ -125,7 +126,7 @@ def test_a_batch_that_is_too_large_for_memory(
         return stack(tensors, *rest)
 
     monkeypatch.setattr(torch, "stack", short)
-    result = gradviz("saliency", script(tmp_path / "m.ts"), "in", "--batch-size", "4")
+    result = gradviz("saliency", script("x * x / 2", tmp_path / "m.ts"), "in", "--batch-size", "4")
     assert result.exit_code == 0, result.stderr
 
 

@@ -158,7 +158,7 @@ PLANTED: dict[str, tuple[str, Callable[[Path], bytes], int]] = {
     "an old program's inputs": ("m.pt2", old_program("serialized_example_inputs.pt"), 5),
     "TorchScript's attributes": (
         "m.ts",
-        in_member("script.ts", "/data.pkl", lambda: pickle.dumps(Canary(), 2)),
+        in_member("scripted.ts", "/data.pkl", lambda: pickle.dumps(Canary(), 2)),
         3,
     ),
     "TorchScript's constants": (
@@ -238,5 +238,5 @@ def test_an_array_with_a_canary(
 ) -> None:
     """Even with trust, which is for the model."""
     Path(array).write_bytes(ARRAYS[array]())
-    fails(2, healthy / "script.ts", *USES[use](healthy, array), *trust)
+    fails(2, healthy / "scripted.ts", *USES[use](healthy, array), *trust)
     assert not Path(SUNG).exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from typer.testing import Result
 from gradviz.files import ALLOWED, RATIO
 from gradviz.image.read import DEFAULT_MAX_PIXELS
 from gradviz.model.load import load_model
+from tests.helpers.formats import script
 from tests.helpers.paths import ROOT
 
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -41,9 +41,7 @@ def test_torchscript_is_code(
     healthy: Path, saliency: Callable[..., Result], tmp_path: Path
 ) -> None:
     """It writes a file when it is called, and not before."""
-    scripted: Any = torch.jit.script(Saves())
-    scripted.save("saves.ts")
-    load_model("saves.ts")
+    load_model(script(Saves(), "saves.ts"))
     assert not Path("written").exists()
     saliency("saves.ts", healthy / "photo.png")
     assert Path("written").exists()
@@ -53,4 +51,4 @@ def test_no_network(
     healthy: Path, saliency: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.socket", pytest.fail)
-    assert saliency(healthy / "script.ts", healthy / "photo.png").exit_code == 0
+    assert saliency(healthy / "scripted.ts", healthy / "photo.png").exit_code == 0

@@ -52,6 +52,7 @@ def test_what_is_not_finite_at_any_scale_stays() -> None:
     assert vjp(y, x, torch.ones_like(y)).tolist() == [0.5, float("inf")]
 
 
+@pytest.mark.process
 def test_a_short_command_does_not_wait_for_sympy() -> None:
     """Nothing of one pass needs it, and it takes half a second to import."""
     script = (

@@ -5,40 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import gradviz
 from gradviz.arrays import Size
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import measure_geometries
 from gradviz.field.probe import Probe
-
-
-class Mirrored(nn.Module):
-    """Looks at the other side of the image as well, which no window does."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + nn.functional.avg_pool2d(x.flip(3), 3, 1, 1)
-
-
-class Blinds(nn.Module):
-    """Every second output pixel has nothing to look at."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.ConvTranspose2d(3, 1, 1, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
-class Pooled(nn.Module):
-    """Global through its mean."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * x.mean((2, 3), keepdim=True)
-
+from tests.helpers.nets import Net
 
 NETWORKS = {
     "strided": nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1), nn.Conv2d(2, 1, 5, padding=2)),
@@ -48,9 +22,11 @@ NETWORKS = {
     ),
     "ceil_mode": nn.MaxPool2d(3, 2, ceil_mode=True),
     "padded": nn.Conv2d(3, 1, 3, padding=5),
-    "mirrored": Mirrored(),
-    "blinds": Blinds(),
-    "global": Pooled(),
+    # The other side of the image as well, which no window does.
+    "mirrored": Net(lambda x: x + nn.functional.avg_pool2d(x.flip(3), 3, 1, 1)),
+    # Every second output pixel has nothing to look at.
+    "blinds": nn.ConvTranspose2d(3, 1, 1, stride=2),
+    "global": Net(lambda x: x * x.mean((2, 3), keepdim=True)),
 }
 
 

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import gradviz
 from gradviz.errors import ModelError
-from gradviz.field.geometry import Geometry, measure_geometries
 from gradviz.field.probe import Probe
-from tests.helpers import topologies
-
-
-def geometry(
-    module: nn.Module, names: Sequence[str | None] = (None,), **options: Any
-) -> list[Geometry]:
-    model = gradviz.wrap(module)
-    return measure_geometries(
-        lambda size: Probe(model, torch.rand(3, *reversed(size))), names, **options
-    )
-
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
-    "VGG-16": (topologies.vgg16, 212, 32),
-    "AlexNet": (topologies.alexnet, 195, 32),
-    "ResNet-18": (lambda: topologies.resnet((2, 2, 2, 2), False), 435, 32),
-    "ResNet-34": (lambda: topologies.resnet((3, 4, 6, 3), False), 899, 32),
-    "ResNet-50": (lambda: topologies.resnet((3, 4, 6, 3), True), 427, 32),
-    "ResNet-101": (lambda: topologies.resnet((3, 4, 23, 3), True), 971, 32),
-    "ResNet-152": (lambda: topologies.resnet((3, 8, 36, 3), True), 1451, 32),
-    "ResNet-50, stride on the first 1×1": (
-        lambda: topologies.resnet((3, 4, 6, 3), True, stride_on_first=True),
-        483,
-        32,
-    ),
-    "MobileNet-v2": (topologies.mobilenet_v2, 491, 32),
-    "PatchGAN": (topologies.patchgan, 70, 8),
-}
-"""Sizes and strides as published, or as worked out by hand from the papers' tables."""
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_published_sizes(name: str) -> None:
-    make, size, stride = NETWORKS[name]
-    (found,) = geometry(make())
-    described = found.as_dict()
-    assert described["size"] == [size, size]
-    assert described["stride"] == [stride, stride]
-
-
-def test_the_layers_of_resnet_50() -> None:
-    names = ["0", "1", "2", "3", "4", "5"]
-    found = geometry(topologies.resnet((3, 4, 6, 3), True), names)
-    assert [each.x and each.x.size for each in found] == [7, 11, 35, 91, 267, 427]
-    assert [each.x and each.x.stride for each in found] == [2, 4, 4, 8, 16, 32]
+from tests.helpers.geometry import geometry
+from tests.helpers.nets import Net
 
 
 @given(
@@ -88,19 +43,6 @@ def test_plain_stacks_follow_the_recurrence(layers: list[tuple[int, int, int, in
     assert left == max(0, start) and right == max(0, size - start - jump)
 
 
-class Rescaled(nn.Module):
-    """A 3×3 convolution after a resize."""
-
-    def __init__(self, factor: float, mode: str) -> None:
-        super().__init__()
-        self.resize = nn.Upsample(scale_factor=factor, mode=mode)
-        self.conv = nn.Conv2d(3, 1, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(self.resize(x))
-        return y
-
-
 @pytest.mark.parametrize(
     ("factor", "mode", "size", "stride"),
     [
@@ -115,7 +57,8 @@ class Rescaled(nn.Module):
 def test_strides_after_upsampling_are_rational(
     factor: float, mode: str, size: int, stride: Fraction
 ) -> None:
-    (found,) = geometry(Rescaled(factor, mode))
+    resize = nn.Upsample(scale_factor=factor, mode=mode)
+    (found,) = geometry(nn.Sequential(resize, nn.Conv2d(3, 1, 3, padding=1)))
     assert found.x is not None and found.y is not None
     assert (found.x.size, found.x.stride) == (found.y.size, found.y.stride) == (size, stride)
 
@@ -153,38 +96,30 @@ def test_the_extent_of_any_output_pixel() -> None:
         assert box is not None and (box[0], box[2]) == (max(0, first), min(39, last) + 1)
 
 
-class SqueezeExcite(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 3, padding=1)
-        self.gate = nn.Conv2d(2, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.conv(x)
-        y: Tensor = a * torch.sigmoid(self.gate(a.mean((2, 3), keepdim=True)))
-        return y
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 4, 4, 4)
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.patches(x)
+def attention() -> nn.Module:
+    def forward(x: Tensor, patches: nn.Module, attention: nn.Module) -> Tensor:
+        a = patches(x)
         tokens = a.flatten(2).transpose(1, 2)
-        mixed: Tensor = self.attention(tokens, tokens, tokens)[0]
+        mixed: Tensor = attention(tokens, tokens, tokens)[0]
         return mixed.transpose(1, 2).reshape(a.shape)
+
+    heads = nn.MultiheadAttention(4, 2, batch_first=True)
+    return Net(forward, patches=nn.Conv2d(3, 4, 4, 4), attention=heads)
 
 
 @pytest.mark.parametrize(
     ("module", "through"),
     [
-        (SqueezeExcite(), "Mean"),
+        (
+            Net(
+                lambda x, conv: conv(x) * conv(x).mean((2, 3), keepdim=True).sigmoid(),
+                conv=nn.Conv2d(3, 2, 3, padding=1),
+            ),
+            "Mean",
+        ),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2)), "NativeBatchNorm"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.GroupNorm(1, 2)), "NativeGroupNorm"),
-        (Attention(), "Bmm"),
+        (attention(), "Bmm"),
     ],
 )
 def test_global_fields_are_called_so(module: nn.Module, through: str) -> None:
@@ -194,82 +129,54 @@ def test_global_fields_are_called_so(module: nn.Module, through: str) -> None:
     assert found.as_dict()["size"] is None
 
 
-class OnlySquares(nn.Module):
-    """A model that takes one size."""
-
-    def forward(self, x: Tensor) -> Tensor:
+def test_a_model_of_one_size_is_measured_at_it() -> None:
+    def one_size(x: Tensor) -> Tensor:
         if x.shape[2:] != (48, 48):
             raise ValueError("48 pixels, please")
-        return torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+        return F.avg_pool2d(x, 3, 1, 1)
 
-
-def test_a_model_of_one_size_is_measured_at_it() -> None:
     with pytest.raises(ModelError, match="48 pixels, please"):
-        geometry(OnlySquares())
-    (found,) = geometry(OnlySquares(), fixed=(48, 48))
+        geometry(Net(one_size))
+    (found,) = geometry(Net(one_size), fixed=(48, 48))
     assert found.x is not None and found.x.size == 3
 
 
-class OnlyLarge(nn.Module):
-    """A model that refuses strips, and squares below 200 pixels."""
-
-    def forward(self, x: Tensor) -> Tensor:
+def test_a_model_that_takes_squares_only() -> None:
+    def large_squares(x: Tensor) -> Tensor:
         if x.shape[2] != x.shape[3] or x.shape[2] < 200:
             raise ValueError("larger squares, please")
-        return torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+        return F.avg_pool2d(x, 3, 1, 1)
 
-
-def test_a_model_that_takes_squares_only() -> None:
-    (found,) = geometry(OnlyLarge())
+    (found,) = geometry(Net(large_squares))
     assert found.x is not None and found.y is not None and found.x.size == found.y.size == 3
 
 
-class Windows(nn.Module):
-    """Every pixel looks at its window of 8×8 pixels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = torch.nn.functional.avg_pool2d(x, 8)
-        return x + torch.nn.functional.interpolate(a, scale_factor=8.0)
-
-
 def test_a_long_period() -> None:
-    (found,) = geometry(Windows())
+    """Every pixel looks at its window of 8×8 pixels."""
+    windows = Net(lambda x: x + F.interpolate(F.avg_pool2d(x, 8), scale_factor=8.0))
+    (found,) = geometry(windows)
     assert found.x is not None
     assert found.x.shift == len(found.x.first) == 8
     assert (found.x.size, found.x.padding, found.x.halo) == (8, 7, (7, 7))
     assert found.x.centre == 0.5
 
 
-class RowMean(nn.Module):
-    """Global in x, three pixels in y."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 1, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.conv(x)
-        y: Tensor = a * a.mean(3, keepdim=True)
-        return y
-
-
 def test_an_axis_may_be_global_alone() -> None:
-    (found,) = geometry(RowMean())
+    """Global in x, three pixels in y."""
+    conv = nn.Conv2d(3, 1, 3, padding=1)
+    (found,) = geometry(Net(lambda x, conv: conv(x) * conv(x).mean(3, keepdim=True), conv=conv))
     described = found.as_dict()
     assert described["size"] == [None, 3] and described["halo"] == [None, 1, None, 1]
     assert described["global_through"] is not None
 
 
-class Resampled(nn.Module):
-    """Covers a small input through a resize that is bounded on a larger one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = torch.nn.functional.interpolate(x, scale_factor=1 / 32, mode="area")
-        return torch.nn.functional.interpolate(a, scale_factor=32.0)
-
-
 def test_what_covers_a_small_input_need_not_be_global() -> None:
-    (found,) = geometry(Resampled())
+    """A resize that is bounded on a larger input."""
+
+    def resampled(x: Tensor) -> Tensor:
+        return F.interpolate(F.interpolate(x, scale_factor=1 / 32, mode="area"), scale_factor=32.0)
+
+    (found,) = geometry(Net(resampled))
     assert found.x is not None and found.x.size == 32 and found.through is None
 
 

@@ -13,13 +13,15 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.arrays import Box
-from gradviz.field.geometry import Axis
-from gradviz.field.locality import NotTileable, OutputGrids
+from gradviz.field.axis import Axis
+from gradviz.field.locality import Locality
 from gradviz.field.probe import random_probes
 from gradviz.field.tiles import GridAxis, OutputGrid, Tile, input_pixels
+from gradviz.field.trial import NotTileable
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
+from tests.helpers.nets import Net
 
 PLAIN = Axis((-1,), (1,), 1)
 """One 3×3 convolution."""
@@ -83,22 +85,20 @@ def test_the_area_counts_halos() -> None:
 # Networks: the sum over tiles is the gradient of the whole ------------------------------------
 
 
-class Skips(nn.Module):
+def skips(**up: Any) -> nn.Module:
     """Down by two kinds of pooling, up by interpolation, with a skip."""
 
-    def __init__(self, **up: Any) -> None:
-        super().__init__()
-        self.up = up
-        self.a = nn.Conv2d(3, 3, 3, padding=1)
-        self.b = nn.Conv2d(3, 3, 3, padding=1)
-        self.c = nn.Conv2d(6, 2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        full = torch.relu(self.a(x))
-        low = torch.tanh(self.b(F.max_pool2d(full, 2)))
-        up = F.interpolate(low, **{"scale_factor": 2.0, **self.up})
-        y: Tensor = self.c(torch.cat([up, full], 1))
+    def forward(x: Tensor, a: nn.Module, b: nn.Module, c: nn.Module) -> Tensor:
+        full = torch.relu(a(x))
+        low = torch.tanh(b(F.max_pool2d(full, 2)))
+        y: Tensor = c(torch.cat([F.interpolate(low, **{"scale_factor": 2.0, **up}), full], 1))
         return y
+
+    layers = {
+        name: nn.Conv2d(given, made, 3, padding=1)
+        for name, given, made in (("a", 3, 3), ("b", 3, 3), ("c", 6, 2))
+    }
+    return Net(forward, **layers)
 
 
 def conv(given: int, made: int, kernel: int, **how: object) -> nn.Sequential:
@@ -140,18 +140,19 @@ NETS: dict[str, Callable[[], nn.Module]] = {
         conv(3, 2, 3, stride=2, padding=1, padding_mode="reflect"),
     ),
     "replicated": lambda: conv(3, 2, 5, padding=2, padding_mode="replicate"),
-    "skips": Skips,
-    "skips, bilinear": lambda: Skips(mode="bilinear", align_corners=False),
-    "skips, bicubic": lambda: Skips(mode="bicubic", align_corners=False),
+    "skips": skips,
+    "skips, bilinear": lambda: skips(mode="bilinear", align_corners=False),
+    "skips, bicubic": lambda: skips(mode="bicubic", align_corners=False),
     "norm": lambda: nn.Sequential(conv(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.PReLU(3)),
 }
 SIZES = {name: [(58, 46)] for name in NETS if name.startswith(("skips", "groups"))}
 """Widths and heights, where halves must be whole."""
 
 
-def grids_of(net: nn.Module) -> tuple[Model, OutputGrids]:
+def locality_of(net: nn.Module) -> tuple[Model, Locality]:
     model = gradviz.wrap(net, precision="float64")
-    return model, OutputGrids(model, random_probes(model, RandomInput.of(model, Preprocess())))
+    probes = random_probes(model, RandomInput.of(model, Preprocess()))
+    return model, Locality(model, 3, probes)
 
 
 def gradient(model: Model, x: Tensor, v: Tensor, box: Box) -> Tensor:
@@ -185,11 +186,11 @@ def boxes(width: int, height: int) -> list[Box]:
 @pytest.mark.parametrize("name", NETS)
 def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(NETS[name]())
+    model, locality = locality_of(NETS[name]())
     for size in SIZES.get(name, [(59, 47), (60, 46)]):
         width, height = size
         x = torch.rand(1, 3, height, width, dtype=torch.float64)
-        grid = grids.of(size)
+        grid = locality.of(size).grid
         y = model(x)
         assert grid.size == (y.shape[-1], y.shape[-2])
         for box in boxes(*grid.size):
@@ -197,7 +198,7 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
             v = torch.randn_like(y[..., y0:y1, x0:x1])
             expected = gradient(model, x, v, box)
             tiles = grid.tiles(box, 13)
-            grids.check(size, tiles)
+            assert locality.check(size, tiles) == "proved"
             assert len(tiles) == 1 or input_pixels(tiles) < len(tiles) * width * height
             got = put_together(model, x, v, box, tiles)
             assert (got - expected).norm() <= 1e-12 * expected.norm(), (size, box)
@@ -206,8 +207,8 @@ def test_the_sum_over_tiles_is_the_gradient_of_the_whole(name: str) -> None:
 @pytest.mark.parametrize("name", ["padded", "dilated", "transposed", "reflected"])
 def test_a_smaller_part_would_be_wrong(name: str) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(NETS[name]())
-    grid = grids.of((96, 96))
+    model, locality = locality_of(NETS[name]())
+    grid = locality.of((96, 96)).grid
     x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
     place = grid.size[0] // 2
     box = (place, place, place + 1, place + 1)
@@ -232,201 +233,151 @@ def test_a_smaller_part_would_be_wrong(name: str) -> None:
 # Models whose answer to a part is another -----------------------------------------------------
 
 
-class Coordinates(nn.Module):
+def coordinates() -> nn.Module:
     """CoordConv: where a pixel is, from 0 to 1, as a channel; weakly."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(4, 2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(x: Tensor, conv: nn.Module) -> Tensor:
         across = torch.linspace(0, 1, x.shape[-1], dtype=x.dtype).expand_as(x[:, :1])
-        y: Tensor = torch.tanh(self.conv(torch.cat([x, 1e-3 * across], 1)))
-        return y
+        return torch.tanh(conv(torch.cat([x, 1e-3 * across], 1)))
+
+    return Net(forward, conv=nn.Conv2d(4, 2, 3, padding=1))
 
 
-class Embedded(nn.Module):
-    """A learned map of positions, stretched over the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = conv(3, 2, 3, padding=1)
-        self.position = nn.Parameter(torch.randn(1, 3, 8, 8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x + F.interpolate(self.position, x.shape[-2:]))
-        return y
+def embedded() -> nn.Module:
+    """A map of positions, stretched over the image."""
+    layer, position = conv(3, 2, 3, padding=1), torch.randn(1, 3, 8, 8)
+    return Net(lambda x, conv: conv(x + F.interpolate(position.to(x), x.shape[-2:])), conv=layer)
 
 
-class Excited(nn.Module):
+def excited() -> nn.Module:
     """Squeeze and excitation."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = conv(3, 4, 3, padding=1)
-        self.gate = nn.Linear(4, 4)
+    def forward(x: Tensor, conv: nn.Module, gate: nn.Module) -> Tensor:
+        y: Tensor = conv(x)
+        return y * torch.sigmoid(gate(y.mean((2, 3))))[..., None, None]
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        gate = torch.sigmoid(self.gate(y.mean((2, 3))))
-        return y * gate[..., None, None]
+    return Net(forward, conv=conv(3, 4, 3, padding=1), gate=nn.Linear(4, 4))
 
 
-class Chosen(nn.Module):
-    """A threshold of its values' own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.where(x > x.mean(), x * x, x)
-
-
-class Fitted(nn.Module):
+def fitted() -> nn.Module:
     """Back to the size of the image, whatever it is: at odd sizes not by two."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = conv(3, 2, 3, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(self.conv(x), x.shape[-2:], mode="bilinear")
+    return Net(
+        lambda x, conv: F.interpolate(conv(x), x.shape[-2:], mode="bilinear"),
+        conv=conv(3, 2, 3, stride=2, padding=1),
+    )
 
 
-class Wrapped(nn.Module):
-    """One row beyond the lower edge is the upper one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = conv(3, 2, 3, padding=1, padding_mode="circular")
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
-class Silent(nn.Module):
+def silent() -> nn.Module:
     """A dead unit behind a convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.conv(x) - 100)
+    layer = nn.Conv2d(3, 2, 3, padding=1)
+    return Net(lambda x, conv: torch.relu(conv(x) - 100), conv=layer)
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "align_corners": (lambda: Skips(mode="bilinear", align_corners=True), "where in the image"),
-    "coordinates": (Coordinates, "where in the image"),
-    "embedding": (Embedded, "where in the image"),
-    "odd sizes": (Fitted, "where in the image"),
-    "circular": (Wrapped, "where in the image"),
-    "squeeze and excitation": (Excited, "the whole image"),
+    "align_corners": (lambda: skips(mode="bilinear", align_corners=True), "where in the image"),
+    "coordinates": (coordinates, "where in the image"),
+    "embedding": (embedded, "where in the image"),
+    "odd sizes": (fitted, "where in the image"),
+    "circular": (lambda: conv(3, 2, 3, padding=1, padding_mode="circular"), "where in the image"),
+    "squeeze and excitation": (excited, "the whole image"),
     "instance norm": (lambda: nn.Sequential(conv(3, 2, 3), nn.InstanceNorm2d(2)), "whole image"),
-    "data": (Chosen, "uncertain|whole image"),
+    "data": (lambda: Net(lambda x: torch.where(x > x.mean(), x * x, x)), "uncertain|whole image"),
     "scores": (
         lambda: nn.Sequential(conv(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "no map",
     ),
-    "silent": (Silent, "zero"),
-    "random": (lambda: nn.Sequential(conv(3, 2, 3), Noisy()), "random"),
+    "random": (
+        lambda: nn.Sequential(conv(3, 2, 3), Net(lambda x: x + torch.rand_like(x))),
+        "random",
+    ),
 }
-
-
-class Noisy(nn.Module):
-    """Draws in every call."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.rand_like(x)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
     torch.manual_seed(0)
     make, reason = REFUSED[name]
-    _, grids = grids_of(make())
+    _, locality = locality_of(make())
     for _ in range(2):  # the reason is kept
         with pytest.raises(NotTileable, match=reason):
-            grids.of((81, 81) if name == "odd sizes" else (80, 80))
+            size = (81, 81) if name == "odd sizes" else (80, 80)
+            grid = locality.of(size).grid
+            locality.check(size, grid.tiles(everything(grid), 20))
 
 
-def test_a_field_about_as_large_as_the_image_is_not_tried() -> None:
+def test_a_silent_model_is_proved_by_its_operations() -> None:
+    """A trial would say nothing: the gradient is zero."""
+    _, locality = locality_of(silent())
+    grid = locality.of((80, 80)).grid
+    assert locality.check((80, 80), grid.tiles(everything(grid), 20)) == "proved"
+
+
+def test_a_field_larger_than_a_third_of_the_image_is_known_from_longer_inputs() -> None:
     halves = (conv(3, 3, 3, stride=2, padding=1) for _ in range(8))
-    _, grids = grids_of(nn.Sequential(*halves))
-    with pytest.raises(NotTileable, match="too large: 511x511"):
-        grids.of((1024, 1024))
+    _, locality = locality_of(nn.Sequential(*halves))
+    grid = locality.of((1024, 1024)).grid
+    assert grid.x.field.size == 511
+    assert locality.check((1024, 1024), [grid.tile((0, 0, 1, 1))]) == "proved"
 
 
-class Afar(nn.Module):
+def afar(axis: int) -> nn.Module:
     """Adds to every pixel the one that lies 150 to the right, or below; 0 beyond the border."""
-
-    def __init__(self, axis: int) -> None:
-        super().__init__()
-        self.field = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        pad = [0, 0, 0, 150] if self.field else [0, 150, 0, 0]
-        moved: Tensor = F.pad(x, pad)[..., 150:, :] if self.field else F.pad(x, pad)[..., 150:]
-        return x + moved
+    if axis:
+        return Net(lambda x: x + F.pad(x, [0, 0, 0, 150])[..., 150:, :])
+    return Net(lambda x: x + F.pad(x, [0, 150, 0, 0])[..., 150:])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_what_matters_from_afar_is_found_on_a_larger_image(axis: int) -> None:
-    _, grids = grids_of(Afar(axis))
+def test_what_matters_from_afar_is_in_the_halo(axis: int) -> None:
+    _, locality = locality_of(afar(axis))
     size = [140, 140]
-    assert grids.of((size[0], size[1])).size == (140, 140)  # nobody sees 150 pixels far
-    size[axis] = 160
-    with pytest.raises(NotTileable, match="larger than could be measured"):
-        grids.of((size[0], size[1]))
+    size[axis] = 320
+    grid = locality.of((size[0], size[1])).grid
+    tile = grid.tile((20, 20, 21, 21))
+    assert tile.inputs[axis : axis + 3 : 2] == (20, 171)
+    assert locality.check((size[0], size[1]), [tile]) == "proved"
 
 
-def test_a_size_is_tried_that_differs_by_whole_periods_only() -> None:
-    _, grids = grids_of(Fitted())
-    assert grids.of((80, 64)).size == (80, 64)
-    with pytest.raises(NotTileable, match="where in the image"):
-        grids.of((81, 64))
+def test_each_size_is_proved_by_itself() -> None:
+    _, locality = locality_of(fitted())
+    for size in ((80, 64), (81, 64)):
+        grid = locality.of(size).grid
+        assert grid.size == size
+        tiles = grid.tiles(everything(grid), 20)
+        if size == (80, 64):
+            assert locality.check(size, tiles) == "proved"
+        else:
+            with pytest.raises(NotTileable, match="where in the image"):
+                locality.check(size, tiles)
 
 
 # Models that a small input does not give away -------------------------------------------------
 
 
-class Fills(nn.Module):
+def fills(multiple: int = 32) -> nn.Module:
     """Repeats the last row and column up to a multiple, and cuts its answer back, as RAFT does."""
 
-    def __init__(self, multiple: int = 32) -> None:
-        super().__init__()
-        self.multiple = multiple
-        self.down = conv(3, 3, 4, stride=2, padding=1)
-        self.up = nn.ConvTranspose2d(3, 2, 4, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
         height, width = x.shape[-2:]
-        right, below = -width % self.multiple, -height % self.multiple
-        y: Tensor = self.up(self.down(F.pad(x, [0, right, 0, below], mode="replicate")))
+        right, below = -width % multiple, -height % multiple
+        y: Tensor = up(down(F.pad(x, [0, right, 0, below], mode="replicate")))
         return y[..., :height, :width]
 
+    down, up = conv(3, 3, 4, stride=2, padding=1), nn.ConvTranspose2d(3, 2, 4, stride=2, padding=1)
+    return Net(forward, down=down, up=up)
 
-class Weighed(nn.Module):
+
+def weighed(weigh: Callable[[Tensor], Tensor]) -> nn.Module:
     """Weighs its answer by where it is, or by the size of the image."""
-
-    def __init__(self, weigh: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.conv = conv(3, 2, 3, padding=1)
-        self.weigh = weigh
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x) * self.weigh(torch.arange(x.shape[-1]).to(x))
-        return y
+    return Net(
+        lambda x, conv: conv(x) * weigh(torch.arange(x.shape[-1]).to(x)),
+        conv=conv(3, 2, 3, padding=1),
+    )
 
 
-class Turned(nn.Module):
+def turned(net: nn.Module) -> nn.Module:
     """Rows for columns."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.net(x.mT)
-        return y.mT
+    return Net(lambda x, net: net(x.mT).mT, net=net)
 
 
 def everything(grid: OutputGrid) -> Box:
@@ -436,8 +387,8 @@ def everything(grid: OutputGrid) -> Box:
 @pytest.mark.parametrize("size", [(151, 128), (128, 153)])
 def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model, grids = grids_of(Fills())
-    grid = grids.of(size)  # nothing to be seen where everything is filled up
+    model, locality = locality_of(fills())
+    grid = locality.of(size).grid  # nothing to be seen where everything is filled up
     box = everything(grid)
     tiles = grid.tiles(box, 48)
     x = torch.rand(1, 3, size[1], size[0], dtype=torch.float64)
@@ -445,9 +396,7 @@ def test_filling_up_to_a_multiple_shows_at_the_ends_of_tiles(size: tuple[int, in
     expected = gradient(model, x, v, box)
     assert (put_together(model, x, v, box, tiles) - expected).norm() > 1e-3 * expected.norm()
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check(size, tiles)
-    with pytest.raises(NotTileable, match="where in the image"):
-        grids.of((64, 64))  # from then on, none has parts
+        locality.check(size, tiles)
 
 
 POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -462,38 +411,32 @@ POSITIONS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("across", [False, True])
 def test_a_place_that_small_inputs_do_not_have(name: str, across: bool) -> None:
     torch.manual_seed(0)
-    net: nn.Module = Weighed(POSITIONS[name])
+    net: nn.Module = weighed(POSITIONS[name])
     size = (140, 60)
     if across:
-        net, size = Turned(net), (60, 140)
-    _, grids = grids_of(net)
-    grid = grids.of(size)
+        net, size = turned(net), (60, 140)
+    _, locality = locality_of(net)
+    grid = locality.of(size).grid
     # One pixel is enough to ask for.
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check(size, [grid.tile((30, 30, 31, 31))])
+        locality.check(size, [grid.tile((30, 30, 31, 31))])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_tiles_of_another_length_are_tried_when_they_come(axis: int) -> None:
     torch.manual_seed(0)
-    net: nn.Module = Weighed(lambda x: torch.ones_like(x) * (2 if len(x) == 12 else 1))
-    _, grids = grids_of(Turned(net) if axis else net)
-    grid = grids.of((140, 140))
-    grids.check((140, 140), [grid.tile((30, 30, 41, 41)), grid.tile((0, 30, 9, 41))])
+    net: nn.Module = weighed(lambda x: torch.ones_like(x) * (2 if len(x) == 12 else 1))
+    _, locality = locality_of(turned(net) if axis else net)
+    grid = locality.of((140, 140)).grid
+    locality.check((140, 140), [grid.tile((30, 30, 41, 41)), grid.tile((0, 30, 9, 41))])
     twelve = (30, 30, 41, 40) if axis else (30, 30, 40, 41)
     with pytest.raises(NotTileable, match="where in the image"):
-        grids.check((140, 140), [grid.tile(twelve)])
+        locality.check((140, 140), [grid.tile(twelve)])
 
 
-class Grows(nn.Module):
-    """One column more on large images."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x * x, [0, int(x.shape[-1] > 120)])
-
-
-def test_a_map_of_another_size_than_small_inputs_tell() -> None:
-    _, grids = grids_of(Grows())
-    grid = grids.of((140, 60))
-    with pytest.raises(NotTileable, match="does not grow"):
-        grids.check((140, 60), [grid.tile((30, 30, 31, 31))])
+def test_a_map_that_is_larger_on_large_images() -> None:
+    """The column more lies behind all others, which stay as they are."""
+    _, locality = locality_of(Net(lambda x: F.pad(x * x, [0, int(x.shape[-1] > 120)])))
+    grid = locality.of((140, 60)).grid
+    assert grid.size == (141, 60)
+    assert locality.check((140, 60), [grid.tile((30, 30, 31, 31))]) == "proved"

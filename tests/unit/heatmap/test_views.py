@@ -156,3 +156,24 @@ def test_strips_make_the_same_picture_and_scale(view: str, monkeypatch: pytest.M
     monkeypatch.setattr(strips, "STRIP_PIXELS", 10)
     assert [rows.stop - rows.start for rows in strips.strips(11, 5)] == [2, 2, 2, 2, 2, 1]
     assert whole == (scale_in(g, VIEWS[view], 90), pixels(view, 2, g, backdrop).tolist())
+
+
+def test_white_is_the_last_colour_of_a_map_of_grays() -> None:
+    table = load_palette("matlab:gray").sequential_table
+    assert (table[0].tolist(), table[-1].tolist()) == ([0, 0, 0], [255, 255, 255])
+    assert set(np.diff(table[:, 0].astype(int)).tolist()) == {1, 2}
+
+
+def test_a_layers_map_is_enlarged_to_the_picture() -> None:
+    """Bilinear: corners keep their value, and what lies between two is between them."""
+    g = floats([0, 0, 4, 4]).reshape(1, 2, 2)
+    backdrop = np.zeros((4, 6, 3), np.uint8)
+    drawn = np.asarray(draw(g, VIEWS["gray"], 4, load_palette(), backdrop))
+    assert drawn.shape == (4, 6, 3)
+    assert drawn[0].tolist() == [[0, 0, 0]] * 6 and drawn[3].tolist() == [[255] * 3] * 6
+    assert 0 < drawn[1, 0, 0] < drawn[2, 0, 0] < 255
+    broken = np.asarray(
+        draw(floats([np.nan, 1, 1, 1]).reshape(1, 2, 2), VIEWS["gray"], 4, load_palette(), backdrop)
+    )
+    green = (broken == NONFINITE).all(-1)
+    assert green[:2, :3].all() and green.sum() == 6

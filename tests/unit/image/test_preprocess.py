@@ -98,6 +98,7 @@ def test_it_is_a_value() -> None:
         IMAGENET.crop = 5
 
 
+@pytest.mark.process
 def test_it_needs_no_torch() -> None:
     """The recipe, the search and the reading of pictures work before torch is imported."""
     code = """import sys, gradviz.image.preprocess, gradviz.image.find

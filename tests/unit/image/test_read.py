@@ -338,6 +338,7 @@ def test_pillows_own_limit_is_set_aside(
     assert read_image(tmp_path / "x.png", max_pixels=24)
 
 
+@pytest.mark.process
 def test_pillow_stays_quiet(tmp_path: Path) -> None:
     """A warning and a line in Pillow's log, which a script that sets up neither would print."""
     animation = png(8, 0, [b"\x80"], (1, 1)).partition(b"\0\0\0\1IDAT")[0]
@@ -363,7 +364,9 @@ def test_pillow_stays_quiet(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("(1, 1, 1)\nlogs.tif: not an image")
+    assert done.stdout.startswith(
+        "(1, 1, 1)\nlogs.tif: a TIFF whose bands or numbers Pillow does not read"
+    )
 
 
 def test_what_is_no_image(tmp_path: Path) -> None:
@@ -420,3 +423,94 @@ def test_damaged_files_give_one_line_or_pixels(
             assert "\n" not in str(error)
     assert failed > 8
     assert capfd.readouterr().err == ""
+
+
+# Several pages ------------------------------------------------------------------------------------
+
+LEVELS = (10, 90, 200)
+
+
+def several(path: Path) -> Path:
+    """Three pages or frames of one gray level each."""
+    first, *others = (Image.new("RGB", (6, 5), (level,) * 3) for level in LEVELS)
+    lossless: dict[str, Any] = {"lossless": True} if path.suffix == ".webp" else {}
+    first.save(path, save_all=True, append_images=others, **lossless)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".gif", ".webp", ".png"])
+def test_of_several_pages_one_is_read_and_the_others_are_told_of(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = several(tmp_path / f"x{suffix}")
+    first = read_image(path)
+    assert first.notes == ("the first of 3 pages or frames is used; choose one with --page N",)
+    assert float(first.pixels.mean()) == pytest.approx(LEVELS[0] / 255)
+    for page, level in enumerate(LEVELS, 1):
+        chosen = read_image(path, page=page)
+        assert chosen.notes == ()
+        assert chosen.pixels.shape == (3, 5, 6)
+        assert chosen.pixels == pytest.approx(level / 255)
+    with pytest.raises(ImageError, match="has no page 4; expected --page 1 to 3"):
+        read_image(path, page=4)
+
+
+def test_a_picture_of_one_page_has_that_page_alone(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 5)).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", np.zeros((1, 5, 6), np.float32))
+    for name in ("x.png", "x.npy"):
+        assert read_image(tmp_path / name).notes == read_image(tmp_path / name, page=1).notes == ()
+        with pytest.raises(ImageError, match="has no page 2; expected --page 1 to 1"):
+            read_image(tmp_path / name, page=2)
+
+
+def test_a_phones_second_size_of_a_picture_is_no_page(tmp_path: Path) -> None:
+    large, small = Image.new("RGB", (8, 6)), Image.new("RGB", (4, 3))
+    large.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[small])
+    assert read_image(tmp_path / "x.jpg").notes == ()
+
+
+def test_a_damaged_second_page_does_not_keep_the_first_from_being_read(tmp_path: Path) -> None:
+    path = several(tmp_path / "x.gif")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    assert float(read_image(path).pixels.mean()) == pytest.approx(LEVELS[0] / 255)
+
+
+# Pictures that Pillow does not read ---------------------------------------------------------------
+
+
+def bands(count: int) -> bytes:
+    """A TIFF of 2×2 pixels with so many bands of 8 bits."""
+    entries = [
+        (256, 3, 1, 2),
+        (257, 3, 1, 2),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8 + 2 + 9 * 12 + 4),
+        (277, 3, 1, count),
+        (278, 3, 1, 2),
+        (279, 4, 1, 4 * count),
+    ]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4 + 4 * count)
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (struct.pack(">I", 24) + b"ftypheic" + bytes(40), "a HEIC picture.*PNG or JPEG"),
+        (struct.pack(">I", 24) + b"ftypmif1" + bytes(40), "a HEIC picture.*PNG or JPEG"),
+        (bands(7), "a TIFF whose bands.*an array .C, H, W. in a .npy"),
+        (b"just a text of some length", "not an image; expected a picture"),
+        (b"", "not an image; expected a picture"),
+    ],
+    ids=["heic", "heif", "tiff", "text", "empty"],
+)
+def test_pictures_that_need_something_are_called_pictures(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ImageError, match=told):
+        read_image(tmp_path / "x")

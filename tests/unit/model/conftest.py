@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.model.support import Format
 from tests.helpers import small_nets as nets
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Passes over so small a network spend their time on starting threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+from tests.helpers.formats import WRITERS, export, save
 
 EXAMPLE = (2, 3, 8, 8)
 
@@ -54,22 +44,10 @@ def files(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the network in every format, named as in KINDS."""
     folder = tmp_path_factory.mktemp("formats")
     x = torch.rand(EXAMPLE)
-    state = net.state_dict()
-    torch.save({"state_dict": state, "epoch": 3}, folder / "checkpoint.pt")
-    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
-    save_file(state, folder / "weights.safetensors")
-    torch.save(net, folder / "pickled.pt")
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "scripted.ts")
-    traced.save(folder / "traced.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.jit.freeze(traced).save(folder / "frozen_trace.ts")
-    auto = torch.export.Dim.AUTO
-    free = ({0: auto, 2: auto, 3: auto},)
-    torch.export.save(torch.export.export(net, (x,)), folder / "static.pt2")
-    program = torch.export.export(net, (x,), dynamic_shapes=free)
-    torch.export.save(program, folder / "dynamic.pt2")
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, folder / "checkpoint.pt")
+    save(net, x, folder, *(name for name in KINDS if name in WRITERS and name != "checkpoint.pt"))
+    export(net, x, folder / "static.pt2")
+    export(net, x, folder / "dynamic.pt2", 0, 2, 3)
     return folder
 
 

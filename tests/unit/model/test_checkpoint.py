@@ -118,7 +118,10 @@ def test_a_compiled_part_loads_into_the_plain_network() -> None:
 def test_counters_of_batches_may_be_missing() -> None:
     state = network().state_dict()
     del state["1.num_batches_tracked"]
-    load_weights(network(), state, "net.pt")
+    loaded = network()
+    load_weights(loaded, state, "net.pt")
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in state.items())
+    assert loaded.state_dict()["1.num_batches_tracked"] == 0
 
 
 def test_counters_of_batch_norms_of_ones_own_may_be_missing_too() -> None:

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from gradviz.backward.graph import kind_of, nodes_of
 from gradviz.errors import ModelError
-from gradviz.model.fast import optimised
+from gradviz.image.preprocess import Preprocess
+from gradviz.model import fast
+from gradviz.model.fast import optimised, optimised_for
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 
@@ -90,6 +92,14 @@ def test_as_accurate_as_the_plain_pass() -> None:
     assert 0 < median(faster) <= 2 * median(plain)
 
 
+class ConvNorm(nn.Module):
+    """A convolution and its norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+
 class Shared(nn.Module):
     """One convolution under two names of one norm each, and one that is called twice."""
 
@@ -143,24 +153,16 @@ class Statistics(nn.Module):
         return y
 
 
-class Depends(nn.Module):
+class Depends(ConvNorm):
     """Its way depends on the values, so that it cannot be traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(x))
         return y if x.mean() > 0 else -y
 
 
-class Looks(nn.Module):
+class Looks(ConvNorm):
     """Looks into how its tensors lie in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.conv(x)))
@@ -168,12 +170,11 @@ class Looks(nn.Module):
         return x.view(len(x), -1) * first.mean()
 
 
-class Hooked(nn.Module):
+class Hooked(ConvNorm):
     """What a hook makes of a convolution's output."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.conv.register_forward_hook(_doubled)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -198,12 +199,11 @@ class Alias(nn.Module):
         return y
 
 
-class PyList(nn.Module):
+class PyList(ConvNorm):
     """A convolution that is called by a name of Python's own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.others = {"conv": self.conv}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,12 +211,11 @@ class PyList(nn.Module):
         return y
 
 
-class Reads(nn.Module):
+class Reads(ConvNorm):
     """Uses its convolution's weights once more, or the norm's."""
 
     def __init__(self, which: str = "bias") -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.which = which
 
     def forward(self, x: Tensor) -> Tensor:
@@ -227,24 +226,16 @@ class Reads(nn.Module):
         return y + nn.functional.conv2d(x, self.conv.weight)
 
 
-class Method(nn.Module):
+class Method(ConvNorm):
     """Calls its convolution as a module, and once by its method."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.conv(x)) + self.conv.forward(x)
         return y
 
 
-class Asks(nn.Module):
+class Asks(ConvNorm):
     """Takes another way where it is given no tensor, as when it is traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
@@ -252,12 +243,11 @@ class Asks(nn.Module):
         return z + y if isinstance(y, Tensor) else z
 
 
-class Counts(nn.Module):
+class Counts(ConvNorm):
     """Remembers how often it was called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -267,12 +257,8 @@ class Counts(nn.Module):
         return y
 
 
-class Trains(nn.Module):
+class Trains(ConvNorm):
     """Switches its norm to batch statistics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm.train()(self.conv(x))
@@ -348,3 +334,118 @@ def test_torchscript(kind: str, tmp_path: Path) -> None:
         assert close < tolerance
     assert (norms(model, x) == 0) == (kind == "freeze")
     assert norms(faster, x) == 0
+
+
+class Gate(nn.Module):
+    """A gate that no gradient is to pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y * torch.sigmoid(y).detach()
+
+
+class StraightThrough(nn.Module):
+    """Rounds forward, and passes the gradient as if it had not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) * 5
+        return y + (torch.round(y) - y).detach()
+
+
+class Teacher(nn.Module):
+    """One of its two branches is computed without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.norm(self.teacher(x))
+        y: Tensor = self.student(x) * target
+        return y
+
+
+GRADIENTS: list[Callable[[], nn.Module]] = [
+    *(partial(Random, seed) for seed in range(10)), Gate, StraightThrough, Teacher, Tied, Alias,
+]  # fmt: skip
+FORMATS = ("eager", "script", "trace", "frozen script", "frozen trace")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("net", GRADIENTS)
+def test_the_gradient_is_that_of_the_model(
+    net: Callable[[], nn.Module], kind: str, tmp_path: Path
+) -> None:
+    """75 cases; freezing by hand drops detach() before gradviz sees the model."""
+    torch.manual_seed(0)
+    made = settled(net())
+    x = torch.rand(2, 3, 12, 12)
+    model = wrap(made, precision="float64")
+    if kind != "eager":
+        make: Any = (
+            partial(torch.jit.trace, example_inputs=x) if "trace" in kind else torch.jit.script
+        )
+        module = make(made)
+        torch.jit.save(torch.jit.freeze(module) if "frozen" in kind else module, tmp_path / "m.ts")
+        precision = "float32" if "frozen" in kind else "float64"
+        model = load_model(tmp_path / "m.ts", precision=precision)
+    faster = optimised(model, x[:1].to(model.dtype))
+    expected = gradient(model, x)
+    tolerance = 1e-4 if "frozen" in kind else 1e-9
+    assert (gradient(faster, x) - expected).norm() <= tolerance * expected.norm()
+
+
+def test_a_backward_hook_keeps_its_layer() -> None:
+    torch.manual_seed(0)
+    net = settled(Random(3))
+    bn = net.get_submodule("first")
+
+    def tripled(_module: nn.Module, incoming: Any, _outgoing: Any) -> tuple[Tensor]:
+        return (incoming[0] * 3,)
+
+    bn.register_full_backward_hook(tripled)
+    model = wrap(net, precision="float64")
+    x = torch.rand(1, 3, 12, 12, dtype=torch.float64)
+    faster = optimised(model, x)
+    torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-9, atol=0)
+
+
+def test_a_difference_in_the_gradient_alone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faster form with the same output and another gradient is not believed."""
+
+    class Stopped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x)
+            return y * 0.99 + y.detach() * 0.01
+
+    torch.manual_seed(0)
+    model = wrap(settled(Random(3)))
+    x = torch.rand(1, 3, 12, 12)
+    assert optimised(model, x) is not model
+    inner = fast._faster
+    monkeypatch.setattr(fast, "_faster", lambda model, dtype: Stopped(inner(model, dtype)))
+    assert optimised(model, x) is model
+
+
+def test_the_choice_depends_on_model_and_recipe_alone() -> None:
+    torch.manual_seed(0)
+    model = wrap(settled(Random(3)))
+    first, second = (optimised_for(model, Preprocess(crop=16)) for _ in range(2))
+    x = torch.rand(2, 3, 16, 16)
+    assert first.optimised and second.optimised and not model.optimised
+    assert torch.equal(gradient(first, x), gradient(second, x))
+    assert optimised_for(model, Preprocess(crop=1200)).optimised  # on a corner of that size

@@ -18,6 +18,8 @@ from gradviz.model.exported import load_exported
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.model.support import Format
+from tests.helpers.formats import export, save, script
+from tests.helpers.nets import Net
 
 Load = Any
 
@@ -102,33 +104,17 @@ def test_only_the_notice_of_torch_jit_load_is_quiet(
 
 
 def test_a_script_without_weights_is_not_frozen(tmp_path: Path) -> None:
-    class Square(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x * x
-
-    scripted: Any = torch.jit.script(Square())
-    scripted.save(tmp_path / "square.ts")
-    model = load_model(tmp_path / "square.ts", precision="float64")
+    model = load_model(script("x * x", tmp_path / "square.ts"), precision="float64")
     assert model.format is Format.SCRIPT
     x = torch.rand(1, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.equal(torch.autograd.grad(model(x).sum(), x)[0], 2 * x)
 
 
 def test_a_trace_with_parameters_and_constants_is_not_frozen(tmp_path: Path) -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Conv2d(3, 2, 1)
-            self.scale = torch.tensor([[[2.0]], [[3.0]]])
-
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.first(x) * self.scale
-            return y
-
-    net = Scaled()
-    traced: Any = torch.jit.trace(net, torch.rand(1, 3, 2, 2))  # type: ignore[no-untyped-call]
-    traced.save(tmp_path / "scaled.ts")
-    model = load_model(tmp_path / "scaled.ts", precision="float64")
+    scale = torch.tensor([[[2.0]], [[3.0]]])
+    net = Net(lambda x, first: first(x) * scale, first=nn.Conv2d(3, 2, 1))
+    save(net, torch.rand(1, 3, 2, 2), tmp_path, "traced.ts")
+    model = load_model(tmp_path / "traced.ts", precision="float64")
     assert model.format is Format.SCRIPT
     x = torch.rand(1, 3, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(model(x), net.double()(x))
@@ -145,13 +131,12 @@ def test_a_smaller_batch_is_filled_up_and_cut_off_again(net: nn.Module, load: Lo
 def test_a_batch_is_filled_up_with_its_last_image() -> None:
     seen: list[Tensor] = []
 
-    class Recording(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            seen.append(x)
-            return x
+    def recording(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x
 
     model = Model(
-        module=Recording(),
+        module=Net(recording),
         format=Format.EXPORTED,
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -203,23 +188,15 @@ def test_an_exported_program_says_which_shape_it_takes(
 
 
 def test_an_exported_program_moves_with_the_tensors_that_it_makes(tmp_path: Path) -> None:
-    class Ramp(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.arange(x.shape[3], device=x.device)
-
-    program = torch.export.export(Ramp(), (torch.rand(1, 1, 2, 4),))
-    torch.export.save(program, tmp_path / "ramp.pt2")
+    ramp = Net(lambda x: x + torch.arange(x.shape[3], device=x.device))
+    export(ramp, torch.rand(1, 1, 2, 4), tmp_path / "ramp.pt2")
     # A device that is there on every machine, though it only infers shapes.
     module, _ = load_exported(tmp_path / "ramp.pt2", torch.device("meta"))
     assert module(torch.rand(1, 1, 2, 4, device="meta")).device.type == "meta"
 
 
 def test_an_exported_program_must_take_one_batch_of_images(tmp_path: Path) -> None:
-    class Two(nn.Module):
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return x + y
-
     x = torch.rand(1, 3, 4, 4)
-    torch.export.save(torch.export.export(Two(), (x, x)), tmp_path / "two.pt2")
+    torch.export.save(torch.export.export(nn.L1Loss(), (x, x)), tmp_path / "two.pt2")
     with pytest.raises(ModelError, match=r"one input \[N, C, H, W\], got 2 inputs"):
         load_model(tmp_path / "two.pt2", trust=True)

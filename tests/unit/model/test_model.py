@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
+from tests.helpers.nets import OnlyGray
 
 Load = Any
 
@@ -43,18 +44,6 @@ class Skip(nn.Module):
         return x + nn.functional.interpolate(half, scale_factor=2.0)
 
 
-class Flat(nn.Module):
-    """Only takes 8x8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(64, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(x.flatten(1))
-        return y
-
-
 class Viewed(nn.Module):
     """Only takes 8x8, by a fixed view."""
 
@@ -64,7 +53,7 @@ class Viewed(nn.Module):
 
 MISFITS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (Skip(), (1, 1, 7, 8)),
-    (Flat(), (1, 1, 7, 8)),
+    (nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 1, 7, 8)),
     (Viewed(), (1, 1, 7, 9)),
     (nn.MaxPool2d(4), (1, 1, 2, 2)),
     (nn.Conv2d(1, 1, 5), (1, 1, 3, 3)),
@@ -125,13 +114,7 @@ def test_an_interrupt_is_not_the_models_failure() -> None:
 
 
 def test_a_script_that_raises() -> None:
-    class Refuses(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[1] == 3:
-                raise ValueError("only gray images")
-            return x
-
-    model = wrap(torch.jit.script(Refuses()))
+    model = wrap(torch.jit.script(OnlyGray()))
     with pytest.raises(ModelError, match=r"only gray images$") as caught:
         model(torch.rand(1, 3, 4, 4))
     assert "Traceback" not in str(caught.value)
@@ -216,3 +199,52 @@ def test_wrap_takes_scripted_and_exported_modules(net: nn.Module, files: Any) ->
     frozen = torch.jit.freeze(torch.jit.script(net))
     with pytest.raises(UsageError, match="no float64"):
         wrap(frozen, precision="float64")
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x * mask
+
+
+class Entries(nn.Module):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch["image"] * 2
+
+
+class Named(nn.Module):
+    def forward(self, *, pixel_values: Tensor) -> Tensor:
+        return pixel_values
+
+
+class Pair(nn.Module):
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        image, _ = batch
+        return image
+
+
+WRAPPER = "write a small module whose forward takes that and calls the model"
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize(
+    "net, wants",
+    [
+        (Masked(), r"forward\(x, mask\)"),
+        (Entries(), r"forward\(batch\)"),
+        (Named(), r"forward\(pixel_values\)"),
+        (Pair(), r"forward\(batch\)"),
+        (nn.Conv3d(3, 2, 3), "an input of five axes, as of a video"),
+        (nn.BatchNorm3d(3), "an input of five axes, as of a video"),
+    ],
+    ids=["two", "dict", "keyword", "pair", "video", "video norm"],
+)
+def test_a_model_that_wants_something_else_is_told_with_what_it_wants(
+    net: nn.Module, wants: str, scripted: bool
+) -> None:
+    jit: Any = torch.jit
+    if scripted and isinstance(net, Named):
+        net = Masked()
+        wants = r"forward\(x, mask\)"
+    model = wrap(jit.script(net) if scripted else net)
+    with pytest.raises(ModelError, match=f"the model wants {wants}, and gradviz calls.*{WRAPPER}"):
+        model(torch.rand(1, 3, 8, 8))

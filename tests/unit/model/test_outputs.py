@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.load import wrap
-from gradviz.model.outputs import select_output
+from gradviz.model.outputs import difference, select_output
+from tests.helpers.formats import compiled
+from tests.helpers.nets import Net
 
 A = torch.zeros(2, 5)
 B = torch.zeros(2, 1, 4, 4)
@@ -92,15 +94,6 @@ def test_an_output_that_has_no_gradient(output: object, key: str | None, parts: 
     assert all(part in str(caught.value) for part in parts), caught.value
 
 
-class Function(nn.Module):
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x)
-
-
 def no_grad(x: Tensor) -> Tensor:
     with torch.no_grad():
         return x * 2
@@ -122,13 +115,13 @@ def inference(x: Tensor) -> Tensor:
     ],
 )
 def test_a_model_that_cannot_be_differentiated(function: Any, part: str) -> None:
-    model = wrap(Function(function))
+    model = wrap(Net(function))
     with pytest.raises(ModelError, match=f"cannot be differentiated: .*{part}"):
         model(torch.rand(2, 3, 4, 4, requires_grad=True))
 
 
 def test_the_callers_mode_does_not_matter() -> None:
-    model = wrap(Function(lambda x: x * x))
+    model = wrap(Net(lambda x: x * x))
     x = torch.rand(1, 1, 2, 2, requires_grad=True)
     with torch.no_grad():
         y = model(x)
@@ -138,13 +131,22 @@ def test_the_callers_mode_does_not_matter() -> None:
 
 @pytest.mark.parametrize("script", [False, True])
 def test_outputs_of_modules_in_containers(script: bool) -> None:
-    class Many(nn.Module):
-        def forward(self, x: Tensor) -> dict[str, Tensor]:
-            return {"double": x * 2, "square": x * x}
+    def several(x: Tensor) -> Any:
+        return {"double": x * 2, "square": x * x}
 
-    module: Any = torch.jit.script(Many()) if script else Many()
+    module = compiled("{'double': x * 2, 'square': x * x}") if script else Net(several)
     x = torch.rand(1, 1, 2, 2, requires_grad=True)
     y = wrap(module, output="square")(x)
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], 2 * x)
     with pytest.raises(UsageError, match=r"double \[1, 1, 2, 2\], square \[1, 1, 2, 2\]"):
         wrap(module)(x)
+
+
+@pytest.mark.parametrize("share, told", [(1e-4, False), (3e-4, False), (4e-4, True), (1e-3, True)])
+def test_a_difference_above_the_root_of_the_precision_is_none_of_rounding(
+    share: float, told: bool
+) -> None:
+    y = torch.tensor([[2.0, -8.0, 0.5]])
+    for sign in (1, -1):
+        again = y + sign * torch.tensor([[0.0, 0.0, 8 * share]])
+        assert (difference(y, again) is not None) == told

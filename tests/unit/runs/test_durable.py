@@ -18,7 +18,8 @@ from gradviz.runs.durable import SafeLines, is_whole
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import RunRecord, parse_line
 from tests.helpers import documents
-from tests.helpers.processes import photos, script
+from tests.helpers.formats import script
+from tests.helpers.processes import photos
 
 Gradviz = Callable[..., Result]
 
@@ -72,7 +73,7 @@ def test_what_is_whole(name: str, tmp_path: Path) -> None:
 def test_a_result_that_lost_its_content_is_computed_again(
     name: str, damage: bytes, gradviz: Gradviz, tmp_path: Path
 ) -> None:
-    words = ["saliency", script(tmp_path / "model.ts"), photos(tmp_path / "in", 2)]
+    words = ["saliency", script("x * x / 2", tmp_path / "model.ts"), photos(tmp_path / "in", 2)]
     words += ["--view", "gray", "--batch-size", "1"]
     assert gradviz(*words).exit_code == 0
     file = Path("gradviz-out/0001.png/ones", name)

@@ -107,6 +107,7 @@ def test_results_are_not_written_over_unasked(folder: RunWriter) -> None:
 def test_a_run_that_brought_nothing_may_be_replaced(folder: RunWriter) -> None:
     folder.append(failure("a.png"))
     folder.check(overwrite=False, resume=False)
+    assert [line.status for line in folder.lines()] == ["error"]  # looking takes nothing away
 
 
 def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(folder: RunWriter) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 import gradviz.runs.lock
 from gradviz.errors import UsageError
@@ -22,20 +21,10 @@ from gradviz.runs.names import LOCK
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine
 from gradviz.runs.shards import Shard, shard_from, shard_here
+from tests.helpers.formats import script
+from tests.helpers.nets import scores
 
 Run = Callable[..., Any]
-
-
-class Net(nn.Module):
-    """Scores that differ from image to image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
-        return y
 
 
 @pytest.fixture
@@ -44,8 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    torch.manual_seed(0)
-    torch.jit.save(torch.jit.script(Net().eval()), "m.ts")
+    script(scores(), "m.ts")
     rng = np.random.default_rng(0)
     Path("in").mkdir()
     for n in range(21):
@@ -233,6 +221,7 @@ with lock_folder(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "held, wanted, free",
     [
@@ -268,6 +257,7 @@ def test_one_run_at_a_time(
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("other", [1, 3, None])
 def test_other_shards_are_seen_on_both_sides(tmp_path: Path, other: int | None) -> None:
     if other is None:
@@ -285,6 +275,7 @@ def test_other_shards_are_seen_on_both_sides(tmp_path: Path, other: int | None) 
         holder.stdin.close()
 
 
+@pytest.mark.process
 def test_looking_for_others_keeps_them_out_no_longer(tmp_path: Path) -> None:
     with lock_folder(tmp_path, Shard(2, 3)) as lock:
         with lock.exclusive():
@@ -351,6 +342,7 @@ while done < 300:
 """
 
 
+@pytest.mark.process
 def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> None:
     """Each adds 1 to a number 300 times, which is less than 900 if two are there at once."""
     (tmp_path / "count").write_text("0")
@@ -363,6 +355,7 @@ def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> 
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.process
 def test_a_shard_of_something_else_is_refused_while_others_work(done: Run, saliency: Run) -> None:
     done("-o", "out", "--shard", "1/2")
     command = [sys.executable, "-c", HOLDER, "out", "1", "2"]
@@ -393,6 +386,7 @@ def test_shares_by_name() -> None:
         shard_here("1/2", {"RANK": "0", "WORLD_SIZE": "2"})
 
 
+@pytest.mark.process
 def test_two_ranks_of_torchrun_are_one_run(done: Run) -> None:
     """One real start: two processes that begin at the same moment."""
     done("-o", "whole")

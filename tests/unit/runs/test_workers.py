@@ -84,6 +84,17 @@ def test_an_error_comes_at_its_place_and_ends_the_rest() -> None:
     assert list(results) == []
 
 
+def test_an_interruption_comes_after_what_was_begun_before() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise KeyboardInterrupt
+
+    results = in_order(abs, items(), ahead=9)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+
+
 def test_many_threads_read_at_once_and_leave_pillow_as_it_was(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (24, 40, 40, 3), np.uint8)

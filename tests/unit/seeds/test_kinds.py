@@ -179,7 +179,8 @@ def test_a_seed_tells_the_file_and_the_class_that_it_names(
 def test_at_is_the_output_pixel_that_covers_the_files_pixel(
     image: tuple[int, int], stride: int, data: st.DataObject
 ) -> None:
-    """Brute force: paint the one file pixel into a resized picture and see where it lands."""
+    """Brute force: both grids are laid over one fine grid, and the middle of the file's pixel is
+    looked up among the output's."""
     width, height = (stride * -(-side // stride) for side in image)
     frame = Frame(image, (width, height), (0, 0), (width, height))
     x = data.draw(st.integers(0, image[0] - 1))
@@ -187,13 +188,13 @@ def test_at_is_the_output_pixel_that_covers_the_files_pixel(
     v = parse_seed(f"at:{x},{y}").cotangent(
         torch.zeros(1, height // stride, width // stride), Site(frame)
     )
-    (row, column) = np.argwhere(v[0].numpy())[0]
-    # The output pixel's box in the file's pixels holds the centre of the pixel asked for.
-    for low, point, side, count in (
-        (column, x, image[0], width // stride),
-        (row, y, image[1], height // stride),
-    ):
-        assert low * side / count <= point + 0.5 < (low + 1) * side / count
+    expected = []
+    for point, side, count in ((y, image[1], height // stride), (x, image[0], width // stride)):
+        of_file = np.repeat(np.arange(side), 2 * count)
+        of_output = np.repeat(np.arange(count), 2 * side)
+        places = np.flatnonzero(of_file == point)
+        expected.append([int(of_output[places[len(places) // 2]])])
+    assert np.nonzero(v[0].numpy()) == tuple(expected)
     assert v.sum() == 1
 
 
@@ -223,6 +224,12 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros((2, 3, 2)))
     with pytest.raises(SeedError, match=r"\[2, 3, 2\], one image's output \[2, 2, 3\]"):
         parse_seed(f"tensor:{tmp_path}/v.npy").cotangent(DENSE, Site())
+
+
+def test_a_tensor_of_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros(7))
+    with pytest.raises(SeedError, match=rf"\[7\], one image's output \[{len(SCORES)}\]$"):
+        parse_seed(f"tensor:{tmp_path}/v.npy").cotangent(SCORES, Site())
 
 
 def test_the_default_follows_the_output() -> None:

@@ -21,6 +21,7 @@ from gradviz.model.load import wrap
 from gradviz.model.model import in_doubles
 from gradviz.runs.schema import CheckDocument
 from gradviz.seeds.seed import parse_seed
+from tests.helpers.nets import Net
 
 PIXELS = np.random.default_rng(3).uniform(0.1, 0.9, (3, 6, 5)).astype(np.float32)
 
@@ -40,23 +41,12 @@ def checked(
     return check_gradient(model, image(pixels), [parse_seed(seed) for seed in seeds], random_seed)
 
 
-class Calls(nn.Module):
-    """A module of one function."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
 # What is right ------------------------------------------------------------------------------------
 
 
 def test_the_numbers_of_a_square() -> None:
     """y = x² / 2: the gradient is x, and a step t changes the slope by t / 2."""
-    found = checked(Calls(lambda x: x * x / 2), "ones")
+    found = checked(Net(lambda x: x * x / 2), "ones")
     tests = {test.name: test for test in found.tests}
     strongest = np.sort(PIXELS.astype(float).sum(0).ravel())[::-1]
     by_name = [test for name, test in tests.items() if name.startswith("pixel")]
@@ -74,20 +64,20 @@ def test_the_numbers_of_a_square() -> None:
 
 
 def test_pixels_without_a_gradient_are_not_tested() -> None:
-    found = checked(Calls(lambda x: x * x), "pixel:2,1,0")
+    found = checked(Net(lambda x: x * x), "pixel:2,1,0")
     assert [test.name for test in found.tests if "pixel" in test.name] == ["pixel 2,1"]
 
 
 def test_the_trend_of_a_square_ends_where_the_tangent_does() -> None:
     """Along d = x / max x the rise is s·t + Σd²t²/2, so a tenth is off at t = 0.2 · max x."""
-    trend = checked(Calls(lambda x: x * x / 2), "ones").tests[-1]
+    trend = checked(Net(lambda x: x * x / 2), "ones").tests[-1]
     end = 0.2 * float(PIXELS.max())
     assert trend.name == "trend" and trend.ok
     assert trend.step is not None and end / 10 ** (1 / 3) <= trend.step <= end
 
 
 def test_a_linear_model_is_linear_all_the_way() -> None:
-    trend = checked(Calls(lambda x: 3 * x), "ones").tests[-1]
+    trend = checked(Net(lambda x: 3 * x), "ones").tests[-1]
     assert trend.step == pytest.approx(np.ptp(PIXELS))
     assert trend.measured == pytest.approx(trend.expected)
 
@@ -103,26 +93,24 @@ def relu_net(bias: bool) -> nn.Module:
     )
 
 
-class Attention(nn.Module):
+def attention(x: Tensor) -> Tensor:
     """Softmax, division, square root, and numbers of every size."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        weights = (flat.transpose(1, 2) @ flat / flat.shape[1] ** 0.5).softmax(-1)
-        lengths: Tensor = (flat @ weights).norm(dim=2)
-        return lengths * 1e4
+    flat = x.flatten(2)
+    weights = (flat.transpose(1, 2) @ flat / flat.shape[1] ** 0.5).softmax(-1)
+    lengths: Tensor = (flat @ weights).norm(dim=2)
+    return lengths * 1e4
 
 
 RIGHT: dict[str, Callable[[], nn.Module]] = {
     "ReLU and max pooling": lambda: relu_net(True),
-    "softmax": Attention,
-    "smooth": lambda: Calls(lambda x: F.gelu(3 * x).sin() + x.exp()),
-    "dropout that stays on": lambda: Calls(lambda x: F.dropout(x * x, 0.5, training=True)),
-    "a sum that cancels": lambda: Calls(lambda x: (x * x + 1e3) - 1e3),
-    "no gradient at all": lambda: Calls(lambda x: 0 * x + 1),
-    "saturated": lambda: Calls(lambda x: torch.sigmoid(100 * x + 30)),
-    "steep": lambda: Calls(lambda x: 1e12 * x * x),
-    "batch statistics": lambda: Calls(lambda x: F.batch_norm(x, None, None, training=True) ** 3),
+    "softmax": lambda: Net(attention),
+    "smooth": lambda: Net(lambda x: F.gelu(3 * x).sin() + x.exp()),
+    "dropout that stays on": lambda: Net(lambda x: F.dropout(x * x, 0.5, training=True)),
+    "a sum that cancels": lambda: Net(lambda x: (x * x + 1e3) - 1e3),
+    "no gradient at all": lambda: Net(lambda x: 0 * x + 1),
+    "saturated": lambda: Net(lambda x: torch.sigmoid(100 * x + 30)),
+    "steep": lambda: Net(lambda x: 1e12 * x * x),
+    "batch statistics": lambda: Net(lambda x: F.batch_norm(x, None, None, training=True) ** 3),
 }
 
 
@@ -139,18 +127,18 @@ def test_right_gradients_pass(name: str, precision: str) -> None:
 
 KINKS: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
     "every ReLU at zero": (lambda: relu_net(False), np.zeros_like(PIXELS)),
-    "|x| at 0": (lambda: Calls(torch.abs), np.zeros_like(PIXELS)),
+    "|x| at 0": (lambda: Net(torch.abs), np.zeros_like(PIXELS)),
     "ties in max pooling": (
-        lambda: Calls(lambda x: F.max_pool2d(x * x, 2)),
+        lambda: Net(lambda x: F.max_pool2d(x * x, 2)),
         np.full_like(PIXELS, 0.5),
     ),
-    "white, clamped": (lambda: Calls(lambda x: x.clamp(0, 1) * 2), np.ones_like(PIXELS)),
+    "white, clamped": (lambda: Net(lambda x: x.clamp(0, 1) * 2), np.ones_like(PIXELS)),
     "some at the kink": (
-        lambda: Calls(lambda x: torch.relu(x - 0.5) * 3),
+        lambda: Net(lambda x: torch.relu(x - 0.5) * 3),
         np.where(PIXELS < 0.5, np.float32(0.5), PIXELS),
     ),
     "just off the kink": (
-        lambda: Calls(lambda x: torch.relu(x - 0.5) * 3),
+        lambda: Net(lambda x: torch.relu(x - 0.5) * 3),
         np.full_like(PIXELS, np.float32(0.5 + 6e-8)),
     ),
 }
@@ -173,7 +161,7 @@ def test_a_kink_is_told() -> None:
 
 def test_two_kinks_that_make_a_line_have_a_slope() -> None:
     """relu(x) − relu(−x) is x, also at 0, where autograd's two zeros add up to none of it."""
-    module = Calls(lambda x: x.relu() - (-x).relu())
+    module = Net(lambda x: x.relu() - (-x).relu())
     found = checked(module, "ones", pixels=np.zeros_like(PIXELS))
     assert [test.ok for test in found.tests[:3]] == [False] * 3
     assert not any(test.kink for test in found.tests)
@@ -186,7 +174,7 @@ def test_where_kinks_cancel_in_one_direction_the_others_tell_of_them() -> None:
         a, b = x[:, :1], x[:, 1:2]
         return torch.cat([a.relu() - (-a).relu() + 0.5 * a, b.abs(), 0 * a], 1)
 
-    found = checked(Calls(both), "ones", pixels=np.zeros_like(PIXELS))
+    found = checked(Net(both), "ones", pixels=np.zeros_like(PIXELS))
     assert found.ok and any(test.kink for test in found.tests)
 
 
@@ -195,7 +183,7 @@ def test_where_kinks_cancel_in_one_direction_the_others_tell_of_them() -> None:
 
 def test_what_cannot_be_measured_is_neither_right_nor_wrong() -> None:
     for precision in ("float64", "float32"):
-        found = checked(Calls(lambda x: 1 + 1e-30 * x), "ones", precision=precision)
+        found = checked(Net(lambda x: 1 + 1e-30 * x), "ones", precision=precision)
         assert [test.ok for test in found.tests] == [None] * 7 + [True]
         assert not found.ok
 
@@ -204,14 +192,14 @@ def test_a_seed_of_which_something_was_measured_is_right() -> None:
     def partly(x: Tensor) -> Tensor:
         return torch.cat([x[:, :1] * 2, x[:, 1:2] * 1e-30 + 1], 1)
 
-    found = checked(Calls(partly), "channel:0", "channel:1")
+    found = checked(Net(partly), "channel:0", "channel:1")
     assert not found.ok
-    assert checked(Calls(partly), "channel:0").ok
+    assert checked(Net(partly), "channel:0").ok
 
 
 def test_a_wrong_gradient_behind_a_large_constant_is_not_right() -> None:
     """Half of the slope is missing, and floats cannot tell."""
-    module = Calls(lambda x: x + x.detach() + 1e7)
+    module = Net(lambda x: x + x.detach() + 1e7)
     found = checked(module, "pixel:1,1,0", precision="float32")
     assert not found.ok and not any(test.ok for test in found.tests if test.judged)
     assert any(test.ok is False for test in checked(module, "pixel:1,1,0").tests)
@@ -281,13 +269,13 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_gradients_are_caught(name: str, precision: str) -> None:
-    found = checked(Calls(WRONG[name]), "ones", precision=precision)
+    found = checked(Net(WRONG[name]), "ones", precision=precision)
     assert not found.ok
 
 
 def test_a_gradient_that_is_not_finite_is_no_kink() -> None:
     """√|x − ½| at ½: beside it all is well, but NaN is what the user gets."""
-    module = Calls(lambda x: (x - 0.5).abs().sqrt())
+    module = Net(lambda x: (x - 0.5).abs().sqrt())
     found = checked(module, pixels=np.full_like(PIXELS, 0.5))
     assert not any(test.ok for test in found.tests[:-1])
 
@@ -304,7 +292,7 @@ def test_a_straight_through_estimator_of_many_pixels_is_caught() -> None:
     """Over long steps its roundings even out, and the trend is the gradient."""
     pixels = np.random.default_rng(0).random((3, 64, 64)).astype(np.float32)
     for precision in ("float64", "float32"):
-        through = Calls(WRONG["a straight-through estimator"])
+        through = Net(WRONG["a straight-through estimator"])
         found = checked(through, pixels=pixels, precision=precision)
         assert not found.ok, precision
 
@@ -324,7 +312,7 @@ def test_a_straight_through_estimator_that_leaps_at_the_image_is_caught(
         y: Tensor = net(x + (how(x * levels) / levels - x).detach())
         return y.mean((2, 3))
 
-    found = checked(Calls(through), pixels=pixels)
+    found = checked(Net(through), pixels=pixels)
     assert any(test.ok is False for test in found.tests)
 
 
@@ -346,7 +334,7 @@ class _Half(torch.autograd.Function):
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_a_smooth_function_is_not_excused_by_the_gradient_beside_the_image(precision: str) -> None:
     bound = float(PIXELS.flatten()[0]) + 1e-4
-    half = Calls(lambda x: _Half.apply(x, bound))  # type: ignore[no-untyped-call]
+    half = Net(lambda x: _Half.apply(x, bound))  # type: ignore[no-untyped-call]
     found = checked(half, "ones", precision=precision)
     gradient = next(test for test in found.tests if test.name == "gradient")
     assert gradient.ok is False and gradient.expected is not None
@@ -372,14 +360,14 @@ def test_several_places_beside_a_kink_are_tried() -> None:
     """Half of them lie where the gradient is wrong."""
     for random_seed in range(6):
         found = checked(
-            Calls(lambda x: applied(_OneSided, x)), "ones",
+            Net(lambda x: applied(_OneSided, x)), "ones",
             pixels=np.zeros_like(PIXELS), random_seed=random_seed,
         )  # fmt: skip
         assert found.ok, random_seed
 
 
 def test_doubles_notice_a_twentieth_of_a_percent() -> None:
-    wrong = Calls(lambda x: applied(_Slightly, x))
+    wrong = Net(lambda x: applied(_Slightly, x))
     assert not checked(wrong, "ones").ok
     assert checked(wrong, "ones", precision="float32").ok
 
@@ -390,7 +378,7 @@ def test_a_wrong_gradient_of_one_seed_only() -> None:
     def half_wrong(x: Tensor) -> Tensor:
         return torch.cat([x[:, :1] ** 2, x[:, 1:2] * x[:, 1:2].detach(), x[:, 2:]], 1)
 
-    found = checked(Calls(half_wrong), "channel:0", "channel:1", "channel:2")
+    found = checked(Net(half_wrong), "channel:0", "channel:1", "channel:2")
     failed = {test.seed for test in found.tests if not test.ok}
     assert failed == {"channel:1"}
 
@@ -406,14 +394,14 @@ def test_seeds_that_depend_on_the_output_stay_as_they_are_at_the_image() -> None
         y = x.sum(1, keepdim=True)
         return torch.cat([y, 2 * y - at_the_image + 1e-9], 1)
 
-    found = checked(Calls(crossing), "top", "predicted:1")
+    found = checked(Net(crossing), "top", "predicted:1")
     assert found.ok and not any(test.kink for test in found.tests)
     assert found.tests[3].expected == pytest.approx(2 * PIXELS.size)
 
 
 def test_the_default_seed_is_that_of_the_layout() -> None:
-    dense = checked(Calls(lambda x: x * 2))
-    scores = checked(Calls(lambda x: x.mean((2, 3)) ** 2))
+    dense = checked(Net(lambda x: x * 2))
+    scores = checked(Net(lambda x: x.mean((2, 3)) ** 2))
     assert {test.seed for test in dense.tests} == {"ones"}
     assert {test.seed for test in scores.tests} == {"top"}
 
@@ -422,41 +410,41 @@ def test_an_infinite_output_that_is_not_asked_does_no_harm() -> None:
     def infinite(x: Tensor) -> Tensor:
         return torch.cat([x[:, :1] * 2, x[:, 1:2] / 0 * 0 + float("inf")], 1)
 
-    assert checked(Calls(lambda x: torch.cat([x * 2, x.detach() / 0], 1)), "channel:0").ok
-    assert not checked(Calls(infinite), "channel:1").ok
+    assert checked(Net(lambda x: torch.cat([x * 2, x.detach() / 0], 1)), "channel:0").ok
+    assert not checked(Net(infinite), "channel:1").ok
 
 
 def test_a_cast_on_the_way_makes_the_steps_longer() -> None:
     """As in layers that take their softmax in float32 whatever the rest is."""
-    found = checked(Calls(lambda x: (x.float() * 3).softmax(1).to(x.dtype) ** 2), "channel:0")
+    found = checked(Net(lambda x: (x.float() * 3).softmax(1).to(x.dtype) ** 2), "channel:0")
     assert found.ok and found.precision == "float32"
-    wrong = checked(Calls(lambda x: x.float().detach().to(x.dtype) * x.float().to(x.dtype)), "ones")
+    wrong = checked(Net(lambda x: x.float().detach().to(x.dtype) * x.float().to(x.dtype)), "ones")
     assert not wrong.ok and wrong.precision == "float32"
 
 
 def test_a_blank_image_has_a_span_too() -> None:
-    found = checked(Calls(lambda x: x.exp()), pixels=np.full_like(PIXELS, 0.25))
+    found = checked(Net(lambda x: x.exp()), pixels=np.full_like(PIXELS, 0.25))
     assert found.ok and found.span == 1
 
 
 def test_the_random_directions_are_those_of_the_random_seed() -> None:
     first, again, other = (
-        checked(Calls(torch.exp), "ones", random_seed=seed).tests[0].expected for seed in (1, 1, 2)
+        checked(Net(torch.exp), "ones", random_seed=seed).tests[0].expected for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
 def test_misfits_and_failures_keep_their_own_errors() -> None:
     with pytest.raises(SeedError, match="0 to 4"):
-        checked(Calls(lambda x: x * 2), "pixel:5,0")
+        checked(Net(lambda x: x * 2), "pixel:5,0")
     with pytest.raises(ModelError, match="cannot be differentiated"):
-        checked(Calls(lambda x: x.argmax(1).float()))
+        checked(Net(lambda x: x.argmax(1).float()))
 
     def inplace(x: Tensor) -> Tensor:
         return x.exp().add_(1)
 
     with pytest.raises(ModelError, match="backward pass failed"):
-        checked(Calls(inplace))
+        checked(Net(inplace))
 
 
 def test_in_doubles() -> None:

@@ -462,6 +462,25 @@ def spoilt(value: Any, data: st.DataObject) -> Any:
     return data.draw(junk)
 
 
+def test_what_numbers_do_not_depend_on_may_be_another(tmp_path: Path) -> None:
+    """The records that `test_no_record_is_a_bug` spoils are not all refused."""
+    a = saliency(tmp_path / "a", {("x.png", "ones"): G})
+    changes: list[dict[str, Any]] = [
+        {"command": ["another"]},
+        {"folder": "/elsewhere"},
+        {"versions": {"gradviz": "0.0.1"}},
+        {"of a later version": [1, {"a": None}]},
+    ]
+    for n, changed in enumerate(changes):
+        b = tmp_path / f"b{n}"
+        shutil.copytree(a, b)
+        record = json.loads((b / "run.json").read_text())
+        (b / "run.json").write_text(json.dumps({**record, **changed}) + "\n")
+        found = compare(a, b, tolerance=0.1)
+        document = write_comparison(found, RunWriter(tmp_path / f"out{n}"), PALETTE, [])
+        assert document.ok and len(document.items) == 1
+
+
 @pytest.mark.parametrize("name", ["run.json", "results.jsonl", "field.json"])
 @settings(max_examples=40, derandomize=True, deadline=None)
 @given(data=st.data())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 from gradviz.runs.schema import InspectDocument
 from gradviz.seeds.seed import parse_seed
+from tests.helpers.formats import save
+from tests.helpers.nets import Conv, Net
 
 PIXELS = np.random.default_rng(0).random((3, 16, 24), np.float32)
 FORMATS = ("eager", "pickled.pt", "scripted.ts", "traced.ts", "frozen.ts", "program.pt2")
@@ -37,26 +38,11 @@ def saved(net: nn.Module, format: str, folder: Path, batch: int = 1) -> Model:
     """The module as it is, training or not, through a file of the format."""
     if format == "eager":
         return wrap(net)
-    path, x = folder / format, torch.rand(batch, 3, 16, 24)
-    compiled: Any
-    match format:
-        case "pickled.pt":
-            torch.save(net, path)
-        case "program.pt2":
-            torch.export.save(torch.export.export(net, (x,)), path)
-        case "traced.ts":
-            with warnings.catch_warnings():  # the tracer speaks of the size checks of norms
-                warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-                compiled = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
-            compiled.save(path)
-        case _:
-            compiled = torch.jit.script(net)
-            frozen = format == "frozen.ts"
-            (torch.jit.freeze(compiled.eval()) if frozen else compiled).save(path)
+    path = save(net, torch.rand(batch, 3, 16, 24), folder, format) / format
     return load_model(path, trust=True)
 
 
-class Net(nn.Module):
+class Various(nn.Module):
     """Everything that a tap may stumble over: in place, functional, reused, strided."""
 
     def __init__(self) -> None:
@@ -74,16 +60,16 @@ class Net(nn.Module):
         return scores
 
 
-def net() -> Net:
+def net() -> Various:
     torch.manual_seed(0)
-    made = Net()
+    made = Various()
     made(torch.rand(8, 3, 16, 24) * 3)
     with torch.no_grad():  # so that one unit in six is off everywhere
         made.norm.bias[2] = -100
     return made.eval()
 
 
-def by_hand(net: Net) -> dict[str, tuple[float, float]]:
+def by_hand(net: Various) -> dict[str, tuple[float, float]]:
     """The norms of activation and gradient of the best class, by layer, in float64."""
     net = net.double()
     first = net.first(torch.from_numpy(PIXELS)[None].double())
@@ -173,12 +159,8 @@ def test_dead_units_by_the_activation_behind(activation: str, format: str, tmp_p
     assert any("dead" in warning and "0 (75%)" in warning for warning in found.warnings) == dead
 
 
-class Around(nn.Module):
+class Around(Conv):
     """What the activation shuts off goes on beside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
@@ -192,12 +174,8 @@ def test_a_unit_that_is_used_beside_its_activation_is_alive() -> None:
     assert look(wrap(module)).layers[0].dead == 0
 
 
-class Saves(nn.Module):
+class Saves(Conv):
     """A dense map in a dict, beside class scores, whole numbers and a loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 5, 3)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         y = self.conv(x)
@@ -206,7 +184,7 @@ class Saves(nn.Module):
 
 @pytest.mark.parametrize("format", ["eager", "scripted.ts", "program.pt2"])
 def test_several_outputs_are_listed(format: str, tmp_path: Path) -> None:
-    found = look(saved(Saves(), format, tmp_path))
+    found = look(saved(Saves(5), format, tmp_path))
     assert [(output.key, output.shape) for output in found.outputs] == [
         ("map", [1, 5, 14, 22]),
         ("scores", [1, 5]),
@@ -221,23 +199,11 @@ def test_several_outputs_are_listed(format: str, tmp_path: Path) -> None:
 
 
 def test_the_output_that_was_named_is_looked_at() -> None:
-    found = look(wrap(Saves(), output="scores"))
+    found = look(wrap(Saves(5), output="scores"))
     assert [output.key for output in found.outputs if output.chosen] == ["scores"]
     assert found.seed == "top" and found.warnings == []
     with pytest.raises(UsageError, match="no 'depth'"):
-        look(wrap(Saves(), output="depth"))
-
-
-class Twice(nn.Module):
-    """Only one of two calls matters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x * 2).detach() + self.conv(x)
-        return y
+        look(wrap(Saves(5), output="depth"))
 
 
 class Tokens(nn.Module):
@@ -270,8 +236,16 @@ def test_tokens(format: str, tmp_path: Path) -> None:
     assert layers["mix"].activation == pytest.approx(float((mixed + bias).norm()), rel=1e-5)
 
 
+class Twice(Conv):
+    """Only one of two calls matters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x * 2).detach() + self.conv(x)
+        return y
+
+
 def test_a_shared_layer_is_told_by_the_call_that_counts(tmp_path: Path) -> None:
-    module = Twice()
+    module = Twice(3, 1)
     found = look(saved(module, "scripted.ts", tmp_path))
     expected = float(module.conv(torch.from_numpy(PIXELS)[None]).detach().norm())
     (layer,) = found.layers
@@ -321,19 +295,6 @@ def test_layers_that_no_gradient_can_reach_are_listed(format: str, tmp_path: Pat
 # Warnings -----------------------------------------------------------------------------------------
 
 
-class Splits(nn.Module):
-    """A branch that the output forgets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = nn.Conv2d(3, 2, 3)
-        self.forgotten = nn.Conv2d(3, 2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.used(x) + self.forgotten(x).detach()
-        return y
-
-
 def scaled(scale: float) -> nn.Module:
     """Each of three convolutions multiplies the gradient by the scale, about."""
     convs = [nn.Conv2d(3, 3, 1, bias=False) for _ in range(3)]
@@ -353,24 +314,11 @@ def normed(norm: nn.Module) -> nn.Module:
     return conv(norm, nn.ReLU(), nn.Conv2d(4, 2, 3))
 
 
-class Slices(nn.Module):
-    """Softmax, then only names for other places."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.softmax(self.conv(x), 1)[:, 1:].permute(0, 1, 3, 2)
-        return y
-
-
-class Written(nn.Module):
+class Written(Conv):
     """A softmax written out, and something behind it."""
 
     def __init__(self, pooled: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
         self.pooled = pooled
 
     def forward(self, x: Tensor) -> Tensor:
@@ -378,6 +326,26 @@ class Written(nn.Module):
         if self.pooled:
             e = e.mean((2, 3))
         y: Tensor = 1.0 * e / e.sum(1, keepdim=True)
+        return y
+
+
+class Splits(Conv):
+    """A branch that the output forgets."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.forgotten = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) + self.forgotten(x).detach()
+        return y
+
+
+class Slices(Conv):
+    """Softmax, then only names for other places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.softmax(self.conv(x), 1)[:, 1:].permute(0, 1, 3, 2)
         return y
 
 
@@ -437,12 +405,8 @@ def test_what_is_not_finite_is_named(format: str, names: list[str], tmp_path: Pa
     ]
 
 
-class OneChannel(nn.Module):
+class OneChannel(Conv):
     """Ones, nearly, but no probabilities."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 1, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = 1 + 1e-5 * self.conv(x).tanh()
@@ -455,7 +419,7 @@ FINE: dict[str, Callable[[], nn.Module]] = {
     "instance affine": lambda: normed(nn.InstanceNorm2d(4, affine=True)),
     "sigmoid inside": lambda: conv(nn.Sigmoid(), nn.Conv2d(4, 2, 1)),
     "log": lambda: conv(nn.LogSoftmax(1)),
-    "one channel": OneChannel,
+    "one channel": lambda: OneChannel(1),
     "positive": lambda: conv(nn.ReLU(), nn.Hardtanh(0.0, 0.25)),
     "small steps": lambda: scaled(0.02),
 }
@@ -506,24 +470,17 @@ def test_random_input_of_a_program_has_its_shape(tmp_path: Path) -> None:
     assert inspect_model(model, Preprocess()).inputs[0].shape == [1, 3, 16, 24]
 
 
-class Only(nn.Module):
-    """Takes one size."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.head = nn.Linear(3 * side * side, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head(x.flatten(1))
-        return scores
+def of_size(side: int) -> Model:
+    """A model that takes one size."""
+    return wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 2)))
 
 
 def test_random_sizes_are_tried_until_one_fits() -> None:
-    assert inspect_model(wrap(Only(64)), Preprocess()).inputs[0].shape == [1, 3, 64, 64]
+    assert inspect_model(of_size(64), Preprocess()).inputs[0].shape == [1, 3, 64, 64]
     with pytest.raises(ModelError, match=r"\[1, 3, 224, 224\].*--input-size WxH"):
-        inspect_model(wrap(Only(7)), Preprocess())
+        inspect_model(of_size(7), Preprocess())
     with pytest.raises(ModelError, match=r"\[1, 3, 8, 8\]"):
-        inspect_model(wrap(Only(7)), Preprocess(), input_size=(8, 8))
+        inspect_model(of_size(7), Preprocess(), input_size=(8, 8))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -533,12 +490,11 @@ def test_parameters(format: str, tmp_path: Path) -> None:
     assert model.parameters.content() == {"count": 3 * 4 * 9 + 4 + 8, "bytes": 480}
 
 
-class Picks(nn.Module):
+class Picks(Conv):
     """Whole numbers are no parameters, frozen or not."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 1)
+        super().__init__(2, 1)
         self.register_buffer("order", torch.tensor([1, 0]))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -559,11 +515,7 @@ def test_a_shared_parameter_counts_once() -> None:
 
 
 def test_a_model_without_layers() -> None:
-    class Doubles(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.relu(x * 2)
-
-    found = look(wrap(Doubles()))
+    found = look(wrap(Net(lambda x: F.relu(x * 2))))
     assert not found.layers and not found.warnings
     assert found.model.parameters.count == 0
 

@@ -372,6 +372,7 @@ def test_every_view_is_known_to_the_page(run: Path) -> None:
         assert view.signed == bool((quantity < 0).any()), view.name
 
 
+@pytest.mark.process
 def test_a_report_of_a_document_needs_no_torch(flow: Path) -> None:
     code = (
         "import sys; from gradviz.commands.report.page import report;"

@@ -15,7 +15,8 @@ from PIL import Image
 from gradviz.commands.saliency.pointing import energy_inside, find_masks
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.find import Source
-from gradviz.image.frame import Frame
+from gradviz.image.frame import Frame, frame_of
+from gradviz.image.preprocess import Preprocess
 
 G = np.array([[[1, -2], [0, 3]], [[1, 0], [0, -1]]], np.float32)
 """Σ|g| is [[2, 2], [0, 4]], so the energies are [[4, 4], [0, 16]]."""
@@ -144,3 +145,33 @@ def test_a_folder_without_the_mask_or_with_two(tmp_path: Path) -> None:
 def test_a_mask_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--inside .*mask\.png: no such file or folder"):
         find_masks(tmp_path / "mask.png", sources("a.jpg"))
+
+
+def test_a_cell_of_a_layer_is_looked_up_at_its_middle(tmp_path: Path) -> None:
+    """A map of 2 × 2 cells over 6 × 6 pixels: the middles are at 1.5 and 4.5, in pixels 1 and 4."""
+    layer = np.array([[[1, 2], [3, 4]]], np.float32)
+    squares = layer[0].astype(float) ** 2
+    frame = frame_of((6, 6), Preprocess())
+    for row in range(6):
+        for column in range(6):
+            mask = np.zeros((6, 6), np.float32)
+            mask[row, column] = 1
+            np.save(tmp_path / "m.npy", mask)
+            found = energy_inside(layer, frame, tmp_path / "m.npy")
+            cells = {1: 0, 4: 1}
+            expected = (
+                squares[cells[row], cells[column]] / squares.sum()
+                if row in cells and column in cells
+                else 0
+            )
+            assert found == pytest.approx(expected)
+
+
+def test_transparent_parts_of_a_mask_are_outside(tmp_path: Path) -> None:
+    levels = np.full((2, 3, 4), 255, np.uint8)
+    levels[:, 1:, 3] = 0
+    Image.fromarray(levels, "RGBA").save(tmp_path / "m.png")
+    found = energy_inside(
+        np.ones((1, 2, 3), np.float32), frame_of((3, 2), Preprocess()), tmp_path / "m.png"
+    )
+    assert found == pytest.approx(1 / 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,11 @@ from gradviz.commands.saliency import tiled as local
 from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import TileOption
 from gradviz.errors import GradvizError, UsageError
-from gradviz.field.locality import OutputGrids
+from gradviz.field.locality import Locality
 from gradviz.model.model import Model
 from gradviz.runs import folder as store
-
-Gradviz = Callable[..., Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.helpers.commands import Gradviz, lines
+from tests.helpers.formats import export, save
 
 
 class Dense(nn.Module):
@@ -96,16 +87,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network in every format."""
     folder = tmp_path_factory.mktemp("formats")
     net, x = made(Dense), torch.rand(2, 3, 16, 16)
-    scripted: Any = torch.jit.script(net)
-    traced: Any = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
-    scripted.save(folder / "scripted.ts")
-    traced.save(folder / "traced.ts")
-    torch.jit.freeze(scripted).save(folder / "frozen.ts")
-    torch.save(net, folder / "pickled.pt")
+    save(net, x, folder, "scripted.ts", "traced.ts", "frozen.ts", "pickled.pt")
     half = {axis: 2 * torch.export.Dim(f"half{axis}", min=4, max=4096) for axis in (2, 3)}
     shapes: Any = ({0: torch.export.Dim.AUTO, **half},)
     torch.export.save(torch.export.export(net, (x,), dynamic_shapes=shapes), folder / "free.pt2")
-    torch.export.save(torch.export.export(net, (x,)), folder / "fixed.pt2")
+    export(net, x, folder / "fixed.pt2")
     return folder
 
 
@@ -226,7 +212,7 @@ def refuse_to_look(self: object, size: object) -> None:
 def test_small_images_cost_no_look_at_the_model(
     image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OutputGrids, "of", refuse_to_look)
+    monkeypatch.setattr(Locality, "of", refuse_to_look)
     assert one(made(Dense), image, "pixel:3,4", "auto").tiles is None
     monkeypatch.setattr(local, "LEAST", SIZE[0] * SIZE[1])
     assert one(made(Dense), image, "ones", "auto").tiles is None
@@ -312,10 +298,6 @@ def test_class_scores_are_computed_at_once(models: Path, image: np.ndarray) -> N
 
 
 # The command line -----------------------------------------------------------------------------
-
-
-def lines(folder: str) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in Path(folder, "results.jsonl").read_text().splitlines()]
 
 
 def test_the_files_of_tiles_are_those_of_the_whole(

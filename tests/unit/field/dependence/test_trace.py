@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from gradviz.backward.graph import nodes_of
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
+from tests.helpers.nets import Net
 
 Call = Callable[[Tensor], Tensor]
 
@@ -94,14 +95,13 @@ def looped(x: Tensor) -> Tensor:
     return x / (x > 0.5).nonzero().shape[0]
 
 
-class Scripted(nn.Module):
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
     """A branch and a mask in TorchScript."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x * (x > 0)
-        if bool(x.sum() > 0):
-            y = y + 1
-        return y
+    y = x * (x > 0)
+    if bool(x.sum() > 0):
+        y = y + 1
+    return y
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class Scripted(nn.Module):
         (lambda x: torch.cdist(x, x.flip(2)), ["Cdist", "EuclideanDist"]),
         (lambda x: x + x // 2, ["NotImplemented"]),
         (lambda x: torch.linalg.svdvals(x), ["LinalgSvd"]),
-        (torch.jit.script(Scripted()), ["Mul", "item"]),
+        (scripted, ["Mul", "item"]),
         (
             lambda x: checkpoint(torch.sigmoid, x, use_reentrant=True),
             ["CheckpointFunctionBackward"],
@@ -255,68 +255,44 @@ def test_random_draws_are_named(call: Call) -> None:
 # Global fields --------------------------------------------------------------------------------
 
 
-class SqueezeExcite(nn.Module):
-    """Scales channels by what their means say."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale: Tensor = self.scale(x)
-        return x * scale
+def squeeze_excite() -> nn.Module:
+    """Channels scaled by what their means are."""
+    layers = (nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1))
+    return Net(lambda x, scale: x * scale(x).sigmoid(), scale=nn.Sequential(*layers))
 
 
-class ImageLevel(nn.Module):
-    """A branch that sees the image as a whole, beside one that does not."""
+def image_level() -> nn.Module:
+    """A branch that looks at the image as a whole, beside one that does not."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.near, self.far = nn.Conv2d(4, 2, 3, padding=1), nn.Conv2d(4, 2, 1)
+    def forward(x: Tensor, near: nn.Module, far: nn.Module) -> Tensor:
+        whole = F.interpolate(far(F.adaptive_avg_pool2d(x, 1)), x.shape[2:], mode="bilinear")
+        return torch.cat([near(x), whole], 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        far = F.interpolate(self.far(F.adaptive_avg_pool2d(x, 1)), x.shape[2:], mode="bilinear")
-        return torch.cat([self.near(x), far], 1)
+    return Net(forward, near=nn.Conv2d(4, 2, 3, padding=1), far=nn.Conv2d(4, 2, 1))
 
 
-class Tokens(nn.Module):
+def tokens(fused: bool) -> nn.Module:
     """Every place looks at every place."""
 
-    def __init__(self, fused: bool) -> None:
-        super().__init__()
-        self.attention, self.fused = nn.MultiheadAttention(4, 2, batch_first=True), fused
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(x: Tensor, attention: nn.Module) -> Tensor:
         tokens = x.flatten(2).mT
-        y: Tensor = self.attention(tokens, tokens, tokens, need_weights=not self.fused)[0]
+        y: Tensor = attention(tokens, tokens, tokens, need_weights=not fused)[0]
         return y.mT.reshape(x.shape)
 
-
-class ChannelNorm(nn.Module):
-    """Layer norm at each place."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(x.movedim(1, -1))
-        return y.movedim(-1, 1)
+    return Net(forward, attention=nn.MultiheadAttention(4, 2, batch_first=True))
 
 
 @pytest.mark.parametrize(
     ("middle", "through"),
     [
         (nn.Identity(), None),
-        (ChannelNorm(), None),
+        (Net(lambda x, norm: norm(x.movedim(1, -1)).movedim(-1, 1), norm=nn.LayerNorm(4)), None),
         (nn.Upsample(scale_factor=2), None),
         (nn.Sequential(nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.MaxPool2d(2)), None),
-        (SqueezeExcite(), "Mean"),
-        (ImageLevel(), "Mean"),
-        (Tokens(fused=False), "Bmm"),
-        (Tokens(fused=True), "ScaledDotProductFlashAttentionForCpu"),
+        (squeeze_excite(), "Mean"),
+        (image_level(), "Mean"),
+        (tokens(fused=False), "Bmm"),
+        (tokens(fused=True), "ScaledDotProductFlashAttentionForCpu"),
         (nn.InstanceNorm2d(4), "NativeBatchNorm"),
         (nn.GroupNorm(2, 4), "NativeGroupNorm"),
         (nn.LayerNorm([4, 16, 16]), "NativeLayerNorm"),

@@ -1,4 +1,4 @@
-"""Records what layers put out, and copies it before an in-place operation overwrites it."""
+"""Records layer outputs, copying them before an in-place operation overwrites them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import kind_of_operator
+from gradviz.backward.watch import Watch
 
 WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
@@ -23,14 +23,14 @@ WEIGHTS = {
     "PreluKernel": ("_saved_weight", "prelu"),
 }
 """Operations with a weight: the attribute under which autograd saves it, and the name of a layer
-whose weight has none."""
+whose weight is not a parameter."""
 
 WEIGHT_ARGUMENTS = frozenset({"weight", "mat2"})
 """The names of the weight among the arguments of the operators behind `WEIGHTS`."""
 
 
 def owners_of(module: nn.Module) -> dict[int, str]:
-    """The names of the layers, by the address of the memory of their parameters."""
+    """Map the address of each parameter's memory to the name of its layer."""
     return {
         memory_of(parameter): name.rpartition(".")[0] or name
         for name, parameter in module.named_parameters()
@@ -38,25 +38,25 @@ def owners_of(module: nn.Module) -> dict[int, str]:
 
 
 def memory_of(tensor: Tensor) -> int:
-    """The address of the tensor's memory; tensors with the same one share it."""
+    """Return the address of the tensor's memory; tensors with the same address share it."""
     return tensor.untyped_storage().data_ptr()
 
 
-class ActivationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records the outputs of layers during a forward pass, from below autograd.
+class ActivationRecorder(Watch):
+    """A recorder of layer outputs during a forward pass, below autograd.
 
-    Nothing is copied before an operation is about to write into a recorded output, as an in-place
-    ReLU does to the convolution before it.
+    An output is copied only if an operation is about to write into it, as an in-place ReLU does to
+    the convolution before it.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.recorded: dict[Hashable, Tensor] = {}
-        """The outputs, by the numbers of their node and of the output there; those computed without
-        a gradient, by the name of their layer."""
+        """The outputs by node and output number. An output without a gradient has the name of its
+        layer as key."""
         self.ran: dict[str, Hashable] = {}
-        """The layers that ran, with a gradient or without, and the key of their last output in
-        `recorded`, if it is there."""
+        """The layers that ran, with a gradient or without. The value is the key of the layer's last
+        output in `recorded`, which may lack it."""
         self._owners = owners_of(module)
 
     def record(self, key: Hashable, tensor: Tensor) -> None:
@@ -85,7 +85,7 @@ class ActivationRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = self._owners.get(memory_of(weights[0])) if weights else None
         key: Hashable = name
         if torch.is_grad_enabled() and any(each.requires_grad for each in _tensors(given)):
-            # Autograd has made the operation's node already: it has the last number given out.
+            # Autograd has already created the operation's node: it has the last number assigned.
             key = torch.autograd._get_sequence_nr() - 1, 0  # type: ignore[attr-defined]
         if key is not None:
             self.record(key, output)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from pydantic import ValidationError
-from torch import Tensor, nn
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from gradviz.cli.app import COMMANDS, make_app
 from gradviz.runs.folder import RunFolder
@@ -38,9 +36,9 @@ from gradviz.runs.schema import (
     parse_record,
 )
 from tests.helpers import documents
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
 from tools import make_schemas
-
-Gradviz = Callable[..., Result]
 
 
 def unknown(value: object, where: str = "") -> Iterator[str]:
@@ -119,11 +117,7 @@ def test_a_receptive_field_run(gradviz: Gradviz, models: Path, images: Path) -> 
 
 
 def test_a_field_that_is_global(gradviz: Gradviz) -> None:
-    class Mean(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x - x.mean((2, 3), keepdim=True)
-
-    torch.jit.save(torch.jit.script(Mean()), "mean.ts")
+    script("x - x.mean((2, 3), keepdim=True)", "mean.ts")
     options = ["--samples", "1", "--input-size", "8x8", "--layers", "-o", "out", "--json"]
     result = gradviz("receptive-field", "mean.ts", *options)
     found = FieldDocument.model_validate(json.loads(result.stdout))
@@ -322,6 +316,7 @@ def test_every_key_is_described_and_every_document_has_a_schema() -> None:
             assert json.dumps(kind.__doc__, ensure_ascii=False) in described, kind.__name__
 
 
+@pytest.mark.process
 def test_types_are_read_without_torch() -> None:
     code = (
         "import sys; import gradviz.runs.schema, gradviz.runs.reader, gradviz.cli.console;"

@@ -1,0 +1,37 @@
+"""The arguments of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+"""The lengths of a tensor's axes."""
+
+META = torch.device("meta")
+"""The device on which tensors have shapes and no numbers."""
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments of an operator."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from tensors_in(each)
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))
+
+
+def arguments(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name, defaults included."""
+    given = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args):
+            given[argument.name] = args[place]
+        else:
+            given[argument.name] = kwargs.get(argument.name, argument.default_value)
+    return given

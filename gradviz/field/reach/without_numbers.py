@@ -1,0 +1,69 @@
+"""A forward pass without numbers: tensors of shapes alone, at any size for nothing.
+
+torch has a device for that, `meta`. The model stays as it is: only what it computes from the image
+has no numbers, while its weights, and what it computes from them alone, keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradviz.backward.watch import Watch
+from gradviz.field.reach.arguments import META, arguments, tensors_in
+from gradviz.field.reach.shapes import SHAPES, made_without_torch
+from gradviz.model.model import Model
+
+
+class NeedsNumbers(RuntimeError):
+    """An operation needs the numbers that a tensor on the meta device does not have."""
+
+
+class WithoutNumbers(Watch):  # type: ignore[no-untyped-call]
+    """Lets a model that lies on another device run on the meta device.
+
+    An operation on a tensor without numbers takes the shapes of its other tensors, and leaves its
+    result without numbers as well, whatever device the model names.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
+            return func(*args, **kwargs)
+        if func._schema.is_mutable:
+            for argument, value in zip(func._schema.arguments, args, strict=False):
+                written = argument.alias_info is not None and argument.alias_info.is_write
+                if written and any(not tensor.is_meta for tensor in tensors_in(value)):
+                    raise NeedsNumbers(f"{func} writes what has no numbers where there are some")
+            if func._schema.name.partition("::")[2].rstrip("_") in SHAPES:
+                return args[0]
+        else:
+            made = made_without_torch(
+                func._schema.name.partition("::")[2], arguments(func, args, kwargs)
+            )
+            if made is not None:
+                return made[0] if len(func._schema.returns) == 1 else tuple(made)
+        if kwargs.get("device") is not None:
+            kwargs = {**kwargs, "device": META}
+        return func(*_emptied(args), **{name: _emptied(value) for name, value in kwargs.items()})
+
+
+def without_numbers(model: Model) -> Model:
+    """The model for inputs on the meta device; it runs under `WithoutNumbers`."""
+    return replace(model, device=META)
+
+
+def _emptied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            return value
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=META)
+    if isinstance(value, tuple | list):
+        return type(value)(_emptied(each) for each in value)
+    return value

@@ -1,0 +1,93 @@
+"""An image that is replaced while a run is under way is not drawn over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradviz.commands.saliency import run, write
+from gradviz.image.load import load_image
+from tests.helpers.commands import Gradviz
+from tests.helpers.formats import script
+from tests.helpers.nets import HalfSquare
+
+OPTIONS = {
+    "its own scale": [],
+    "frame": ["--frame", "image"],
+    "shared": ["--scale", "shared"],
+    "shared frame": ["--scale", "shared", "--frame", "image"],
+}
+
+
+def photo(path: Path, level: int, size: tuple[int, int]) -> None:
+    Image.new("RGB", size, (level,) * 3).save(path)
+
+
+def once(function: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
+    """The function, which does something else as well after its first call."""
+    calls: list[int] = []
+
+    def wrapped(*given: Any, **named: Any) -> Any:
+        found = function(*given, **named)
+        if not calls:
+            then()
+        calls.append(1)
+        return found
+
+    return wrapped
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+def test_an_image_that_is_replaced_fails_and_is_computed_anew(
+    gradviz: Gradviz, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    script(HalfSquare(), "model.ts")
+    photo(Path("a.png"), 100, (8, 6))
+    photo(Path("b.png"), 50, (8, 6))
+    command = ["saliency", "model.ts", "*.png", "--seed", "ones", "-o", "out", *options]
+    with monkeypatch.context() as patched:
+        # The first image to be read is a.png, and it is replaced when it has been.
+        reading = once(load_image, lambda: photo(Path("a.png"), 200, (5, 9)))
+        patched.setattr(run, "load_image", reading)
+        found = gradviz(*command)
+    assert found.exit_code == 4, found.stderr
+    assert "a.png: was replaced while the run was under way" in found.stderr
+    lines = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["error", "ok"]
+    assert not list(Path("out/a.png").rglob("*.png"))
+    again = gradviz(*command, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert np.load("out/a.png/ones/gradient.npy") == pytest.approx(200 / 255)
+    assert np.load("out/a.png/ones/gradient.npy").shape == (3, 9, 5)
+
+
+def test_an_image_that_is_replaced_before_the_common_scale_is_drawn(
+    gradviz: Gradviz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(HalfSquare(), "model.ts")
+    photo(Path("a.png"), 100, (8, 6))
+    photo(Path("b.png"), 50, (8, 6))
+    line = write.ResultWriter.line
+    replaced = once(line, lambda: photo(Path("a.png"), 200, (5, 9)))
+    monkeypatch.setattr(write.ResultWriter, "line", lambda *given: replaced(*given))
+    found = gradviz("saliency", "model.ts", "*.png", "--scale", "shared", "-o", "out")
+    lines = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["error", "ok"]
+    assert "was replaced" in lines[0]["error"]["message"]
+    assert found.exit_code in (0, 4)
+
+
+def test_an_image_that_is_gone_after_it_was_read_is_done(
+    gradviz: Gradviz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(HalfSquare(), "model.ts")
+    photo(Path("a.png"), 100, (8, 6))
+    reading = once(load_image, lambda: Path("a.png").unlink())
+    monkeypatch.setattr(run, "load_image", reading)
+    assert gradviz("saliency", "model.ts", "a.png", "-o", "out").exit_code == 0

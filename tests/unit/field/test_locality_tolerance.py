@@ -1,0 +1,38 @@
+"""How far parts may differ from the whole before a model is not cut into tiles."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradviz
+from gradviz.errors import UsageError
+from gradviz.field.trial import _close
+from tests.helpers.nets import Net
+
+
+def test_what_is_not_finite_is_not_close() -> None:
+    one, nan = torch.ones(4), torch.full((4,), torch.nan)
+    assert _close(one, one, 1e-9)
+    for got, expected in ((nan, one), (one, nan), (nan, nan), (one * torch.inf, one)):
+        assert not _close(got, expected, 1.0)
+
+
+@pytest.mark.parametrize("share, told", [(0.0, False), (1e-4, True)])
+def test_a_ten_thousandth_that_depends_on_the_place_is_noticed(share: float, told: bool) -> None:
+    """The output of a float64 trial; a hundredth would pass for rounding of nothing."""
+
+    def moved(x: Tensor, conv: nn.Module) -> Tensor:
+        places = torch.linspace(0, 1, x.shape[3], dtype=x.dtype, device=x.device)
+        y: Tensor = conv(x) + share * places
+        return y
+
+    net = Net(moved, conv=nn.Conv2d(3, 1, 3, padding=1))
+    image = torch.rand(3, 64, 64)
+    if told:
+        with pytest.raises(UsageError, match="depends on where in the image"):
+            gradviz.saliency(net, image, "ones", tile=32)
+    else:
+        (found,) = gradviz.saliency(net, image, "ones", tile=32)
+        assert found.tiles == 4

@@ -1,0 +1,269 @@
+"""Break the numbers of gradviz, one small change at a time, and count what the tests notice.
+
+    python tools/mutate.py --count 100
+    python tools/mutate.py --count 20 --only gradviz/field
+
+A change is one of `KINDS`: a bound that moves, a minimum for a maximum, a sum for a difference, a
+number that is another one. Each is made in a copy of the tree, and the tests of its folder are run
+there until one fails. What no test notices is listed, with its line. `--seed` draws other changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+TESTS = {
+    "gradviz/backward": ["unit/backward", "oracles/test_gradients.py", "oracles/test_layers.py",
+                         "oracles/test_methods.py"],
+    "gradviz/field": ["unit/field", "oracles/test_structural_oracles.py"],
+    "gradviz/seeds": ["unit/seeds"],
+    "gradviz/heatmap": ["unit/heatmap"],
+    "gradviz/image": ["unit/image"],
+    "gradviz/commands/check": ["unit/commands/check", "end_to_end/test_check.py"],
+    "gradviz/commands/compare": ["unit/commands/compare"],
+    "gradviz/commands/receptive_field": ["unit/field", "unit/commands",
+                                         "end_to_end/test_receptive_field.py"],
+    "gradviz/commands/saliency": ["unit/commands/saliency", "oracles/test_methods.py",
+                                  "end_to_end/test_methods.py", "end_to_end/test_expect.py"],
+    "gradviz/model/fast.py": ["unit/model/test_fast.py"],
+    "gradviz/model/outputs.py": ["unit/model/test_outputs.py", "unit/model/test_fast.py"],
+    "gradviz/runs/expectations.py": ["unit/runs"],
+}  # fmt: skip
+"""The tests of each numeric folder or file, those first that are likely to notice."""
+
+KINDS: dict[str, dict[type[ast.AST], type[ast.AST]]] = {
+    "comparison": {
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+    },
+    "arithmetic": {
+        ast.Add: ast.Sub,
+        ast.Sub: ast.Add,
+        ast.Mult: ast.Div,
+        ast.Div: ast.Mult,
+        ast.FloorDiv: ast.Mult,
+        ast.BitOr: ast.BitAnd,
+        ast.BitAnd: ast.BitOr,
+    },
+    "logic": {ast.And: ast.Or, ast.Or: ast.And},
+}
+"""Operators, and what each becomes."""
+
+CALLS = {
+    **{"min": "max", "max": "min", "any": "all", "all": "any", "amax": "amin", "amin": "amax"},
+    **{"ceil": "floor", "floor": "ceil", "sum": "mean", "mean": "sum"},
+}
+"""Functions, and what each becomes."""
+
+BROKEN = 99
+"""The exit code of a process in which pytest could not run."""
+
+SLOWEST = 150
+"""Seconds after which a change counts as noticed: it made something endless."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One small change of one file."""
+
+    path: Path
+    """Relative to the root."""
+    line: int
+    what: str
+    """What becomes what, for people."""
+    text: str
+    """The whole file, changed."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=100, help="how many changes to try")
+    parser.add_argument("--seed", type=int, default=0, help="what they are drawn from")
+    parser.add_argument("--only", default="", help="files whose path begins so")
+    options = parser.parse_args()
+    changes = drawn(options.count, options.seed, options.only)
+    # Imported once, for all the processes that run tests.
+    import pytest  # noqa: F401
+    import torch  # noqa: F401
+
+    left = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(
+            ROOT, tree, ignore=shutil.ignore_patterns(".git", ".*_cache", "__pycache__")
+        )
+        for number, change in enumerate(changes, 1):
+            started = time.monotonic()
+            seen = noticed(change, tree)
+            took = time.monotonic() - started
+            verdict = "noticed" if seen else "NOT NOTICED"
+            where = f"{change.path}:{change.line}"
+            print(f"{number:4} {verdict:12} {took:4.0f} s  {where}  {change.what}", flush=True)
+            if not seen:
+                left.append(change)
+    print(f"\n{len(changes) - len(left)} of {len(changes)} noticed")
+    for change in left:
+        print(f"  {change.path}:{change.line}  {change.what}")
+    return 0
+
+
+def drawn(count: int, seed: int, only: str) -> list[Change]:
+    """Draw so many changes, the same number from every file as far as it has them."""
+    draws = random.Random(seed)
+    files = []
+    for place in TESTS:
+        found = ROOT / place
+        for path in sorted(found.rglob("*.py") if found.is_dir() else [found]):
+            if str(path.relative_to(ROOT)).startswith(only):
+                files.append(changes_of(path, draws))
+    draws.shuffle(files)
+    changes: list[Change] = []
+    while files and len(changes) < count:
+        some = [(file, next(file, None)) for file in files]
+        changes += [change for _, change in some if change is not None]
+        files = [file for file, change in some if change is not None]
+    return changes[:count]
+
+
+def changes_of(path: Path, draws: random.Random) -> Iterator[Change]:
+    """Every change of a file, one for each place, in a random order."""
+    text = path.read_text(encoding="utf-8")
+    places = list(range(sum(1 for _ in _nodes(ast.parse(text)))))
+    draws.shuffle(places)
+    for place in places:
+        tree = ast.parse(text)
+        node = next(islice(_nodes(tree), place, None))
+        what = _changed(node)
+        if what is not None:
+            line = getattr(node, "lineno", 0)
+            yield Change(path.relative_to(ROOT), line, what, ast.unparse(tree))
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and all below it, but for annotations, which nothing computes with."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from _nodes(child)
+
+
+def _changed(node: ast.AST) -> str | None:
+    """Change one node in place; what it was and is, or None if it is not of the kinds."""
+    before = ast.unparse(node) if isinstance(node, ast.expr) else ""
+    match node:
+        case ast.Compare(ops=[operator]):
+            node.ops = [_other("comparison", operator)]
+        case ast.BinOp(op=operator):
+            node.op = _other("arithmetic", operator)
+        case ast.BoolOp(op=operator):
+            node.op = _other("logic", operator)
+        case ast.Call(func=ast.Name(id=name)) if name in CALLS:
+            node.func = ast.Name(CALLS[name], ast.Load())
+        case ast.Call(func=ast.Attribute(attr=name, value=owner)) if name in CALLS:
+            node.func = ast.Attribute(owner, CALLS[name], ast.Load())
+        case ast.Constant(value=float(value)) if value:
+            node.value = value * 2
+        case ast.Constant(value=int(value)) if type(value) is int:
+            node.value = value + 1
+        case ast.UnaryOp(op=ast.USub()):
+            node.op = ast.UAdd()
+        case _:
+            return None
+    after = ast.unparse(node)
+    return None if after == before else f"{before}  ->  {after}"
+
+
+def _other(kind: str, operator: ast.AST) -> Any:
+    return KINDS[kind].get(type(operator), type(operator))()
+
+
+def noticed(change: Change, tree: Path) -> bool:
+    """Whether a test fails with the change, or does not end."""
+    tests = next(tests for place, tests in TESTS.items() if str(change.path).startswith(place))
+    files = [
+        str(path.relative_to(tree)) for name in tests for path in _test_files(tree / "tests" / name)
+    ]
+    # Those of the file's own name are the likeliest to notice.
+    files.sort(key=lambda name: Path(name).stem != f"test_{change.path.stem}")
+    place = tree / change.path
+    whole = place.read_bytes()
+    place.write_text(change.text, encoding="utf-8")
+    try:
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            code = BROKEN
+            try:
+                code = _run(tree, files)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(code)
+        deadline = time.monotonic() + SLOWEST
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended and os.waitstatus_to_exitcode(status) == BROKEN:
+                raise RuntimeError("pytest cannot run")
+            if ended:
+                return status != 0
+            time.sleep(0.05)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return True
+    finally:
+        place.write_bytes(whole)
+
+
+def _test_files(place: Path) -> list[Path]:
+    return sorted(place.rglob("test_*.py")) if place.is_dir() else [place]
+
+
+def _run(tree: Path, tests: list[str]) -> int:
+    """Run tests in the changed tree; 0 if all pass."""
+    import pytest
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = str(tree)
+    sys.path[:0] = [str(tree)]
+    sys.dont_write_bytecode = True
+    # The same examples each time, so that a failure is the change's.
+    shutil.rmtree(tree / ".hypothesis", ignore_errors=True)
+    options = [
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-seed=0",
+        "-m",
+        "not process and not browser",
+    ]
+    return int(pytest.main([*options, *tests]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
