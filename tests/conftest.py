@@ -16,6 +16,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from tests.helpers.commands import Gradviz
 from tests.helpers.paths import ROOT
 
+# A shell's `make test &` starts them with it ignored, which programs respect, gradviz too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many hostile files and models came to what they must; a test may count as several."""

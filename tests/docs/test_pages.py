@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.paths import no_browser
 from tools import photograph_report, write_reference
 from tools.run_docs import DIFF, PICTURES, REMEDY, ROOT, Page, pages, run_blocks
 
@@ -123,7 +124,7 @@ def test_pages_agree_on_the_file_that_a_picture_is(name: str) -> None:
 @pytest.mark.browser
 def test_the_photograph_shows_the_report_of_the_readme(run_page: RunPage, tmp_path: Path) -> None:
     if photograph_report.chromium() is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        no_browser()
     folder, _ = run_page("README.md")
     photograph_report.photograph(folder / "out/report.html", tmp_path / "now.png")
     small = []

@@ -23,6 +23,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from tests.helpers import runs
 from tests.helpers.formats import script
+from tests.helpers.paths import no_browser
 
 pytestmark = pytest.mark.browser
 
@@ -47,7 +48,7 @@ PIXELS = """canvas => {
 def browser() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        no_browser()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

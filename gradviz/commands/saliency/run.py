@@ -182,7 +182,8 @@ class SaliencyRun:
             if job.settings.scale == "shared":
                 # An image of the earlier run may be missing, and with it the largest scale.
                 kept = [self.writer.rescaled(line) for line in kept]
-            self._folder.replace(kept)
+            with self._folder.exclusive():
+                self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
         self.writer.recorded.update({image.name: image for image in self.record.images})
@@ -226,10 +227,13 @@ class SaliencyRun:
         """Sort the results by image and seed: images of other sizes in a batch come later."""
         place = {source.name: n for n, source in enumerate(self._job.sources)}
         turn = {seed.spec: n for n, seed in enumerate(self._job.seeds)}
-        lines = self._folder.own()
-        ordered = sorted(lines, key=lambda line: (place[line.image], turn.get(line.seed or "", 0)))
-        if ordered != lines:
-            self._folder.replace(ordered)
+        with self._folder.exclusive():  # another shard may be about to draw these results anew
+            lines = self._folder.own()
+            ordered = sorted(
+                lines, key=lambda line: (place[line.image], turn.get(line.seed or "", 0))
+            )
+            if ordered != lines:
+                self._folder.replace(ordered)
 
     def _share_scales(self) -> None:
         """Draw all results on one scale; the last of several shards draws for all."""

@@ -7,7 +7,9 @@ a second each.
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -57,18 +59,26 @@ def test_a_run_that_is_killed_at_random_moments(
     out = tmp_path / "out"
     moments = random.Random(int(number))
     done: set[int] = set()
-    for _ in range(KILLS):
+    cut_short = 0
+    for turn in range(KILLS):
         process = Started([*work, "-o", out, "--resume"], tmp_path)
-        time.sleep(moments.uniform(0, took))
+        if turn:
+            time.sleep(moments.uniform(0, took))
+        else:  # in the middle for certain: a first result is there, and the last one is not
+            while not (out / "results.jsonl").exists():
+                assert process.process.is_alive()
+                time.sleep(0.001)
         process.send(number)
         left = process.wait()
         assert left is not None and left.code in (4, ended(number)), left
+        cut_short += left.code == ended(number)
         if number != signal.SIGKILL:
             assert [*out.rglob("*.part")] == []
             last = left.stderr.splitlines()[-1]
             assert last.startswith("error: interrupted") == (left.code == 130), left.stderr
         before, done = done, finished(out)
         assert before <= done
+    assert cut_short
     final = Started([*work, "-o", out, "--resume"], tmp_path).wait()
     assert final is not None and final.code == 4, final
     assert contents(out) == contents(tmp_path / "whole")
@@ -85,3 +95,47 @@ def finished(out: Path) -> set[int]:
     lines = [json.loads(row) for row in rows]
     count = Counter(int(line["image"][:4]) // 3 for line in lines if line["status"] == "ok")
     return {batch for batch, results in count.items() if results == 6}
+
+
+ROUNDS = 100 if os.environ.get("GRADVIZ_FUZZ") == "long" else 4
+
+
+@pytest.mark.parametrize("scale", ["image", "shared"])
+def test_two_shards_that_are_killed_at_the_same_moment(
+    scale: str, tmp_path: Path, work: list[str | Path]
+) -> None:
+    """Then resumed, each by itself: the same bytes as of shards that nobody disturbed."""
+    work += ["--scale", scale]
+    places = [tmp_path / "one", tmp_path / "two"]
+    for place in places:
+        place.mkdir()
+
+    def start(out: Path, *more: str) -> list[Started]:
+        shards = zip((1, 2), places, strict=True)
+        return [Started([*work, "-o", out, "--shard", f"{n}/2", *more], at) for n, at in shards]
+
+    started = time.monotonic()
+    for shard in start(tmp_path / "whole"):
+        left = shard.wait()
+        assert left is not None and left.code in (0, 4), left
+    took = time.monotonic() - started
+    whole = contents(tmp_path / "whole")
+    moments = random.Random(scale)
+    cut_short = 0
+    for turn in range(ROUNDS):
+        out = tmp_path / f"out{turn}"
+        shards = start(out, "--resume")
+        if turn:
+            time.sleep(moments.uniform(0, took))
+        else:
+            while not [*out.glob("results.*")]:
+                time.sleep(0.001)
+        for shard in shards:
+            shard.send(signal.SIGKILL)
+        cut_short += sum(left is not None and left.code < 0 for left in [s.wait() for s in shards])
+        for shard in start(out, "--resume"):
+            left = shard.wait()
+            assert left is not None and left.code in (0, 4), left
+        assert contents(out) == whole, turn
+        shutil.rmtree(out)
+    assert cut_short

@@ -80,6 +80,7 @@ def test_installed_packages_are_told_by_version(
     monkeypatch.delitem(sys.modules, "imported_wheel")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arch", "module"),
     [

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import gradviz.runs.lock
 from gradviz.errors import UsageError
 from gradviz.runs.lock import lock_folder
 from gradviz.runs.names import LOCK
@@ -99,15 +100,36 @@ def test_the_last_shard_draws_all_on_one_scale(done: Run) -> None:
     assert list(Path("parts").rglob("*.png")) and same("whole", "parts")
 
 
-def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(done: Run) -> None:
+@pytest.mark.parametrize("damage", ["another", "broken"])
+def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(
+    done: Run, saliency: Run, damage: str
+) -> None:
+    """The image that sets the scale is replaced by a weaker one, or by none."""
+    done("-o", "alone")
+    there = [line for line in lines("alone") if isinstance(line, Done)]
+    strongest = max(there, key=lambda line: line.scales["heatmap"])
     done("-o", "out", "--scale", "shared")
-    there = [line for line in lines("out") if isinstance(line, Done)]
-    strongest = max(there, key=lambda line: line.stats.max or 0).image
-    image = np.load(f"in/{strongest}")
-    np.save(f"in/{strongest}", image[..., :1, :1] + 0 * image)
-    done("-o", "out", "--scale", "shared", "--resume")
-    done("-o", "fresh", "--scale", "shared")
-    assert same("out", "fresh")
+    before = scales("out")
+    assert before[strongest.seed] == strongest.scales["heatmap"]
+    if damage == "broken":
+        Path("in", strongest.image).write_bytes(b"none")
+    else:
+        weakest = min(there, key=lambda line: line.scales["heatmap"])
+        np.save(f"in/{strongest.image}", np.load(f"in/{weakest.image}"))
+    code = 4 if damage == "broken" else 0
+    for out in (("out", "--resume"), ("fresh",)):
+        assert saliency("-o", *out, "--scale", "shared").exit_code == code
+    assert scales("out")[strongest.seed] < before[strongest.seed]
+    if damage == "another":
+        assert same("out", "fresh")
+    assert lines("out") == lines("fresh")
+
+
+def scales(out: str) -> dict[str, float]:
+    """The scale of each seed, which all its images share."""
+    found = {(line.seed, line.scales["heatmap"]) for line in lines(out) if isinstance(line, Done)}
+    assert len(found) == len(dict(found))
+    return dict(found)
 
 
 def test_resume_does_what_a_lost_shard_left(done: Run) -> None:
@@ -208,6 +230,12 @@ with lock_folder(Path(sys.argv[1]), Shard(*map(int, sys.argv[2:])) if sys.argv[2
         ((1, 2), (), False),
         ((1, 2), (1, 2), False),
         ((1, 2), (2, 2), True),
+        ((), (2, 2), False),
+        ((), (4096, 4096), False),
+        ((2, 2), (), False),
+        ((4096, 4096), (), False),
+        ((2, 3), (1, 3), True),
+        ((2, 3), (3, 3), True),
     ],
 )
 def test_one_run_at_a_time(
@@ -229,24 +257,102 @@ def test_one_run_at_a_time(
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("other", [1, 3, None])
+def test_other_shards_are_seen_on_both_sides(tmp_path: Path, other: int | None) -> None:
+    if other is None:
+        with lock_folder(tmp_path, Shard(2, 3)) as lock, lock.exclusive():
+            assert not lock.has_others(Shard(2, 3))
+        return
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(other), "3"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        holder.stdout.readline()
+        with lock_folder(tmp_path, Shard(2, 3)) as lock:
+            for _ in range(2):  # looking takes no place away
+                with lock.exclusive():
+                    assert lock.has_others(Shard(2, 3))
+        holder.stdin.close()
+
+
+@pytest.mark.process
+def test_looking_for_others_keeps_them_out_no_longer(tmp_path: Path) -> None:
+    with lock_folder(tmp_path, Shard(2, 3)) as lock:
+        with lock.exclusive():
+            assert not lock.has_others(Shard(2, 3))
+        for index, free in ((1, True), (2, False), (3, True)):
+            command = [sys.executable, "-c", HOLDER, str(tmp_path), str(index), "3"]
+            done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+            assert (done.returncode == 0) == free, done.stderr
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "another"])
+def test_a_lock_file_that_goes_away_while_it_is_locked(
+    leaves: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it before has removed it; the lock that is held is that of the file there."""
+    lock = gradviz.runs.lock._lock
+    calls: list[int] = []
+
+    def late(file: int, first: int, length: int) -> bool:
+        if not calls:
+            (tmp_path / LOCK).unlink()
+            if leaves == "another":
+                (tmp_path / LOCK).touch()
+        calls.append(first)
+        return lock(file, first, length)
+
+    monkeypatch.setattr(gradviz.runs.lock, "_lock", late)
+    with lock_folder(tmp_path, None) as held:
+        assert os.path.samestat(os.fstat(held._file), (tmp_path / LOCK).stat())
+    assert not (tmp_path / LOCK).exists()
+
+
 COMER = """
-import sys
+import sys, time
 from pathlib import Path
-from gradviz.runs.lock import Shard
+import gradviz.runs.lock
+from gradviz.errors import UsageError
+from gradviz.runs.shards import Shard
 from gradviz.runs.lock import lock_folder
-for _ in range(3000):
-    with lock_folder(Path(sys.argv[1]), Shard(int(sys.argv[2]), 3)):
-        pass
+folder, index = Path(sys.argv[1]), int(sys.argv[2])
+count = folder / "count"
+
+def add():
+    number = int(count.read_text())
+    time.sleep(0)
+    count.write_text(str(number + 1))
+
+done = 0
+while done < 300:
+    if done % 3 == 0:  # a whole run, alone
+        try:
+            with lock_folder(folder, None):
+                add()
+                done += 1
+        except UsageError:
+            pass
+    else:
+        try:
+            with lock_folder(folder, Shard(index, 3)) as lock, lock.exclusive():
+                add()
+                done += 1
+        except UsageError:
+            pass
 """
 
 
 @pytest.mark.process
 def test_shards_come_and_go_without_being_in_each_others_way(tmp_path: Path) -> None:
+    """Each adds 1 to a number 300 times, which is less than 900 if two are there at once."""
+    (tmp_path / "count").write_text("0")
     comers = [
         subprocess.Popen([sys.executable, "-c", COMER, str(tmp_path), str(index)])
         for index in (1, 2, 3)
     ]
     assert [comer.wait(120) for comer in comers] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "900"
+    assert not (tmp_path / LOCK).exists()
 
 
 @pytest.mark.process

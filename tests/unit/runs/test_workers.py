@@ -17,6 +17,12 @@ from gradviz.image.read import read_image
 from gradviz.runs.workers import in_order
 
 
+@pytest.fixture(autouse=True)
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one core there would be one, which keeps every order."""
+    monkeypatch.setattr("gradviz.runs.workers.THREADS", 4)
+
+
 def test_results_come_in_the_order_of_the_items() -> None:
     gates = [threading.Event() for _ in range(20)]
 
