@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import UsageError
-from gradviz.field.trial import _close
+from gradviz.field.axis import Axis
+from gradviz.field.tiles import GridAxis, OutputGrid
+from gradviz.field.trial import NotTileable, _close, _compare_parts
 from tests.helpers.nets import Net
 
 
@@ -35,3 +39,20 @@ def test_a_ten_thousandth_that_depends_on_the_place_is_noticed(share: float, tol
     else:
         (found,) = gradviz.saliency(net, image, "ones", tile=32)
         assert found.tiles == 4
+
+
+@pytest.mark.parametrize("share, told", [(0.0, False), (1e-12, False), (1e-6, True), (1e-3, True)])
+def test_parts_are_compared_far_below_a_hundredth(share: float, told: bool) -> None:
+    """In float64, where what rounding leaves is 1e-15 or so."""
+
+    def shifted(x: Tensor, conv: nn.Module) -> Tensor:
+        y: Tensor = conv(x)
+        return y * (1 + share * (x.shape[3] == 24))
+
+    net = Net(shifted, conv=nn.Conv2d(3, 1, 3, padding=1))
+    model = gradviz.wrap(net, precision="float64")
+    side = GridAxis(Axis((-1,), (1,), 1), 24, 24)
+    x = torch.rand(1, 3, 24, 24, dtype=torch.float64)
+    expected = pytest.raises(NotTileable, match="depends on where") if told else nullcontext()
+    with expected:
+        _compare_parts(model, x, OutputGrid(side, side), [(8, 8, 12, 12)])
