@@ -115,7 +115,11 @@ def changes_between(before: AnyRecord, now: AnyRecord) -> Iterator[str]:
         before: the record of the earlier run.
         now: the record of the present run.
     """
-    return differences(_settled(before), _settled(now))
+    old, new = _settled(before), _settled(now)
+    # Runs of version 0.1.0 do not say it.
+    if "optimized" not in old["model"]:
+        new["model"].pop("optimized", None)
+    return differences(old, new)
 
 
 def _settled(record: AnyRecord) -> dict[str, Any]:
