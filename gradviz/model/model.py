@@ -132,6 +132,11 @@ class Model:
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
             output = self.module(full)
         y = select_output(output, self.output, len(full))
+        if y.is_meta and not x.is_meta:
+            raise ModelError(
+                "the output cannot be differentiated: it is on the device meta, without numbers: "
+                "load the weights onto a real one"
+            )
         if x.requires_grad:
             check_differentiable(y)
         return y[: len(x)] if surplus else y

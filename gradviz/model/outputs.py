@@ -93,8 +93,6 @@ def _oddness(tensor: Tensor) -> str | None:
         return "a nested tensor, of rows of different lengths: return one tensor for each"
     if tensor.layout != torch.strided:
         return f"{str(tensor.layout).removeprefix('torch.')}: return it dense, by to_dense()"
-    if tensor.is_meta:
-        return "on the device meta, without numbers: load the weights onto a real one"
     if tensor.is_floating_point() and tensor.itemsize < 2:
         return f"{_dtype(tensor)}, which torch cannot calculate with: return it as float32"
     return None
