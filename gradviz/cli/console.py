@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
@@ -180,6 +181,10 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         if options.quiet:  # those of libraries as well as ours
             warnings.simplefilter("ignore")
         console = Console(options, stdout)
+        log, details = logging.getLogger("gradviz"), _Details(console)
+        if options.verbose:
+            log.addHandler(details)
+            log.setLevel(logging.INFO)
         try:
             _check_working_folder()
             yield console
@@ -198,3 +203,16 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         except Exception as error:
             console.failure(error, str(error), ExitCode.BUG)
             raise
+        finally:
+            log.removeHandler(details)
+
+
+class _Details(logging.Handler):
+    """Prints what the core logs for `-v`."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.detail(record.getMessage())

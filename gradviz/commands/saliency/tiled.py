@@ -6,6 +6,7 @@ model's output moves with the image, each of them needs only the part of the ima
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -30,6 +31,9 @@ from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
 from gradviz.seeds.places import Centres, Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
+
+_LOG = logging.getLogger(__name__)
+"""What only `-v` tells."""
 
 Allocate = Callable[[tuple[int, ...]], Floats]
 """An allocator of zeroed float32 arrays of a given shape."""
@@ -163,7 +167,8 @@ class Tiler:
         try:
             locality = self._known(images[0])
             size = images[0].prepared.frame.input
-            grid = locality.of(size).grid
+            known = locality.of(size)
+            grid = known.grid
             # The default seed of a dense output; other outputs have no grid.
             some = seeds or (parse_seed("ones"),)
             cuts = [self._tiled(images, grid, seed) for seed in some]
@@ -173,7 +178,10 @@ class Tiler:
                 raise UsageError(
                     f"--tile {self._settings.tile}: {error}; leave out --tile"
                 ) from None
+            _LOG.info("images are computed at once, for parts are not proved: %s", error)
             return [Whole(tuple(seeds))]
+        if parts == "tried":
+            _LOG.info("parts are tried, not proved: %s", known.unproved)
         steps: list[TilePlan | Whole] = []
         for whole, alike in groupby(zip(some, cuts, strict=True), key=lambda pair: pair[1] is None):
             together = list(alike)

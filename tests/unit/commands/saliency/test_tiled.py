@@ -350,3 +350,15 @@ def test_a_model_without_parts_says_why(gradviz: Gradviz, models: Path, images: 
     result = gradviz("saliency", models / "shapes.yaml", images / "shapes_01.png", "--tile", "32")
     assert result.exit_code == 2
     assert "--tile 32: its output [1, 4] is no map; leave out --tile" in result.stderr
+
+
+def test_verbose_says_why_parts_are_not_proved(
+    gradviz: Gradviz, folder: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "LEAST", 100)
+    traced: Any = torch.jit.trace(made(Gated), torch.rand(1, 3, 40, 52))  # type: ignore[no-untyped-call]
+    traced.save(folder / "gated.ts")
+    command = ["saliency", folder / "gated.ts", images / "room_01.png", "--seed", "pixel:3,4"]
+    assert "not proved" not in gradviz(*command, "-o", "quiet").stderr
+    result = gradviz(*command, "-v", "-o", "verbose")
+    assert "parts are not proved: an output pixel depends on the whole image" in result.stderr
