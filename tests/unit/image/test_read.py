@@ -279,7 +279,8 @@ def test_the_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".npy", ".pt"])
 @pytest.mark.parametrize(
-    ("dtype", "scale"), [("uint8", 255), ("uint16", 65535), ("float16", 1), ("float64", 1)]
+    ("dtype", "scale"),
+    [("uint8", 255), ("uint16", 65535), ("float16", 1), ("float32", 1), ("float64", 1)],
 )
 @pytest.mark.parametrize("shape", [(5, 3, 2), (1, 5, 3, 2), (3, 2)])
 def test_arrays(
@@ -514,3 +515,19 @@ def test_pictures_that_need_something_are_called_pictures(
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ImageError, match=told):
         read_image(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "dtype, white",
+    [
+        ("bool", 1),
+        ("uint8", 255),
+        ("uint16", 65535),
+        ("float16", 1),
+        ("float32", 1),
+        ("float64", 1),
+    ],
+)
+def test_the_level_of_an_array_that_stands_for_one(tmp_path: Path, dtype: str, white: int) -> None:
+    np.save(tmp_path / "x.npy", np.array([[0, white]], dtype))
+    assert read_image(tmp_path / "x.npy").pixels.tolist() == [[[0.0, 1.0]]]

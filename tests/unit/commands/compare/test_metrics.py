@@ -122,3 +122,10 @@ def test_the_default_tolerances(metric: str, inside: float, outside: float) -> N
     assert row.holds(inside, row.tolerance)
     assert not row.holds(outside, row.tolerance)
     assert not row.holds(math.nan, row.tolerance)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_worst_value_is_the_farthest_from_that_of_equal_arrays(metric: str) -> None:
+    values = [0.9, 0.2, 0.5]
+    expected = 0.2 if METRICS[metric].larger_is_nearer else 0.9
+    assert METRICS[metric].worst(values) == expected
