@@ -74,9 +74,9 @@ def test_what_lies_beside_a_model_is_read_as_strictly(
 def test_anchors_of_another_program_are_left_aside(
     healthy: Path, saliency: Callable[..., Result], tmp_path: Path
 ) -> None:
-    shutil.copy(healthy / "script.ts", tmp_path)
-    (tmp_path / "script.yaml").write_text(LAUGHS)
-    assert saliency("script.ts", healthy / "photo.png").exit_code == 0
+    shutil.copy(healthy / "scripted.ts", tmp_path)
+    (tmp_path / "scripted.yaml").write_text(LAUGHS)
+    assert saliency("scripted.ts", healthy / "photo.png").exit_code == 0
 
 
 def test_a_card_that_nobody_named_builds_nothing(
