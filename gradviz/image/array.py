@@ -22,6 +22,8 @@ _ZIP = b"PK\x03\x04"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """A pickle of the number that `torch.save` wrote first before it wrote zip files."""
 _NUMPY = b"\x93NUMPY"
+SMALL_FILE = 1 << 28
+"""The bytes of a file that fits into memory: if it seems not to, its header is wrong."""
 
 
 _parsing = threading.Lock()
@@ -88,6 +90,10 @@ def _numpy(path: Path) -> Array:
             array: Array = np.load(path, allow_pickle=False)
         except SystemError:
             array = np.load(path, allow_pickle=False)
+        except MemoryError as error:
+            if path.stat().st_size > SMALL_FILE:
+                raise
+            raise ValueError("its header asks for more than the file holds") from error
     return array
 
 

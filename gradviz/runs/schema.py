@@ -283,6 +283,9 @@ class Done(FieldDone):
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, if there is a baseline."""
     tiles: StrictInt | None = None
     """The number of parts that the image was computed in."""
+    parts: Literal["proved", "tried"] | None = None
+    """The evidence that the tiles agree with the whole: proved by the model's operations for this
+    size, or tried in numbers."""
     stats: Stats
     """Statistics of the array."""
     scales: dict[String, Number]

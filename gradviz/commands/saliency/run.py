@@ -15,7 +15,7 @@ from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.write import ResultWriter
-from gradviz.errors import GradvizError, ImageError
+from gradviz.errors import ImageError, MemoryShort
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
@@ -67,17 +67,17 @@ def outcomes(
         for batch in batches:
             ready = []
             for source, image in zip(batch, read, strict=False):
-                if isinstance(image, GradvizError):
+                if isinstance(image, ImageError | MemoryShort):
                     yield from failures(source.name, seeds, image)
                 else:
                     ready.append(image)
             yield from explainer.outcomes(ready, seeds)
 
 
-def _read(preprocess: Preprocess, source: Source) -> LoadedImage | GradvizError:
+def _read(preprocess: Preprocess, source: Source) -> LoadedImage | ImageError | MemoryShort:
     try:
         return load_image(source, preprocess)
-    except GradvizError as error:
+    except (ImageError, MemoryShort) as error:  # another error is that of the recipe
         return error
 
 

@@ -33,7 +33,7 @@ from gradviz.seeds.places import Centres, Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 _LOG = logging.getLogger(__name__)
-"""What only `-v` tells."""
+"""The messages that only `-v` shows."""
 
 Allocate = Callable[[tuple[int, ...]], Floats]
 """An allocator of zeroed float32 arrays of a given shape."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gradviz.errors import GradvizError, UsageError
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.card import Card, card_beside, read_card, read_preprocess
+from gradviz.model.card import Card, FoundCard, card_beside, read_card, read_preprocess
 from gradviz.model.load import load_model
 from tests.robustness.fuzz.rounds import QUICK
 from tests.robustness.fuzz.texts import anything, near, numbers
@@ -98,7 +98,7 @@ def test_any_card(tmp_path: Path, content: bytes) -> None:
         except UsageError as error:
             assert str(path) in str(error)
         else:
-            assert isinstance(found, Card | Preprocess)
+            assert isinstance(found, Card | FoundCard | Preprocess)
 
 
 @QUICK
