@@ -3,9 +3,6 @@ used."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,8 +11,6 @@ import gradviz
 from gradviz.commands.saliency import tiled
 from gradviz.errors import UsageError
 from tests.helpers import sly_nets as sly
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "field"))
 
 
 @pytest.fixture(autouse=True)
