@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import kind_of_operator
-from gradviz.backward.watch import Watch
+from gradviz.watch import Watch, arguments, written
 
 WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
@@ -68,13 +68,9 @@ class ActivationRecorder(Watch):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        arguments = func._schema.arguments
-        given = {each.name: value for each, value in zip(arguments, args, strict=False)} | kwargs
-        written = [each.name for each in arguments if each.alias_info and each.alias_info.is_write]
-        if written:
-            self._copy_before_write(
-                {memory_of(each) for each in _tensors([given.get(n) for n in written])}
-            )
+        given = arguments(func, args, kwargs)
+        if func._schema.is_mutable:
+            self._copy_before_write({memory_of(each) for each in _tensors(written(func, given))})
         result = func(*args, **kwargs)
         if kind_of_operator(func._schema.name) in WEIGHTS:
             self._record_layer(given, _tensors(result)[0])

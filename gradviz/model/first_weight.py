@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.model.model import Model, deterministic
+from gradviz.watch import Watch, arguments
 
 Widths = tuple[int, int]
 """The number of channels that a weight takes, and the number that its input has."""
@@ -45,7 +45,7 @@ def channels_taken(model: Model) -> int:
     return max(1, taken - beside) if multiple == 1 else USUAL_CHANNELS
 
 
-class FirstWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FirstWeight(Watch):
     """A mode that ends a forward pass at its first weight, and stores the weight's widths."""
 
     def __init__(self) -> None:
@@ -56,11 +56,9 @@ class FirstWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        arguments = func._schema.arguments
-        given = {each.name: value for each, value in zip(arguments, args, strict=False)} | kwargs
         widths_of = WIDTHS.get(func._schema.name.removeprefix("aten::"))
         if widths_of is not None and self.widths is None:
-            self.widths = widths_of(given)
+            self.widths = widths_of(arguments(func, args, kwargs))
         if self.widths is not None:
             raise _FoundError
         return func(*args, **kwargs)

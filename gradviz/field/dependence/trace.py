@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
-from gradviz.backward.watch import Watch
+from gradviz.watch import Watch
 
 FACTORIES = frozenset(
     [

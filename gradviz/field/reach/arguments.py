@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,14 +24,3 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
     elif isinstance(value, dict):
         yield from tensors_in(tuple(value.values()))
-
-
-def arguments(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, defaults included."""
-    given = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args):
-            given[argument.name] = args[place]
-        else:
-            given[argument.name] = kwargs.get(argument.name, argument.default_value)
-    return given

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from gradviz.arrays import Size
 from gradviz.backward.layers import Layer, run_with_layers
 from gradviz.errors import GradvizError
-from gradviz.field.reach.arguments import META, arguments, tensors_in
+from gradviz.field.reach.arguments import META, tensors_in
 from gradviz.field.reach.call import Call, Constant, Reach, image_reach
 from gradviz.field.reach.extents import NOWHERE, Extents, Untold, key_of
 from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNIFORM
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
+from gradviz.watch import arguments, written
 
 
 @dataclass(eq=False)
@@ -103,7 +104,7 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
         if torch.is_grad_enabled() and any(each.requires_grad for each in tensors_in(given)):
             self.made.update({(node, n): value for n, value in enumerate(values)})
         if func._schema.is_mutable:
-            self._write(func, args, values[0])
+            self._write(written(func, given), values[0])
         else:
             for tensor, value in zip(made, values, strict=False):
                 self._note(tensor, value)
@@ -163,14 +164,9 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
     def _version(self, tensor: Tensor) -> int:
         return self._written.get(_memory(tensor), 0)
 
-    def _write(self, func: Any, args: Sequence[Any], value: Reach | Constant | Untold) -> None:
+    def _write(self, into: list[Any], value: Reach | Constant | Untold) -> None:
         """Note what a tensor holds now, and the tensors that it is a slice of."""
-        written = [
-            given
-            for argument, given in zip(func._schema.arguments, args, strict=False)
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
-        targets = list(tensors_in(written))
+        targets = list(tensors_in(into))
         for tensor in targets:
             memory = _memory(tensor)
             self._written[memory] = self._written.get(memory, 0) + 1

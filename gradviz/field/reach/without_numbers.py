@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradviz.backward.watch import Watch
-from gradviz.field.reach.arguments import META, arguments, tensors_in
+from gradviz.field.reach.arguments import META, tensors_in
 from gradviz.field.reach.shapes import SHAPES, made_without_torch
 from gradviz.model.model import Model
+from gradviz.watch import Watch, arguments, written
 
 
 class NeedsNumbers(RuntimeError):
@@ -37,10 +37,9 @@ class WithoutNumbers(Watch):  # type: ignore[no-untyped-call]
         if not any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
             return func(*args, **kwargs)
         if func._schema.is_mutable:
-            for argument, value in zip(func._schema.arguments, args, strict=False):
-                written = argument.alias_info is not None and argument.alias_info.is_write
-                if written and any(not tensor.is_meta for tensor in tensors_in(value)):
-                    raise NeedsNumbers(f"{func} writes what has no numbers where there are some")
+            targets = written(func, arguments(func, args, kwargs))
+            if any(not tensor.is_meta for tensor in tensors_in(targets)):
+                raise NeedsNumbers(f"{func} writes what has no numbers where there are some")
             if func._schema.name.partition("::")[2].rstrip("_") in SHAPES:
                 return args[0]
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,3 +90,20 @@ def test_commands_without_an_image_run_a_model_of_four_channels(
     assert "[1, 4, 224, 224]" in inspected.stdout
     found = gradviz("receptive-field", "four.ts", "--expect", "size==5")
     assert found.exit_code == 0, found.stderr
+
+
+ALONE = """
+import sys
+from torch import nn
+import gradviz
+from gradviz.model.first_weight import channels_taken
+assert channels_taken(gradviz.wrap(nn.Conv2d(5, 8, 3))) == 5
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.process
+def test_torchs_compiler_is_not_imported() -> None:
+    """Its import takes longer than the rest of a first answer."""
+    ran = subprocess.run([sys.executable, "-c", ALONE], check=True, capture_output=True, text=True)
+    assert ran.stdout == "False\n"

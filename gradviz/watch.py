@@ -1,0 +1,40 @@
+"""Watching operators from below autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A dispatch mode that does not make torch import its compiler, which takes a second.
+
+    torch wraps a mode so that its compiler skips it, and imports the compiler for that. Nothing
+    here is compiled.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+def arguments(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Map the names of an operator's arguments to their values in a call, defaults included."""
+    given = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args):
+            given[argument.name] = args[place]
+        else:
+            given[argument.name] = kwargs.get(argument.name, argument.default_value)
+    return given
+
+
+def written(func: Any, given: dict[str, Any]) -> list[Any]:
+    """List the arguments that an operator writes into, of those that `arguments` returned."""
+    return [
+        given[each.name]
+        for each in func._schema.arguments
+        if each.alias_info is not None and each.alias_info.is_write
+    ]
