@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
+from gradviz.runs import directory
 from gradviz.runs.directory import Directory
 from gradviz.runs.durable import SafeLines, is_whole
 from gradviz.runs.resume import RunWriter
@@ -123,8 +125,12 @@ def test_lines_that_wait_are_written_whatever_happens() -> None:
     assert done == ["safe", b"a", "safe", b"bc"]
 
 
-def test_the_disk_is_asked(tmp_path: Path) -> None:
+def test_the_disk_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Directory(tmp_path).sync()
+    asked: list[int] = []
+    monkeypatch.setattr(directory, "_syncfs", lambda folder: asked.append(os.fstat(folder).st_ino))
+    Directory(tmp_path).sync()
+    assert asked == [tmp_path.stat().st_ino]
 
 
 def test_resuming_takes_as_long_as_there_are_images(tmp_path: Path) -> None:
