@@ -31,15 +31,20 @@ class Bottleneck(nn.Module):
         return torch.relu(self.path(x) + self.skip(x))
 
 
-def resnet50(features: bool = False) -> nn.Module:
-    """[N, 3, H, W] -> [N, 1000], or the last feature map [N, 2048, H/32, W/32]."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = [
+def _stem() -> list[nn.Module]:
+    """[N, 3, H, W] -> [N, 64, H/4, W/4]."""
+    return [
         nn.Conv2d(3, 64, 7, 2, 3, bias=False),
         nn.BatchNorm2d(64),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, 1),
     ]
+
+
+def resnet50(features: bool = False) -> nn.Module:
+    """[N, 3, H, W] -> [N, 1000], or the last feature map [N, 2048, H/32, W/32]."""
+    torch.manual_seed(0)
+    layers = _stem()
     given = 64
     for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
         for n in range(count):
@@ -75,12 +80,7 @@ class BasicBlock(nn.Module):
 def resnet18() -> nn.Module:
     """[N, 3, H, W] -> the last feature map [N, 512, H/32, W/32]."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, 1),
-    ]
+    layers = _stem()
     given = 64
     for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         layers += [BasicBlock(given, width, stride), BasicBlock(width, width, 1)]
