@@ -354,6 +354,9 @@ def test_a_thousand_results_open(tmp_path: Path, open_page: Open) -> None:
     page = open_page(runs.saliency_run(tmp_path / "run", arrays))
     assert len(cards(page)) == 48
     assert page.locator(".gallery .count").inner_text() == "1000 of 1000 results, page 1 of 21"
+    drawn(page.locator(".cards canvas.map").first)
+    heights = page.locator(".cards li").evaluate_all("all => all.map(one => one.offsetHeight)")
+    assert len(set(heights)) == 1, "a card changes its height when it is drawn"
     page.get_by_role("button", name="next page").click()
     assert cards(page)[0] == "0048.png"
     page.select_option("form [name=view]", "signed")
