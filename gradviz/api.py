@@ -157,6 +157,9 @@ def receptive_field(
             card, or none.
         random_seed: the seed of random input.
 
+    Returns:
+        the field of each pixel at each image, in this order, and the geometry.
+
     Raises:
         GradvizError: at the first image that fails.
 

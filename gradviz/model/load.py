@@ -135,23 +135,15 @@ def wrap(
     changes to it have no effect on the copy.
 
     Args:
-        module: an eager module that takes [N, C, H, W].
+        module: an eager module or TorchScript, that takes [N, C, H, W].
         output: the dotted path of the chosen output; None if there is only one.
         labels: the names of the classes, in order.
-        preprocess: the recipe for image files; None for none.
+        preprocess: the recipe for image files, or its name, such as `imagenet`; None for none.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
 
     Returns:
         the model, evaluating, its parameters frozen.
-
-    Args:
-        module: an eager module, or TorchScript.
-        output: the dotted path of the output to look at; None if there is only one.
-        labels: the names of the classes, in order.
-        preprocess: what image files go through: a recipe, or the name of one, such as `imagenet`.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
 
     Raises:
         UsageError: the device or the precision cannot be had, or no recipe has that name.
