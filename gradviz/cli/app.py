@@ -37,6 +37,10 @@ def make_app(wanted: str | None = None) -> typer.Typer:
     app = typer.Typer(
         name="gradviz",
         no_args_is_help=True,
+        # Typer imports pydantic to read its own options, though none can stand before a command's
+        # name that comes first.
+        add_completion=wanted not in COMMANDS,
+        add_help_option=wanted not in COMMANDS,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

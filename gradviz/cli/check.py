@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.cli import arguments, options
+from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import ExitCode
@@ -34,6 +34,8 @@ def check(
 ) -> None:
     """Check the command, load the model, test its gradient, and print what agrees."""
     with reporting(message_options) as console:
+        from gradviz.cli import arguments
+
         seeds = [parse_seed(spec) for spec in dict.fromkeys(check_options.seed or ())]
         recipe = arguments.recipe_from(input_options)
         source = arguments.one_image(image)

@@ -6,20 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.options import CompareOptions, MessageOptions, flat
-from gradviz.commands.compare.comparison import Comparison, Item, compare
 from gradviz.commands.compare.metrics import METRICS
-from gradviz.commands.compare.write import check_folder, write_comparison
 from gradviz.errors import ExitCode, UsageError
-from gradviz.heatmap.colours import load_palette
-from gradviz.runs.resume import RunWriter
 from gradviz.text import one_line
+
+if TYPE_CHECKING:
+    from gradviz.commands.compare.comparison import Comparison, Item
 
 EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
     escape(f"{each.name} ({'>=' if each.larger_is_nearer else '<='} {each.tolerance:g}): ")
@@ -38,6 +37,11 @@ def compare_runs(
 ) -> None:
     """Check the command, compare, and print what differs."""
     with reporting(message_options) as console, ExitStack() as until_done:
+        from gradviz.commands.compare.comparison import compare
+        from gradviz.commands.compare.write import check_folder, write_comparison
+        from gradviz.heatmap.colours import load_palette
+        from gradviz.runs.resume import RunWriter
+
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
         palette = load_palette()

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import typer
 from rich import progress
@@ -20,8 +20,10 @@ from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.cli.steps import Steps
 from gradviz.errors import ExitCode, GradvizError, UsageError
-from gradviz.runs.schema import Document, ErrorDocument
 from gradviz.text import harmless, one_line
+
+if TYPE_CHECKING:
+    from gradviz.runs.schema import Document
 
 _Item = TypeVar("_Item")
 
@@ -79,6 +81,8 @@ class Console:
             code: the exit code.
         """
         if self._options.json and not self._answered:
+            from gradviz.runs.schema import ErrorDocument
+
             document = ErrorDocument(
                 schema=1,
                 kind="error",

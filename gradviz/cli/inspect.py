@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.cli import arguments, options
+from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
@@ -41,6 +41,8 @@ def inspect(
 ) -> None:
     """Check the command, load the model, look, and print what was found."""
     with reporting(message_options) as console:
+        from gradviz.cli import arguments
+
         seed = None if inspected.seed is None else parse_seed(inspected.seed)
         size = None if inspected.input_size is None else arguments.size_from(inspected.input_size)
         if image is not None and size is not None:

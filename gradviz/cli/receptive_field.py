@@ -6,21 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradviz.cli import arguments, options
+from gradviz.cli import options
 from gradviz.cli.console import reporting
 from gradviz.errors import ExitCode
-from gradviz.heatmap.colours import load_palette
-from gradviz.image.find import find_images
-from gradviz.runs.expectations import parse_expectation
-from gradviz.runs.names import check_image_names
-from gradviz.runs.resume import RunWriter
-from gradviz.runs.schema import Failed, FieldDocument, GeometryEntry
-from gradviz.runs.verdict import exit_code
 from gradviz.text import one_line
+
+if TYPE_CHECKING:
+    from gradviz.runs.schema import FieldDocument, GeometryEntry
 
 EPILOG = None
 
@@ -45,6 +41,15 @@ def receptive_field(
 ) -> None:
     """Check the command, load the model, measure, and print what was found."""
     with reporting(message_options) as console, ExitStack() as until_done:
+        from gradviz.cli import arguments
+        from gradviz.heatmap.colours import load_palette
+        from gradviz.image.find import find_images
+        from gradviz.runs.expectations import parse_expectation
+        from gradviz.runs.names import check_image_names
+        from gradviz.runs.resume import RunWriter
+        from gradviz.runs.schema import Failed
+        from gradviz.runs.verdict import exit_code
+
         pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else arguments.size_from(fields.input_size)
         expected = [parse_expectation(text, FIELD_QUANTITIES) for text in fields.expect or ()]

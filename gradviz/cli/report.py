@@ -9,8 +9,6 @@ import typer
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
 from gradviz.errors import UsageError
-from gradviz.files import write_whole
-from gradviz.runs.schema import ReportDocument
 from gradviz.text import one_line
 
 EPILOG = None
@@ -39,6 +37,8 @@ def report(
 
         from gradviz.commands.report.inputs import read_input
         from gradviz.commands.report.page import report as make
+        from gradviz.files import write_whole
+        from gradviz.runs.schema import ReportDocument
 
         inputs = [read_input(argument) for argument in dict.fromkeys(run)]
         page = make(inputs, lambda results: console.progress(results, len(results), "report"))

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from gradviz.cli import arguments, options
-from gradviz.cli.console import Console, reporting
-from gradviz.commands.saliency.pointing import find_masks
-from gradviz.commands.saliency.print_figure import check_figure, write_figure
-from gradviz.commands.saliency.settings import Settings
+from gradviz.cli import options
+from gradviz.cli.console import reporting
 from gradviz.errors import ExitCode, UsageError
-from gradviz.heatmap.colours import load_palette
-from gradviz.image.find import find_images
-from gradviz.runs.expectations import Expectation, parse_expectation
-from gradviz.runs.names import check_image_names
-from gradviz.runs.resume import RunWriter
-from gradviz.runs.schema import Done, Failed, ResultLine, SaliencyDocument
-from gradviz.runs.shards import shard_here
-from gradviz.runs.verdict import exit_code
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.seed import Seed, check_labels, parse_seed
-from gradviz.text import one_line, strict_json
+from gradviz.text import strict_json
+
+if TYPE_CHECKING:
+    from gradviz.commands.saliency.settings import Settings
+    from gradviz.runs.expectations import Expectation
 
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
     escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()
@@ -65,6 +57,16 @@ def saliency(
 ) -> None:
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
+        from gradviz.cli import arguments, result_lines
+        from gradviz.commands.saliency.pointing import find_masks
+        from gradviz.commands.saliency.print_figure import check_figure, write_figure
+        from gradviz.image.find import find_images
+        from gradviz.runs.names import check_image_names
+        from gradviz.runs.resume import RunWriter
+        from gradviz.runs.schema import Done, Failed, SaliencyDocument
+        from gradviz.runs.shards import shard_here
+        from gradviz.runs.verdict import exit_code
+
         # Errors of the command are found before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         settings = _settings(seeds, model_options, backward, output)
@@ -105,22 +107,22 @@ def saliency(
             SaliencyRun(job, folder, output.resume, console.show_points) as run,
             closing(console.progress(run, here, "saliency", settings.sampling.most)) as coming,
         ):
-            lines = _follow(coming, found.ignored, output.out, console)
+            lines = result_lines.print_remarks(coming, found.ignored, output.out, console)
         if output.figure is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
             write_figure(output.figure, run.writer, title)
-        written = _here(folder)
+        written = result_lines.lines_here(folder)
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))
-        console.results(document, (_row(line, output.out) for line in done))
+        console.results(document, (result_lines.row(line, output.out) for line in done))
         for line in written:
             if (
                 isinstance(line, Failed) and line not in lines
             ):  # it was drawn last, and could not be
-                for _, text in _remarks(line):
+                for _, text in result_lines.remarks(line):
                     console.error(text)
         codes = {exit_code(written)}
-        for complaint in _complaints(lines, expected):
+        for complaint in result_lines.complaints(lines, expected):
             console.error(complaint)
             codes.add(ExitCode.NOT_HELD)
         raise typer.Exit(ExitCode.winner(codes))
@@ -136,6 +138,10 @@ def _settings(
     output: options.OutputOptions,
 ) -> Settings:
     """Make the run's settings, as far as they do not depend on the model."""
+    from gradviz.cli import arguments
+    from gradviz.commands.saliency.settings import Settings
+    from gradviz.heatmap.colours import load_palette
+
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
     settings = Settings(
@@ -163,75 +169,9 @@ def _settings(
 
 
 def _expected(output: options.OutputOptions) -> list[Expectation]:
+    from gradviz.runs.expectations import parse_expectation
+
     expected = [parse_expectation(text, RESULT_QUANTITIES) for text in output.expect or ()]
     if output.inside is None and any(each.quantity == "inside" for each in expected):
         raise UsageError("--expect inside: inside of what? name a mask with --inside")
     return expected
-
-
-def _complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
-    """Yield the expectations that do not hold, result by result."""
-    for line in lines:
-        if isinstance(line, Done):
-            measured = {"score": line.score, **line.stats.content()}
-            for expectation in expected:
-                # A line that was read back has null for NaN.
-                value = measured[expectation.quantity]
-                failure = expectation.failure([float("nan") if value is None else value])
-                if failure is not None:
-                    yield f"--expect: {line.image} ({line.seed}): {failure}"
-
-
-def _here(folder: RunWriter) -> list[Done | Failed]:
-    """List the results in the order of the images; a shard's are those that it has written."""
-    lines = folder.lines() if folder.shard is None else folder.own()
-    here = [line for line in lines if isinstance(line, Done | Failed)]
-    return sorted(here, key=lambda line: line.image)
-
-
-def _follow(
-    results: Iterable[ResultLine], ignored: int, out: Path, console: Console
-) -> list[ResultLine]:
-    """Go through the results of a run: print its remarks, and a summary at the end."""
-    started = perf_counter()
-    lines = []
-    printed: set[tuple[str, str]] = set()
-    for line in results:
-        lines.append(line)
-        # An image that cannot be read fails under every seed: one message is enough.
-        for remark in set(_remarks(line)) - printed:
-            printed.add(remark)
-            level, text = remark
-            (console.error if level == "error" else console.warn)(text)
-    failed = sum(isinstance(line, Failed) for line in lines)
-    others = f"; {ignored} other files ignored" if ignored else ""
-    console.note(
-        f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
-        f"{others}; see {out}"
-    )
-    return lines
-
-
-def _remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
-    """Yield the level and the text of the remarks that a reader of the results must not miss."""
-    if isinstance(line, Failed):
-        message = line.error.message
-        yield "error", message if line.image in message else f"{line.image}: {message}"
-    elif isinstance(line, Done):
-        for warning in line.warnings:
-            yield "warning", f"{line.image} ({line.seed}): {warning}"
-
-
-def _row(line: Done, out: Path) -> str:
-    """Format one line for stdout: where the files are, and the numbers to read them by."""
-    folder = (out / next(iter(line.files.values()))).parent
-    score, scale = (
-        "nan" if number is None else f"{number:.{digits}g}"
-        for number, digits in ((line.score, 6), (line.stats.scale, 3))
-    )
-    found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
-    if line.layer is not None:
-        found.append(f"layer {line.layer}")
-    if line.completeness is not None:
-        found.append(f"completeness gap {line.completeness:.3g}")
-    return "\t".join(found)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from gradviz.arrays import Box, Bytes, Mask, Numbers
 from gradviz.heatmap.colours import NONFINITE, Palette
-from gradviz.heatmap.views import CLIP, scale_of
+from gradviz.heatmap.draw import scale_of
+from gradviz.heatmap.views import CLIP
 
 Colour = tuple[int, int, int]
 

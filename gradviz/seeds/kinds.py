@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradviz.arrays import Box
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import Layout
@@ -21,6 +20,8 @@ from gradviz.text import nearest
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from gradviz.arrays import Box
 
 
 @dataclass(frozen=True)

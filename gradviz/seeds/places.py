@@ -7,12 +7,13 @@ from fractions import Fraction
 from math import floor
 from typing import TYPE_CHECKING
 
-from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError
-from gradviz.image.frame import Frame
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from gradviz.arrays import Box, Size
+    from gradviz.image.frame import Frame
 
 
 @dataclass(frozen=True)

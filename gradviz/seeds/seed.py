@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradviz.arrays import Box, Size
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.kinds import KINDS, ArrayFile, Kind, class_index
 from gradviz.seeds.outputs import Layout, layout_of, planes_of
@@ -23,6 +22,8 @@ from gradviz.text import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from gradviz.arrays import Box, Size
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import gradviz
 from gradviz.errors import GradvizError, UsageError
-from gradviz.heatmap import views as strips
+from gradviz.heatmap import draw as strips
 from gradviz.image.preprocess import Preprocess
 from tests.helpers.formats import script
 from tests.helpers.nets import HalfSquare, Net

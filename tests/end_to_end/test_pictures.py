@@ -16,7 +16,8 @@ from PIL import Image
 from typer.testing import Result
 
 from gradviz.heatmap.colours import load_palette
-from gradviz.heatmap.views import VIEWS, draw
+from gradviz.heatmap.draw import draw
+from gradviz.heatmap.views import VIEWS
 from tests.helpers.commands import OUT, Gradviz, gradient, line
 from tests.helpers.formats import script
 from tests.helpers.nets import HalfSquare

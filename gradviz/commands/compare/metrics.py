@@ -1,13 +1,16 @@
-"""The table of metrics: distances between two arrays of the same shape."""
+"""The table of metrics: distances between two arrays of the same shape.
+
+The help lists them, so numpy is imported by the functions that need it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gradviz.arrays import Array, Doubles, Mask
+if TYPE_CHECKING:
+    from gradviz.arrays import Array, Doubles, Mask
 
 STRONGEST = 0.05
 """The share of a map's pixels that `iou` calls the strongest."""
@@ -43,7 +46,7 @@ class Metric:
 
 def largest(a: Array) -> float:
     """Compute max|a|; 0 for an array without values."""
-    return float(np.abs(a).max(initial=0))
+    return float(abs(a).max(initial=0))
 
 
 def strongest(a: Array) -> Mask:
@@ -56,9 +59,11 @@ def strongest(a: Array) -> Mask:
     Returns:
         bool, [H, W] or of the shape of `a`.
     """
+    import numpy as np
+
     if a.dtype == bool:
         return a
-    strength = np.abs(_doubles(a))
+    strength = abs(_doubles(a))
     if a.ndim == 3:
         strength = strength.sum(axis=0)
     if not strength.size:
@@ -79,6 +84,8 @@ def _relative(a: Array, b: Array) -> float:
 
 
 def _cosine(a: Array, b: Array) -> float:
+    import numpy as np
+
     a, b = _doubles(a), _doubles(b)
     if not (a.any() and b.any()):
         return float(not (a.any() or b.any()))
@@ -88,12 +95,12 @@ def _cosine(a: Array, b: Array) -> float:
 
 def _iou(a: Array, b: Array) -> float:
     a, b = strongest(a), strongest(b)
-    both, either = (int(np.count_nonzero(each)) for each in (a & b, a | b))
+    both, either = (int(each.sum()) for each in (a & b, a | b))
     return both / either if either else 1.0
 
 
 def _doubles(a: Array) -> Doubles:
-    return a.astype(np.float64)
+    return a.astype("float64")
 
 
 METRICS: dict[str, Metric] = {

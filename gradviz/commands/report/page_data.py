@@ -19,7 +19,8 @@ from PIL import Image
 from gradviz.arrays import Array, Bytes, Doubles, Floats, Mask, Numbers
 from gradviz.commands.report.inputs import source_of
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import VIEWS, View, scale_of
+from gradviz.heatmap.draw import scale_of
+from gradviz.heatmap.views import VIEWS, View
 from gradviz.image.preprocess import preprocess_from
 from gradviz.runs.names import RUN
 from gradviz.runs.reader import FinishedRun

@@ -14,7 +14,8 @@ from gradviz.arrays import Floats
 from gradviz.backward.methods import Method
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
-from gradviz.heatmap.views import CLIP, VIEWS, View, draw, scale_in, strips
+from gradviz.heatmap.draw import draw, scale_in, strips
+from gradviz.heatmap.views import CLIP, VIEWS, View
 from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import Seed

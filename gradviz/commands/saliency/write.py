@@ -18,7 +18,8 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ImageError, MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
-from gradviz.heatmap.views import VIEWS, draw
+from gradviz.heatmap.draw import draw
+from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.preprocess import Preprocess

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gradviz.arrays import Floats
 from gradviz.errors import UsageError
-from gradviz.heatmap import views as strips
+from gradviz.heatmap import draw as strips
 from gradviz.heatmap.colours import NONFINITE, load_palette
-from gradviz.heatmap.views import VIEWS, draw, scale_in, scale_of
+from gradviz.heatmap.draw import draw, scale_in, scale_of
+from gradviz.heatmap.views import VIEWS
 from gradviz.image.frame import Frame
 
 G: Floats = np.array([[[1, -2], [0, 3]], [[1, 0], [0, 1]], [[-1, -2], [0, 4]]], np.float32)

@@ -1,0 +1,81 @@
+"""The results of `saliency` for people: remarks while it runs, and a row for each result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+
+from gradviz.cli.console import Console
+from gradviz.runs.expectations import Expectation
+from gradviz.runs.resume import RunWriter
+from gradviz.runs.schema import Done, Failed, ResultLine
+from gradviz.text import one_line
+
+
+def complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
+    """Yield the expectations that do not hold, result by result."""
+    for line in lines:
+        if isinstance(line, Done):
+            measured = {"score": line.score, **line.stats.content()}
+            for expectation in expected:
+                # A line that was read back has null for NaN.
+                value = measured[expectation.quantity]
+                failure = expectation.failure([float("nan") if value is None else value])
+                if failure is not None:
+                    yield f"--expect: {line.image} ({line.seed}): {failure}"
+
+
+def lines_here(folder: RunWriter) -> list[Done | Failed]:
+    """List the results in the order of the images; a shard's are those that it has written."""
+    lines = folder.lines() if folder.shard is None else folder.own()
+    here = [line for line in lines if isinstance(line, Done | Failed)]
+    return sorted(here, key=lambda line: line.image)
+
+
+def print_remarks(
+    results: Iterable[ResultLine], ignored: int, out: Path, console: Console
+) -> list[ResultLine]:
+    """Go through the results of a run: print its remarks, and a summary at the end."""
+    started = perf_counter()
+    lines = []
+    printed: set[tuple[str, str]] = set()
+    for line in results:
+        lines.append(line)
+        # An image that cannot be read fails under every seed: one message is enough.
+        for remark in set(remarks(line)) - printed:
+            printed.add(remark)
+            level, text = remark
+            (console.error if level == "error" else console.warn)(text)
+    failed = sum(isinstance(line, Failed) for line in lines)
+    others = f"; {ignored} other files ignored" if ignored else ""
+    console.note(
+        f"{len(lines) - failed} done, {failed} failed in {perf_counter() - started:.1f} s"
+        f"{others}; see {out}"
+    )
+    return lines
+
+
+def remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
+    """Yield the level and the text of the remarks that a reader of the results must not miss."""
+    if isinstance(line, Failed):
+        message = line.error.message
+        yield "error", message if line.image in message else f"{line.image}: {message}"
+    elif isinstance(line, Done):
+        for warning in line.warnings:
+            yield "warning", f"{line.image} ({line.seed}): {warning}"
+
+
+def row(line: Done, out: Path) -> str:
+    """Format one line for stdout: where the files are, and the numbers to read them by."""
+    folder = (out / next(iter(line.files.values()))).parent
+    score, scale = (
+        "nan" if number is None else f"{number:.{digits}g}"
+        for number, digits in ((line.score, 6), (line.stats.scale, 3))
+    )
+    found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
+    if line.layer is not None:
+        found.append(f"layer {line.layer}")
+    if line.completeness is not None:
+        found.append(f"completeness gap {line.completeness:.3g}")
+    return "\t".join(found)
