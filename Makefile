@@ -17,7 +17,7 @@ demo: $(READY)
 	    --seed ones --seed pixel:64,48 -o $(DEMO)/depth --overwrite
 	$(BIN)/gradviz saliency sample_models/shapes.yaml 'sample_images/shapes_*' \
 	    --seed top --seed class:triangle --view overlay --view signed -o $(DEMO)/shapes --overwrite
-	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes -o $(DEMO)/report.html
+	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes --images -o $(DEMO)/report.html
 	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes; $(DEMO)/report.html shows them all"
 
 # The unit tests, without those that start processes.

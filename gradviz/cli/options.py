@@ -273,10 +273,13 @@ class FieldOutputOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """The file of the page."""
+    """The file of the page, and what it may show."""
 
     out: Path = _output(
         "HTML file. [default: gradviz-report.html]", default=Path("gradviz-report.html"), short="-o"
+    )
+    images: bool = _output(
+        "Embed input images that lie outside the folders of the runs.", default=False
     )
 
 

@@ -41,7 +41,11 @@ def report(
         from gradviz.runs.schema import ReportDocument
 
         inputs = [read_input(argument) for argument in dict.fromkeys(run)]
-        page = make(inputs, lambda results: console.progress(results, len(results), "report"))
+        page = make(
+            inputs,
+            lambda results: console.progress(results, len(results), "report"),
+            options.images,
+        )
         # A file name may hold bytes that are not text.
         content = page.html.encode("utf-8", "backslashreplace")
         write_whole(out, lambda file: file.write(content))

@@ -72,7 +72,9 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     opened = []
 
     def open_page(*told: Path, width: int = 1280, dark: bool = False) -> Any:
-        file.write_text(report([read_input(str(each)) for each in told]).html, encoding="utf-8")
+        file.write_text(
+            report([read_input(str(each)) for each in told], images=True).html, encoding="utf-8"
+        )
         scheme = "dark" if dark else "light"
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.set_default_timeout(60_000)  # a busy machine is no failure

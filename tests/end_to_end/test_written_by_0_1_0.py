@@ -67,7 +67,9 @@ def test_it_is_compared(kept: Path, gradviz: Gradviz) -> None:
 
 
 def test_it_is_shown(kept: Path, gradviz: Gradviz) -> None:
-    result = gradviz("report", "saliency", "field", "compare", "-o", "page.html", "--json")
+    result = gradviz(
+        "report", "saliency", "field", "compare", "--images", "-o", "page.html", "--json"
+    )
     assert result.exit_code == 0, result.stderr
     notes: list[Any] = json.loads(result.stdout)["notes"]
     assert notes == []

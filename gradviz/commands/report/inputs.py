@@ -15,7 +15,7 @@ from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
-from gradviz.runs.schema import CompareDocument, InspectDocument, damage
+from gradviz.runs.schema import CompareDocument, ImageRecord, InspectDocument, damage
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,38 @@ def pixels_in(run: FinishedRun, file: str) -> Bytes:
 def _stay_inside(run: FinishedRun, file: str) -> None:
     """Refuse links that lead out of the run's folder: a page is shown to others."""
     path = run.folder.out / file
-    if not path.resolve().is_relative_to(run.folder.out.resolve()):
+    if not _is_inside(run, path):
         raise UsageError(f"{path}: lies outside the run's folder; it is left out")
 
 
-def source_of(run: FinishedRun, image: str) -> Source | None:
+def _is_inside(run: FinishedRun, path: Path) -> bool:
+    with reading(path):
+        return path.resolve().is_relative_to(run.folder.out.resolve())
+
+
+@dataclass(frozen=True)
+class RecordedImage:
+    """The file of an image, as run.json names it."""
+
+    source: Source
+    is_inside: bool
+    """True if it lies in the folder of the run."""
+    entry: ImageRecord
+
+    def check(self) -> None:
+        """Check that the file is the one that the run took.
+
+        Raises:
+            UsageError: the file is gone, or has changed.
+        """
+        path = self.source.path
+        with reading(path):
+            status = path.stat()
+        if (status.st_size, status.st_mtime_ns) != (self.entry.size, self.entry.modified):
+            raise UsageError(f"{path}: has changed since the run; its map is shown alone")
+
+
+def recorded_image(run: FinishedRun, image: str) -> RecordedImage | None:
     """Find the file of an image; None if the results are not about an image file.
 
     Args:
@@ -130,14 +157,10 @@ def source_of(run: FinishedRun, image: str) -> Source | None:
         image: the name of the image.
 
     Raises:
-        UsageError: the file is gone, or has changed.
+        UsageError: no file can have its path.
     """
     entry = next((each for each in run.record.images if each.name == image), None)
     if entry is None or entry.size is None:
         return None
     path = Path(entry.path)
-    with reading(path):
-        status = path.stat()
-    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.modified):
-        raise UsageError(f"{path}: has changed since the run; its map is shown alone")
-    return Source(path, image)
+    return RecordedImage(Source(path, image), _is_inside(run, path), entry)

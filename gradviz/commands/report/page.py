@@ -60,12 +60,14 @@ MapOfRun = tuple[SaliencyResults, Done]
 def report(
     inputs: Sequence[ReportInput],
     watch: Callable[[Sequence[MapOfRun]], Iterable[MapOfRun]] = iter,
+    images: bool = False,
 ) -> Report:
     """Build the page of runs and documents.
 
     Args:
         inputs: the runs and documents.
         watch: yields the results of saliency runs unchanged, one by one, as they are drawn.
+        images: True to embed input images that lie outside the folders of the runs.
 
     Raises:
         UsageError: they are more than a page can hold.
@@ -83,7 +85,8 @@ def report(
                 *(size for run in fields for size in field_sizes(run)),
                 *(size for comparison in comparisons for size in pair_sizes(comparison)),
             ]
-        )
+        ),
+        images,
     )
     maps = [
         found
@@ -100,6 +103,11 @@ def report(
         "comparisons": [pairs_of(page, comparison) for comparison in comparisons],
         "palettes": [_palette(name) for name in page.palettes],
     }
+    if page.outside:
+        page.notes.append(
+            "input images that lie outside the folders of their runs are left out "
+            f"({len(page.outside)} of them); give --images to embed them"
+        )
     html = _template().render(
         version=VERSION,
         style=_asset(STYLE),

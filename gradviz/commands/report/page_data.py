@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Array, Bytes, Doubles, Floats, Mask, Numbers
-from gradviz.commands.report.inputs import source_of
+from gradviz.commands.report.inputs import recorded_image
 from gradviz.errors import UsageError
 from gradviz.heatmap.draw import scale_of
 from gradviz.heatmap.views import VIEWS, View
@@ -226,6 +226,10 @@ class Page:
 
     side: int
     """The most cells along the longer side of a picture."""
+    images: bool = False
+    """True to read input images from wherever run.json says; False for the runs' folders alone."""
+    outside: set[str] = field(default_factory=set)
+    """The paths of the images that are left out because they lie elsewhere."""
     blobs: dict[str, str] = field(default_factory=dict)
     """Long texts by their id, which scripts decode when they are shown."""
     notes: list[str] = field(default_factory=list)
@@ -248,7 +252,7 @@ class Page:
         return self.palettes.index(name)
 
     def picture(self, run: FinishedRun, image: str) -> Shown | None:
-        """Store the picture that entered the model; return None, with a note, if it is missing."""
+        """Store the picture that entered the model; return None if it is left out or missing."""
         key = run.name, image
         if key not in self._pictures:
             pixels = self._read(run, image)
@@ -263,14 +267,19 @@ class Page:
 
     def _read(self, run: FinishedRun, image: str) -> Bytes | None:
         try:
-            source = source_of(run, image)
-            if source is None:
+            found = recorded_image(run, image)
+            if found is None:
                 return None
+            # A page is shown to others, and a stranger's run.json may name any picture of the disk.
+            if not (self.images or found.is_inside):
+                self.outside.add(found.entry.path)
+                return None
+            found.check()
             recipe = preprocess_from(run.record.preprocess, RUN)
 
             from gradviz.image.load import load_image  # imports torch, which is slow
 
-            return load_image(source, recipe).prepared.shown
+            return load_image(found.source, recipe).prepared.shown
         except UsageError as error:
             self.notes.append(f"{image}: {error}")
             return None

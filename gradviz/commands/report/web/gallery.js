@@ -315,7 +315,7 @@ function facts(map) {
       ["array", map.array],
       ["error of the page's numbers", `at most ${short(map.error, 2)}`],
     );
-    if (!map.picture) rows.push(["input picture", "not there any more, see the notes"]);
+    if (!map.picture) rows.push(["input picture", "left out, see the notes"]);
   }
   return rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
 }

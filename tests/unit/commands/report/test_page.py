@@ -73,7 +73,7 @@ class Page(HTMLParser):
 
 
 def page_of(*told: Any) -> Page:
-    return Page(report([read_input(str(each)) for each in told]).html)
+    return Page(report([read_input(str(each)) for each in told], images=True).html)
 
 
 def data_of(page: Page) -> Any:
@@ -182,7 +182,7 @@ def test_a_damaged_result_is_named(run: Path) -> None:
 
 def test_an_array_that_is_gone_or_damaged_is_told_and_the_rest_is_shown(run: Path) -> None:
     (run / "r0/s/gradient.npy").write_bytes(b"no array")
-    made = report([read_input(str(run))])
+    made = report([read_input(str(run))], images=True)
     assert len(made.notes) == 2  # the array of a, the picture of b
     assert "r0/s/gradient.npy: damaged" in made.notes[0]
     assert [each["image"] for each in data_of(Page(made.html))["maps"]] == ["b.png"]
@@ -268,7 +268,7 @@ def test_the_arrays_of_all_parts_count(
     item = documents.item("a.png", "ones")
     document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
     monkeypatch.setattr("gradviz.commands.report.page_data.BUDGET", 10)
-    for each in (run, field_run, document):
+    for each in (run, document):
         with pytest.raises(UsageError, match="report fewer runs"):
             report([read_input(str(each))])
 
@@ -279,6 +279,41 @@ def test_a_picture_that_has_changed_is_not_shown(tmp_path: Path, run: Path) -> N
     page = page_of(run)
     assert data_of(page)["maps"][0]["picture"] is None
     assert "has changed since the run" in page.text
+
+
+def test_pictures_outside_the_folders_of_runs_need_consent(
+    gradviz: Any, tmp_path: Path, run: Path
+) -> None:
+    """A stranger's run.json may name any picture of the disk."""
+    item = documents.item("a.png", "ones")
+    document = runs.compare_document(tmp_path / "c.json", (run, run), [item])
+    for each in (run, document):
+        result = gradviz("report", each, "-o", "page.html")
+        text = Path("page.html").read_text()
+        assert result.exit_code == 0 and "data:image/jpeg" not in text
+        (said,) = [row for row in result.stderr.splitlines() if "outside" in row]
+        assert said.startswith("warning: ") and "--images" in said
+        assert said.removeprefix("warning: ") in Page(text).text
+        result = gradviz("report", each, "--images", "-o", "page.html")
+        assert "outside" not in result.stderr
+        assert "data:image/jpeg" in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_picture_inside_the_folder_of_its_run_needs_none(
+    link: bool, tmp_path: Path, run: Path
+) -> None:
+    inside = run / "a.png"
+    if link:
+        inside.symlink_to(tmp_path / "a.png")
+    else:
+        shutil.copy2(tmp_path / "a.png", inside)
+    record = (run / "run.json").read_text()
+    (run / "run.json").write_text(record.replace(str(tmp_path / "a.png"), str(inside)))
+    made = report([read_input(str(run))])
+    assert ("data:image/jpeg" in made.html) == (not link)
+    # Nothing is told of files outside, not even if they are there.
+    assert len(made.notes) == 1 and f"({1 + link} of them)" in made.notes[0]
 
 
 # Writing
@@ -407,7 +442,7 @@ def test_a_wheel_has_the_files_of_the_page() -> None:
 
 
 def test_the_command_writes_one_file(gradviz: Any, tmp_path: Path, run: Path, flow: Path) -> None:
-    result = gradviz("report", run, flow, run, "-o", "deep/page.html")
+    result = gradviz("report", run, flow, run, "--images", "-o", "deep/page.html")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("deep/page.html\t")
     assert "warning: b.png: /gone/forever.png: no such file" in result.stderr
