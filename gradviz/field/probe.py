@@ -89,15 +89,23 @@ class Probe:
         """The width and height of the output map.
 
         Raises:
-            UsageError: the output is not a map.
+            UsageError: as `check_map`.
         """
-        if len(self.shape) not in (3, 4):
+        self.check_map()
+        return self.shape[-1], self.shape[-2]
+
+    def check_map(self) -> None:
+        """Check that the output is a map.
+
+        Raises:
+            UsageError: it has no pixels.
+        """
+        if len(self.shape) not in (3, 4) or 0 in self.shape:
             maps = [layer.name for layer in self.layers.values() if layer.spatial]
             raise UsageError(
                 f"the output {list(self.shape)} has no pixels; look at a layer with --layer: "
                 f"{', '.join(maps[-8:]) or 'none of them has a map either'}"
             )
-        return self.shape[-1], self.shape[-2]
 
     def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
         """Find the pixels that can matter to output pixel (x, y), on any of its channels.

@@ -88,13 +88,15 @@ def _described(path: str, tensor: Tensor) -> str:
 
 
 def _oddness(tensor: Tensor) -> str | None:
-    """Return the kind of a tensor that is not plain, and what to do; None for a plain one."""
+    """Return what keeps a tensor from having a gradient, and what to do; None for a plain one."""
     if tensor.is_nested:
         return "a nested tensor, of rows of different lengths: return one tensor for each"
     if tensor.layout != torch.strided:
         return f"{str(tensor.layout).removeprefix('torch.')}: return it dense, by to_dense()"
     if tensor.is_floating_point() and tensor.itemsize < 2:
         return f"{_dtype(tensor)}, which torch cannot calculate with: return it as float32"
+    if not tensor.numel():
+        return f"empty, of shape {list(tensor.shape)}: use a larger image, or another --output"
     return None
 
 

@@ -125,9 +125,11 @@ class FieldMeter:
             names: the names of the layers; None for the output.
 
         Raises:
+            UsageError: the output of the run, which may be a layer's, has no pixels.
             ModelError: the model runs on none of the sizes.
         """
         try:
+            self._small.check_map()
             return measure_geometries(self._random_probes, names, self._only_size)
         except ModelError as error:
             if self._only_size is not None:
