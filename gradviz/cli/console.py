@@ -51,7 +51,8 @@ class Console:
         self._options = options
         self._stdout = stdout
         self._answered = False
-        self._stderr = Terminal(stderr=True)
+        # Settled now: a model may replace sys.stderr.
+        self._stderr = Terminal(file=sys.stderr)
         self._work: tuple[str, Steps, progress.Progress, progress.TaskID] | None = None
 
     def results(self, document: Document, rows: Iterable[str]) -> None:

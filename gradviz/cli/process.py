@@ -31,7 +31,7 @@ def prepare_process() -> None:
     os.close(number)
     sys.stdout = results_stream(1, sys.stdout)
     # A copy, since a model may close the descriptor.
-    sys.stderr = _text(_MessageStream(os.dup(2), "w"), sys.stderr)
+    sys.stderr = _text(_MessageStream(os.dup(2), "w"), sys.stderr, _Messages)
     for each in _handled_signals():
         signal.signal(each, _leave)
 
@@ -95,8 +95,17 @@ def results_stream(number: int, like: TextIO | None) -> TextIO:
     return _text(_ResultStream(number, "w", closefd=number > 2), like)
 
 
-def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
-    return io.TextIOWrapper(
+class _Messages(io.TextIOWrapper):
+    """The text of messages; it stays open if a model closes it."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+def _text(
+    raw: io.FileIO, like: TextIO | None, kind: type[io.TextIOWrapper] = io.TextIOWrapper
+) -> TextIO:
+    return kind(
         io.BufferedWriter(raw),
         encoding="utf-8" if like is None else like.encoding,
         errors="backslashreplace",

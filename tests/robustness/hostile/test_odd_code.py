@@ -65,9 +65,15 @@ def test_an_odd_model(name: str, gradviz: Gradviz) -> None:
         assert all(len(row) < 2000 and row.isprintable() for row in result.stderr.splitlines())
 
 
-@pytest.mark.parametrize("code", ["os.closerange(2, 3)", "sys.stderr.close()", "sys.stderr = None"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        *(("saliency", code) for code in ("os.closerange(2, 3)", "sys.stderr = None")),
+        *((name, "sys.stderr.close()") for name in ("receptive-field", "check", "inspect")),
+    ],
+)
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_model_that_closes_stderr(code: str, fails: bool, tmp_path: Path) -> None:
+def test_a_model_that_closes_stderr(command: str, code: str, fails: bool, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import os, sys\nfrom torch import nn\nclass Net(nn.Conv2d):\n"
         f"    def forward(self, x):\n        {code}\n"
@@ -75,9 +81,11 @@ def test_a_model_that_closes_stderr(code: str, fails: bool, tmp_path: Path) -> N
         "def net():\n    return Net(3, 1, 1)\n"
     )
     torch.save(torch.nn.Conv2d(3, 1, 1).state_dict(), tmp_path / "w.pt")
-    photos(tmp_path / "in", 1)
-    done = process("saliency", "w.pt", "in", "--arch", "net.py:net", cwd=tmp_path)
+    photo = photos(tmp_path / "in", 1) / "0000.png"
+    done = process(command, "w.pt", photo, "--arch", "net.py:net", cwd=tmp_path)
     assert done.returncode == (3 if fails else 0), done
+    assert bool(done.stdout) != fails
+    assert done.stderr.count("error: ") == fails and "Traceback" not in done.stderr
 
 
 def lines() -> list[dict[str, Any]]:
