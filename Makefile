@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# Without what they depend on, which is there: they would replace torch by a build for CUDA.
+LIBRARIES := torchvision timm segmentation-models-pytorch
 DEMO := gradviz-out/demo
 
 .PHONY: demo quick test fuzz lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps $(LIBRARIES)
 	touch $@
 
 demo: $(READY)

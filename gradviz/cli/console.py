@@ -187,9 +187,8 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
             warnings.simplefilter("ignore")
         console = Console(options, stdout)
         log, details = logging.getLogger("gradviz"), _Details(console)
-        if options.verbose:
-            log.addHandler(details)
-            log.setLevel(logging.INFO)
+        log.addHandler(details)
+        log.setLevel(logging.INFO if options.verbose else logging.WARNING)
         try:
             _check_working_folder()
             yield console
@@ -213,11 +212,12 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
 
 
 class _Details(logging.Handler):
-    """Prints what the core logs for `-v`."""
+    """Prints what the core logs: warnings, and details for `-v`."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.detail(record.getMessage())
+        warns = record.levelno >= logging.WARNING
+        (self._console.warn if warns else self._console.detail)(record.getMessage())

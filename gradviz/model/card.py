@@ -100,6 +100,8 @@ def card_beside(model: Path) -> FoundCard:
     Raises:
         UsageError: it has a card's keys only, and a value of a wrong type.
     """
+    if model.is_dir():
+        return FoundCard()
     for suffix in (".yaml", ".yml"):
         path = model.with_suffix(suffix)
         if not path.is_file():

@@ -21,10 +21,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from gradviz.errors import GradvizError, ModelError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import is_memory_short, same_surroundings
-from gradviz.model.model import Model, deterministic, in_doubles
+from gradviz.model.formats.script import folded_script
+from gradviz.model.model import Model, deterministic, in_doubles, run_on
 from gradviz.model.outputs import difference
 from gradviz.model.random_input import RandomInput, likely_sizes
-from gradviz.model.script import folded_script
 from gradviz.model.support import Capability, support
 
 BATCH_NORMS: dict[type, type] = {
@@ -158,11 +158,11 @@ class _Either(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         try:
-            return self.faster(x)
+            return run_on(self.faster, x)
         except Exception as error:  # the module as it was loaded raises it again
             if is_memory_short(error):
                 raise
-        return self.module(x)
+        return run_on(self.module, x)
 
 
 def _fold(module: nn.Module) -> None:

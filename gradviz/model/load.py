@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -18,16 +16,13 @@ from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.preprocess import Preprocess, recipe_named
 from gradviz.model.card import Card, card_beside, read_card
-from gradviz.model.checkpoint import Weights, find_weights, load_weights
-from gradviz.model.exported import InputShape, load_exported
-from gradviz.model.factory import build_network
 from gradviz.model.foreign import foreign_code
-from gradviz.model.imported import ImportedCode
+from gradviz.model.formats.opened import Request
+from gradviz.model.formats.openers import open_model
+from gradviz.model.formats.recognise import Content, recognise
+from gradviz.model.formats.script import script_format
 from gradviz.model.model import Model
-from gradviz.model.recognise import Content, recognise
-from gradviz.model.script import load_script, script_format
 from gradviz.model.support import Capability, Format, refuse
-from gradviz.model.trust import load_saved, refuse_exported, refuse_zip_bomb
 
 
 def load_model(
@@ -41,14 +36,15 @@ def load_model(
     device: str = "cpu",
     precision: str = "float32",
 ) -> Model:
-    """Load a model file, or the model that a card names.
+    """Load a model file, the folder of a library, or the model that a card names.
 
     Arguments override the card. `arch_args` override the card's one by one, unless `arch` replaces
     the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`
     and `labels` are used.
 
     Args:
-        path: the model or the card; recognised by content.
+        path: the model file, a folder that transformers, timm or segmentation_models_pytorch
+            wrote, or a card; recognised by content.
         arch: the factory of the network, `package.module:factory` or `file.py:factory`.
         arch_args: the arguments of the factory.
         weights_key: the dotted key of the weights in a checkpoint.
@@ -93,30 +89,28 @@ def load_model(
         beside = card_beside(path)
         card, note = beside.card, beside.note
 
-    request = _Request(arch, arch_args, weights_key, trust, place)
+    request = Request(arch, arch_args, weights_key, trust, place)
     with torch.inference_mode(False):  # weights that are made in it can have no gradient behind
-        opened = _OPENERS[content](path, request)
+        opened = open_model(path, content, request)
     if capability is not None:
         refuse(opened.format, capability, str(path))
-    with reading(path), path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Model(
         module=_ready(opened.module, place, dtype, str(path)),
         format=opened.format,
         device=place,
         dtype=dtype,
         path=path,
-        sha256=sha256,
+        sha256=opened.sha256 or _digest(path),
         card=card.path if card else None,
         arch=arch,
         arch_args=arch_args,
         weights_key=opened.weights_key,
         output=output or (card.output if card else None),
-        labels=card.labels if card else (),
+        labels=(card.labels if card else ()) or opened.labels,
         preprocess=card.preprocess if card else None,
         input_shape=opened.input_shape,
         code=opened.code,
-        notes=() if note is None else (note,),
+        notes=(*([] if note is None else [note]), *opened.notes),
     )
 
 
@@ -235,96 +229,9 @@ def precision_of(name: str, device: torch.device) -> tuple[torch.dtype, Capabili
     return PRECISIONS[name]
 
 
-# Opening a file, one way for each kind of content -------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The user's choices that opening a file depends on."""
-
-    arch: str | None
-    arch_args: Mapping[str, object]
-    weights_key: str | None
-    trust: bool
-    device: torch.device
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """The content of a file; fields as in `Model`."""
-
-    module: nn.Module
-    format: Format
-    weights_key: str | None = None
-    input_shape: InputShape | None = None
-    code: ImportedCode = field(default_factory=ImportedCode)
-
-
-def _open_saved(path: Path, request: _Request) -> _Opened:
-    checkpoint = load_saved(path, request.trust)
-    return _built(path, request, find_weights(checkpoint, request.weights_key, str(path)))
-
-
-def _open_safetensors(path: Path, request: _Request) -> _Opened:
-    with foreign_code(f"{path}: cannot be loaded, perhaps it is damaged"):
-        tensors = safetensors.torch.load_file(path)
-    return _built(path, request, find_weights(tensors, request.weights_key, str(path)))
-
-
-def _built(path: Path, request: _Request, weights: Weights) -> _Opened:
-    value = weights.value
-    if request.arch is None:
-        if isinstance(value, nn.Module):
-            _refuse_weights_options(path, request, Format.PICKLED)
-            return _Opened(value, Format.PICKLED, weights.key)
-        first = next(iter(value))
-        raise UsageError(
-            f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
-            "network with --arch package.module:factory or --arch file.py:factory"
-        )
-    code: list[ImportedCode] = []
-    network = build_network(request.arch, request.arch_args, code.append)
-    state = value.state_dict() if isinstance(value, nn.Module) else value
-    load_weights(network, state, str(path))
-    return _Opened(network, Format.STATE_DICT, weights.key, code=code[0])
-
-
-def _open_script(path: Path, request: _Request) -> _Opened:
-    _refuse_weights_options(path, request, Format.SCRIPT)
-    module = load_script(path, request.device)
-    return _Opened(module, script_format(module))
-
-
-def _open_exported(path: Path, request: _Request) -> _Opened:
-    _refuse_weights_options(path, request, Format.EXPORTED)
-    if not request.trust:
-        refuse_exported(path)
-    refuse_zip_bomb(path)
-    module, input_shape = load_exported(path, request.device)
-    return _Opened(module, Format.EXPORTED, input_shape=input_shape)
-
-
-_OPENERS: dict[Content, Callable[[Path, _Request], _Opened]] = {
-    Content.SAVED: _open_saved,
-    Content.SAFETENSORS: _open_safetensors,
-    Content.TORCHSCRIPT: _open_script,
-    Content.EXPORTED: _open_exported,
-}
-"""The opener of each kind of file; a card is followed to its model first."""
-
-
-def _refuse_weights_options(path: Path, request: _Request, format: Format) -> None:
-    given = {
-        "--arch": request.arch,
-        "--arch-arg": request.arch_args,
-        "--weights-key": format is not Format.PICKLED and request.weights_key,
-    }
-    wrong = [option for option, value in given.items() if value]
-    if wrong:
-        raise UsageError(
-            f"{path}: a {format.value} file has its own network and weights: leave out "
-            f"{' and '.join(wrong)}"
-        )
+def _digest(path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ready(module: nn.Module, device: torch.device, dtype: torch.dtype, where: str) -> nn.Module:

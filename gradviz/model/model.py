@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.exported import InputShape
 from gradviz.model.foreign import foreign_code, wrong_channels
-from gradviz.model.imported import ImportedCode
+from gradviz.model.formats.exported import InputShape
+from gradviz.model.formats.imported import ImportedCode
+from gradviz.model.formats.script import as_written
 from gradviz.model.outputs import check_differentiable, select_output
-from gradviz.model.script import as_written
 from gradviz.model.support import Capability, Format, support
+
+IMAGES = "pixel_values"
+"""The keyword of images, if they are not the first argument."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Model:
         ):
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
-            output = self.module(full)
+            output = run_on(self.module, full)
         y = select_output(output, self.output, len(full))
         if y.is_meta and not x.is_meta:
             raise ModelError(
@@ -166,6 +170,24 @@ class Model:
                 f"{self.name}: expected at most {batch} images at once, got {n} ({reason}): "
                 f"use --batch-size {batch}"
             )
+
+
+def run_on(module: nn.Module, images: Tensor) -> Any:
+    """Call a module with a batch of images.
+
+    Models that take text as well have images second, under the name that transformers gives them.
+
+    Args:
+        module: a module of any format.
+        images: [N, C, H, W].
+
+    Returns:
+        whatever the module returns.
+    """
+    names: list[str] = []
+    with suppress(TypeError, ValueError):  # TorchScript and C functions have no signature
+        names = [*inspect.signature(module.forward).parameters]
+    return module(**{IMAGES: images}) if IMAGES in names[1:] else module(images)
 
 
 @contextmanager

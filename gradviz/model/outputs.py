@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code
+
+MAIN = ("logits", "predicted_depth")
+"""The names of the output that a model is for, in libraries that name their outputs."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def select_output(output: object, key: str | None, batch: int) -> Tensor:
@@ -18,7 +25,7 @@ def select_output(output: object, key: str | None, batch: int) -> Tensor:
     Args:
         output: a tensor, or dicts, lists, tuples and dataclasses of them, nested at will.
         key: the dotted path to the tensor, or to a container with only one; None if `output` is the
-            tensor or has only one.
+            tensor or has only one, or one of the names in `MAIN`, which is noted.
         batch: N, the length of the first axis.
 
     Raises:
@@ -69,6 +76,10 @@ def _only(value: object, prefix: str) -> Tensor:
         return fitting[0][1]
     if fitting:
         listed = ", ".join(_described(path, t) for path, t in fitting)
+        main = main_output([path for path, _ in fitting], prefix)
+        if main is not None:
+            _note(f"several outputs of the model fit: {listed}: took {main}, see --output KEY")
+            return dict(fitting)[main]
         raise UsageError(f"several outputs of the model fit: {listed}: choose with --output KEY")
     if tensors:
         path, tensor = tensors[0]
@@ -80,6 +91,23 @@ def _only(value: object, prefix: str) -> Tensor:
         f"the model's output holds no tensor: it is a {type(value).__name__}; expected a tensor, "
         "or dicts, lists, tuples or dataclasses of tensors"
     )
+
+
+def main_output(paths: Collection[str], prefix: str = "") -> str | None:
+    """Choose the output that the model is for, by its name; None if none has such a name.
+
+    Args:
+        paths: the dotted paths of outputs.
+        prefix: the path of the container in which to look; empty for the model's whole output.
+    """
+    names = (f"{prefix}.{name}" if prefix else name for name in MAIN)
+    return next((name for name in names if name in paths), None)
+
+
+@cache
+def _note(text: str) -> None:
+    """Log a note once, however often the model is called."""
+    _LOG.warning(text)
 
 
 def _described(path: str, tensor: Tensor) -> str:

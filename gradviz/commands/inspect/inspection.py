@@ -21,10 +21,10 @@ from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
-from gradviz.model.model import Model, deterministic, size_of
-from gradviz.model.outputs import leaves
+from gradviz.model.formats.trust import trust_tier
+from gradviz.model.model import Model, deterministic, run_on, size_of
+from gradviz.model.outputs import leaves, main_output
 from gradviz.model.random_input import RandomInput, likely_sizes
-from gradviz.model.trust import trust_tier
 from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import layout_of
@@ -68,9 +68,10 @@ def inspect_model(
             prepared, raw = _random(model, preprocess, input_size, random_seed)
         keys = [key for key, value in leaves(raw) if _fits(value)]
         if model.output is None and len(keys) > 1:
-            model = replace(model, output=keys[0])
+            model = replace(model, output=main_output(keys) or keys[0])
             warnings.append(
-                f"the model has {len(keys)} outputs; looking at {keys[0]}: choose with --output KEY"
+                f"the model has {len(keys)} outputs; looking at {model.output}: choose with "
+                "--output KEY"
             )
         x = model.batch_of(prepared.tensor)
         recorder = ActivationRecorder(model.module)
@@ -123,7 +124,7 @@ class _Keeping(nn.Module):
         self.kept: object = None
 
     def forward(self, x: Tensor) -> object:
-        self.kept = self.module(x)
+        self.kept = run_on(self.module, x)
         return self.kept
 
 

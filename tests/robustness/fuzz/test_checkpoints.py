@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.checkpoint import NESTINGS, Weights, find_weights, load_weights
+from gradviz.model.formats.checkpoint import NESTINGS, Weights, find_weights, load_weights
 from tests.robustness.fuzz.rounds import QUICK
 from tests.robustness.fuzz.texts import anything
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.checkpoint import NESTINGS, find_weights, load_weights
+from gradviz.model.formats.checkpoint import NESTINGS, find_weights, load_weights
 from gradviz.model.load import load_model
 from tests.helpers.small_nets import ARCH
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.factory import build_network
+from gradviz.model.formats.factory import build_network
 from tests.helpers import small_nets
 
 NETS = Path(small_nets.__file__)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from typer.testing import Result
 
-from gradviz.model.factory import build_network
-from gradviz.model.imported import ImportedCode
+from gradviz.model.formats.factory import build_network
+from gradviz.model.formats.imported import ImportedCode
 from tests.helpers.processes import gradviz as process
 from tests.helpers.processes import photos
 
@@ -72,7 +72,7 @@ def test_installed_packages_are_told_by_version(
     folder.mkdir()
     (folder / "imported_wheel.py").write_text("__version__ = '4.2'\nwidth = 1\n")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr("gradviz.model.imported._installed", lambda: (folder,))
+    monkeypatch.setattr("gradviz.model.formats.imported._installed", lambda: (folder,))
     Path("imported_net.py").write_text(USES.format(module="imported_wheel"))
     code = code_of("imported_net.py:net")
     assert code.packages == {"imported_wheel": "4.2"}

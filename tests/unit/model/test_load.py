@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradviz.errors import ModelError
-from gradviz.model.exported import load_exported
+from gradviz.model.formats.exported import load_exported
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from gradviz.model.support import Format

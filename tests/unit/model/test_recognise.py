@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.model.recognise import Content, recognise
+from gradviz.model.formats.recognise import Content, recognise
 
 
 def test_every_format_under_a_misleading_name(files: Path, kind: str, tmp_path: Path) -> None:

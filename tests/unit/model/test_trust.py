@@ -200,7 +200,7 @@ def test_an_exported_program_with_damaged_sample_inputs(files: Path, tmp_path: P
 
 def test_the_scan_reads_what_pickle_writes(tmp_path: Path, canary: Canary) -> None:
     """Against pickle's own find_class, which every protocol ends in."""
-    from gradviz.model.trust import _globals_in_pickle
+    from gradviz.model.formats.trust import _globals_in_pickle
 
     met: set[str] = set()
 

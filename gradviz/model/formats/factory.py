@@ -17,7 +17,7 @@ from torch import nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code, importable
-from gradviz.model.imported import ImportedCode, imported_code
+from gradviz.model.formats.imported import ImportedCode, imported_code
 from gradviz.text import nearest
 
 

@@ -1,4 +1,4 @@
-"""Recognition of a model file by its content alone; nothing in it is run."""
+"""Recognition of a model by its content alone; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from gradviz.files import members
 
 
 class Content(Enum):
-    """The kinds of file that gradviz can read."""
+    """The kinds of model that gradviz can read."""
 
     TORCHSCRIPT = "a TorchScript file"
     SAVED = "a torch.save file"
     EXPORTED = "a torch.export file"
     SAFETENSORS = "a safetensors file"
+    FOLDER = "a folder that a library wrote"
     CARD = "a model card"
 
 
@@ -50,16 +51,21 @@ _TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f]+\Z")
 
 
 def recognise(path: Path) -> Content:
-    """Recognise the kind of a model file.
+    """Recognise the kind of a model file or folder.
 
     Raises:
-        UsageError: the file does not exist, is a folder, or cannot be opened.
+        UsageError: the file does not exist, cannot be opened, or is a folder of no library.
         ModelError: gradviz cannot read it, or it is a zip file that would unpack to far more than
             its size; the message names the likely format.
     """
     try:
         if path.is_dir():
-            raise UsageError(f"{path}: is a folder: give a model file")
+            if (path / "config.json").exists():
+                return Content.FOLDER
+            raise UsageError(
+                f"{path}: is a folder without config.json: give a model file, or a folder as "
+                "save_pretrained writes it"
+            )
         with path.open("rb") as file:
             head = file.read(_HEAD)
         size = path.stat().st_size

@@ -21,7 +21,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from gradviz.errors import ModelError, TrustError
 from gradviz.files import members
 from gradviz.model.foreign import foreign_code, importable
-from gradviz.model.recognise import Content, recognise
+from gradviz.model.formats.recognise import Content, recognise
 from gradviz.model.support import Capability, Format, support
 from gradviz.text import one_line
 

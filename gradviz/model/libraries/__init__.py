@@ -1,0 +1,1 @@
+"""Models of other libraries: their folders and their architectures by name."""
