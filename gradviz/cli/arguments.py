@@ -13,7 +13,7 @@ from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
-from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from
+from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from, spelled_out
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 
@@ -81,9 +81,10 @@ def recipe_from(options: InputOptions) -> Recipe:
     Raises:
         UsageError: one of them cannot be read.
     """
-    flags = {key: value for key, value in asdict(options).items() if value is not None}
-    named = flags.pop("preprocess", None)
-    preprocess_from(flags, "the command line")
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    named = given.pop("preprocess", None)
+    preprocess_from(given, "the command line")
+    flags = spelled_out(given)
     recipe = (
         RECIPES.get(named) if named is None or named in RECIPES else read_preprocess(Path(named))
     )

@@ -113,9 +113,16 @@ class InputOptions:
         "A whole recipe; the flags below win. [default: the model card's, or none]",
         "imagenet|none|FILE.yaml",
     )
-    resize: Text = _input("Resize; N is the shorter side.", "N|WxH")
+    resize: Text = _input("Resize; N is the shorter side, of fit:N the longer one.", "N|WxH|fit:N")
+    interpolation: Text = _input(
+        "The filter of the resize. [default: bilinear]", "nearest|bilinear|bicubic|lanczos"
+    )
     multiple: Text = _input("Round both sides to multiples of N.", "N")
     crop: Text = _input("Keep the centre.", "N|WxH")
+    pad: Text = _input("Pad to this size at the right and the bottom.", "N|WxH")
+    letterbox: Text = _input(
+        "Make the longer side N and pad around to a square, in gray, as YOLO does.", "N"
+    )
     mean: Text = _input("Numbers subtracted from each channel.", "A,B,C")
     std: Text = _input("Divides each channel.", "A,B,C")
     range: Text = _input("The values that black and white become. [default: 0,1]", "LOW,HIGH")

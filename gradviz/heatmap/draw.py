@@ -87,7 +87,7 @@ def draw(
     Returns:
         an RGB picture of w×h, or W×H with a frame. NaN and Inf are painted in `NONFINITE`.
     """
-    if frame is not None and frame.image == frame.resized == frame.input:
+    if frame is not None and frame.unchanged:
         frame = None  # the input's pixels are the file's own
     height, width, _ = backdrop.shape
     if frame is not None or g.shape[1:] != (height, width):

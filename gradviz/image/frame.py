@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradviz.arrays import Array, Size
+from gradviz.arrays import Array, Box, Size
 from gradviz.errors import ImageError, SeedError
 from gradviz.image.preprocess import Preprocess
+from gradviz.image.sizes import both, crop_axis, padded_size, resized_size
 
 Indices = NDArray[np.int64]
 
@@ -18,9 +19,9 @@ Indices = NDArray[np.int64]
 class Frame:
     """The map between the pixels of the image file and those of the tensor that enters the model.
 
-    The image is resized as a whole, then cropped. Coordinates are continuous: pixel `i` covers
-    `[i, i + 1)` and has its centre at `i + 0.5`; x and u run to the right, y and v down. The image
-    file's pixels are meant upright, as a viewer shows them (EXIF orientation applied).
+    The image is resized as a whole, then cropped, then padded. Coordinates are continuous: pixel
+    `i` covers `[i, i + 1)` and has its centre at `i + 0.5`; x and u run to the right, y and v down.
+    The image file's pixels are meant upright, as a viewer shows them (EXIF orientation applied).
     """
 
     image: Size
@@ -28,9 +29,26 @@ class Frame:
     resized: Size
     """The width and height after the resize, before the crop."""
     origin: tuple[int, int]
-    """The left and top edge of the crop, in resized pixels."""
+    """The left and top edge of the part that is kept, in resized pixels."""
     input: Size
     """The width and height of the input tensor."""
+    corner: tuple[int, int] = (0, 0)
+    """The left and top edge of the part that is kept, in pixels of the input: the widths of the
+    padding before it."""
+    kept: Size | None = None
+    """The width and height of the part that is kept; None if the input has no padding."""
+
+    @property
+    def picture(self) -> Box:
+        """The box of the input's pixels that show the image; the others are padding."""
+        (left, top), (width, height) = self.corner, self.kept or self.input
+        return left, top, left + width, top + height
+
+    @property
+    def unchanged(self) -> bool:
+        """True if the input's pixels are the file's own."""
+        width, height = self.image
+        return self.image == self.resized == self.input and self.picture == (0, 0, width, height)
 
     def to_input(self, x: int, y: int) -> tuple[float, float]:
         """Map the centre of the file's pixel (x, y) to a point (u, v) of the input tensor.
@@ -45,11 +63,14 @@ class Frame:
         return self._axis_to_input("x", x, 0), self._axis_to_input("y", y, 1)
 
     def to_image(self, u: float, v: float) -> tuple[float, float]:
-        """Map the point (u, v) of the input tensor to a point (x, y) of the file's image."""
+        """Map the point (u, v) of the input tensor to a point (x, y) of the file's image.
+
+        A point in the padding is mapped to one outside the image, or outside the crop.
+        """
         x, y = (
-            (point + origin) * image / resized
-            for point, origin, image, resized in zip(
-                (u, v), self.origin, self.image, self.resized, strict=True
+            (point - corner + origin) * image / resized
+            for point, corner, origin, image, resized in zip(
+                (u, v), self.corner, self.origin, self.image, self.resized, strict=True
             )
         )
         return x, y
@@ -81,13 +102,14 @@ class Frame:
         drawn[..., y[:, None], x] = array[..., rows[y][:, None], columns[x]]
         return drawn
 
-    def in_input(self, array: Array) -> Array:
+    def in_input(self, array: Array, fill: float) -> Array:
         """Sample an array of the file's size at the pixels of the input tensor.
 
         Each input pixel takes the value of the file pixel that holds its centre.
 
         Args:
             array: [..., H, W].
+            fill: the value of the padding.
 
         Returns:
             [..., h, w], of the same dtype.
@@ -95,10 +117,14 @@ class Frame:
         columns, rows = (
             (2 * (np.arange(size) + origin) + 1) * image // (2 * resized)
             for size, origin, image, resized in zip(
-                self.input, self.origin, self.image, self.resized, strict=True
+                self.kept or self.input, self.origin, self.image, self.resized, strict=True
             )
         )
-        return array[..., rows[:, None], columns]
+        width, height = self.input
+        sampled = np.full((*array.shape[:-2], height, width), fill, dtype=array.dtype)
+        left, top, right, bottom = self.picture
+        sampled[..., top:bottom, left:right] = array[..., rows[:, None], columns]
+        return sampled
 
     def _axis_lookup(self, axis: int) -> Indices:
         """Find the input pixel of each file pixel along an axis.
@@ -107,7 +133,8 @@ class Frame:
         """
         image, resized = self.image[axis], self.resized[axis]
         position = (2 * np.arange(image) + 1) * resized // (2 * image) - self.origin[axis]
-        return np.where((position >= 0) & (position < self.input[axis]), position, -1)
+        inside = (position >= 0) & (position < (self.kept or self.input)[axis])
+        return np.where(inside, position + self.corner[axis], -1)
 
     def _axis_to_input(self, name: str, pixel: int, axis: int) -> float:
         image = self.image[axis]
@@ -117,7 +144,11 @@ class Frame:
         if pixel not in kept:
             valid = f"expected {kept[0]} to {kept[-1]}" if len(kept) else "nothing of it is left"
             raise SeedError(f"{name} = {pixel} was cropped away; {valid}, or crop less")
-        return (2 * pixel + 1) * self.resized[axis] / (2 * image) - self.origin[axis]
+        return (
+            (2 * pixel + 1) * self.resized[axis] / (2 * image)
+            - self.origin[axis]
+            + self.corner[axis]
+        )
 
 
 def frame_of(image: Size, preprocess: Preprocess) -> Frame:
@@ -125,45 +156,52 @@ def frame_of(image: Size, preprocess: Preprocess) -> Frame:
 
     Args:
         image: width and height of the upright image file.
-        preprocess: the recipe, of which the sizes and the crop are used.
+        preprocess: the recipe, of which the sizes, the crop and the padding are used.
 
     Raises:
-        ImageError: the crop is larger than the resized image, or the resized image has more than
-            `max_pixels`.
+        ImageError: the crop is larger than the resized image, the image is larger than the size to
+            which it is to be padded, or it gets more than `max_pixels`.
     """
-    resized = _resized(image, preprocess)
-    if resized[0] * resized[1] > preprocess.max_pixels:
-        raise ImageError(
-            f"{_by(image)} would be resized to {_by(resized)}, expected at most "
-            f"{preprocess.max_pixels} pixels; resize to less, or allow more with --max-pixels"
-        )
-    crop = _both(preprocess.crop) if preprocess.crop else resized
-    if crop[0] > resized[0] or crop[1] > resized[1]:
+    resized = resized_size(image, preprocess)
+    _check_pixels(image, "resized", resized, preprocess.max_pixels)
+    crop = both(preprocess.crop) if preprocess.crop else resized
+    if preprocess.crop_rule is None and (crop[0] > resized[0] or crop[1] > resized[1]):
         raise ImageError(
             f"crop {_by(crop)} does not fit in the image, which is {_by(resized)} after the "
             "resize; crop less or resize to more"
         )
-    left, top = (round((side - kept) / 2) for side, kept in zip(resized, crop, strict=True))
-    return Frame(image, resized, (left, top), crop)
+    _check_pixels(image, "cropped", crop, preprocess.max_pixels)
+    padded = padded_size(crop, preprocess)
+    if padded[0] < crop[0] or padded[1] < crop[1]:
+        raise ImageError(
+            f"pad {_by(padded)} is less than the image, which is {_by(crop)} after resize and "
+            "crop; pad to more, or resize to less"
+        )
+    _check_pixels(image, "padded", padded, preprocess.max_pixels)
+    origin, corner, size = zip(
+        *(_axis_of(*sides, preprocess) for sides in zip(resized, crop, padded, strict=True)),
+        strict=True,
+    )
+    return Frame(image, resized, origin, padded, corner, size)
 
 
-def _resized(image: Size, preprocess: Preprocess) -> Size:
-    width, height = image
-    match preprocess.resize:
-        case int(shorter):
-            least = min(image)
-            # Rounded down as in torchvision, so that its models get the sizes of their training.
-            width, height = width * shorter // least, height * shorter // least
-        case (width, height):
-            pass
-    if step := preprocess.multiple:
-        # To the nearest, halves up, in integers: exact for any size.
-        width, height = (max(1, (2 * side + step) // (2 * step)) * step for side in (width, height))
-    return width, height
+def _axis_of(resized: int, crop: int, padded: int, preprocess: Preprocess) -> tuple[int, int, int]:
+    """Compute origin, corner and size along an axis."""
+    origin, before = crop_axis(resized, crop, preprocess.crop_rule)
+    if preprocess.pad_at == "around":
+        before += (padded - crop) // 2
+    return origin, before, min(resized, crop)
 
 
-def _both(size: int | Size) -> Size:
-    return (size, size) if isinstance(size, int) else size
+def _check_pixels(image: Size, done: str, size: Size, most: int) -> None:
+    if size[0] * size[1] > most:
+        raise ImageError(
+            f"{_by(image)} would be {done} to {_by(size)}, expected at most {most} pixels; "
+            f"{_LESS[done]}, or allow more with --max-pixels"
+        )
+
+
+_LESS = {"resized": "resize to less", "cropped": "crop to less", "padded": "pad to less"}
 
 
 def _by(size: Size) -> str:

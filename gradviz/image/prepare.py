@@ -59,7 +59,13 @@ class Prepared:
         """
         x0, y0, x1, y1 = box
         pixels = in_unit(self.levels[:, y0:y1, x0:x1], self.white)
-        return torch.from_numpy(_normalised(pixels, self.preprocess))
+        normalised = _normalised(pixels, self.preprocess)
+        if self.preprocess.order == "normalise,pad":
+            left, top, right, bottom = self.frame.picture
+            columns, rows = np.arange(x0, x1), np.arange(y0, y1)[:, None]
+            inside = (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
+            normalised = np.where(inside, normalised, _column(self.preprocess.pad_value))
+        return torch.from_numpy(normalised)
 
     @cached_property
     def shown(self) -> Bytes:
@@ -68,12 +74,11 @@ class Prepared:
 
 
 def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
-    """Choose channels, resize, crop, and normalise, in this order.
+    """Choose channels, resize, crop, pad, and normalise, in this order.
 
     A gray picture becomes three equal channels for rgb and bgr. An array keeps its channels, unless
-    the recipe names bgr or gray. The resize is bilinear with antialiasing, in float, and leaves an
-    image that already has the size untouched. The crop is centred; an odd remainder is rounded to
-    even.
+    the recipe names bgr or gray. The resize is antialiased and leaves an image that already has the
+    size untouched.
 
     Args:
         picture: the upright pixels.
@@ -84,18 +89,16 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         UsageError: `mean`, `std` or `channels` do not fit its channels.
     """
     where = f"{picture.path}: " if picture.path else ""
-    channels, height, width = picture.levels.shape
+    height, width = picture.levels.shape[1:]
     try:
         frame = frame_of((width, height), preprocess)
-        levels: Array = picture.levels
-        white = picture.white
-        if frame.resized != frame.image or (preprocess.channels == "gray" and channels > 1):
-            levels, white = picture.pixels, 1  # mixing levels needs more than bytes
+        levels, white = _levels(picture, frame, preprocess)
         # An array has the channels that the model takes.
         if picture.kind == "picture" or preprocess.channels != "rgb":
             levels = _channels(levels, preprocess.channels)
-        levels = _crop(_resize(levels, frame), frame)
         _check_numbers(preprocess, len(levels))
+        levels = _crop(_resize(levels, frame, preprocess.interpolation), frame)
+        levels = _pad(levels, white, frame, preprocess)
     except UsageError as error:
         # The recipe fixes the number of channels of a picture, not of an array.
         kind = ImageError if picture.kind == "array" else type(error)
@@ -124,6 +127,18 @@ def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
     return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
 
 
+def _levels(picture: Picture, frame: Frame, preprocess: Preprocess) -> tuple[Array, int]:
+    """Choose the numbers in which the steps compute, and the level that stands for 1."""
+    if preprocess.levels == "bytes" and picture.kind == "picture":
+        if picture.levels.dtype == np.uint8:
+            return picture.levels, 255
+        return np.round(picture.pixels.clip(0, 1) * 255).astype(np.uint8), 255
+    mixed = preprocess.channels == "gray" and len(picture.levels) > 1
+    if mixed or frame.resized != frame.image:  # mixing levels needs more than bytes
+        return picture.pixels, 1
+    return picture.levels, picture.white
+
+
 def _channels(pixels: Array, channels: str) -> Array:
     """Convert [C, H, W] to RGB or, for `gray`, to luma; return it unchanged unless C is 1 or 3."""
     count, height, width = pixels.shape
@@ -136,25 +151,50 @@ def _channels(pixels: Array, channels: str) -> Array:
         return pixels
     if channels != "gray":
         return np.broadcast_to(pixels, (3, height, width))
-    return pixels if count == 1 else luma(pixels)[None]
+    if count == 1:
+        return pixels
+    if pixels.dtype == np.uint8:  # in Pillow's integers
+        rgb = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        return np.asarray(rgb.convert("L"))[None]
+    return luma(pixels)[None]
 
 
-def _resize(pixels: Array, frame: Frame) -> Array:
+def _resize(pixels: Array, frame: Frame, interpolation: str) -> Array:
     if frame.resized == frame.image:
         return pixels
     # Pillow weighs in double precision; torch's float32 is off by up to 1/2500 at 4000 pixels.
     planes = (Image.fromarray(plane) for plane in pixels)
-    return np.stack(
-        [np.asarray(plane.resize(frame.resized, Image.Resampling.BILINEAR)) for plane in planes]
-    )
+    kind = Image.Resampling[interpolation.upper()]
+    return np.stack([np.asarray(plane.resize(frame.resized, kind)) for plane in planes])
 
 
 def _crop(pixels: Array, frame: Frame) -> Array:
-    if frame.input == frame.resized:
+    (left, top), (width, height) = frame.origin, frame.kept or frame.input
+    if (width, height) == frame.resized:
         return pixels
-    (left, top), (width, height) = frame.origin, frame.input
     # A copy, so that the whole image can be freed.
     return pixels[:, top : top + height, left : left + width].copy()
+
+
+def _pad(pixels: Array, white: int, frame: Frame, preprocess: Preprocess) -> Array:
+    """Put the picture into the input's size; the padding is black if it is added later."""
+    width, height = frame.input
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    value = (0.0,) if preprocess.order == "normalise,pad" else preprocess.pad_value
+    levels = _column(value, np.float64) * white / 255
+    if pixels.dtype == np.uint8 and (levels != levels.astype(np.uint8)).any():
+        pixels = pixels.astype(np.float32)
+    left, top, right, bottom = frame.picture
+    padded = np.empty((len(pixels), height, width), pixels.dtype)
+    padded[:] = levels
+    padded[:, top:bottom, left:right] = pixels
+    return padded
+
+
+def _column(numbers: tuple[float, ...], kind: type = np.float32) -> Array:
+    """Make an array [C, 1, 1] of one number per channel, or of one for all."""
+    return np.array(numbers).astype(kind).reshape(-1, 1, 1)
 
 
 def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
@@ -166,7 +206,7 @@ def _normalised(pixels: Floats, preprocess: Preprocess) -> Floats:
         for name, apply in (("mean", np.subtract), ("std", np.divide)):
             numbers = getattr(preprocess, name)
             if numbers is not None:
-                pixels = apply(pixels, np.array(numbers).astype(np.float32).reshape(-1, 1, 1))
+                pixels = apply(pixels, _column(numbers))
     return np.ascontiguousarray(pixels)
 
 
@@ -178,3 +218,8 @@ def _check_numbers(preprocess: Preprocess, channels: int) -> None:
                 f"{name} has length {len(numbers)}, expected {channels}, one number per channel of "
                 f"the tensor; change --{name} or --channels"
             )
+    if len(preprocess.pad_value) not in (1, channels):
+        raise UsageError(
+            f"pad_value has length {len(preprocess.pad_value)}, expected 1 or {channels}, one "
+            "number per channel of the tensor"
+        )

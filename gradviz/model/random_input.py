@@ -12,6 +12,7 @@ from gradviz.image.frame import frame_of
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture
+from gradviz.image.sizes import both
 from gradviz.model.first_weight import channels_taken
 from gradviz.model.model import Model
 
@@ -48,8 +49,7 @@ class RandomInput:
                 "pixels in all; allow more with --max-pixels"
             )
         pixels = self.draws.random((self.channels, height, width), np.float32)
-        unsized = self.recipe.model_copy(update={"resize": None, "multiple": None, "crop": None})
-        return prepare(Picture(pixels, "array"), unsized)
+        return prepare(Picture(pixels, "array"), self.recipe.unsized())
 
 
 def _channels(model: Model, recipe: Preprocess) -> int:
@@ -78,8 +78,9 @@ def likely_sizes(model: Model, recipe: Preprocess) -> list[Size]:
         recipe: the preprocessing of its images.
     """
     only = only_size(model)
-    if only is None and recipe.crop is not None:
-        only = (recipe.crop, recipe.crop) if isinstance(recipe.crop, int) else recipe.crop
+    fixed = recipe.pad or recipe.crop
+    if only is None and fixed is not None and not isinstance(fixed, str):
+        only = both(fixed)
     elif only is None and recipe.resize is not None:
         only = frame_of((1024, 1024), recipe).input
     return [(side, side) for side in LIKELY_SIDES] if only is None else [only]

@@ -128,7 +128,10 @@ def _settled(record: AnyRecord) -> dict[str, Any]:
     fixed = {key: value for key, value in content.items() if key not in VOLATILE}
     model = dict(content.get("model", {}))
     model["device"] = str(model.get("device")).partition(":")[0]
-    return {**fixed, "model": model, "images": [image["name"] for image in content["images"]]}
+    # A step that an earlier version did not have was left out.
+    steps = {**Preprocess().as_dict(), **content["preprocess"]}
+    images = [image["name"] for image in content["images"]]
+    return {**fixed, "model": model, "preprocess": steps, "images": images}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 from typer.main import get_command
 
 from gradviz import errors
 from gradviz.backward.methods import METHODS
 from gradviz.cli.app import make_app
+from gradviz.cli.options import InputOptions
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.errors import ExitCode, GradvizError
 from gradviz.heatmap.views import VIEWS
-from gradviz.image.preprocess import Preprocess
+from gradviz.image.preprocess import Preprocess, spelled_out
 from gradviz.model.card import Card
 from gradviz.seeds.kinds import KINDS
 from tools.run_docs import Page, pages
@@ -73,9 +75,14 @@ def test_metrics() -> None:
 
 
 def test_preprocessing_in_its_order() -> None:
-    rows = table("flag", "docs/guide/preprocessing.md")
-    flags = [code(row[0])[0].split()[0] for row in rows]
-    assert flags == [f"--{name.replace('_', '-')}" for name in Preprocess.model_fields]
+    named = [code(row[0])[0].split()[0] for row in table("flag", "docs/guide/preprocessing.md")]
+    short = [code(row[0])[0].split()[0] for row in table("short", "docs/guide/preprocessing.md")]
+    flags = {f"--{field.name}".replace("_", "-") for field in fields(InputOptions)}
+    written = [f"--{name}".replace("_", "-") for name in Preprocess.model_fields]
+    assert [f"--{name.removeprefix('--')}".replace("_", "-") for name in named] == written
+    assert {name for name in [*named, *short] if name.startswith("--")} == flags - {"--preprocess"}
+    for name in short:
+        assert spelled_out({name.removeprefix("--"): 1}).keys() <= Preprocess.model_fields.keys()
 
 
 def test_the_card_example_has_every_key() -> None:

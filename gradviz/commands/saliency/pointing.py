@@ -75,7 +75,7 @@ def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
     """Compute Σ m² inside the mask / Σ m², where m = Σ_c |g_c|.
 
     NaN and Inf are left out. A pixel is inside if its centre lies on a pixel of the mask that is
-    not black, or not 0 in an array.
+    not black, or not 0 in an array. Padding is outside.
 
     Args:
         array: g [C, h, w], of the input's size or of a layer's.
@@ -94,7 +94,7 @@ def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
             f"--inside: a map of shape {list(array.shape)} has no places; name another --layer"
         )
     energy = np.abs(np.where(np.isfinite(array), array, 0).astype(np.float64)).sum(axis=0) ** 2
-    inside = _sampled(frame.in_input(_read(path, frame)), energy.shape)
+    inside = _sampled(frame.in_input(_read(path, frame), False), energy.shape)
     total = float(energy.sum())
     return float(energy[inside].sum()) / total if total else float("nan")
 

@@ -17,7 +17,8 @@ from gradviz.errors import SeedError
 from gradviz.image.frame import Frame, frame_of
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess, preprocess_from
-from gradviz.image.read import read_image
+from gradviz.image.read import Picture, read_image
+from gradviz.seeds.places import Site, at_box
 
 STORED = {  # orientation: how the camera stored the upright picture [H,W]
     1: lambda a: a,
@@ -40,7 +41,18 @@ def recipes(draw: st.DrawFn, image: tuple[int, int]) -> Preprocess:
     uncropped = preprocess_from({"resize": resize, "multiple": multiple}, "test")
     width, height = frame_of(image, uncropped).resized
     crop = draw(st.none() | st.tuples(st.integers(1, width), st.integers(1, height)))
-    return uncropped.model_copy(update={"crop": crop})
+    kept = crop or (width, height)
+    larger = st.tuples(*(st.integers(side, side + 20) for side in kept))
+    options = {
+        "crop": crop or draw(st.none() | larger),
+        "crop_rule": draw(st.sampled_from(["torchvision", "transformers"])),
+        "pad_at": draw(st.sampled_from(["end", "around"])),
+    }
+    recipe = uncropped.model_copy(update=options)
+    least = frame_of(image, recipe).input
+    padded = st.tuples(*(st.integers(side, side + 9) for side in least))
+    pad = draw(st.none() | padded | st.integers(1, 9).map("multiple:{}".format))
+    return recipe.model_copy(update={"pad": pad})
 
 
 @st.composite
@@ -70,13 +82,12 @@ def test_lookup_by_exact_fractions(frame: Frame) -> None:
     for axis, indices in enumerate(frame.lookup()):
         assert len(indices) == frame.image[axis]
         pixel = Fraction(frame.image[axis], frame.resized[axis])
-        left = frame.origin[axis] * pixel
+        first, end = frame.picture[axis], frame.picture[axis + 2]
+        left = (frame.origin[axis] - first) * pixel
         for place, index in enumerate(indices):
             centre = place + Fraction(1, 2)
             holders = [
-                i
-                for i in range(frame.input[axis])
-                if left + i * pixel <= centre < left + (i + 1) * pixel
+                i for i in range(first, end) if left + i * pixel <= centre < left + (i + 1) * pixel
             ]
             assert [index] == (holders or [-1])
 
@@ -103,6 +114,81 @@ def test_by_hand() -> None:
     columns, rows = frame.lookup()
     assert columns.tolist() == [0, 2, 4, -1, -1, -1, -1]
     assert rows.tolist() == [-1, 1, 3, -1, -1]
+
+
+def test_a_letterbox_by_hand() -> None:
+    frame = frame_of((4, 2), preprocess_from({"letterbox": 8}, "test"))
+    assert (frame.resized, frame.input, frame.picture) == ((8, 4), (8, 8), (0, 2, 8, 6))
+    assert frame.to_input(0, 0) == (1, 3)
+    assert frame.to_image(1, 3) == (0.5, 0.5)
+    assert frame.to_image(0, 0)[1] < 0
+    columns, rows = frame.lookup()
+    assert (columns.tolist(), rows.tolist()) == ([1, 3, 5, 7], [3, 5])
+    mask = np.array([[1, 0, 0, 0], [0, 0, 0, 1]])
+    sampled = frame.in_input(mask, 9)
+    assert (sampled[:2] == 9).all() and (sampled[6:] == 9).all()
+    np.testing.assert_array_equal(sampled[2:6], mask.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(frame.in_image(sampled, 5), mask)
+
+
+def test_a_crop_that_is_padded_again_is_not_the_file() -> None:
+    frame = frame_of((9, 9), preprocess_from({"crop": 5, "pad": 9, "pad_at": "around"}, "test"))
+    assert frame.image == frame.resized == frame.input
+    assert not frame.unchanged
+    assert frame.in_image(np.ones((9, 9)), 0).sum() == 25
+    assert frame.in_input(np.ones((9, 9)), 0).sum() == 25
+    with pytest.raises(SeedError, match="x = 1 was cropped away; expected 2 to 6"):
+        frame.to_input(1, 4)
+    assert frame_of((9, 9), Preprocess()).unchanged
+
+
+@pytest.mark.parametrize("kind", ["letterbox", "pad", "keep_aspect"])
+def test_a_marker_in_the_photo_lies_where_at_looks(kind: str) -> None:
+    """The truth is seen in the tensor: the centre of light of what a white pixel changes in it.
+
+    `at` must take the output pixel there, or one beside it, in 1000 random cases.
+    """
+    draws = np.random.default_rng(sum(map(ord, kind)))
+    for _ in range(1000):
+        width, height, side = (int(n) for n in draws.integers(8, 120, 3))
+        recipe = preprocess_from(_random_recipe(kind, side, draws), "test")
+        frame = frame_of((width, height), recipe)
+        kept = (np.flatnonzero(places >= 0) for places in frame.lookup())
+        # Two pixels off a crop's edge, where it cuts no light off.
+        x, y = (int(draws.choice(places[2:-2] if len(places) > 4 else places)) for places in kept)
+        photo = np.zeros((1, height, width), np.float32)
+        without = prepare(Picture(photo, "picture"), recipe).tensor
+        photo[0, y, x] = 1
+        light = prepare(Picture(photo, "picture"), recipe).tensor[0].double() - without[0]
+        u = (light.sum(0) * (torch.arange(light.shape[1]) + 0.5)).sum() / light.sum()
+        v = (light.sum(1) * (torch.arange(light.shape[0]) + 0.5)).sum() / light.sum()
+        left, top, right, bottom = at_box(frame.input, Site(frame, ()), x, y)
+        assert left - 0.5 <= u <= right + 0.5, (recipe, width, height, x, y)
+        assert top - 0.5 <= v <= bottom + 0.5, (recipe, width, height, x, y)
+
+
+def _random_recipe(kind: str, side: int, draws: np.random.Generator) -> dict[str, object]:
+    channels = {"channels": "gray", "interpolation": str(draws.choice(["bilinear", "bicubic"]))}
+    if kind == "letterbox":
+        return {"letterbox": side, **channels}
+    if kind == "keep_aspect":
+        return {
+            "resize": [side, int(draws.integers(8, 120))],
+            "keep_aspect": str(draws.choice(["inside", "cover", "least"])),
+            "multiple": int(draws.integers(1, 5)),
+            "round": [None, "even", "floor"][draws.integers(3)],
+            **channels,
+        }
+    return {
+        "resize": [f"fit:{side}", [side, 50]][draws.integers(2)],
+        "crop": [None, [side, side]][draws.integers(2)],
+        "crop_rule": str(draws.choice(["torchvision", "transformers"])),
+        "pad": [f"multiple:{side}", [120, 130]][draws.integers(2)],
+        "pad_at": str(draws.choice(["end", "around"])),
+        "pad_value": 200,
+        "order": str(draws.choice(["pad,normalise", "normalise,pad"])),
+        **channels,
+    }
 
 
 @pytest.mark.parametrize(

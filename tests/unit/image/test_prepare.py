@@ -58,6 +58,94 @@ def test_resize_is_torchs_bilinear_filter(size: tuple[int, int], kind: Any) -> N
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(20, 15), (41, 7), (82, 60), (100, 11), (1, 1), (13, 90)])
+def test_bytes_are_resized_as_pillow_resizes_a_photo(size: Any, interpolation: str) -> None:
+    photo = Image.fromarray(BYTES.transpose(1, 2, 0))
+    expected = np.asarray(photo.resize(size, Image.Resampling[interpolation.upper()]))
+    for pixels in (Picture(BYTES, "picture", white=255), COLOUR):
+        got = prepare(pixels, recipe(resize=size, levels="bytes", interpolation=interpolation))
+        np.testing.assert_array_equal(got.tensor, expected.transpose(2, 0, 1) / np.float32(255))
+        np.testing.assert_array_equal(got.shown, expected)
+
+
+@pytest.mark.parametrize("size", [(20, 15), (82, 60), (13, 90)])
+def test_bicubic_in_float_is_torchs_and_is_not_clipped(size: tuple[int, int]) -> None:
+    got = prepare(COLOUR, recipe(resize=size, interpolation="bicubic")).tensor
+    exact = torch.from_numpy(COLOUR.pixels)[None].double()
+    expected = interpolate(exact, size=size[::-1], mode="bicubic", antialias=True)[0]
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-6)
+    assert size[0] < 41 or got.max() > 1
+
+
+@pytest.mark.parametrize(("interpolation", "apart"), [("nearest", 0), ("lanczos", 1.5)])
+def test_the_other_filters_in_float(interpolation: str, apart: float) -> None:
+    """Bytes are rounded after the rows and after the columns; floats never are."""
+    faint = Picture(BYTES // 2 + 64, "picture", white=255)  # so that nothing is clipped
+    options = {"resize": (20, 15), "interpolation": interpolation}
+    exact = prepare(faint, recipe(**options)).tensor * 255
+    rounded = prepare(faint, recipe(levels="bytes", **options)).tensor * 255
+    assert apart / 4 <= (exact - rounded).abs().max() <= apart + 1e-4
+
+
+def test_gray_bytes_are_pillows() -> None:
+    got = prepare(COLOUR, recipe(channels="gray", levels="bytes", resize=(20, 15)))
+    gray = Image.fromarray(BYTES.transpose(1, 2, 0)).convert("L")
+    expected = np.asarray(gray.resize((20, 15), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(got.tensor[0], expected / np.float32(255))
+
+
+def test_an_array_is_not_rounded_to_bytes() -> None:
+    got = prepare(Picture(COLOUR.pixels * 3 - 1, "array"), recipe(levels="bytes", resize=(20, 15)))
+    exact = prepare(Picture(COLOUR.pixels * 3 - 1, "array"), recipe(resize=(20, 15)))
+    assert torch.equal(got.tensor, exact.tensor)
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "size"),
+    [
+        ({"pad": "50x33"}, (0, 0), (50, 33)),
+        ({"pad": "50x33", "pad_at": "around"}, (4, 1), (50, 33)),  # the odd pixel comes last
+        ({"pad": "multiple:16"}, (0, 0), (48, 32)),
+        ({"pad": 60, "crop": 20, "pad_at": "around"}, (20, 20), (60, 60)),
+        ({"crop": "45x20", "crop_rule": "torchvision"}, (2, 0), (45, 20)),
+        ({"crop": "44x33", "crop_rule": "transformers"}, (2, 2), (44, 33)),
+        ({"crop": "44x33", "crop_rule": "torchvision", "pad": 50}, (1, 1), (50, 50)),
+    ],
+)
+@pytest.mark.parametrize("white", [1, 255])
+def test_padding(options: Any, place: tuple[int, int], size: tuple[int, int], white: int) -> None:
+    picture = COLOUR if white == 1 else Picture(BYTES, "picture", white=255)
+    whole = recipe(**options, pad_value="51,102.5,0", mean=[0.5, 0.25, 0], std=[0.5, 1, 2])
+    prepared = prepare(picture, whole)
+    left, top, right, bottom = prepared.frame.picture
+    assert ((left, top), prepared.frame.input) == (place, size)
+    inner = prepared.tensor[:, top:bottom, left:right]
+    crop = options.get("crop")
+    middle = COLOUR.pixels
+    if crop is not None:
+        middle = prepare(COLOUR, recipe(crop=(right - left, bottom - top))).tensor.numpy()
+    mean, std = np.array([0.5, 0.25, 0]), np.array([0.5, 1, 2])
+    expected = (middle - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(inner, expected, atol=1e-6)
+    outside = prepared.tensor.clone()
+    fill = torch.tensor((np.array([51, 102.5, 0]) / 255 - mean) / std).float()[:, None, None]
+    outside[:, top:bottom, left:right] = fill
+    torch.testing.assert_close(outside, fill.expand_as(outside), rtol=0, atol=1e-6)
+
+
+def test_padding_after_normalisation_is_the_number_itself() -> None:
+    options = {"mean": 0.5, "std": 0.25, "channels": "gray", "pad_value": -7.5}
+    before = prepare(GRAY, recipe(pad=50, **options)).tensor
+    prepared = prepare(GRAY, recipe(pad=50, order="normalise,pad", **options))
+    assert torch.equal(prepared.tensor[:, :30, :41], before[:, :30, :41])
+    assert (prepared.tensor[:, 30:] == -7.5).all() and (prepared.tensor[:, :, 41:] == -7.5).all()
+    for box in [(0, 0, 50, 50), (35, 20, 48, 34), (42, 0, 50, 9), (3, 4, 5, 6)]:
+        x0, y0, x1, y1 = box
+        assert torch.equal(prepared.part(box), prepared.tensor[:, y0:y1, x0:x1])
+    assert not prepared.shown[30:].any()
+
+
 @pytest.mark.parametrize(
     ("image", "options", "resized"),
     [
@@ -195,6 +283,8 @@ def test_what_is_shown_is_clipped() -> None:
         ),
         ({"mean": "0.5"}, UsageError, "mean has length 1, expected 3, one number per channel"),
         ({"channels": "gray", "std": "1,1,1"}, UsageError, "std has length 3, expected 1"),
+        ({"pad_value": "1,2"}, UsageError, "pad_value has length 2, expected 1 or 3"),
+        ({"pad": 40}, ImageError, "pad 40x40 is less than the image, which is 41x30"),
     ],
 )
 def test_a_recipe_that_does_not_fit(options: Any, kind: type[Exception], reason: str) -> None:

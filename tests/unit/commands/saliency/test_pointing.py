@@ -90,7 +90,7 @@ def test_where_the_mask_is_looked_up(data: st.DataObject) -> None:
     origin = data.draw(st.integers(0, resized - 1))
     size = data.draw(st.integers(1, resized - origin))
     where = frame((image, 1), (resized, 1), (origin, 0), (size, 1))
-    found = where.in_input(np.arange(image)[None])
+    found = where.in_input(np.arange(image)[None], -1)
     centres = [Fraction(2 * (u + origin) + 1, 2) * image / resized for u in range(size)]
     assert found.tolist() == [[math.floor(centre) for centre in centres]]
     for u, x in enumerate(found[0]):
