@@ -245,6 +245,8 @@ def _maxout(node: Any) -> str | None:
 
 def _is_masked(node: Any) -> bool:
     """Return True if a factor is a constant of zeros and ones that has the output's shape."""
+    if not hasattr(node, "_saved_self"):  # in TorchScript, a product with a number
+        return False
     factors = (node._saved_self, node._saved_other)
     return any(
         isinstance(factor, Tensor)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import gradviz as package
 from gradviz.errors import ModelError
+from tests.helpers.formats import compiled
 from tests.helpers.nets import Net
 
 
@@ -131,3 +132,9 @@ def test_a_bound_that_is_learned_or_larger_is_none() -> None:
 
     (found,) = package.saliency(Net(bound), torch.rand(1, 4, 4), "ones", method="deconvnet")
     assert found.gated == 1 and any("2 operations" in told for told in found.warnings)
+
+
+def test_a_product_with_a_number_is_no_mask_in_torchscript() -> None:
+    x = torch.tensor([[[-1.0, 2.0]]])
+    (found,) = package.saliency(compiled("9 * x.relu()"), x, "ones", method="guided")
+    assert found.array.tolist() == [[[0, 9]]] and found.warnings == ()
