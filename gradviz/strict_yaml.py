@@ -136,6 +136,19 @@ def parse_scalar(text: str) -> Any:
     return value
 
 
+def parse_document(text: str, where: str) -> Any:
+    """Parse a text as one YAML document.
+
+    Args:
+        text: the YAML.
+        where: its place, for messages.
+
+    Raises:
+        UsageError: it is not such YAML; the message names the line.
+    """
+    return _parse(text, where)[1]
+
+
 def _parse(text: str, where: str) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _Loader(text)

@@ -46,6 +46,11 @@ def harmless(text: str) -> str:
     )
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut a text to at most so many characters, the last of them `…` if something is cut."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """List the first names, and count the others.
 

@@ -14,6 +14,7 @@ from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from, spelled_out
+from gradviz.labels import read_labels
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 
@@ -95,6 +96,8 @@ def load(
     path: str, options: ModelOptions, device_options: DeviceOptions, console: Console
 ) -> Model:
     """Load the model as the options ask, and warn of what is odd about it."""
+    labels = None if options.labels is None else read_labels(options.labels)
+
     from gradviz.model.load import load_model
 
     model = load_model(
@@ -103,6 +106,7 @@ def load(
         arch_args=dict(_argument(text) for text in options.arch_arg or ()),
         weights_key=options.weights_key,
         output=options.output,
+        labels=labels,
         trust=options.trust,
         device=device_options.device,
         precision=device_options.precision,

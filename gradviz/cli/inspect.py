@@ -87,6 +87,17 @@ def _page(found: InspectDocument) -> Iterator[str]:
         if output.seeds:
             yield f"        seeds: {', '.join(output.seeds)}"
     yield f"seed    {found.seed}"
+    yield from columns(
+        [
+            (
+                "" if rank else "class ",
+                each.name,
+                f"score {_number(each.score)}",
+                f"share {each.percent}" if each.percent else "",
+            )
+            for rank, each in enumerate(found.classes)
+        ]
+    )
     yield from _table(found)
 
 

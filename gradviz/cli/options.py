@@ -99,6 +99,11 @@ class ModelOptions:
     output: Text = _model(
         "The key of one of several outputs: out, 0, aux.1, predicted_depth.", "KEY"
     )
+    labels: Path | None = _model(
+        "The names of the classes: a label a line, a JSON list, or {index: label} in JSON or "
+        "YAML. [default: the model card's, or its folder's]",
+        "FILE",
+    )
     trust: bool = _model("Load what can run code: pickled modules and .pt2 files.", default=False)
     no_optimize: bool = _model(
         "Run the model as it was loaded: batch norm is not folded into convolutions.", default=False

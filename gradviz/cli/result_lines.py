@@ -74,6 +74,8 @@ def row(line: Done, out: Path) -> str:
         for number, digits in ((line.score, 6), (line.stats.scale, 3))
     )
     found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
+    if line.answer is not None:
+        found.append(str(line.answer))
     if line.layer is not None:
         found.append(f"layer {line.layer}")
     if line.completeness is not None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
 
 from gradviz.errors import UsageError
+from gradviz.files import disk
 from gradviz.image.preprocess import Preprocess, preprocess_from
 from gradviz.image.read import DEFAULT_MAX_PIXELS
+from gradviz.labels import read_labels
 from gradviz.strict_yaml import KeyPath, load_mapping
 from gradviz.text import nearest
 
@@ -35,7 +37,7 @@ class Card(BaseModel):
     output: str | None = None
     """The dotted path of the chosen output."""
     labels: tuple[str, ...] = ()
-    """The names of the classes, in order."""
+    """The names of the classes, in order; the card may name a file that has them."""
 
 
 _MUST_BE = {
@@ -45,7 +47,7 @@ _MUST_BE = {
     "weights_key": "text",
     "preprocess": "a mapping",
     "output": "text",
-    "labels": "a list of text",
+    "labels": "a list of text, or a file of labels",
 }
 """The keys of a card, and the form of each value."""
 
@@ -69,6 +71,9 @@ def read_card(path: Path) -> Card:
     if isinstance(block, dict):
         where = f"{path}, line {lines[('preprocess',)]}, preprocess"
         entries["preprocess"] = preprocess_from(block, where)
+    if isinstance(entries.get("labels"), str):
+        where = f"{path}, line {lines[('labels',)]}"
+        entries["labels"] = _labels_below(path.parent, str(entries["labels"]), where)
     try:
         card = Card.model_validate({**entries, "path": path})
     except ValidationError as error:
@@ -153,6 +158,17 @@ def read_preprocess(path: Path) -> Preprocess:
     if preprocess is None:
         raise UsageError(f"{path}: preprocess is empty: expected a mapping")
     return preprocess
+
+
+def _labels_below(folder: Path, name: str, where: str) -> tuple[str, ...]:
+    """Read a card's file of labels. A stranger's card may not show what lies outside its folder."""
+    file = folder / name
+    with disk(file):
+        if not file.is_file():
+            raise UsageError(f"{where}: labels must be {_MUST_BE['labels']}, got {name!r}")
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{where}: labels: {name!r} is outside the card's folder: copy it in")
+    return read_labels(file)
 
 
 def _beside(card: Path, arch: str) -> str:

@@ -32,6 +32,7 @@ def load_model(
     arch_args: Mapping[str, object] | None = None,
     weights_key: str | None = None,
     output: str | None = None,
+    labels: Sequence[str] | None = None,
     trust: bool = False,
     device: str = "cpu",
     precision: str = "float32",
@@ -49,6 +50,7 @@ def load_model(
         arch_args: the arguments of the factory.
         weights_key: the dotted key of the weights in a checkpoint.
         output: the dotted path of the chosen output.
+        labels: the names of the classes, in order; None for those of the card or the folder.
         trust: True if the file may run code while it is loaded.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; the default of the command line is `auto`.
         precision: `float32`, `float64`, `bfloat16`, or on CUDA `float16`.
@@ -106,7 +108,7 @@ def load_model(
         arch_args=arch_args,
         weights_key=opened.weights_key,
         output=output or (card.output if card else None),
-        labels=(card.labels if card else ()) or opened.labels,
+        labels=tuple(labels or (card.labels if card else ()) or opened.labels),
         preprocess=card.preprocess if card else None,
         input_shape=opened.input_shape,
         code=opened.code,

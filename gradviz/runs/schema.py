@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from gradviz.text import one_line, strict_json
+from gradviz.text import one_line, shortened, strict_json
 
 
 def _text(value: object) -> str:
@@ -253,6 +253,35 @@ class Stats(JsonObject):
     """The share of the map's energy inside of the mask of `--inside`."""
 
 
+class AnswerEntry(JsonObject):
+    """A class that was asked about, and what the model gives it."""
+
+    index: StrictInt
+    """The number of the class, from 0."""
+    label: String | None
+    """The name of the class; null if the model has no label for it."""
+    score: Number | None
+    """The output value of the class; on a dense output, its sum over the map."""
+    share: Number | None
+    """The share of the class among all classes, from 0 to 1: the softmax of the output, or the
+    output itself if it is made of probabilities. Null for a dense output or a single value."""
+
+    @property
+    def name(self) -> str:
+        """The number and the label in short, for people."""
+        label = "" if self.label is None else f" ({shortened(one_line(self.label), 40)})"
+        return f"{self.index}{label}"
+
+    @property
+    def percent(self) -> str | None:
+        """The share with three digits, for people."""
+        return None if self.share is None else f"{100 * self.share:.3g} %"
+
+    def __str__(self) -> str:
+        """The class and its share in one phrase."""
+        return f"class {self.name}" + (f", share {self.percent}" if self.percent else "")
+
+
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
@@ -273,6 +302,8 @@ class Done(FieldDone):
     """The shape of the model's output for this image, without the batch axis."""
     score: Number | None
     """⟨v, y⟩, the number that was differentiated."""
+    answer: AnswerEntry | None = Field(default=None, alias="class")
+    """The class that `top` or `class:` took; not there for other seeds."""
     layer: String | None = None
     """The layer that was read, if one was."""
     gated: StrictInt | None = None
@@ -574,6 +605,8 @@ class InspectDocument(Document):
     """The inputs of the model."""
     outputs: list[InspectedOutput]
     """The outputs of the model."""
+    classes: list[AnswerEntry] = []
+    """The five classes that rank first for the image; empty without an image or class scores."""
     seed: String
     """The seed that was differentiated."""
     layers: list[InspectedLayer]

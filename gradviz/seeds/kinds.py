@@ -6,12 +6,14 @@ help text, the messages and the documentation read the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
+from gradviz.seeds.answers import ranked
+from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import Layout
 from gradviz.seeds.places import Site, at_box, check_index, part_of, pixel_box, region_box
@@ -51,6 +53,9 @@ class Kind:
     SeedError. None if the size alone does not determine a box."""
     names_class: bool = False
     """True if its last value may be a class: an `int`, or a `str` that is one of the labels."""
+    takes: Callable[..., int | None] | None = None
+    """`(planes [C, H, W], site, *values) -> the number of the one class whose output it takes`, if
+    it takes one. None if it never does."""
 
     @property
     def form(self) -> str:
@@ -123,31 +128,11 @@ def _ones(planes: Tensor, site: Site) -> Tensor:
 
 
 def _one_class(planes: Tensor, site: Site, name: int | str) -> Tensor:
-    return _channel(planes, site, name if isinstance(name, int) else class_index(name, site.labels))
+    return _channel(planes, site, _class_taken(planes, site, name))
 
 
-def class_index(name: str, labels: Sequence[str]) -> int:
-    """Look up the number of the class with this name.
-
-    Args:
-        name: the name of a class.
-        labels: the names of all classes, in the order of the channels.
-
-    Returns:
-        the index of the name in `labels`, from 0.
-
-    Raises:
-        SeedError: no class has that name; the message has the nearest name.
-    """
-    if not labels:
-        raise SeedError(
-            f"the model has no class names; name the class by its number, or list `labels:` in a "
-            f"model card to use {name!r}"
-        )
-    if name not in labels:
-        hint = nearest(name, labels, f"the classes are {', '.join(labels[:20])}", cutoff=0.5)
-        raise SeedError(f"no class is called {name!r}; {hint}")
-    return labels.index(name)
+def _class_taken(planes: Tensor, site: Site, name: int | str) -> int:
+    return name if isinstance(name, int) else class_index(name, site.labels)
 
 
 def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
@@ -160,9 +145,14 @@ def _channel(planes: Tensor, site: Site, channel: int) -> Tensor:
 def _top(planes: Tensor, site: Site, rank: int = 1) -> Tensor:
     if not 1 <= rank <= len(planes):
         raise SeedError(f"rank {rank} is outside the {len(planes)} classes: 1 to {len(planes)}")
-    # Stable, so that equal scores rank by their index on every machine.
-    order = planes.argsort(dim=0, descending=True, stable=True)
-    return planes.new_zeros(planes.shape).scatter_(0, order[rank - 1 : rank], 1.0)
+    return planes.new_zeros(planes.shape).scatter_(0, ranked(planes)[rank - 1 : rank], 1.0)
+
+
+def _top_taken(planes: Tensor, site: Site, rank: int = 1) -> int | None:
+    """Return the class of that rank; None on a map, where each place has its own."""
+    if part_of(planes, site).of != (1, 1):
+        return None
+    return int(ranked(planes)[rank - 1])
 
 
 def _predicted(planes: Tensor, site: Site, channel: int) -> Tensor:
@@ -268,6 +258,7 @@ KINDS: dict[str, Kind] = {
             _class,
             _one_class,
             names_class=True,
+            takes=_class_taken,
         ),
         Kind(
             "top",
@@ -277,6 +268,7 @@ KINDS: dict[str, Kind] = {
             _PLANES,
             _whole_numbers(0, 1),
             _top,
+            takes=_top_taken,
         ),
         Kind(
             "predicted",

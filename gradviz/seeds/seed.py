@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
-from gradviz.seeds.kinds import KINDS, ArrayFile, Kind, class_index
+from gradviz.seeds.answers import Answer, answer_for, label_warnings
+from gradviz.seeds.class_names import class_index
+from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
 from gradviz.seeds.outputs import Layout, layout_of, planes_of
 from gradviz.seeds.places import Site
 from gradviz.text import nearest
@@ -70,6 +72,32 @@ class Seed:
             )
         with self._named():
             return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+
+    def answer(self, y: Tensor, site: Site) -> Answer | None:
+        """Describe the class whose output the cotangent takes.
+
+        Args:
+            y: one image's output, which the seed fits.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            the class with its score and share; None if the seed is no question about one class.
+        """
+        if self.kind.takes is None:
+            return None
+        planes = planes_of(y)
+        index = self.kind.takes(planes, site, *self.values)
+        return None if index is None else answer_for(planes, index, site.labels)
+
+    def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
+        """Warn if labels may name other classes than those that the seed is about.
+
+        Args:
+            y: one image's output.
+            site: the image's frame and the model's labels.
+        """
+        about_classes = self.kind.takes is not None or self.class_name is not None
+        return label_warnings(len(planes_of(y)), site.labels) if about_classes else ()
 
     def box(self, size: Size, site: Site) -> Box:
         """Find the bounding box of the non-zero part of `cotangent` on a dense map.

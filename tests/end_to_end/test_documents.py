@@ -269,7 +269,7 @@ def test_an_interrupt_and_a_bug_are_documents(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("gradviz.cli.compare.compare", fail)
+    monkeypatch.setattr("gradviz.commands.compare.comparison.compare", fail)
     result = CliRunner().invoke(make_app("compare"), ["compare", "a", "b", "--json"])
     assert result.exit_code == code
     found = ErrorDocument.model_validate(json.loads(result.stdout))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,8 +26,9 @@ from gradviz.model.model import Model, deterministic, run_on, size_of
 from gradviz.model.outputs import leaves, main_output
 from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.runs.schema import InspectDocument, InspectedLayer
+from gradviz.seeds.answers import first_answers, label_warnings
 from gradviz.seeds.kinds import KINDS
-from gradviz.seeds.outputs import layout_of
+from gradviz.seeds.outputs import Layout, layout_of
 from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
@@ -80,6 +81,10 @@ def inspect_model(
     output = y.detach()[0]
     seed = seed or default_seed(output)
     v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
+    classes = []
+    if image is not None and layout_of(output) is Layout.SCORES and len(output) > 1:
+        classes = first_answers(output, model.labels)
+        warnings += label_warnings(len(output), model.labels)
     with foreign_code(f"{model.name}: the backward pass failed"):
         gradients = gradients_at(y, list(layers.values()), v)
         dead = dead_units(y, list(layers.values()))
@@ -105,6 +110,7 @@ def inspect_model(
                 for key, value in leaves(raw)
                 if isinstance(value, Tensor)
             ],
+            **({"classes": [asdict(each) for each in classes]} if classes else {}),
             "seed": seed.spec,
             "layers": flows,
             "warnings": warnings,

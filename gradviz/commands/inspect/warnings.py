@@ -13,6 +13,7 @@ from torch.autograd.graph import Node
 from gradviz.backward.graph import edge_of, kind_of, nodes_of
 from gradviz.field.dependence.rules import TENSOR_VIEWS
 from gradviz.runs.schema import InspectedLayer
+from gradviz.seeds.answers import are_probabilities
 from gradviz.text import listed
 
 VANISHING_DROP = 1e4
@@ -71,7 +72,7 @@ def _probabilities(y: Tensor) -> Iterator[str]:
     planes = y.detach()[0]
     if node is not None and kind_of(node) in PROBABILITIES:
         seen = f"the output has gone through a {PROBABILITIES[kind_of(node)]}"
-    elif planes.dim() in (1, 3) and len(planes) > 1 and _adds_up_to_one(planes):
+    elif planes.dim() in (1, 3) and len(planes) > 1 and are_probabilities(planes):
         seen = "the output is made of probabilities: positive, and 1 in total"
     else:
         return
@@ -79,10 +80,6 @@ def _probabilities(y: Tensor) -> Iterator[str]:
         f"{seen}, so its gradient fades where the model is sure: differentiate the logits, with "
         "--output or a model that returns them"
     )
-
-
-def _adds_up_to_one(planes: Tensor) -> bool:
-    return bool((planes >= 0).all() and ((planes.sum(0) - 1).abs() <= 1e-4).all())
 
 
 def may_mix(y: Tensor) -> bool:

@@ -13,7 +13,7 @@ from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
 from gradviz.runs.reader import FinishedRun, SaliencyResults
-from gradviz.runs.schema import Done
+from gradviz.runs.schema import AnswerEntry, Done
 
 MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of results.jsonl that only some results have."""
@@ -53,12 +53,19 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
         "image": line.image,
         "seed": line.seed,
         "score": line.score,
+        "answer": None if line.answer is None else _answer(line.answer),
         "stats": line.stats.content(),
         "warnings": line.warnings,
         "output": line.output_shape,
         "more": line.model_dump(include=set(MORE), exclude_unset=True),
         **drawn,
     }
+
+
+def _answer(answer: AnswerEntry) -> dict[str, str | None]:
+    """Write a class in short for a card, and in full."""
+    whole = str(answer.index) if answer.label is None else f"{answer.index} ({answer.label})"
+    return {"short": str(answer), "whole": whole, "share": answer.percent}
 
 
 def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:

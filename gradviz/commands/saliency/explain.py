@@ -195,9 +195,10 @@ class Explainer:
         output = forward.y.detach()
         v = torch.zeros_like(output)
         misfits: dict[int, SeedError] = {}
-        for n, image in enumerate(work.images):
+        sites = [self._tiler.site(image, seed) for image in work.images]
+        for n, site in enumerate(sites):
             try:
-                v[n] = seed.cotangent(output[n], self._tiler.site(image, seed))
+                v[n] = seed.cotangent(output[n], site)
             except SeedError as error:
                 misfits[n] = error
         try:
@@ -210,11 +211,16 @@ class Explainer:
             alone = (Work((image,), work.seeds, work.notes) for image in work.images)
             return [outcome for each in alone for outcome in self._whole(each)]
         notes = work.notes + self._tiler.notes(work.images[0], seed)
+        notes += seed.warnings(output[0], sites[0])
         return [
             Failure(each.image, seed.spec, misfits[n])
             if n in misfits
             # Images that are tried again have some notes twice.
-            else replace(each, notes=tuple(dict.fromkeys(each.notes + notes)))
+            else replace(
+                each,
+                answer=seed.answer(output[n], sites[n]),
+                notes=tuple(dict.fromkeys(each.notes + notes)),
+            )
             for n, each in enumerate(found)
         ]
 

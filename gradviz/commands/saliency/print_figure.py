@@ -187,7 +187,8 @@ def _draw_row(
         axis.imshow(np.asarray(picture), interpolation="none")
         axis.set_xticks([])
         axis.set_yticks([])
-    panels[0].set_title(one_line(f"{line.image}, {line.seed}"), loc="left", parse_math=False)
+    title = f"{line.image}, {line.seed}" + (f": {line.answer}" if line.answer else "")
+    _set_row_title(panels[0], one_line(title))
     if not scale > 0:
         bar.axis("off")  # an evenly blank picture has no scale
         return
@@ -196,3 +197,10 @@ def _draw_row(
     ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), palette, shown)
     colours = ListedColormap(ramp.reshape(-1, 3) / 255)
     figure.colorbar(ScalarMappable(Normalize(low * scale, scale), colours), cax=bar)
+
+
+def _set_row_title(axis: Axes, title: str) -> None:
+    """Put a title above the first panel of a row; if it is long, it goes on above the others."""
+    axis.set_title(" ")  # keeps the height free: a long title itself would widen the column
+    text = axis.annotate(title, (0, 1), (0, 4), "axes fraction", "offset points", parse_math=False)
+    text.set_in_layout(False)

@@ -18,6 +18,7 @@ from gradviz.heatmap.draw import draw, scale_in, strips
 from gradviz.heatmap.views import CLIP, VIEWS, View
 from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
+from gradviz.seeds.answers import Answer
 from gradviz.seeds.seed import Seed
 
 
@@ -39,6 +40,9 @@ class Attribution:
     """⟨v, y⟩, the number that was differentiated."""
     prepared: Prepared
     """The input of the model, as tensor and as picture, and the map back to the file's pixels."""
+    answer: Answer | None = None
+    """The class that `top` or `class:` took, with its label, score and share at the image itself;
+    None for other seeds."""
     layer: str | None = None
     """The layer that was read, if one was."""
     beside: Mapping[str, Floats] = field(default_factory=dict)

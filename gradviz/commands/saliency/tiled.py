@@ -100,16 +100,18 @@ class TilePlan:
             output, v = y.detach(), torch.zeros_like(y)
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
-            v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(
-                output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
-            )
+            inner_output, site = output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
+            v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(inner_output, site)
             forward = Forward((self.image,), x, y)
             with foreign_code(f"{model.name}: the backward pass failed"):
                 (found,) = at_images(forward, self.seed.spec, v, settings, retain_graph=False)
             x0, y0, x1, y1 = tile.inputs
             array[:, y0:y1, x0:x1] += found.array
             score += inner(v, output)
-            notes.update(dict.fromkeys(found.notes))
+            answer = self.seed.answer(inner_output, site)
+            if answer is not None and self.grid.size != (1, 1):  # this tile's is not the map's
+                answer = replace(answer, score=score, share=None)
+            notes.update(dict.fromkeys(found.notes + self.seed.warnings(inner_output, site)))
         return replace(
             found,
             array=array,
@@ -119,6 +121,7 @@ class TilePlan:
                 self.grid.x.outputs,
             ),
             score=score,
+            answer=answer,
             notes=tuple(notes),
             tiles=len(self.tiles),
             parts=self.parts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class ResultWriter:
             files=files,
             output_shape=list(outcome.output_shape),
             score=outcome.score,
+            **_taken(outcome),
             **{name: value for name in MEASURED if (value := getattr(outcome, name)) is not None},
             stats=Stats.model_validate({**outcome.stats, **inside}),
             scales=self._scales(outcome),
@@ -182,3 +183,8 @@ class ResultWriter:
     def _place(self, result: Attribution, name: str) -> str:
         folder = self.seed_folders.get(result.seed) or seed_folders([result.seed])[result.seed]
         return f"{result.image}/{folder}/{name}"
+
+
+def _taken(outcome: Attribution) -> dict[str, Any]:
+    """Return the entry of a line for the class that its seed took, if it took one."""
+    return {} if outcome.answer is None else {"class": asdict(outcome.answer)}

@@ -101,7 +101,7 @@ def test_equal_scores_rank_by_their_index() -> None:
         ("region:0,0,1,3", DENSE, "y from 0 to 3 is not a range within 0 to 2"),
         ("channel:2", DENSE, "channel 2 is outside the output: 0 to 1"),
         ("class:0", torch.zeros(2, 3, 4, 5), "needs class scores"),
-        ("class:sqare", SCORES, "did you mean square?"),
+        ("class:sqare", SCORES, "did you mean square or star?"),
         ("class:zebra", SCORES, "the classes are circle, square, triangle, star"),
         ("at:0,0", DENSE, "use pixel:X,Y"),
     ],

@@ -157,6 +157,7 @@ class Gallery {
       make("span", { className: "seed" }, make("bdi", {}, map.seed)),
       make("span", { className: "score" }, `score ${short(map.score)}`),
     ];
+    if (map.answer) lines.push(make("bdi", { className: "answer" }, map.answer.short));
     if (this.controls.elements.run) {
       lines.push(make("bdi", { className: "run" }, map.run));
     }
@@ -298,6 +299,8 @@ function facts(map) {
   const cells = map.grain > 1 ? ` in cells of ${map.grain}×${map.grain} pixels` : "";
   const rows = [
     ["run", map.run],
+    ...(map.answer ? [["class", map.answer.whole]] : []),
+    ...(map.answer?.share ? [["share", map.answer.share]] : []),
     ["score ⟨v, y⟩", short(map.score, 6)],
     ["output", map.output.join("×")],
     ["input", map.size.join("×") + cells],
