@@ -50,6 +50,7 @@ def test_what_a_view_draws(view: str, quantity: list[list[float]]) -> None:
 def test_gray_is_the_share_of_the_scale() -> None:
     assert pixels("gray", 8)[..., 0].tolist() == [[96, 128], [0, 255]]
     assert pixels("gray", 4)[..., 0].tolist() == [[191, 255], [0, 255]]
+    assert pixels("gray", 2.0**-17, G / 2.0**20)[..., 0].tolist() == [[96, 128], [0, 255]]
 
 
 def test_heatmap_takes_the_sequential_colours() -> None:
@@ -128,6 +129,17 @@ def test_in_the_files_pixels_what_was_cropped_away_is_zero() -> None:
     assert found.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize(("origin", "expected"), [((1, 1), 96), ((0, 0), 255), ((0, 1), 128)])
+def test_a_crop_is_left_at_its_place_if_it_is_as_large_as_the_file(
+    origin: tuple[int, int], expected: int
+) -> None:
+    """The file's 2×2 pixels, enlarged to 4×4, have their centres at 1 and 3; a crop of 2×2 holds
+    one of them, and the others are zero."""
+    frame = Frame((2, 2), (4, 4), origin, (2, 2))
+    found = np.asarray(draw(G, VIEWS["gray"], 8, PALETTE, BLACK, frame))[..., 0]
+    assert found.tolist() == [[expected, 0], [0, 0]]
+
+
 def test_a_named_map_replaces_the_default_of_its_kind() -> None:
     viridis, vik = load_palette("viridis"), load_palette("vik")
     assert (viridis.diverging_table == PALETTE.diverging_table).all()
@@ -165,8 +177,12 @@ def test_white_is_the_last_colour_of_a_map_of_grays() -> None:
     assert set(np.diff(table[:, 0].astype(int)).tolist()) == {1, 2}
 
 
-def test_a_layers_map_is_enlarged_to_the_picture() -> None:
+@pytest.mark.parametrize("strip", [6, strips.STRIP_PIXELS])
+def test_a_layers_map_is_enlarged_to_the_picture(
+    strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bilinear: corners keep their value, and what lies between two is between them."""
+    monkeypatch.setattr(strips, "STRIP_PIXELS", strip)
     g = floats([0, 0, 4, 4]).reshape(1, 2, 2)
     backdrop = np.zeros((4, 6, 3), np.uint8)
     drawn = np.asarray(draw(g, VIEWS["gray"], 4, load_palette(), backdrop))
@@ -178,3 +194,14 @@ def test_a_layers_map_is_enlarged_to_the_picture() -> None:
     )
     green = (broken == NONFINITE).all(-1)
     assert green[:2, :3].all() and green.sum() == 6
+    # Beside it, NaN counts as zero.
+    assert broken[2, 0, 0] == 48 and broken[2, 5, 0] == 64
+
+
+def test_a_wide_map_is_enlarged_to_a_tall_picture() -> None:
+    """Three columns and two rows become two columns and three rows."""
+    g = floats([0, 0, 4, 0, 0, 4]).reshape(1, 2, 3)
+    drawn = np.asarray(draw(g, VIEWS["gray"], 4, PALETTE, np.zeros((3, 2, 3), np.uint8)))
+    assert drawn.shape == (3, 2, 3)
+    assert (drawn[0] == drawn[1]).all() and (drawn[0] == drawn[2]).all()
+    assert drawn[0, 0, 0] < 64 and drawn[0, 1, 0] > 128

@@ -131,3 +131,23 @@ def test_another_file(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_array(tmp_path / "missing.npy")
+
+
+def test_a_tensor_larger_than_its_file_is_refused_if_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight bytes a number: allowed are 800 bytes, or ten times what is stored."""
+    monkeypatch.setattr("gradviz.image.array.ALLOWED", 800)
+    file = tmp_path / "x.pt"
+    stored = torch.zeros(20, dtype=torch.float64)
+    for tensor in (
+        stored[:1].clone().expand(100),
+        stored[:, None].expand(20, 10),
+        stored.repeat(9),
+    ):
+        torch.save(tensor, file)
+        assert read_array(file).shape == tensor.shape
+    for tensor in (stored[:1].clone().expand(101), stored[:, None].expand(20, 11)):
+        torch.save(tensor, file)
+        with pytest.raises(UsageError, match=r"made of \d+ bytes; write it with torch\.save"):
+            read_array(file)

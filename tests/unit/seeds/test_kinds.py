@@ -126,6 +126,7 @@ def test_a_seed_that_does_not_fit_says_what_would(spec: str, y: Tensor, message:
         ("pixel:1.5,2", "write it as pixel:X,Y[,C]"),
         ("region:1,2,3", "write it as region:X0,Y0,X1,Y1[,C]"),
         ("top:first", "write it as top[:N]"),
+        ("top:", "write it as top[:N]"),
         ("class:", "write it as class:K|NAME"),
         ("tensor:absent.npy", "absent.npy"),
         ("mask:absent.png", "absent.png"),

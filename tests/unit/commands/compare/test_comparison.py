@@ -263,6 +263,18 @@ def test_arrays_that_one_method_writes_and_the_other_does_not(tmp_path: Path) ->
     assert compare(a, b).failed[0].problems == ("attribution only in B", "gradient only in A")
 
 
+def test_each_run_has_its_own_paths(tmp_path: Path) -> None:
+    """Folders of seeds get a hash if another seed of the run has the same name."""
+    a = saliency(tmp_path / "a", {("x.png", "ones"): G})
+    b = saliency(tmp_path / "b", {("x.png", "ones"): 2 * G})
+    (a / "x.png/ones").rename(a / "x.png/ones-01234567")
+    text = (a / "results.jsonl").read_text().replace("x.png/ones/", "x.png/ones-01234567/")
+    (a / "results.jsonl").write_text(text)
+    for one, other in ((a, b), (b, a)):
+        (only,) = compare(one, other).items
+        assert only.measured["gradient"]["max"] == 8 and not only.problems
+
+
 def test_what_was_different_is_named(tmp_path: Path) -> None:
     results: dict[Key, object] = {("x.png", "ones"): G}
     a = saliency(tmp_path / "a", results, files={"old/base.npy": "11"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gradviz.commands.compare.write import BOTH, ONLY_A, ONLY_B, difference_picture
 from gradviz.heatmap.colours import NONFINITE, load_palette
@@ -46,3 +47,9 @@ def test_channels_do_not_hide_each_other() -> None:
 def test_nan_is_green_and_equal_arrays_are_blank() -> None:
     a = np.array([[np.nan, np.inf, 3]], np.float32)
     assert pixels(a, a, scale=0) == [[NONFINITE, NONFINITE, NEUTRAL]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_in_one_of_the_two_is_green(bad: float) -> None:
+    a, b = np.array([[bad, 3.0]]), np.array([[1.0, 3.0]])
+    assert pixels(a, b) == pixels(b, a) == [[NONFINITE, NEUTRAL]]
