@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import kind_of_operator
-from gradviz.watch import Watch, arguments, written
+from gradviz.watch import Watch, arguments, storage_of, written
 
 WEIGHTS = {
     "Convolution": ("_saved_weight", "conv"),
@@ -39,7 +39,7 @@ def owners_of(module: nn.Module) -> dict[int, str]:
 
 def memory_of(tensor: Tensor) -> int:
     """Return the address of the tensor's memory; tensors with the same address share it."""
-    return tensor.untyped_storage().data_ptr()
+    return storage_of(tensor).data_ptr()
 
 
 class ActivationRecorder(Watch):

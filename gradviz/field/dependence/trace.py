@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
-from gradviz.watch import Watch
+from gradviz.watch import Watch, storage_of
 
 FACTORIES = frozenset(
     [
@@ -27,8 +27,13 @@ FACTORIES = frozenset(
 )
 """Operators that take only the shape of their argument, not its values."""
 
-EXPORTS = frozenset(["tolist", "numpy", "__array__", "__dlpack__", "data_ptr"])
-"""Methods that hand a tensor's values out of torch."""
+EXPORTS = frozenset(
+    [
+        *("tolist", "numpy", "__array__", "__dlpack__", "__repr__", "__deepcopy__"),
+        *("data_ptr", "const_data_ptr", "untyped_storage", "storage"),
+    ]
+)
+"""Methods that hand a tensor's values out of torch. Pickling reads the storage."""
 
 READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """The tags of operators whose result, a Python value or a shape, depends on values."""
@@ -126,14 +131,14 @@ class DependenceTrace(Watch):
         if tensor.layout != torch.strided or not self._computed.isdisjoint(_storages([tensor])):
             return True
         # As of a DLPack capsule, which keeps the memory of the tensor that it was made of.
-        owner = self._addresses.get(tensor.untyped_storage().data_ptr())
+        owner = self._addresses.get(storage_of(tensor).data_ptr())
         return owner is not None and not owner.expired()  # type: ignore[no-untyped-call]
 
     def _remember(self, tensors: Iterable[Tensor]) -> None:
         self._computed |= _storages(tensors)
         for tensor in tensors:
-            if tensor.layout == torch.strided and (address := tensor.untyped_storage().data_ptr()):
-                self._addresses[address] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+            if tensor.layout == torch.strided and (address := storage_of(tensor).data_ptr()):
+                self._addresses[address] = StorageWeakRef(storage_of(tensor))  # type: ignore[no-untyped-call]
 
 
 class _Exports(TorchFunctionMode):
@@ -176,7 +181,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _storages(tensors: Iterable[Tensor]) -> set[StorageWeakRef]:
     return {
-        StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        StorageWeakRef(storage_of(tensor))  # type: ignore[no-untyped-call]
         for tensor in tensors
         if tensor.layout == torch.strided
     }

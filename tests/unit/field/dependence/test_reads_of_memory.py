@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import ctypes
+import io
+import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +25,23 @@ READS: dict[str, Callable[[Tensor], Tensor]] = {
     "dlpack": lambda x: DLPACK.from_dlpack(x),
     "dlpack by NumPy": lambda x: torch.from_numpy(np.from_dlpack(x) * 1),
     "numpy": lambda x: torch.from_numpy(x.numpy() * 1),
+    "a pickle": lambda x: pickle.loads(pickle.dumps(x)),
+    "a file": lambda x: through_a_file(x),
+    "a file of several": lambda x: through_a_file({"all": [x]})["all"][0],
+    "a copy": lambda x: copy.deepcopy(x),
+    "bytes": lambda x: torch.frombuffer(bytearray(bytes(x.untyped_storage())), dtype=x.dtype),
+    "a storage": lambda x: torch.FloatTensor(x.storage()),  # type: ignore[no-untyped-call]
+    "another tensor's storage": lambda x: torch.empty(0).set_(x.untyped_storage()),
+    "text": lambda x: torch.tensor(float(re.findall(r"[\d.]+", str(x.mean()))[0])),
+    "an address": lambda x: torch.tensor(ctypes.c_float.from_address(x.data_ptr()).value),
 }
+
+
+def through_a_file(content: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(content, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
 class Gated(nn.Module):
@@ -30,9 +51,10 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
-        return y if self.read is None else y * self.read(y.detach()).mean()
+        return y if self.read is None else y * self.read(y.detach().contiguous()).mean()
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("name", READS)
 def test_what_is_read_from_memory_is_a_selection(name: str) -> None:
     found = gradviz.receptive_field(Gated(READS[name]), torch.rand(3, 6, 6)).fields[0].structural
