@@ -47,7 +47,7 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 
-        from gradviz.commands.check.diagnosis import causes_of, unseen_parts
+        from gradviz.commands.check.diagnosis import causes_of
         from gradviz.commands.check.gradient_check import check_gradient as run
         from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
@@ -63,14 +63,14 @@ def check(
                 f"computed in {found.precision}: longer steps are taken, and an error of "
                 f"{found.tolerance:.1%} passes"
             )
-            if parts := unseen_parts(loaded, entered):
-                console.warn(
-                    f"the model detaches values, or has backward passes of its own "
-                    f"({', '.join(parts)}): what they round away cannot be told over steps of "
-                    f"{found.precision}; use --precision float64"
-                )
         rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
         console.results(found, columns(rows))
+        if found.unproven:
+            console.error(
+                f"the model detaches values, or has backward passes of its own "
+                f"({', '.join(found.unproven)}): what they round away cannot be told over steps of "
+                f"{found.precision}, so the gradient is not proven; use --precision float64"
+            )
         for seed, cause in causes_of(loaded, entered, seeds, found.tests).items():
             console.error(
                 _failure(seed, [test for test in found.tests if test.seed == seed], cause)

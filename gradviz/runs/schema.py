@@ -655,7 +655,7 @@ class CheckDocument(Document):
     kind: Literal["check"]
     """The command."""
     ok: StrictBool
-    """True if the gradient is right."""
+    """True if the gradient is proven right."""
     precision: String
     """The type of the least precise numbers in the model."""
     tolerance: Number
@@ -664,6 +664,9 @@ class CheckDocument(Document):
     """The largest minus the smallest value of the input."""
     tests: list[CheckTest]
     """All tests."""
+    unproven: list[String]
+    """The operations whose derivative cannot be told at this precision: values that are detached
+    and added again, and backward passes of the model's own. Empty in float64."""
 
 
 class ReportDocument(Document):

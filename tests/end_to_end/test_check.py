@@ -204,6 +204,38 @@ def test_what_rounding_hides(gradviz: Gradviz, photo: Path) -> None:
     assert gradviz(*command, "--seed", "channel:0").exit_code == 0
 
 
+class Rounds(nn.Conv2d):
+    """Rounds its output to steps of 1/4096, and detaches the rounding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y + ((y * 4096).round() / 4096 - y).detach()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_rounding_that_no_step_shows_is_not_proven(
+    gradviz: Gradviz, photo: Path, precision: str
+) -> None:
+    """Over the long steps of float32 it looks like a line; the exit code is 6 all the same."""
+    torch.manual_seed(0)
+    torch.save(Rounds(3, 2, 3).eval(), "net.pt")
+    command = ["check", "net.pt", photo, "--trust", "--seed", "ones", "--precision", precision]
+    result = gradviz(*command)
+    assert result.exit_code == 6
+    found = document(gradviz(*command, "--json"))
+    assert found["ok"] is False
+    failed = [test["name"] for test in found["tests"] if test["ok"] is False]
+    if precision == "float64":
+        assert failed and found["unproven"] == []
+    else:
+        assert not failed and found["unproven"] == ["Add"]
+        (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+        assert "(Add)" in line and line.endswith("not proven; use --precision float64")
+    torch.save(net(), "net.pt")
+    found = document(gradviz(*command, "--json"))
+    assert found["ok"] is True and found["unproven"] == []
+
+
 ARGUMENTS = ("in_channels=3", "out_channels=2", "kernel_size=1", "bias=false")
 CONVOLUTION = ["--arch", "torch.nn:Conv2d"]
 CONVOLUTION += [word for argument in ARGUMENTS for word in ("--arch-arg", argument)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradviz.backward.graph import nodes_of
 from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check import finite_differences
+from gradviz.commands.check.diagnosis import unseen_parts
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
@@ -58,15 +59,17 @@ def check_gradient(
         v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
     measured = {test.seed for test in tests if test.judged and test.ok}
+    unproven = [] if dtype == torch.float64 else unseen_parts(model, image)
     return CheckDocument(
         schema=1,
         kind="check",
-        # No test failed, and at least one of every seed could be measured.
-        ok=all(test.ok is not False and test.seed in measured for test in tests),
+        # No test failed, at least one of every seed could be measured, and nothing is hidden.
+        ok=not unproven and all(test.ok is not False and test.seed in measured for test in tests),
         precision=str(dtype).removeprefix("torch."),
         tolerance=ladder.tolerance,
         span=span,
         tests=tests,
+        unproven=unproven,
     )
 
 
