@@ -351,6 +351,26 @@ def test_the_keyboard_does_it_all(run: Path, open_page: Open) -> None:
     assert page.evaluate("document.activeElement.matches('.cards button')")
 
 
+def test_the_cross_marks_the_place_of_the_keyboard(run: Path, open_page: Open) -> None:
+    page = open_page(run)
+    page.locator(".cards button").first.click()
+    canvas, cross = drawn(page.locator("dialog .stage canvas")), page.locator("dialog .cross")
+    assert cross.is_hidden()
+    canvas.focus()
+    for key, (x, y) in {"ArrowRight": (5, 3), "ArrowUp": (5, 2), "ArrowLeft": (4, 2)}.items():
+        page.keyboard.press(key)
+        assert cross.is_visible()
+        on, mark = canvas.bounding_box(), cross.bounding_box()
+        middle = mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2
+        # On a canvas of 8 by 6 pixels, to a tenth of one.
+        assert (middle[0] - on["x"]) / on["width"] * 8 == pytest.approx(x + 0.5, abs=0.1)
+        assert (middle[1] - on["y"]) / on["height"] * 6 == pytest.approx(y + 0.5, abs=0.1)
+    page.keyboard.press("Escape")
+    page.locator(".cards button").nth(1).click()
+    drawn(canvas)
+    assert cross.is_hidden()
+
+
 def test_a_thousand_results_open(tmp_path: Path, open_page: Open) -> None:
     arrays = {(f"{n:04}.png", "ones"): (n + 1) * G for n in range(1000)}
     page = open_page(runs.saliency_run(tmp_path / "run", arrays))
@@ -508,6 +528,56 @@ def test_the_masks_and_the_contours_are_drawn(fields: Path, open_page: Open) -> 
     assert len(edges) == pytest.approx(across + down, abs=4)
 
 
+@pytest.fixture(scope="module")
+def levels(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fields of one pixel, with --log and without: 25 energies, of which two at a time differ
+    by six steps of the page's 16 bits."""
+    folder = tmp_path_factory.mktemp("levels")
+    net = nn.Conv2d(3, 1, 5, padding=2, bias=False)
+    order = torch.randperm(25, generator=torch.Generator().manual_seed(0)) + 1
+    energies = ((order // 2 + 2) / 14).square() - 2e-4 * (order % 2)
+    net.load_state_dict({"weight": energies.reshape(5, 5).expand(1, 3, 5, 5)})
+    model = script(net, folder / "net.ts")
+    for name, more in (("plain", []), ("log", ["--log"])):
+        call(
+            "receptive-field", model, images / "room_01.png", "--resize", 48, "--pixel", "15,10",
+            "-o", folder / name, *more,
+        )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "as_in"), [("effective", "plain"), ("log", "log")])
+def test_the_energies_have_the_runs_colours(
+    levels: Path, open_page: Open, kind: str, as_in: str
+) -> None:
+    page = open_page(levels / "plain")
+    page.select_option(".explorer [name=show]", kind)
+    found = pixels(drawn(page.locator(".explorer canvas"), f"0 {kind}")).astype(int)
+    written = np.asarray(Image.open(levels / as_in / "room_01.png/pixel-15-10/effective.png"))
+    # The page has the energies in 16 bits, which may tip one into a neighbouring colour.
+    assert np.abs(found - written).max() <= 6
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) > 10
+
+
+def test_a_contour_holds_the_pixel_that_completes_its_share(levels: Path, open_page: Open) -> None:
+    """Edge by edge, against sums of the energies; the page's own are rounded to 16 bits."""
+    page = open_page(levels / "plain")
+    drawn(page.locator(".explorer canvas"), "0 ")
+    energy = np.load(levels / "plain/room_01.png/pixel-15-10/effective.npy")
+    for share in (20, 50, 99):
+        falling = sorted(energy.ravel(), reverse=True)
+        least = next(
+            e for n, e in enumerate(falling, 1) if sum(falling[:n]) * 100 >= share * sum(falling)
+        )
+        inside = np.pad(energy >= least, 1)
+        upright = inside[1:-1, 1:] != inside[1:-1, :-1]
+        level = inside[1:, 1:-1] != inside[:-1, 1:-1]
+        expected = {f"M{x} {y}V{y + 1}" for y, x in np.argwhere(upright)}
+        expected |= {f"M{x} {y}H{x + 1}" for y, x in np.argwhere(level)}
+        path = page.locator(f".marks .contour.c{share}").get_attribute("d")
+        assert set(re.findall(r"M\d+ \d+[VH]\d+", path)) == expected
+
+
 def test_layers_are_a_chart_and_a_table(fields: Path, open_page: Open) -> None:
     page = open_page(fields)
     layers = json.loads((fields / "field.json").read_text())["layers"]
@@ -556,3 +626,27 @@ def test_a_comparison_draws_both_and_their_difference(
     assert float(said.partition(": ")[2]) == pytest.approx(-1.5, rel=1e-4)
     page.select_option(".comparison [name=view]", "heatmap")
     drawn(page.locator(".pairs figure > canvas").nth(2), "heatmap")
+
+
+def test_a_and_b_are_drawn_on_the_larger_scale_of_the_two(tmp_path: Path, open_page: Open) -> None:
+    """B has twice the gradient of A, so A gets half of the colours."""
+    folders = [
+        runs.saliency_run(tmp_path / name, {("a.png", "ones"): factor * G})
+        for name, factor in (("one", 1), ("two", 2))
+    ]
+    item = {"image": "a.png", "seed": "ones", "ok": False, "value": 0.5, "problems": [],
+            "measured": {"gradient": {"relative": 0.5}}, "facts": {}}  # fmt: skip
+    for order in (folders, folders[::-1]):
+        document = runs.compare_document(tmp_path / "compare.json", (order[0], order[1]), [item])
+        page = open_page(document)
+        canvases = page.locator(".pairs figure > canvas")
+        page.select_option(".comparison [name=view]", "heatmap")
+        scale = np.percentile(np.abs(2 * G).sum(0), 99)
+        table = load_palette().sequential_table.astype(int)
+        for n, folder in enumerate(order):
+            factor = 1 if folder is folders[0] else 2
+            t = np.clip(np.abs(factor * G).sum(0) / scale, 0, 1)
+            found = pixels(drawn(canvases.nth(n), "heatmap"))
+            assert np.abs(found - table[np.round(254 * t).astype(int)]).max() <= 6
+            end = page.locator(".pairs .bar").nth(n).locator("span").last
+            assert float(end.inner_text()) == pytest.approx(scale, rel=1e-3)
