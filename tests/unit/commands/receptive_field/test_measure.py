@@ -80,7 +80,7 @@ def test_an_output_pixel_covers_its_share_of_the_input() -> None:
     (found,) = meter(POOL, pixels=((1, 2),)).at_image(image(12, 8))
     assert found.footprint == (3, 4, 6, 6)
     rows, columns = np.nonzero(found.local)
-    assert (set(rows), set(columns)) == ({4, 5}, {3, 4, 5})
+    assert (set(rows.tolist()), set(columns.tolist())) == ({4, 5}, {3, 4, 5})
 
 
 @pytest.mark.parametrize("size, pixel", [((12, 8), (2, 2)), ((15, 14), (2, 3))])
@@ -134,7 +134,7 @@ def test_the_effective_field_at_noise_is_the_mean_over_the_samples() -> None:
 
 def test_fields_of_other_samples_are_other_ones() -> None:
     net = Net(lambda x: x.square())
-    fields = []
+    fields: list[Field] = []
     for seed in (0, 1):
         measured = meter(net, random_seed=seed, samples=1)
         (geometry,) = measured.geometries([None])
