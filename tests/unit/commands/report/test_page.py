@@ -492,3 +492,29 @@ def test_a_run_without_arrays_shows_its_pictures(gradviz: Any, run: Path) -> Non
     first = data_of(page)["maps"][0]
     assert first["drawn"].keys() == {"heatmap"} and first["size"] == [5, 4]
     assert page.scripts[first["drawn"]["heatmap"]].startswith("data:image/jpeg;base64,")
+
+
+def test_the_class_that_was_asked_about_is_told(tmp_path: Path) -> None:
+    label = "great white shark, white shark, man-eater, man-eating shark"
+    run = runs.saliency_run(
+        tmp_path / "run",
+        {("a.png", "top"): G, ("a.png", "ones"): G, ("a.png", "class:7"): G},
+        lines={
+            ("a.png", "top"): {
+                "class": {"index": 2, "label": label, "score": 3.0, "share": 0.98765}
+            },
+            ("a.png", "class:7"): {
+                "class": {"index": 7, "label": None, "score": 1.0, "share": None}
+            },
+        },
+    )
+    told = {each["seed"]: each["answer"] for each in data_of(page_of(run))["maps"]}
+    assert told == {
+        "top": {
+            "short": "class 2 (great white shark, white shark, man-eat…), share 98.8 %",
+            "whole": f"2 ({label})",
+            "share": "98.8 %",
+        },
+        "ones": None,
+        "class:7": {"short": "class 7", "whole": "7", "share": None},
+    }
