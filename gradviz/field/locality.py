@@ -62,6 +62,25 @@ class Locality:
         whole = self._follow(size, (0, 0))
         if isinstance(whole, Untold):
             return KnownGrid(self._trial.of(size), str(whole))
+        return KnownGrid(self._grid(size, whole))
+
+    def proved(self, size: Size, outputs: Box) -> Tile | None:
+        """Find the part of an image of this size from which a box of the output is computed.
+
+        Returns:
+            None if no part is proved to agree with the whole.
+        """
+        whole = self._follow(size, (0, 0))
+        if isinstance(whole, Untold):
+            return None
+        try:
+            tile = self._grid(size, whole).tile(outputs)
+            self._prove(size, whole, [tile])
+        except NotTileable:
+            return None
+        return tile
+
+    def _grid(self, size: Size, whole: tuple[Shape, Reach]) -> OutputGrid:
         shape, _ = whole
         if len(shape) not in (3, 4):
             raise NotTileable(f"its output {list(shape)} is no map")
@@ -69,7 +88,7 @@ class Locality:
             GridAxis(self._axis(whole, axis, size[axis]), size[axis], shape[-1 - axis])
             for axis in (0, 1)
         )
-        return KnownGrid(OutputGrid(x, y))
+        return OutputGrid(x, y)
 
     def field(self, axis: int) -> Axis | None:
         """The field along an axis, as longer and longer inputs show it; None if it is not known."""
@@ -89,6 +108,10 @@ class Locality:
             self._check_operations(size, tiles)
             self._trial.check(size, tiles)
             return "tried"
+        self._prove(size, whole, tiles)
+        return "proved"
+
+    def _prove(self, size: Size, whole: tuple[Shape, Reach], tiles: Sequence[Tile]) -> None:
         for tile in tiles:
             x0, y0, x1, y1 = tile.inputs
             if (x1 - x0, y1 - y0) == size:
@@ -98,7 +121,6 @@ class Locality:
                 raise NotTileable(f"a part of the image cannot be followed: {part}")
             if not _alike(whole, part, tile):
                 raise NotTileable("its output depends on where in the image a pixel is")
-        return "proved"
 
     def _followed(self, size: Size, start: tuple[int, int]) -> tuple[Shape, Reach] | Untold:
         try:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradviz.arrays import Box, Floats, Mask, Size
 from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
@@ -22,7 +22,7 @@ from gradviz.errors import GradvizError, ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
 from gradviz.field.reach.arguments import META
-from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
+from gradviz.field.reach.without_numbers import WithoutNumbers, reads_unseen, without_numbers
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
@@ -79,7 +79,7 @@ class Probe:
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
-        self.selections = (*trace.selections, *_unseen(model.module))
+        self.selections = (*trace.selections, *reads_unseen(model.module))
         self.output = y
         self.end = self.end_of(layer)
         self.shape = shape_of(self.end)
@@ -230,13 +230,6 @@ def probes_without_numbers(small: Probe, layer: str | None = None) -> ProbeFacto
     if kinds != same or there.lost_at or here.lost_at or not np.array_equal(there.mask, here.mask):
         return None
     return probe_at
-
-
-def _unseen(module: nn.Module) -> list[str]:
-    """List the operations of TorchScript that read memory without an operator."""
-    if not isinstance(module, torch.jit.ScriptModule):
-        return []
-    return ["tolist"] if "prim::tolist" in str(module.inlined_graph) else []
 
 
 def _mask(found: Propagation) -> Mask:

@@ -14,6 +14,7 @@ from gradviz.backward.layers import Layer
 from gradviz.errors import ModelError
 from gradviz.field import effective
 from gradviz.field.geometry import Geometry, measure_geometries
+from gradviz.field.locality import Locality
 from gradviz.field.probe import (
     Probe,
     ProbeFactory,
@@ -22,7 +23,9 @@ from gradviz.field.probe import (
     random_probes,
 )
 from gradviz.field.strips import SIZES, growing_probes
+from gradviz.field.tiles import Tile, input_pixels
 from gradviz.image.load import LoadedImage
+from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
@@ -107,7 +110,15 @@ class FieldMeter:
 
         They have no numbers if the model needs none, else random input.
         """
-        return probes_without_numbers(self._small, self.settings.layer) or self._random_probes
+        return self._without_numbers or self._random_probes
+
+    @cached_property
+    def _without_numbers(self) -> ProbeFactory | None:
+        return probes_without_numbers(self._small, self.settings.layer)
+
+    @cached_property
+    def _locality(self) -> Locality:
+        return Locality(self.model, self._small.x.shape[1], self._random_probes)
 
     @cached_property
     def _random_probes(self) -> ProbeFactory:
@@ -144,9 +155,7 @@ class FieldMeter:
 
     def at_image(self, image: LoadedImage) -> Iterator[Field]:
         """Measure the fields of the output pixels at one image."""
-        probe = Probe(self.model, image.prepared.tensor, self.settings.layer)
-        for pixel in self._pixels(probe):
-            yield _field(image, pixel, probe, [probe.gradient(*pixel)])
+        return self._fields(image, [image.prepared])
 
     def at_noise(self, geometry: Geometry) -> Iterator[Field]:
         """Measure the fields at random input; the effective ones are averaged over the samples.
@@ -158,15 +167,54 @@ class FieldMeter:
         # From the first draw: the search for a size must not change the samples.
         random = self._random_input()
         samples = [random.draw(size) for _ in range(self.settings.samples)]
-        probe = Probe(self.model, samples[0].tensor, self.settings.layer)
-        pixels = self._pixels(probe)
-        gradients = {pixel: [probe.gradient(*pixel)] for pixel in pixels}
-        for sample in samples[1:]:
-            other = Probe(self.model, sample.tensor, self.settings.layer)
-            for pixel in pixels:
-                gradients[pixel].append(other.gradient(*pixel))
-        for pixel in pixels:
-            yield _field(LoadedImage(NOISE, samples[0]), pixel, probe, gradients[pixel])
+        return self._fields(LoadedImage(NOISE, samples[0]), samples)
+
+    def _fields(self, image: LoadedImage, samples: Sequence[Prepared]) -> Iterator[Field]:
+        """Measure the fields at an image; the effective ones are averaged over the samples."""
+        probe = self._structure(image.prepared)
+        structures = {pixel: probe.structural(*pixel) for pixel in self._pixels(probe)}
+        parts = {pixel: self._part(image.prepared, pixel) for pixel in structures}
+        gradients: dict[tuple[int, int], list[Floats]] = {pixel: [] for pixel in parts}
+        for n, sample in enumerate(samples):
+            whole = probe if n == 0 and not probe.x.is_meta else None
+            for pixel, part in parts.items():
+                if part is None:
+                    whole = whole or self._probe(sample)
+                    gradients[pixel].append(whole.gradient(*pixel))
+                else:
+                    gradients[pixel].append(self._gradient_of(part, sample))
+        for pixel, structure in structures.items():
+            yield _field(image, pixel, probe.size, structure, gradients[pixel])
+
+    def _structure(self, image: Prepared) -> Probe:
+        """Probe an image, without its numbers if the model needs none: that costs nothing."""
+        if self._without_numbers is not None:
+            with suppress(ModelError):
+                return self._without_numbers(image.frame.input)
+        return self._probe(image)
+
+    def _probe(self, sample: Prepared) -> Probe:
+        return Probe(self.model, sample.tensor, self.settings.layer)
+
+    def _part(self, image: Prepared, pixel: tuple[int, int]) -> Tile | None:
+        """Find the part of an image from which an output pixel is computed.
+
+        Returns:
+            None if it is not proved to agree with the whole, or is no less than half of it.
+        """
+        if self.settings.layer is not None:
+            return None
+        (x, y), (width, height) = pixel, image.frame.input
+        tile = self._locality.proved((width, height), (x, y, x + 1, y + 1))
+        return None if tile is None or 2 * input_pixels([tile]) > width * height else tile
+
+    def _gradient_of(self, part: Tile, sample: Prepared) -> Floats:
+        """Compute the gradient of an output pixel from a part of the image; zero around it."""
+        x0, y0, x1, y1 = part.inputs
+        gradient = np.zeros(sample.shape, np.float32)
+        probe = Probe(self.model, sample.part(part.inputs))
+        gradient[:, y0:y1, x0:x1] = probe.gradient(*part.inner[:2])
+        return gradient
 
     def _random_input(self) -> RandomInput:
         return RandomInput.of(self.model, self.recipe, self.settings.random_seed)
@@ -206,22 +254,27 @@ def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
 
 
 def _field(
-    image: LoadedImage, pixel: tuple[int, int], probe: Probe, gradients: Sequence[Floats]
+    image: LoadedImage,
+    pixel: tuple[int, int],
+    outputs: Size,
+    structural: StructuralField,
+    gradients: Sequence[Floats],
 ) -> Field:
     """Measure the field of one output pixel.
 
     Args:
         image: the image.
         pixel: x and y in the output map.
-        probe: the probe of the image.
+        outputs: the width and height of the output map.
+        structural: its structural field.
         gradients: [C, H, W] at each sample.
     """
-    (width, height), (columns, rows) = image.prepared.frame.input, probe.size
+    (width, height), (columns, rows) = image.prepared.frame.input, outputs
     x, y = pixel
     return Field(
         image=image.name,
         pixel=pixel,
-        structural=probe.structural(x, y),
+        structural=structural,
         local=effective.support_of(gradients[0]),
         energy=np.mean([effective.energy_of(gradient) for gradient in gradients], axis=0),
         contribution=np.mean(

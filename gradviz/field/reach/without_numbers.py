@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradviz.errors import ModelError
 from gradviz.field.reach.arguments import META, tensors_in
 from gradviz.field.reach.shapes import SHAPES, made_without_torch
 from gradviz.model.model import Model
@@ -54,8 +55,22 @@ class WithoutNumbers(Watch):  # type: ignore[no-untyped-call]
 
 
 def without_numbers(model: Model) -> Model:
-    """The model for inputs on the meta device; it runs under `WithoutNumbers`."""
+    """The model for inputs on the meta device; it runs under `WithoutNumbers`.
+
+    Raises:
+        ModelError: it reads numbers in a way that would end the process.
+    """
+    if unseen := reads_unseen(model.module):
+        raise ModelError(f"{model.name}: reads numbers from memory ({', '.join(unseen)})")
     return replace(model, device=META)
+
+
+def reads_unseen(module: nn.Module) -> list[str]:
+    """List the operations of TorchScript that read memory without an operator."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return []
+    graph: Any = module.inlined_graph
+    return ["tolist"] if graph.findAllNodes("prim::tolist") else []
 
 
 def _emptied(value: Any) -> Any:

@@ -231,6 +231,18 @@ def test_a_pixel_costs_its_field_by_every_rule(method: str, image: np.ndarray) -
     assert apart.gated == whole.gated
 
 
+@pytest.mark.parametrize("name", ["depth.ts", "depth.yaml"])
+@pytest.mark.parametrize("seed", ["pixel:200,300", "pixel:0,511"])
+def test_a_pixel_of_a_small_image_costs_its_field(name: str, seed: str, models: Path) -> None:
+    model = gradviz.load_model(models / name, precision="float64")
+    random = np.random.default_rng(0).random((3, 512, 512), np.float32)
+    apart, whole = (one(model, random, seed, tile) for tile in ("auto", "off"))
+    assert (apart.tiles, apart.parts) == (1, "proved")
+    assert apart.score == pytest.approx(whole.score, rel=1e-12)
+    assert whole.array.any()
+    assert np.linalg.norm(apart.array - whole.array) <= 1e-7 * np.linalg.norm(whole.array)
+
+
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("method", "seed"),
@@ -269,6 +281,20 @@ def test_between_the_two_only_small_seeds_are_cut_out(
         ("pixel:5,6", 1),
         ("pixel:7,8", 1),
     ]
+
+
+class Listed(nn.Module):
+    """TorchScript reads the numbers straight from memory, which the meta device has none of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: list[float] = x.flatten().tolist()
+        return x * values[0]
+
+
+def test_a_script_that_lists_its_numbers_is_run_at_once(image: np.ndarray) -> None:
+    model = gradviz.wrap(torch.jit.script(Listed()))
+    large = np.tile(image, (1, 4, 4))
+    assert one(model, large, "pixel:3,4", "auto").tiles is None
 
 
 @pytest.mark.usefixtures("eager")
