@@ -19,7 +19,7 @@ MAY_USE: dict[str, set[str]] = {
     "api": {"commands", "runs", "field", "seeds", "backward", "model", "image"},
     "commands": {"runs", "field", "seeds", "backward", "heatmap", "model", "image"},
     "runs": {"model", "image"},
-    "field": {"backward", "heatmap", "model", "image"},
+    "field": {"seeds", "backward", "heatmap", "model", "image"},
     "seeds": {"image"},
     "backward": {"image"},
     "heatmap": {"image"},

@@ -47,7 +47,7 @@ def check(
         check_labels(seeds, loaded.labels)
         preprocess = recipe.with_card(loaded.preprocess)
 
-        from gradviz.commands.check.diagnosis import causes_of
+        from gradviz.commands.check.diagnosis import causes_of, place_notes
         from gradviz.commands.check.gradient_check import check_gradient as run
         from gradviz.image.load import load_image
         from gradviz.model.model import in_doubles
@@ -55,7 +55,7 @@ def check(
         if automatic:
             loaded = in_doubles(loaded)
         entered = load_image(source, preprocess)
-        for note in entered.prepared.notes:
+        for note in (*entered.prepared.notes, *place_notes(loaded, entered, seeds)):
             console.warn(note)
         found = run(loaded, entered, seeds, check_options.random_seed)
         if found.precision != "float64":

@@ -134,6 +134,12 @@ def follow_axis(
     return dict.fromkeys(name for name in left if now[name] is None) | agreed
 
 
+def bounded_axis(model: Model, channels: int, axis: int) -> Axis | None:
+    """Follow one axis of the output; None if its field is not known, or not bounded."""
+    found = follow_axis(model, channels, axis, [None]).get(None)
+    return found if isinstance(found, Axis) else None
+
+
 COVERED = "covered"
 
 

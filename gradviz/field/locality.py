@@ -18,7 +18,7 @@ import numpy as np
 
 from gradviz.arrays import Box, Size
 from gradviz.field.axis import Axis
-from gradviz.field.geometry import field_in, follow_axis
+from gradviz.field.geometry import bounded_axis, field_in
 from gradviz.field.probe import ProbeFactory
 from gradviz.field.reach.arguments import Shape
 from gradviz.field.reach.call import Reach
@@ -93,8 +93,7 @@ class Locality:
     def field(self, axis: int) -> Axis | None:
         """The field along an axis, as longer and longer inputs show it; None if it is not known."""
         if axis not in self._axes:
-            longer = follow_axis(self._model, self._channels, axis, [None]).get(None)
-            self._axes[axis] = longer if isinstance(longer, Axis) else None
+            self._axes[axis] = bounded_axis(self._model, self._channels, axis)
         return self._axes[axis]
 
     def check(self, size: Size, tiles: Sequence[Tile]) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -384,3 +385,32 @@ def test_what_long_steps_cannot_tell_is_warned_of(
     plain = ["check", "net.pt", photo, "--arch", "torch.nn:Conv2d", *command[5:]]
     found = gradviz(*plain, "--precision", "float32")
     assert found.exit_code == 0 and "cannot be told" not in found.stderr
+
+
+def valid(count: int) -> nn.Module:
+    """3×3 in a row without padding, all ones: each pixel's gradient is strongest in its middle."""
+    layers = [nn.Conv2d(3 if n == 0 else 1, 1, 3) for n in range(count)]
+    for layer in layers:
+        nn.init.ones_(layer.weight)
+    return nn.Sequential(*layers).eval()
+
+
+class Gate(nn.Module):
+    """Every pixel looks at all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean((2, 3), keepdim=True)
+
+
+def test_at_names_the_pixel_whose_field_lies_around(gradviz: Gradviz, tmp_path: Path) -> None:
+    photo = Path("x.npy")
+    np.save(photo, np.random.default_rng(0).random((3, 40, 40), np.float32))
+    save(valid(9), torch.rand(2, 3, 64, 64), tmp_path, "scripted.ts")
+    found = gradviz("check", "scripted.ts", photo, "--seed", "at:11,12", "--json")
+    tests = json.loads(found.stdout)["tests"]
+    assert "pixel 11,12" in [test["name"] for test in tests]
+    assert "proportion" not in found.stderr
+
+    save(Gate(), torch.rand(2, 3, 64, 64), tmp_path, "scripted.ts")
+    found = gradviz("check", "scripted.ts", photo, "--seed", "at:11,12", "--seed", "at:3,3")
+    assert found.stderr.count("taken by proportion") == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tests.helpers.commands import Gradviz, document, failed
 from tests.helpers.formats import save, script
@@ -192,3 +192,28 @@ def test_what_is_wrong_is_said_in_one_line(
     result = gradviz("inspect", script(module, "net.ts"), *arguments)
     failed(result, code, *parts)
     assert result.stdout == ""
+
+
+class Weighed(nn.Module):
+    """3×3 in a row without padding, then each pixel times the number of its column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = nn.Sequential(nn.Conv2d(3, 1, 3), *(nn.Conv2d(1, 1, 3) for _ in range(9)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.path(x)
+        return y * torch.arange(y.shape[-1], device=y.device)
+
+
+def test_at_names_the_pixel_whose_field_lies_around(gradviz: Gradviz, tmp_path: Path) -> None:
+    command = ["inspect", script(Weighed(), "net.ts"), "--input-size", "64x64", "--json"]
+    result = gradviz(*command, "--seed", "at:20,30")
+    last = json.loads(result.stdout)["layers"][-1]
+    assert last["gradient"] == 10  # ten pixels of each border are lost
+    assert "proportion" not in result.stderr
+
+    net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Upsample(size=64))
+    result = gradviz("inspect", script(net, "all.ts"), *command[2:], "--seed", "at:20,30")
+    assert any("by proportion" in each for each in json.loads(result.stdout)["warnings"])
+    assert "by proportion" in result.stderr

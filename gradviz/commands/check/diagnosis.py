@@ -13,11 +13,11 @@ from gradviz.backward.graph import SELECTS, kind_of, nodes_of
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import Layer, gradients_at, run_with_layers
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.sites import notes_on, site_of
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.schema import CheckTest
-from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 
@@ -45,12 +45,17 @@ def causes_of(
     x = model.batch_of(image.prepared.tensor)
     with deterministic():
         output = model(x).detach()[0]
-    site = Site(image.prepared.frame, model.labels)
     return {
-        seed.spec: cause_of(model, x, seed.cotangent(output, site))
+        seed.spec: cause_of(model, x, seed.cotangent(output, site_of(model, image.prepared, seed)))
         for seed in seeds or (default_seed(output),)
         if seed.spec in failed
     }
+
+
+def place_notes(model: Model, image: LoadedImage, seeds: Sequence[Seed]) -> list[str]:
+    """List the warnings about the places that seeds name, each once."""
+    notes = (notes_on(seed, site_of(model, image.prepared, seed)) for seed in seeds)
+    return list(dict.fromkeys(note for each in notes for note in each))
 
 
 def unseen_parts(model: Model, image: LoadedImage) -> list[str]:

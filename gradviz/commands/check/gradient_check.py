@@ -14,11 +14,11 @@ from gradviz.backward.graph import nodes_of
 from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check import finite_differences
 from gradviz.commands.check.diagnosis import unseen_parts
+from gradviz.field.sites import site_of
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.schema import TREND, CheckDocument, CheckTest
-from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_DIRECTIONS = 3
@@ -56,7 +56,7 @@ def check_gradient(
     ladder = finite_differences.Ladder(torch.finfo(dtype).eps)
     tests: list[CheckTest] = []
     for seed in seeds or (default_seed(output),):
-        v = seed.cotangent(output, Site(image.prepared.frame, model.labels))
+        v = seed.cotangent(output, site_of(model, image.prepared, seed))
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
     measured = {test.seed for test in tests if test.judged and test.ok}
     unproven = [] if dtype == torch.float64 else unseen_parts(model, image)

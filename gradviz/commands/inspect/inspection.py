@@ -17,6 +17,7 @@ from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_lay
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.sites import notes_on, site_of
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
@@ -29,7 +30,6 @@ from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.answers import first_answers, label_warnings
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import Layout, layout_of
-from gradviz.seeds.places import Site
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
@@ -80,7 +80,9 @@ def inspect_model(
             y, layers = run_with_layers(model.module, lambda: model(x), recorder)
     output = y.detach()[0]
     seed = seed or default_seed(output)
-    v = seed.cotangent(output, Site(prepared.frame, model.labels))[None]
+    site = site_of(model, prepared, seed)
+    warnings += notes_on(seed, site)
+    v = seed.cotangent(output, site)[None]
     classes = []
     if image is not None and layout_of(output) is Layout.SCORES and len(output) > 1:
         classes = first_answers(output, model.labels)

@@ -22,6 +22,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Locality, Parts
 from gradviz.field.probe import random_probes
+from gradviz.field.sites import notes_on, site_of
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
 from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
@@ -29,7 +30,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Centres, Part, Site
+from gradviz.seeds.places import Part, Site
 from gradviz.seeds.seed import Seed, parse_seed
 
 _LOG = logging.getLogger(__name__)
@@ -139,20 +140,13 @@ class Tiler:
 
     def site(self, image: LoadedImage, seed: Seed) -> Site:
         """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
-        centres = self._centres(image) if seed.kind.name == "at" else None
-        return Site(image.prepared.frame, self._model.labels, centres=centres)
+        return site_of(
+            self._model, image.prepared, seed, lambda axis: self._known(image).field(axis)
+        )
 
     def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
         """Return the warnings about the place that a seed names."""
-        if seed.kind.name != "at" or self._centres(image) is not None:
-            return ()
-        return (_BY_PROPORTION,)
-
-    def _centres(self, image: LoadedImage) -> tuple[Centres, Centres] | None:
-        x, y = (self._known(image).field(axis) for axis in (0, 1))
-        if x is None or y is None:
-            return None
-        return Centres(x.centre, x.stride), Centres(y.centre, y.stride)
+        return notes_on(seed, self.site(image, seed))
 
     def plan(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> list[TilePlan | Whole]:
         """Decide for images of one size how each seed is computed, in the order of the seeds.
@@ -242,12 +236,6 @@ class Tiler:
             random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
             self._locality = Locality(self._model, channels, random_probes(self._model, random))
         return self._locality
-
-
-_BY_PROPORTION = (
-    "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
-    "proportion, as if the output covered the image evenly"
-)
 
 
 def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:

@@ -1,0 +1,48 @@
+"""The places of seeds in images: `at:X,Y` is found by the measured fields of output pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import bounded_axis
+from gradviz.image.prepare import Prepared
+from gradviz.model.model import Model
+from gradviz.seeds.places import Centres, Site
+from gradviz.seeds.seed import Seed
+
+BY_PROPORTION = (
+    "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
+    "proportion, as if the output covered the image evenly"
+)
+"""The warning about a place that is found otherwise."""
+
+
+def site_of(
+    model: Model,
+    image: Prepared,
+    seed: Seed,
+    field_along: Callable[[int], Axis | None] | None = None,
+) -> Site:
+    """Find the place of a seed in an image; for `at`, with the centres of the fields.
+
+    Args:
+        model: the model.
+        image: the image.
+        seed: the seed.
+        field_along: the field along axis 0 (x) or 1 (y), if that is kept; None to measure it.
+    """
+    if seed.kind.name != "at":
+        return Site(image.frame, model.labels)
+    field_along = field_along or partial(bounded_axis, model, image.shape[0])
+    x, y = field_along(0), field_along(1)
+    if x is None or y is None:
+        return Site(image.frame, model.labels)
+    centres = Centres(x.centre, x.stride), Centres(y.centre, y.stride)
+    return Site(image.frame, model.labels, centres=centres)
+
+
+def notes_on(seed: Seed, site: Site) -> tuple[str, ...]:
+    """Return the warnings about the place of a seed."""
+    return (BY_PROPORTION,) if seed.kind.name == "at" and site.centres is None else ()
