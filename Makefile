@@ -34,7 +34,8 @@ test: $(if $(T),$(READY),lint)
 	$(BIN)/python -m pytest $(or $(T),-n auto --dist loadfile)
 
 fuzz: $(READY)
-	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz
+	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz \
+	    tests/robustness/faults/test_interrupted.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """A run that is killed again and again, and resumed, leaves what an undisturbed one leaves.
 
 Each test starts about a dozen copies of a process that has imported everything, of some tenths of
-a second each.
+a second each. `make fuzz` kills the two shards 100 times.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,15 @@ def contents(out: Path) -> dict[str, object]:
 
 @pytest.fixture
 def work(tmp_path: Path) -> list[str | Path]:
+    return [*short_run(tmp_path, 24), "--batch-size", "3"]
+
+
+def short_run(place: Path, count: int) -> list[str | Path]:
     """A run of some tenths of a second, with a picture that cannot be read."""
-    folder = photos(tmp_path / "photos", 24)
+    folder = photos(place / "photos", count)
     (folder / "0007.png").write_bytes(b"no picture")
-    model = script("x * x / 2", tmp_path / "model.ts")
-    return ["saliency", model, folder, "--batch-size", "3", "--seed", "ones", "--seed", "pixel:1,1"]
+    model = script("x * x / 2", place / "model.ts")
+    return ["saliency", model, folder, "--seed", "ones", "--seed", "pixel:1,1"]
 
 
 @pytest.mark.parametrize("scale", ["image", "shared"])
@@ -102,10 +107,10 @@ ROUNDS = 100 if os.environ.get("GRADVIZ_FUZZ") == "long" else 4
 
 @pytest.mark.parametrize("scale", ["image", "shared"])
 def test_two_shards_that_are_killed_at_the_same_moment(
-    scale: str, tmp_path: Path, work: list[str | Path]
+    scale: str, tmp_path: Path, record_property: Callable[..., None]
 ) -> None:
     """Then resumed, each by itself: the same bytes as of shards that nobody disturbed."""
-    work += ["--scale", scale]
+    work = [*short_run(tmp_path, 8), "--batch-size", "1", "--scale", scale]
     places = [tmp_path / "one", tmp_path / "two"]
     for place in places:
         place.mkdir()
@@ -114,28 +119,65 @@ def test_two_shards_that_are_killed_at_the_same_moment(
         shards = zip((1, 2), places, strict=True)
         return [Started([*work, "-o", out, "--shard", f"{n}/2", *more], at) for n, at in shards]
 
+    shards = start(tmp_path / "whole")
+    wait_until_begun(tmp_path / "whole", shards)
     started = time.monotonic()
-    for shard in start(tmp_path / "whole"):
+    for shard in shards:
         left = shard.wait()
         assert left is not None and left.code in (0, 4), left
     took = time.monotonic() - started
     whole = contents(tmp_path / "whole")
     moments = random.Random(scale)
-    cut_short = 0
+    killed = both = torn = 0
     for turn in range(ROUNDS):
         out = tmp_path / f"out{turn}"
         shards = start(out, "--resume")
+        wait_until_begun(out, shards)
         if turn:
             time.sleep(moments.uniform(0, took))
-        else:
-            while not [*out.glob("results.*")]:
-                time.sleep(0.001)
+        else:  # in the middle of an image for certain
+            wait_until_torn(out, whole, shards)
         for shard in shards:
             shard.send(signal.SIGKILL)
-        cut_short += sum(left is not None and left.code < 0 for left in [s.wait() for s in shards])
+        codes = [left.code for left in [shard.wait() for shard in shards] if left is not None]
+        killed += codes.count(-signal.SIGKILL)
+        both += codes == 2 * [-signal.SIGKILL]
+        torn += bool(torn_images(out, whole))
         for shard in start(out, "--resume"):
             left = shard.wait()
             assert left is not None and left.code in (0, 4), left
         assert contents(out) == whole, turn
         shutil.rmtree(out)
-    assert cut_short
+    assert killed and both and torn
+    record_property("rounds", f"{ROUNDS}: both killed in {both}, an image torn in {torn}")
+
+
+def torn_images(out: Path, whole: Iterable[str]) -> set[str]:
+    """The images that have some of their arrays, or of their pictures, and not all."""
+    found = set()
+    for suffix in (".npy", ".png"):
+        due = Counter(name.split("/")[0] for name in whole if name.endswith(suffix))
+        there = Counter(path.relative_to(out).parts[0] for path in out.rglob(f"[!.]*{suffix}"))
+        files = {name: count for name, count in there.items() if not name.startswith("results")}
+        found |= {name for name, count in files.items() if 0 < count < due[name]}
+    return found
+
+
+def wait_until_begun(out: Path, shards: Sequence[Started]) -> None:
+    while not (out / "run.json").exists():
+        assert any(shard.process.is_alive() for shard in shards)
+        time.sleep(0.001)
+
+
+def wait_until_torn(out: Path, whole: Iterable[str], shards: Sequence[Started]) -> None:
+    """Let shards go on, a moment at a time, until an image is torn; they are stopped then."""
+    while True:
+        for shard in shards:
+            shard.send(signal.SIGSTOP)
+        time.sleep(0.01)  # each of their threads stops for itself
+        if torn_images(out, whole):
+            return
+        assert any(shard.process.is_alive() for shard in shards)
+        for shard in shards:
+            shard.send(signal.SIGCONT)
+        time.sleep(0.002)
