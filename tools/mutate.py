@@ -95,7 +95,7 @@ BROKEN = 99
 SLOWEST = 150
 """Seconds of a processor after which a change counts as noticed: it made something endless."""
 
-LONGEST = 1200
+LONGEST = 300
 """Seconds after which it does so on a busy machine, or if it waits for ever."""
 
 

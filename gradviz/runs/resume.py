@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -105,11 +105,12 @@ class RunWriter(RunFolder):
                 self._clear(documents)
                 self.save_document(RUN, record)
 
-    def resume(self, record: RunRecord) -> list[Done]:
+    def resume(self, record: RunRecord, images: Collection[str] | None = None) -> list[Done]:
         """Continue the run in the folder, or begin one.
 
         Args:
             record: the content of run.json for the present run.
+            images: the names of the images that this shard computes; None for all.
 
         Returns:
             the complete results: all of their files exist, and their image has not changed.
@@ -132,10 +133,15 @@ class RunWriter(RunFolder):
                 f"{self.out}: holds {foreign[0]} of a run that was not cut into shards like "
                 f"{self.results}; resume it as it was run, or all of it without --shard"
             )
-        known = {image.name: image for image in before.images}
-        unchanged = {image.name for image in record.images if known.get(image.name) == image}
         with self.exclusive():
-            self.save_document(RUN, record)
+            known = {image.name: image for image in self.record().images}
+            unchanged = {image.name for image in record.images if known.get(image.name) == image}
+            # Another shard has yet to notice which of its images have changed.
+            seen = [
+                image if images is None or image.name in images else known.get(image.name, image)
+                for image in record.images
+            ]
+            self.save_document(RUN, record.model_copy(update={"images": seen}))
         return [
             line
             for line in self.lines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -177,11 +177,9 @@ class SaliencyRun:
             self._faster = optimised_for(job.model, job.preprocess)
         self.record = job.record(self._faster)
         if self._resume:
-            whole = self._folder.resume(self.record)
+            names = {source.name for batch in batches for source in batch}
+            whole = self._folder.resume(self.record, names)
             batches, kept = _unfinished(batches, whole, job.results_per_image)
-            if job.settings.scale == "shared":
-                # An image of the earlier run may be missing, and with it the largest scale.
-                kept = [self.writer.rescaled(line) for line in kept]
             with self._folder.exclusive():
                 self._folder.replace(kept)
         else:
@@ -240,9 +238,19 @@ class SaliencyRun:
         with self._folder.exclusive():
             lines = self._folder.lines()
             if {line.image for line in lines} == {source.name for source in self._job.sources}:
-                largest = _largest_scales(lines)
+                largest = _largest_scales(self._on_own_scales(lines))
                 for part in self._folder.parts():
                     part.replace(self._on_scales(part.own(), largest))
+
+    def _on_own_scales(self, lines: Iterable[ResultLine]) -> Iterator[ResultLine]:
+        """Yield the lines on the scales of their own arrays.
+
+        They may have shared the scale of an image that is gone, or was replaced.
+        """
+        for line in lines:
+            if isinstance(line, Done):
+                with suppress(ImageError):  # raised again when it is drawn
+                    yield self.writer.rescaled(line)
 
     def _on_scales(self, lines: Iterable[ResultLine], scales: Scales) -> Iterator[ResultLine]:
         for line in lines:

@@ -100,6 +100,9 @@ class ResultWriter:
 
     def rescaled(self, line: Done) -> Done:
         """Return the line with the scales of its own array, if it may have had shared ones."""
+        views = self.settings.views
+        if views and not {*views} & line.files.keys():
+            return line  # it was not drawn yet
         return line.model_copy(update={"scales": self._scales(self.result(line))})
 
     def redrawn(self, line: Done) -> Done:

@@ -100,15 +100,18 @@ def test_the_last_shard_draws_all_on_one_scale(done: Run) -> None:
     assert list(Path("parts").rglob("*.png")) and same("whole", "parts")
 
 
+@pytest.mark.parametrize("shards", [(), ("1/2", "2/2"), ("2/2", "1/2")], ids=" ".join)
 @pytest.mark.parametrize("damage", ["another", "broken"])
 def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(
-    done: Run, saliency: Run, damage: str
+    done: Run, saliency: Run, damage: str, shards: tuple[str, ...]
 ) -> None:
     """The image that sets the scale is replaced by a weaker one, or by none."""
     done("-o", "alone")
     there = [line for line in lines("alone") if isinstance(line, Done)]
     strongest = max(there, key=lambda line: line.scales["heatmap"])
-    done("-o", "out", "--scale", "shared")
+    parts = [("--shard", shard) for shard in shards] or [()]
+    for part in parts:
+        done("-o", "out", "--scale", "shared", *part)
     before = scales("out")
     assert before[strongest.seed] == strongest.scales["heatmap"]
     if damage == "broken":
@@ -117,8 +120,9 @@ def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(
         weakest = min(there, key=lambda line: line.scales["heatmap"])
         np.save(f"in/{strongest.image}", np.load(f"in/{weakest.image}"))
     code = 4 if damage == "broken" else 0
-    for out in (("out", "--resume"), ("fresh",)):
-        assert saliency("-o", *out, "--scale", "shared").exit_code == code
+    again = [saliency("-o", "out", "--resume", "--scale", "shared", *part) for part in parts]
+    assert max(each.exit_code for each in again) == code
+    assert saliency("-o", "fresh", "--scale", "shared").exit_code == code
     assert scales("out")[strongest.seed] < before[strongest.seed]
     if damage == "another":
         assert same("out", "fresh")
