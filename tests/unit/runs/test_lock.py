@@ -109,7 +109,7 @@ def test_a_resumed_run_shares_the_scale_of_the_images_that_are_there(
     done("-o", "alone")
     there = [line for line in lines("alone") if isinstance(line, Done)]
     strongest = max(there, key=lambda line: line.scales["heatmap"])
-    parts = [("--shard", shard) for shard in shards] or [()]
+    parts: list[tuple[str, ...]] = [("--shard", shard) for shard in shards] or [()]
     for part in parts:
         done("-o", "out", "--scale", "shared", *part)
     before = scales("out")
