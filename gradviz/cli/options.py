@@ -136,6 +136,7 @@ class InputOptions:
         "The colour behind transparent pixels. [default: 255,255,255]", "R,G,B"
     )
     max_pixels: Text = _input("Refuse larger images.", "N")
+    bands: Text = _input("The bands of a TIFF or an array that are drawn, from 1.", "R,G,B|N")
     page: Text = _input("The page or frame of a picture that has several. [default: 1]", "N")
 
 

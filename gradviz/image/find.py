@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
 from gradviz.errors import UsageError
+from gradviz.image import heic
 
 _NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}
 """Formats that Pillow recognises but cannot decode: data files and films."""
@@ -190,7 +192,8 @@ def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    """Return the lower-case suffixes of the picture formats that Pillow can open."""
+    """Return the lower-case suffixes of the picture formats that can be opened here."""
     formats = Image.registered_extensions()
     known = Image.OPEN.keys() - _NO_PICTURES
-    return frozenset(suffix for suffix, name in formats.items() if name in known)
+    suffixes = frozenset(suffix for suffix, name in formats.items() if name in known)
+    return suffixes | heic.HEIC_SUFFIXES if find_spec("pillow_heif") else suffixes

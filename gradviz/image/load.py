@@ -44,13 +44,13 @@ def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
 
     Args:
         source: the file.
-        preprocess: the recipe, of which the background and the largest size are used.
+        preprocess: the recipe, of which background, bands and the largest size are used.
 
     Raises:
         ImageError: the file cannot be read.
     """
     picture = _read(source, preprocess)
-    return as_shown(picture.levels, picture.white)
+    return as_shown(picture.levels, picture.white, preprocess.bands)
 
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:
@@ -63,6 +63,7 @@ def _read(source: Source, preprocess: Preprocess) -> Picture:
             background=preprocess.background,
             max_pixels=preprocess.max_pixels,
             page=preprocess.page,
+            bands=preprocess.bands is not None,
         )
     except GradvizError as error:
         named = str(error).replace(str(source.place), str(source.path), 1)

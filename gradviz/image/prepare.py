@@ -70,7 +70,7 @@ class Prepared:
     @cached_property
     def shown(self) -> Bytes:
         """The RGB picture that the model gets, before range, mean and std: uint8 [h, w, 3]."""
-        return as_shown(self.levels, self.white)
+        return as_shown(self.levels, self.white, self.preprocess.bands)
 
 
 def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
@@ -106,21 +106,25 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
     return Prepared(levels, white, preprocess, frame, picture.notes)
 
 
-def as_shown(levels: Floats | Bytes, white: int) -> Bytes:
+def as_shown(levels: Floats | Bytes, white: int, bands: tuple[int, ...] | None = None) -> Bytes:
     """Convert levels [C, h, w] to an RGB picture [h, w, 3], clipped to [0, `white`].
 
     One channel is shown in gray. If there are neither 1 nor 3 channels, their mean is shown,
-    stretched from black to white.
+    stretched from black to white; or the chosen bands are, stretched together.
 
     Args:
         levels: [C, h, w].
         white: the level that stands for 1.
+        bands: the channels to show, from 1: one, or red, green and blue.
     """
     height, width = levels.shape[1:]
-    if levels.dtype != np.uint8:
+    if levels.dtype != np.uint8 or bands:
         pixels = in_unit(levels, white)
-        if len(pixels) not in (1, 3):
+        if bands:
+            pixels = pixels[[band - 1 for band in bands]]
+        elif len(pixels) not in (1, 3):
             pixels = pixels.mean(axis=0, keepdims=True)
+        if bands or len(levels) not in (1, 3):
             pixels = pixels - pixels.min()
             pixels = pixels / (pixels.max() or 1)
         levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
@@ -218,6 +222,10 @@ def _check_numbers(preprocess: Preprocess, channels: int) -> None:
                 f"{name} has length {len(numbers)}, expected {channels}, one number per channel of "
                 f"the tensor; change --{name} or --channels"
             )
+    if preprocess.bands is not None and max(preprocess.bands) > channels:
+        raise UsageError(
+            f"bands: there is no band {max(preprocess.bands)}; expected --bands 1 to {channels}"
+        )
     if len(preprocess.pad_value) not in (1, channels):
         raise UsageError(
             f"pad_value has length {len(preprocess.pad_value)}, expected 1 or {channels}, one "

@@ -55,6 +55,12 @@ def _size_or(prefix: str) -> Callable[[object], object]:
     return parse
 
 
+def _one_or_three(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(numbers) not in (1, 3):
+        raise ValueError(f"{len(numbers)} numbers")
+    return numbers
+
+
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     low, high = bounds
     if not low < high:
@@ -81,6 +87,7 @@ Share = Annotated[_Real, Field(ge=0.01, le=1), BeforeValidator(_number)]
 Reals = Annotated[tuple[_Real, ...], Field(min_length=1), BeforeValidator(_numbers)]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_numbers)]
 Bounds = Annotated[tuple[_Real, _Real], AfterValidator(_ascending), BeforeValidator(_numbers)]
+Bands = Annotated[tuple[_Count, ...], AfterValidator(_one_or_three), BeforeValidator(_numbers)]
 BackgroundColour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_numbers)]
 
 
@@ -98,6 +105,9 @@ class Preprocess(BaseModel):
     """The largest width × height that is decoded, or resized to."""
     page: Count | None = Field(default=None, description="the number of a page, from 1 (2)")
     """The page or frame that is read of a picture with several; None for the first."""
+    bands: Bands | None = Field(default=None, description="one band or three, from 1 (4,3,2)")
+    """The channels of an array or a TIFF that pictures show: one in gray, or red, green and blue,
+    stretched from black to white. A TIFF is then read as bands, all of which enter the model."""
     background: BackgroundColour = Field(
         default=WHITE, description="R,G,B of 0 to 255 (255,255,255)"
     )
@@ -189,8 +199,9 @@ class Preprocess(BaseModel):
         return self.model_dump(mode="json")
 
     def unsized(self) -> Preprocess:
-        """Return the recipe without the steps that change the size."""
-        return self.model_copy(update=dict.fromkeys(("resize", "multiple", "crop", "pad")))
+        """Return the recipe for pixels of the final size that no file holds."""
+        absent = ("bands", "resize", "multiple", "crop", "pad")
+        return self.model_copy(update=dict.fromkeys(absent))
 
 
 _SIZED = ("resize", "longest", "keep_aspect", "crop_pct", "multiple", "round", "crop", "pad")

