@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,40 @@ def test_bands_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=r"d\.tif: ") as caught:
             read_image(tmp_path / "d.tif")
         assert "\n" not in str(caught.value)
+
+
+def test_rows_that_no_part_of_the_file_holds(tmp_path: Path) -> None:
+    values = np.ones((5, 3, 4), np.uint8)
+    path = written(tmp_path / "x.tif", values, planarconfig="separate", compression="zlib")
+    packed = path.read_bytes()
+    height = struct.pack("<HHII", 257, 4, 1, 3)
+    assert height in packed
+    path.write_bytes(packed.replace(height, struct.pack("<HHII", 257, 4, 1, 3_000_000)))
+    with pytest.raises(ImageError, match="parts of the page are missing"):
+        read_image(path)
+
+
+def test_a_compression_that_needs_another_library(tmp_path: Path) -> None:
+    values = np.zeros((5, 3, 4), np.uint8)
+    path = written(tmp_path / "x.tif", values, planarconfig="separate", compression="zlib")
+    packed = path.read_bytes()
+    tag = struct.pack("<HHI", 259, 3, 1)
+    path.write_bytes(packed.replace(tag + b"\x08", tag + b"\x05"))  # LZW, as GDAL likes it
+    with pytest.raises(ImageError, match=r"x\.tif: its compression needs imagecodecs: pip install"):
+        read_image(path)
+
+
+def test_a_message_does_not_repeat_what_a_file_holds(tmp_path: Path) -> None:
+    values = np.zeros((5, 3, 4), np.uint8)
+    path = written(tmp_path / "x.tif", values, planarconfig="separate", compression="zlib")
+    packed = path.read_bytes()
+    tag = struct.pack("<HHI", 259, 3, 1)
+    many = struct.pack("<HHII", 259, 3, 120, 8)  # 120 compressions
+    start = packed.index(tag)
+    path.write_bytes(packed[:start] + many + packed[start + 12 :])
+    with pytest.raises(ImageError, match=r"x\.tif: cannot be decoded") as caught:
+        read_image(path)
+    assert len(str(caught.value)) < len(str(path)) + 250
 
 
 def test_what_is_drawn_of_bands() -> None:
