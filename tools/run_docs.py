@@ -207,8 +207,6 @@ def run_blocks(text: str, folder: Path, name: str = "page") -> list[str]:
     """
     for samples in ("sample_models", "sample_images"):
         (folder / samples).symlink_to(ROOT / samples, target_is_directory=True)
-    if "resnet.pt" in text:
-        _bring_resnet(folder)
     wrong: list[str] = []
     names: dict[str, Any] = {}
     with chdir(folder), torch.random.fork_rng(), _surroundings():
@@ -228,26 +226,6 @@ def run_blocks(text: str, folder: Path, name: str = "page") -> list[str]:
                 case other:
                     wrong.append(f"{place}: a block of {other!r} is neither run nor saved")
     return wrong
-
-
-def _bring_resnet(folder: Path) -> None:
-    """Write what a reader brings: a photo, a checkpoint, and a torchvision with that network."""
-    layers = {"0": torch.nn.Conv2d(3, 4, 7, 4), "4": torch.nn.Linear(4, 1000)}
-    weights = {f"{n}.{k}": w for n, layer in layers.items() for k, w in layer.state_dict().items()}
-    torch.save(weights, folder / "resnet.pt")
-    with Image.open(ROOT / "sample_images/room_06.png") as photo:
-        photo.resize((320, 256)).save(folder / "photo.jpg")
-    (folder / "torchvision").mkdir()
-    (folder / "torchvision/__init__.py").touch()
-    (folder / "torchvision/models.py").write_text(
-        "from torch import nn\n\n\n"
-        "def resnet50():\n"
-        "    return nn.Sequential(\n"
-        "        nn.Conv2d(3, 4, 7, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
-        "        nn.Linear(4, 1000),\n"
-        "    )\n",
-        encoding="utf-8",
-    )
 
 
 @contextmanager

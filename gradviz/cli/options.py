@@ -89,7 +89,8 @@ class ModelOptions:
     """The model, and the options that load it."""
 
     arch: Text = _model(
-        "A checkpoint's architecture: pkg.module:factory or path/to/file.py:factory.",
+        "A checkpoint's architecture: torchvision:NAME, timm:NAME, smp:NAME, pkg.module:factory or "
+        "path/to/file.py:factory.",
         "MODULE:FACTORY",
     )
     arch_arg: list[str] | None = _model(

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,9 @@ from typer.testing import Result
 from tests.helpers.commands import Gradviz, failed
 from tests.libraries.small_transformers import Small
 
-pytestmark = pytest.mark.transformers
+pytestmark = [pytest.mark.transformers, pytest.mark.usefixtures("no_network")]
 
 Saved = Callable[[str], tuple[Path, Small]]
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*arguments: object) -> None:
-        pytest.fail(f"connects to {arguments[1:]}")
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(socket, "getaddrinfo", connect)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TypeGuard
 
@@ -27,9 +27,12 @@ NESTINGS = (
     "params_ema",
     "ema",
     "model_ema",
+    "ema_model",
     "ema_state_dict",
     "state_dict_ema",
     "shadow",
+    "student",
+    "teacher",
     "generator",
     "encoder",
     "backbone",
@@ -48,6 +51,8 @@ class Weights:
     """A state dict, or a whole pickled module."""
     key: str | None
     """The dotted key of the weights; None if they are the whole checkpoint."""
+    others: tuple[str, ...] = ()
+    """The keys of other weights in the checkpoint, such as moving averages."""
 
 
 def find_weights(checkpoint: object, weights_key: str | None, where: str) -> Weights:
@@ -104,6 +109,7 @@ def _search(checkpoint: object) -> Weights | None:
     """Find the first weights under the usual keys. What is held twice is looked into once."""
     waiting: list[tuple[object, str | None]] = [(checkpoint, None)]
     seen = set()
+    all_found: list[Weights] = []
     while waiting:
         value, key = waiting.pop()
         if id(value) in seen:
@@ -111,11 +117,14 @@ def _search(checkpoint: object) -> Weights | None:
         seen.add(id(value))
         found = _as_weights(value, key)
         if found is not None:
-            return found
-        if isinstance(value, Mapping):
+            all_found.append(found)
+        elif isinstance(value, Mapping):
             names = [name for name in NESTINGS if name in value]
             waiting += [(value[n], f"{key}.{n}" if key else n) for n in reversed(names)]
-    return None
+    if not all_found:
+        return None
+    first, *rest = all_found
+    return replace(first, others=tuple(str(each.key) for each in rest))
 
 
 def _as_weights(value: object, key: str | None) -> Weights | None:
@@ -134,16 +143,21 @@ def _described(value: object) -> str:
     return f"{len(value)} tensors" if _is_state_dict(value) else type(value).__name__
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Copy all of `weights`, and nothing else, into `module`.
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> str | None:
+    """Copy `weights` into `module`, which must need all of them and no others.
 
     Prefixes that wrappers leave (`module.`, `_orig_mod.`, or one common to all names) are removed
-    if that makes more names fit. `num_batches_tracked` may be missing: only training reads it.
+    if that makes more names fit. If the module is one part of what was trained, as of a Lightning
+    module that has a loss as well, the part that fits is taken. `num_batches_tracked` may be
+    missing: only training reads it.
 
     Args:
         module: the network.
         weights: the tensors by name.
-        where: the beginning of error messages.
+        where: the beginning of messages.
+
+    Returns:
+        a note on the part that was taken; None if all weights were.
 
     Raises:
         ModelError: names are missing, unexpected, or of another shape; the message lists them.
@@ -152,6 +166,14 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         model = module.state_dict()
     # AveragedModel stores a counter beside the weights.
     weights = {name: tensor for name, tensor in weights.items() if name != "n_averaged"}
+    note = None
+    if not fits(weights, model) and (parts := _fitting_parts(weights, model)):
+        part, *others = parts
+        left = sorted({name.partition(".")[0] for name in weights} - {part})
+        note = f"{where}: took the weights under {part}, and left out {listed(left, _SHOWN)}" + (
+            f": {listed(others, _SHOWN)} would fit as well, see --weights-key" if others else ""
+        )
+        weights = parts[part]
     weights = _renamed(weights, model.keys())
     misfits = {
         name: f"{name}: file {list(tensor.shape)} vs model {list(model[name].shape)}"
@@ -178,6 +200,35 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
             f"{where}: the weights do not fit the model: {counts}: check --arch and --arch-arg, or "
             "name a part of the weights with --weights-key"
         )
+    return note
+
+
+def _fitting_parts(
+    weights: Mapping[str, Tensor], model: Mapping[str, Tensor]
+) -> dict[str, Mapping[str, Tensor]]:
+    """Select the parts of the weights, by the first part of their names, that fit a network."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        first, _, rest = name.partition(".")
+        if first != "_orig_mod":  # the same network again, not a part
+            parts.setdefault(first, {})[rest] = tensor
+    usual = sorted(parts, key=lambda p: NESTINGS.index(p) if p in NESTINGS else len(NESTINGS))
+    return {part: parts[part] for part in usual if fits(parts[part], model)} if model else {}
+
+
+def fits(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> bool:
+    """Return True if the weights have the names and shapes of the model's own.
+
+    Args:
+        weights: the tensors by name, with prefixes that wrappers left.
+        model: the state dict of the network; its tensors may be without numbers.
+    """
+    named = _renamed(weights, model.keys())
+    counted = {name for name in {*named, *model} if not name.endswith("num_batches_tracked")}
+    return all(
+        name in named and name in model and named[name].shape == model[name].shape
+        for name in counted
+    )
 
 
 def _renamed(weights: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from torch import nn
 
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code, importable
 from gradviz.model.formats.imported import ImportedCode, imported_code
+from gradviz.model.libraries.architectures import REGISTRIES, library_of
+from gradviz.model.libraries.pretrained import without_download
 from gradviz.text import nearest
 
 
@@ -29,30 +32,37 @@ def build_network(
     """Call the factory `arch` with `arch_args` and return the module that it makes.
 
     Args:
-        arch: `package.module:factory`, found as with `python -m` (the working folder first), or
-            `path/to/file.py:factory`; the file's folder is importable while it runs.
+        arch: `torchvision:NAME`, `timm:NAME` or `smp:NAME` if that library has the name; else
+            `package.module:factory`, found as with `python -m` (the working folder first), or
+            `path/to/file.py:factory`; the file's folder is importable while it runs. The factory
+            may be dotted, as in `Class.method`.
         arch_args: the arguments of the factory.
         on_imported: takes the code that this brought in, once the network is built.
 
     Raises:
         UsageError: the spec names nothing, or the factory does not take these arguments.
-        ModelError: the import or the factory raised, or what it returned is not an nn.Module.
+        ModelError: the import or the factory raised, the library is missing, or what the factory
+            returned is not an nn.Module.
     """
     place, colon, name = arch.rpartition(":")
     if not (place and colon and name):
         raise UsageError(
-            f"--arch {arch}: expected package.module:factory or path/to/file.py:factory"
+            f"--arch {arch}: expected package.module:factory, path/to/file.py:factory, or a name "
+            "as in torchvision:resnet50"
         )
     before = {*sys.modules}
     with importable(Path.cwd()):
         if place.endswith(".py"):
             with _siblings_of(Path(place).resolve()):
                 module = _load_file(arch, Path(place))
-                network = _call(arch, module, name, arch_args)
+                network = _call(arch, _find(arch, module, name), arch_args)
                 on_imported(imported_code(before, module.__name__))
         else:
-            network = _call(arch, _import_module(arch, place), name, arch_args)
-            on_imported(imported_code(before, place))
+            factory, code = _named(arch, place, name)
+            if factory is None:
+                factory = _find(arch, _import_module(arch, _package(place)), name)
+            network = _call(arch, factory, arch_args)
+            on_imported(code or imported_code(before, place))
     return network
 
 
@@ -101,6 +111,9 @@ def _load_file(arch: str, file: Path) -> ModuleType:
 
 
 def _import_module(arch: str, place: str) -> ModuleType:
+    library = library_of(place)
+    if library is not None:
+        library.module(f"--arch {arch}")
     with foreign_code(f"--arch {arch}: the module cannot be imported"):
         try:
             return importlib.import_module(place)
@@ -113,15 +126,51 @@ def _import_module(arch: str, place: str) -> ModuleType:
             raise UsageError(f"--arch {arch}: there is no module {error.name}{near}") from error
 
 
-def _call(arch: str, module: ModuleType, name: str, arch_args: Mapping[str, object]) -> nn.Module:
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        callables = (n for n, value in vars(module).items() if callable(value) and n[0] != "_")
-        problem = f"there is no {name}" if factory is None else f"{name} is not callable"
-        raise UsageError(f"--arch {arch}: {problem}{_near(name, callables)}")
-    _check_arguments(arch, factory, arch_args)
+def _named(
+    arch: str, place: str, name: str
+) -> tuple[Callable[..., object] | None, ImportedCode | None]:
+    """Look up a network by its name in the library `place`; None if no library has it."""
+    registry = REGISTRIES.get(place)
+    factory = registry.factory(name, f"--arch {arch}") if registry else None
+    return factory, (registry.library.code() if registry and factory else None)
+
+
+def _package(place: str) -> str:
+    return REGISTRIES[place].library.package if place in REGISTRIES else place
+
+
+def _find(arch: str, module: ModuleType, name: str) -> Callable[..., object]:
+    """Look up a factory in a module, by its dotted name."""
+    registry = next((r for r in REGISTRIES.values() if r.library.package == module.__name__), None)
+    known = registry.names() if registry else ()
+    value: object = module
+    for part in name.split("."):
+        names = [*known, *_callables_in(value)]
+        with foreign_code(f"--arch {arch}: {part} cannot be imported"):
+            value = getattr(value, part, None)
+        if value is None:
+            raise UsageError(f"--arch {arch}: there is no {part}{_near(part, names)}")
+    if not callable(value):
+        raise UsageError(f"--arch {arch}: {name} is not callable{_near(name, names)}")
+    return cast(Callable[..., object], value)
+
+
+def _callables_in(value: object) -> list[str]:
+    """List the public functions, classes and methods in a module or class."""
+    inside = getattr(value, "__dict__", {}).items()
+    return [
+        name
+        for name, each in inside
+        if name[0] != "_" and (callable(each) or isinstance(each, (classmethod, staticmethod)))
+    ]
+
+
+def _call(arch: str, factory: Callable[..., object], arch_args: Mapping[str, object]) -> nn.Module:
+    with foreign_code(f"--arch {arch}: the factory's signature cannot be read"):
+        arguments = without_download(factory) | dict(arch_args)
+    _check_arguments(arch, factory, arguments)
     with foreign_code(f"--arch {arch}: the factory failed"):
-        made = factory(**arch_args)
+        made = factory(**arguments)
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"--arch {arch}: expected the factory to return a torch.nn.Module, got a "

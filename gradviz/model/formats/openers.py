@@ -19,7 +19,9 @@ from gradviz.model.formats.recognise import Content
 from gradviz.model.formats.script import load_script, script_format
 from gradviz.model.formats.trust import load_saved, refuse_exported, refuse_zip_bomb
 from gradviz.model.libraries.folder import open_folder
+from gradviz.model.libraries.torchvision import architecture_of
 from gradviz.model.support import Format
+from gradviz.text import listed
 
 
 def open_model(path: Path, content: Content, request: Request) -> Opened:
@@ -56,15 +58,29 @@ def _built(path: Path, request: Request, weights: Weights) -> Opened:
             _refuse_options(path, request, Format.PICKLED)
             return Opened(value, Format.PICKLED, weights.key)
         first = next(iter(value))
+        found = architecture_of(value)
+        advice = (
+            f"they fit a model of torchvision: add {found}"
+            if found
+            else "name the network with --arch package.module:factory or --arch file.py:factory"
+        )
         raise UsageError(
-            f"{path}: holds weights only ({len(value)} tensors, the first {first}): name the "
-            "network with --arch package.module:factory or --arch file.py:factory"
+            f"{path}: holds weights only ({len(value)} tensors, the first {first}): {advice}"
         )
     code: list[ImportedCode] = []
     network = build_network(request.arch, request.arch_args, code.append)
     state = value.state_dict() if isinstance(value, nn.Module) else value
-    load_weights(network, state, str(path))
-    return Opened(network, Format.STATE_DICT, weights.key, code=code[0])
+    part = load_weights(network, state, str(path))
+    notes = tuple(note for note in (_choice(path, weights), part) if note)
+    return Opened(network, Format.STATE_DICT, weights.key, code=code[0], notes=notes)
+
+
+def _choice(path: Path, weights: Weights) -> str | None:
+    """Describe which of several weights were taken; None if there is no other."""
+    if not weights.others:
+        return None
+    others = listed(weights.others, 5)
+    return f"{path}: took the weights under {weights.key}, not {others}: see --weights-key"
 
 
 def _open_script(path: Path, request: Request) -> Opened:

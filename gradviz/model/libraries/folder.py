@@ -8,10 +8,14 @@ from pathlib import Path
 from gradviz.errors import ModelError
 from gradviz.model.formats.opened import Opened, Request
 from gradviz.model.libraries.contents import CONFIG, Folder, read_folder
+from gradviz.model.libraries.smp import open_smp
+from gradviz.model.libraries.timm import open_timm
 from gradviz.model.libraries.transformers import open_transformers
 
 FOLDERS: dict[str, tuple[Collection[str], Callable[[Folder, Request], Opened]]] = {
     "transformers": (("architectures",), open_transformers),
+    "timm": (("architecture", "pretrained_cfg"), open_timm),
+    "segmentation_models_pytorch": (("_model_class",), open_smp),
 }
 """The keys of config.json by which the folder of a library is known, and its opener; the first
 whose keys are all there counts."""

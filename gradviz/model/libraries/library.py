@@ -62,10 +62,10 @@ class Library:
             raise
         except Exception as error:  # whatever a broken library raises
             cause = _innermost(error)
-            if isinstance(cause, ModuleNotFoundError) and cause.name == self.package:
-                problem = f"needs {self.package}, which is not installed"
-            elif isinstance(cause, ModuleNotFoundError):
-                problem = f"{self.package} needs {cause.name}, which is not installed"
+            if isinstance(cause, ModuleNotFoundError):
+                missing = str(cause.name).partition(".")[0]
+                who = "" if missing == self.package else f"{self.package} "
+                problem = f"{who}needs {missing}, which is not installed"
             else:
                 problem = f"{self.package} cannot be imported: {describe_error(cause)}"
                 command = command.replace("install", "install --force-reinstall")

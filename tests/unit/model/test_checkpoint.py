@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -197,3 +197,45 @@ def test_options_for_weights_are_refused_where_there_is_a_whole_model(
 ) -> None:
     with pytest.raises(UsageError, match=f"leave out {part}$"):
         load_model(files / kind, **options)
+
+
+def test_the_first_of_several_weights_is_taken_and_the_others_named(tmp_path: Path) -> None:
+    plain, average = ({"w": torch.full((1,), value)} for value in (1.0, 2.0))
+    found = find_weights({"model_ema": average, "epoch": 3, "model": plain}, None, "net.pt")
+    assert (found.value, found.key, found.others) == (plain, "model", ("model_ema",))
+
+
+def lightning(net: nn.Module, **beside: Tensor) -> dict[str, Tensor]:
+    """The names that a Lightning module gives: a network in it, and other things."""
+    return {f"net.{name}": value for name, value in net.state_dict().items()} | beside
+
+
+def test_the_network_in_a_lightning_module() -> None:
+    source, target = network(), network()
+    state = lightning(source, **{"loss.weight": torch.ones(3), "steps": torch.ones(())})
+    note = load_weights(target, state, "epoch=1.ckpt")
+    assert note is not None and "took the weights under net, and left out loss, steps" in note
+    assert all(torch.equal(target.state_dict()[n], v) for n, v in source.state_dict().items())
+
+
+def test_the_average_beside_the_network_of_a_lightning_module_is_named() -> None:
+    source, target = network(), network()
+    average = {f"ema.module.{name}": 2 * value for name, value in source.state_dict().items()}
+    note = load_weights(target, average | lightning(source), "epoch=1.ckpt")
+    assert note is not None and "took the weights under net" in note and "ema would fit" in note
+    assert torch.equal(target.get_parameter("0.weight"), source.get_parameter("0.weight"))
+    chosen = find_weights({"state_dict": average | lightning(source)}, "state_dict.ema", "x").value
+    load_weights(target, cast(dict[str, Tensor], chosen), "epoch=1.ckpt")
+    assert torch.equal(target.get_parameter("0.weight"), 2 * source.get_parameter("0.weight"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_converted(dtype: torch.dtype) -> None:
+    source, target = network(), network()
+    state = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in source.state_dict().items()
+    }
+    assert load_weights(target, state, "net.pt") is None
+    assert target.get_parameter("0.weight").dtype is torch.float32
+    assert torch.equal(target.get_parameter("0.weight"), state["0.weight"].float())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -143,3 +144,50 @@ def test_a_file_that_cannot_be_imported(
         with pytest.raises(ModelError, match=part):
             build_network(arch, {})
     assert sys.path == before
+
+
+PRETRAINED = """
+from enum import Enum
+
+from torch import nn
+
+
+class Weights(Enum):
+    DEFAULT = 1
+
+
+class Net(nn.Module):
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+
+    @classmethod
+    def build(cls, weights, weights_backbone=Weights.DEFAULT, pretrained=True, encoder_weights="x"):
+        return cls([weights, weights_backbone, pretrained, encoder_weights])
+
+    @classmethod
+    def quiet(cls, weights=(1, 2), pretrained=3):
+        return cls([weights, pretrained])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "given"),
+    [
+        ("Net.build", {}, [None, None, False, None]),
+        ("Net.build", {"encoder_weights": "imagenet"}, [None, None, False, "imagenet"]),
+        ("Net.quiet", {}, [(1, 2), 3]),  # their defaults ask for no download
+    ],
+)
+def test_a_dotted_factory_downloads_nothing_unasked(
+    tmp_path: Path, name: str, arguments: dict[str, object], given: list[object]
+) -> None:
+    (tmp_path / "net.py").write_text(PRETRAINED)
+    made: Any = build_network(f"{tmp_path / 'net.py'}:{name}", arguments)
+    assert made.given == given
+
+
+def test_a_dotted_factory_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(PRETRAINED)
+    with pytest.raises(UsageError, match=r"there is no biuld; did you mean build\?"):
+        build_network(f"{tmp_path / 'net.py'}:Net.biuld", {})

@@ -1,0 +1,152 @@
+"""Folders of timm and segmentation_models_pytorch: their gradients are those of the libraries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import nn
+
+from gradviz.model.load import load_model
+from tests.helpers.commands import Gradviz, failed
+from tests.libraries.conftest import randomise
+
+pytestmark = [pytest.mark.timm, pytest.mark.usefixtures("no_network")]
+
+FAMILIES = (
+    "test_byobnet",
+    "test_convnext",
+    "test_efficientnet",
+    "test_mambaout",
+    "test_maxvit",
+    "test_nfnet",
+    "test_resnet",
+    "test_vit",
+    "test_vit_relpos",
+    "mobilenetv3_small_050",
+)
+"""A small model of each of ten families."""
+
+Saved = Callable[[str], tuple[Path, nn.Module]]
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """The folder of a model of timm by its name, and the model itself."""
+    root = tmp_path_factory.mktemp("timm")
+
+    @cache
+    def save(name: str) -> tuple[Path, nn.Module]:
+        net = timm.create_model(name, num_classes=3)
+        randomise(net)
+        timm.models.save_for_hf(net, root / name, model_config={"label_names": ["a", "b", "c"]})
+        return root / name, net.eval()
+
+    return save
+
+
+def check_gradient(gradviz: Gradviz, folder: Path, net: nn.Module, side: int) -> None:
+    """Compare the gradient of class 1, or of channel 1, with the one through `net`."""
+    torch.manual_seed(1)
+    x = torch.rand(1, 3, side, side, requires_grad=True)
+    np.save("photo.npy", x[0].detach().numpy())
+    result = gradviz("saliency", folder, "photo.npy", "--seed", "class:1")
+    assert result.exit_code == 0, result.stderr
+    (expected,) = torch.autograd.grad(net(x)[:, 1].sum(), x)
+    (file,) = Path("gradviz-out").rglob("gradient.npy")
+    distance = np.linalg.norm(np.load(file) - expected[0].numpy())
+    assert float(expected.norm()) > 0 and distance <= 1e-5 * float(expected.norm())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_gradient_is_that_of_timm_s_own_model(
+    gradviz: Gradviz, saved: Saved, name: str
+) -> None:
+    folder, net = saved(name)
+    check_gradient(gradviz, folder, net, 160)
+
+
+@pytest.mark.parametrize("kind", [smp.Unet, smp.FPN])
+def test_the_gradient_is_that_of_segmentation_models_pytorch(
+    gradviz: Gradviz, tmp_path: Path, kind: Any
+) -> None:
+    net = kind(encoder_name="mobilenet_v2", encoder_weights=None, classes=2).eval()
+    net.save_pretrained(tmp_path / "net")
+    # As they are in the folder of whoever trained from pretrained weights.
+    edit(tmp_path / "net", {"encoder_weights": "imagenet"})
+    check_gradient(gradviz, tmp_path / "net", net, 64)
+
+
+def edit(folder: Path, changes: dict[str, object]) -> None:
+    content = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(content | changes), "utf-8")
+
+
+def test_labels_are_in_words_if_timm_has_words(saved: Saved, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved("test_resnet")[0], tmp_path / "net")
+    assert load_model(folder).labels == ("a", "b", "c")
+    edit(folder, {"label_descriptions": {"a": "tench", "c": "shark"}})
+    assert load_model(folder).labels == ("tench", "b", "shark")
+
+
+def test_a_folder_names_its_library_in_the_record(saved: Saved) -> None:
+    model = load_model(saved("test_resnet")[0])
+    assert model.code.packages == {"timm": timm.__version__}
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"architecture": "os.system"}, "'os.system', which this timm does not have"),
+        ({"architecture": ["resnet18"]}, "which this timm does not have"),
+        ({"architecture": "hf-hub:stranger/net"}, "which this timm does not have"),
+        ({"architecture": "resnet18"}, "do not fit"),
+        ({"pretrained_cfg": 3}, "to be mappings"),
+        ({"model_args": ["depth"]}, "to be mappings"),
+        ({"model_args": {"stem_width": "x"}}, "cannot build"),
+        ({"model_args": {"num_classes": 5}}, "do not fit"),
+        ({"model_args": {"num_classes": "many"}}, "cannot build"),
+    ],
+)
+def test_a_hostile_configuration_of_timm(
+    gradviz: Gradviz, saved: Saved, tmp_path: Path, changes: dict[str, object], part: str
+) -> None:
+    folder = shutil.copytree(saved("test_resnet")[0], tmp_path / "net")
+    edit(folder, changes)
+    failed(gradviz("inspect", folder), 3, "net", part)
+
+
+def test_a_configuration_of_timm_reads_no_other_files(saved: Saved, tmp_path: Path) -> None:
+    """Arguments of its factory that name files are left out."""
+    folder = shutil.copytree(saved("test_resnet")[0], tmp_path / "net")
+    edit(folder, {"model_args": {"pretrained": True, "checkpoint_path": str(tmp_path / "other")}})
+    assert load_model(folder).labels == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"_model_class": "os"}, "'os', which this"),
+        ({"_model_class": "create_model"}, "which this"),
+        ({"_model_class": None}, "which this"),
+        ({"encoder_name": "nothing"}, "cannot build"),
+        ({"classes": 5}, "do not fit"),
+        ({"classes": {}}, "cannot build"),
+    ],
+)
+def test_a_hostile_configuration_of_segmentation_models_pytorch(
+    gradviz: Gradviz, tmp_path: Path, changes: dict[str, object], part: str
+) -> None:
+    net: Any = smp.FPN(encoder_name="mobilenet_v2", encoder_weights=None, classes=2)
+    net.save_pretrained(tmp_path / "net")
+    edit(tmp_path / "net", changes)
+    failed(gradviz("inspect", tmp_path / "net"), 3, "net", part)
