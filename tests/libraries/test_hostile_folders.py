@@ -192,6 +192,7 @@ def test_code_of_the_folder_runs_only_with_trust(gradviz: Gradviz, folder: Path)
     assert not Path("ran").exists()
     assert run(gradviz, folder, "--trust").exit_code == 0
     assert Path("ran").exists()
+    assert "needs --trust" in gradviz("inspect", folder, "--trust").stdout
 
 
 def test_code_of_another_place_is_never_fetched(gradviz: Gradviz, folder: Path) -> None:

@@ -98,7 +98,7 @@ def inspect_model(
     two = _of_two(model, x) if may_mix(y) else None
     warnings += warnings_of(y, two, flows, _idle(model.module, recorder), tuple(trace.random))
     described = model.describe() | {
-        "trust": trust_tier(model.format, model.path, model.arch),
+        "trust": trust_tier(model.format, model.path, model.arch, bool(model.code.files)),
         "parameters": size_of(model),
     }
     return InspectDocument.model_validate(

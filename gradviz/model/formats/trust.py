@@ -49,18 +49,20 @@ def refuse_exported(path: Path) -> None:
         raise _refusal(path, reason, _blocked(names))
 
 
-def trust_tier(format: Format, path: Path | None, arch: str | None) -> str:
+def trust_tier(format: Format, path: Path | None, arch: str | None, own_code: bool = False) -> str:
     """Name the consent that loading a file takes, by the code that it may run.
 
     Args:
         format: the format of the file.
         path: the file; None for a module from Python.
         arch: the factory that built the network, if one did.
+        own_code: True if code was imported that belongs to no installed library.
     """
     if format in (Format.SCRIPT, Format.FROZEN):
         return "code by consent"
     needed = support(format, Capability.WITHOUT_TRUST)
-    if not needed.supported or (path is not None and _names_code(path)):
+    in_folder = own_code and arch is None
+    if not needed.supported or in_folder or (path is not None and _names_code(path)):
         return "needs --trust"
     return "data" if arch is None else "data, and an architecture by consent"
 

@@ -248,3 +248,18 @@ def test_a_model_that_wants_something_else_is_told_with_what_it_wants(
     model = wrap(jit.script(net) if scripted else net)
     with pytest.raises(ModelError, match=f"the model wants {wants}, and gradviz calls.*{WRAPPER}"):
         model(torch.rand(1, 3, 8, 8))
+
+
+class TextAndImages(nn.Module):
+    """As the models of transformers that compare images with text."""
+
+    def forward(
+        self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None
+    ) -> Tensor:
+        assert input_ids is None and pixel_values is not None
+        return 2 * pixel_values
+
+
+def test_images_enter_by_keyword_if_text_comes_first() -> None:
+    x = torch.rand(1, 3, 4, 4)
+    assert torch.equal(wrap(TextAndImages())(x), 2 * x)

@@ -23,6 +23,15 @@ INDEX = torch.zeros(2, 4, dtype=torch.int64)
 Pair = namedtuple("Pair", ["scores", "depth"])
 
 
+Answer = namedtuple("Answer", ["boxes", "logits"])
+
+
+@dataclass
+class Scored:
+    boxes: Tensor
+    logits: Tensor
+
+
 @dataclass
 class Both:
     scores: Tensor
@@ -49,6 +58,11 @@ class Both:
         ({"a.b": A, "a": {"c": B}}, "a.c", B),
         ({"a": {"c": A}, "a.b": {"c": B}}, "a.b.c", B),
         ({0: A, 1: B}, "1", B),
+        ({"boxes": B, "logits": A}, None, A),
+        ({"hidden": A, "predicted_depth": B}, None, B),
+        ({"x": {"logits": A}, "y": {"boxes": B, "logits": A}}, "y", A),
+        (Answer(B, A), None, A),
+        (Scored(B, A), None, A),
     ],
 )
 def test_the_output_that_the_key_leads_to(output: object, key: str | None, chosen: Tensor) -> None:
