@@ -199,3 +199,10 @@ def test_elements_set_far_apart_are_not_lost_in_the_padding(net: nn.Module, size
     """On a small input they would all lie in the padding, and leave no trace."""
     geometry = gradviz.receptive_field(net).geometry
     assert geometry.as_dict()["size"] == [size, size]
+
+
+def test_what_never_repeats_has_no_geometry() -> None:
+    """An irrational stride: no two output pixels lie alike."""
+    net = Net(lambda x: F.interpolate(x, scale_factor=2**-0.5, recompute_scale_factor=False))
+    (found,) = geometry(net)
+    assert found.x is None and found.y is None and found.through is None

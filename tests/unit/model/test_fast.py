@@ -400,6 +400,7 @@ def test_the_gradient_is_that_of_the_model(
         precision = "float32" if "frozen" in kind else "float64"
         model = load_model(tmp_path / "m.ts", precision=precision)
     faster = optimised(model, x[:1].to(model.dtype))
+    assert faster.optimised
     expected = gradient(model, x)
     tolerance = 1e-4 if "frozen" in kind else 1e-9
     assert (gradient(faster, x) - expected).norm() <= tolerance * expected.norm()

@@ -18,6 +18,8 @@ from gradviz.commands.receptive_field.measure import (
     choose_size,
 )
 from gradviz.errors import ModelError
+from gradviz.field.axis import Axis
+from gradviz.field.geometry import Geometry
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import prepare
 from gradviz.image.preprocess import Preprocess
@@ -134,12 +136,21 @@ def test_the_effective_field_at_noise_is_the_mean_over_the_samples() -> None:
 
 def test_fields_of_other_samples_are_other_ones() -> None:
     net = Net(lambda x: x.square())
+    choices: list[dict[str, int]] = [{}, {"random_seed": 0}, {"random_seed": 1}]
     fields: list[Field] = []
-    for seed in (0, 1):
-        measured = meter(net, random_seed=seed, samples=1)
+    for choice in choices:
+        measured = meter(net, samples=1, **choice)
         (geometry,) = measured.geometries([None])
         fields += measured.at_noise(geometry)
-    assert not np.array_equal(fields[0].energy, fields[1].energy)
+    assert np.array_equal(fields[0].energy, fields[1].energy)
+    assert not np.array_equal(fields[0].energy, fields[2].energy)
+
+
+def test_random_input_has_the_size_that_is_asked_for() -> None:
+    measured = meter(nn.Conv2d(3, 1, 3), input_size=(40, 30))
+    (geometry,) = measured.geometries([None])
+    (found,) = measured.at_noise(geometry)
+    assert found.energy.shape == (30, 40) and found.pixel == (19, 14)
 
 
 @pytest.mark.parametrize("kernel", [1, 31, 61, 62, 63, 64, 127, 200])
@@ -175,5 +186,7 @@ def test_the_chosen_size_is_the_first_that_the_model_takes() -> None:
     assert choose_size(takes((128, 128)), tall) == (128, 128)
     assert choose_size(takes(), tall) == (64, 224)
     assert len(tried) == len(set(tried)) == 8
+    huge = Axis((0,), (2999,), 1)
+    assert choose_size(takes(), Geometry(huge, huge, None)) == (2048, 2048)
     (everywhere,) = meter(Net(lambda x: x + x.mean((2, 3), keepdim=True))).geometries([None])
     assert choose_size(takes((224, 224)), everywhere) == (224, 224)
