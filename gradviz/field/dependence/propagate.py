@@ -127,8 +127,8 @@ def _pull(
         kind = node.metadata.get(graph.WROTE, graph.WRITE)
         made, known = _write(node, kind, outputs)
     elif kind in rules.RULES:
-        made = _apply(rules.RULES[kind], node, outputs, inputs)
         known = kind in rules.PAIRED or not any(output is not None for output in outputs[1:])
+        made = _apply(rules.RULES[kind] if known else rules.everything, node, outputs, inputs)
     else:
         made, known = {}, kind in rules.LINEAR and rules.CHOOSES_BY.get(kind) not in inputs
         # An unknown operation may have no formula, and is named below.

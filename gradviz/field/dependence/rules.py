@@ -97,6 +97,11 @@ def _product(addends: int) -> Rule:
 # Whole axes -----------------------------------------------------------------------------------
 
 
+def everything(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
+    """Spread taint to the whole input, if it is not known to how much of it."""
+    return tainted.any().expand(shape)
+
+
 def _reduced(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
     """Spread taint to every element of the axes that the operation reduces."""
     axes = _axes(getattr(node, "_saved_dim", None), len(shape))

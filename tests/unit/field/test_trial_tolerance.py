@@ -41,7 +41,7 @@ def test_a_ten_thousandth_that_depends_on_the_place_is_noticed(share: float, tol
         assert found.tiles == 4
 
 
-@pytest.mark.parametrize("share, told", [(0.0, False), (1e-12, False), (1e-6, True), (1e-3, True)])
+@pytest.mark.parametrize("share, told", [(0.0, False), (1e-12, False), (1e-8, True), (1e-3, True)])
 def test_parts_are_compared_far_below_a_hundredth(share: float, told: bool) -> None:
     """In float64, where what rounding leaves is 1e-15 or so."""
 

@@ -95,6 +95,13 @@ def looped(x: Tensor) -> Tensor:
     return x / (x > 0.5).nonzero().shape[0]
 
 
+def group_statistics(x: Tensor) -> Tensor:
+    """[N, groups]: the second output of a group norm."""
+    n, channels, height, width = x.shape
+    mean: Tensor = torch.native_group_norm(x, None, None, n, channels, height * width, 2, 1e-5)[1]
+    return mean
+
+
 @torch.jit.script
 def scripted(x: Tensor) -> Tensor:
     """A branch and a mask in TorchScript."""
@@ -140,6 +147,8 @@ def scripted(x: Tensor) -> Tensor:
         (lambda x: torch.cdist(x, x.flip(2)), ["Cdist", "EuclideanDist"]),
         (lambda x: x + x // 2, ["NotImplemented"]),
         (lambda x: torch.linalg.svdvals(x), ["LinalgSvd"]),
+        (lambda x: x * group_statistics(x)[:, :1, None, None], ["NativeGroupNorm"]),
+        (lambda x: group_statistics(x)[:, 1:].sin(), ["NativeGroupNorm"]),
         (scripted, ["Mul", "item"]),
         (
             lambda x: checkpoint(torch.sigmoid, x, use_reentrant=True),
@@ -174,6 +183,12 @@ def test_what_does_not_choose_is_exact(call: Call) -> None:
     dependence, found = watched(call, image())
     assert found.lost_at == () and found.tainted.any()
     assert not dependence.selections and not dependence.random
+
+
+def test_a_second_output_is_not_taken_for_the_first() -> None:
+    """The means of a group norm depend on the whole image."""
+    _, found = watched(lambda x: x * group_statistics(x)[..., None, None], image(), (0, 0, 2, 3))
+    assert found.tainted.all() and found.lost_at == ("NativeGroupNorm",)
 
 
 def test_an_unknown_function_is_asked_itself() -> None:
