@@ -34,8 +34,25 @@ def support_page() -> str:
         "# What works with which model format\n\n"
         "`tools/write_reference.py` writes this page from the table in\n"
         "`gradviz/model/support.py`, the one place where gradviz looks this up. A refusal prints\n"
-        "the reason below the table.\n\n" + as_markdown()
+        "the reason below the table.\n\n" + as_markdown() + CANNOT_BE_TOLD
     )
+
+
+CANNOT_BE_TOLD = """
+## What cannot be told
+
+A receptive field is `exact` as far as the model computes by operations of torch in the thread that
+called it. Values of the image that leave torch are noticed where a tensor hands them out:
+`numpy()`, DLPack, `pickle`, `torch.save`, `copy.deepcopy`, raw storages, addresses and text make
+the field `partial`. Three ways are not noticed, in any format, and the field may then be too small:
+
+- a model that writes into memory which NumPy or C held before the pass, and reads it there;
+- a model that computes in threads of its own;
+- an extension that reads the memory of tensors by itself.
+
+`gradviz check` holds the gradient against the model's own outputs, whatever computes them. It fails
+for such a model, with exit code 6.
+"""
 
 
 def cli_page() -> str:
