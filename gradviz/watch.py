@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+EXPORTS = frozenset(
+    [
+        *("tolist", "numpy", "__array__", "__dlpack__", "__repr__", "__deepcopy__"),
+        *("data_ptr", "const_data_ptr", "untyped_storage", "storage"),
+    ]
+)
+"""Methods that hand a tensor's values out of torch. Pickling reads the storage."""
+
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that does not make torch import its compiler, which takes a second.

@@ -71,7 +71,7 @@ class Probe:
         self.model = model
         ran = without_numbers(model) if tensor.is_meta else model
         self.x = ran.batch_of(tensor)
-        watched = WithoutNumbers() if tensor.is_meta else nullcontext()  # type: ignore[no-untyped-call]
+        watched = WithoutNumbers() if tensor.is_meta else nullcontext()
         with watched, DependenceTrace() as trace:
             y, self.layers = run_with_layers(model.module, lambda: ran(self.x))
         if trace.random:

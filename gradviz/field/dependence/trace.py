@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
-from gradviz.watch import Watch, storage_of
+from gradviz.watch import EXPORTS, Watch, storage_of
 
 FACTORIES = frozenset(
     [
@@ -26,14 +26,6 @@ FACTORIES = frozenset(
     ]
 )
 """Operators that take only the shape of their argument, not its values."""
-
-EXPORTS = frozenset(
-    [
-        *("tolist", "numpy", "__array__", "__dlpack__", "__repr__", "__deepcopy__"),
-        *("data_ptr", "const_data_ptr", "untyped_storage", "storage"),
-    ]
-)
-"""Methods that hand a tensor's values out of torch. Pickling reads the storage."""
 
 READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """The tags of operators whose result, a Python value or a shape, depends on values."""

@@ -21,7 +21,7 @@ from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNI
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
-from gradviz.watch import arguments, written
+from gradviz.watch import arguments, storage_of, written
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Follower(WithoutNumbers):  # type: ignore[no-untyped-call]
     """Follows a forward pass without numbers, operator by operator."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.made: dict[tuple[int, int], Reach | Constant | Untold] = {}
         """The results of operations, by the numbers of the node in the graph and of the result."""
         self.tape: list[int] = []
@@ -263,7 +263,7 @@ def _extents(value: Reach | Constant, rank: int, number: int) -> Extents:
 
 
 def _memory(tensor: Tensor) -> int:
-    memory: int = tensor.untyped_storage()._cdata
+    memory: int = storage_of(tensor)._cdata
     return memory
 
 
@@ -271,7 +271,7 @@ def _constant(tensor: Tensor) -> Constant:
     """A tensor that has numbers: a parameter by its place in memory, any other by its numbers."""
     form = (tuple(tensor.shape), str(tensor.dtype))
     if isinstance(tensor, nn.Parameter):
-        place = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.stride()
+        place = storage_of(tensor).data_ptr(), tensor.storage_offset(), tensor.stride()
         return Constant(key_of("parameter", place, form))
     if tensor.layout != torch.strided:
         raise Untold("a constant that is not dense")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gradviz.errors import ModelError
 from gradviz.field.reach.arguments import META, tensors_in
 from gradviz.field.reach.shapes import SHAPES, made_without_torch
 from gradviz.model.model import Model
-from gradviz.watch import Watch, arguments, written
+from gradviz.watch import EXPORTS, Watch, arguments, written
 
 
 class NeedsNumbers(RuntimeError):
@@ -30,6 +31,19 @@ class WithoutNumbers(Watch):  # type: ignore[no-untyped-call]
     An operation on a tensor without numbers takes the shapes of its other tensors, and leaves its
     result without numbers as well, whatever device the model names.
     """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._exports = _NoExports()
+
+    def __enter__(self) -> Self:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._exports.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._exports.__exit__(*exception)  # type: ignore[no-untyped-call]
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -52,6 +66,18 @@ class WithoutNumbers(Watch):  # type: ignore[no-untyped-call]
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": META}
         return func(*_emptied(args), **{name: _emptied(value) for name, value in kwargs.items()})
+
+
+class _NoExports(TorchFunctionMode):
+    """Refuses to hand out numbers that are not there: reading their address, 0, is a crash."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in EXPORTS and args[0].is_meta:
+            raise NeedsNumbers(f"{name} reads numbers")
+        return func(*args, **(kwargs or {}))
 
 
 def without_numbers(model: Model) -> Model:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils import dlpack
 
 import gradviz
+from gradviz.field.reach.extents import Untold
+from gradviz.field.reach.follow import follow
 
 DLPACK: Any = dlpack
 
@@ -59,6 +61,14 @@ class Gated(nn.Module):
 def test_what_is_read_from_memory_is_a_selection(name: str) -> None:
     found = gradviz.receptive_field(Gated(READS[name]), torch.rand(3, 6, 6)).fields[0].structural
     assert found.status == "partial" and found.lost_at
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("name", READS)
+def test_a_pass_without_numbers_has_none_to_read(name: str) -> None:
+    """An address would be 0, and reading it the end of the process."""
+    with pytest.raises(Untold):
+        follow(gradviz.wrap(Gated(READS[name])), 3, (16, 16))
 
 
 def test_memory_that_is_used_again_is_no_selection() -> None:
