@@ -186,6 +186,7 @@ def test_changed_folders(
             chance = random.Random(f"{kind} {number}")
             mutate(Path("run"), chance)
             there = {canary for canary in CANARIES[kind] if Path(canary).exists()}
+            around = outside()
             words = {
                 "report": ["report", "run", "-o", "page.html"],
                 "compare": ["compare", "whole", "run"],
@@ -201,8 +202,19 @@ def test_changed_folders(
                 problems.append(f"{case}: {result.exit_code} {result.stderr[:500]!r}")
             if there != {each for each in there if intact(each)}:
                 problems.append(f"{case}: a file of the user's own is gone")
+            if around != outside():
+                problems.append(f"{case}: something changed outside of the folder")
     assert not problems, "\n".join(problems)
     record_property("cases", MUTANTS)
+
+
+def outside() -> dict[Path, bytes]:
+    """All files but those that the commands may write."""
+    return {
+        path: path.read_bytes()
+        for path in Path().rglob("*")
+        if path.parts[0] not in ("run", "drawn", "page.html") and path.is_file()
+    }
 
 
 def lines(result: Result) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from gradviz.errors import UsageError
+from gradviz.runs.results import read_lines
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, RunRecord
 from gradviz.text import strict_json
@@ -94,6 +97,18 @@ def test_a_broken_line_in_the_middle_is_no_accident(folder: RunWriter) -> None:
     (folder.out / "results.jsonl").write_text('broken\n{"image": "a", "status": "ok"}\n')
     with pytest.raises(UsageError, match=r"results\.jsonl:1: not a result"):
         folder.lines()
+
+
+def test_a_broken_line_is_named_as_the_user_named_the_folder(
+    folder: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is read by its real path."""
+    (folder.out / "results.jsonl").write_text("broken\nbroken\n")
+    monkeypatch.chdir(folder.out.parent)
+    with pytest.raises(UsageError, match=r"^out/results\.jsonl:1: "):
+        RunWriter(Path("out")).lines()
+    with pytest.raises(UsageError, match=r"^out/results\.jsonl:1: "):
+        list(read_lines(Path("out/results.jsonl")))
 
 
 def test_results_are_not_written_over_unasked(folder: RunWriter) -> None:
@@ -195,3 +210,27 @@ def test_what_the_disk_refuses_is_said_in_one_line(folder: RunWriter) -> None:
     (folder.out / "a.png").write_text("in the way")
     with pytest.raises(UsageError, match=r"a\.png"):
         folder.save("a.png/ones/gradient.npy", lambda file: file.write(b""))
+
+
+def test_a_large_array_lies_in_a_nameless_file_of_its_size(
+    folder: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is filled at once, so that a full disk is noticed before numbers are written."""
+    monkeypatch.setattr("gradviz.runs.folder.IN_MEMORY", 800)
+    monkeypatch.setattr("gradviz.runs.folder.CHUNK", 300)
+    temporary, files = tempfile.TemporaryFile, []
+
+    def kept(dir: Path) -> Any:
+        file = temporary(dir=dir)
+        files.append(os.dup(file.fileno()))
+        return file
+
+    monkeypatch.setattr("tempfile.TemporaryFile", kept)
+    small, large = folder.allocate((199,)), folder.allocate((10, 20))
+    (file,) = files
+    assert small.shape == (199,) and large.shape == (10, 20) and large.dtype == np.float32
+    assert os.fstat(file).st_size == 800 and not large.any()
+    large[:] = 7
+    assert os.pread(file, 4, 796) == np.float32(7).tobytes()
+    os.close(file)
+    assert [path.name for path in folder.out.iterdir()] == ["run.json"]
