@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -310,6 +311,29 @@ def test_a_lock_file_that_goes_away_while_it_is_locked(
     with lock_folder(tmp_path, None) as held:
         assert os.path.samestat(os.fstat(held._file), (tmp_path / LOCK).stat())
     assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.process
+def test_a_shard_that_comes_as_the_same_one_leaves_is_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is locked any more when the file is closed, as the last act; another shard works."""
+    came: list[int] = []
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+
+    def late(file: int) -> None:
+        done = subprocess.run([*command, "1", "3"], input="", capture_output=True, text=True)
+        came.append(done.returncode)
+        os.close(file)
+
+    with subprocess.Popen([*command, "2", "3"], stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        holder.stdout.readline()
+        monkeypatch.setattr(gradviz.runs.lock, "os", SimpleNamespace(**{**vars(os), "close": late}))
+        with lock_folder(tmp_path, Shard(1, 3)):
+            pass
+        holder.stdin.close()
+    assert came == [0]
 
 
 COMER = """
