@@ -303,11 +303,7 @@ def _test_files(place: Path) -> list[Path]:
 def _run(tree: Path, tests: list[str], processes: bool) -> int:
     """Run tests in the changed tree; 0 if all pass."""
     import pytest
-    from hypothesis import Phase, settings
 
-    # A failure is enough: the smallest example is not looked for.
-    settings.register_profile("brief", phases=[Phase.explicit, Phase.generate])
-    settings.load_profile("brief")
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.chdir(tree)
