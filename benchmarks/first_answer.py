@@ -66,7 +66,7 @@ from gradviz.image.preprocess import Preprocess
 model = gradviz.wrap(nets.fcn_resnet50())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 meter = FieldMeter(model, Preprocess(), FieldSettings())
-(geometry,) = meter.geometries([None])
+geometry = meter.geometry
 probe = meter.probe_at(choose_size(meter.probe_at, geometry))
 probe.structural(*(side // 2 for side in probe.size))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)

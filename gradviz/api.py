@@ -185,7 +185,7 @@ def receptive_field(
     )
     meter = FieldMeter(model, recipe, settings)
     with _differentiable():
-        (geometry,) = meter.geometries([layer])
+        geometry = meter.geometry
         if images is None:
             return ReceptiveFields(list(meter.at_noise(geometry)), geometry)
         if one is not None:

@@ -61,6 +61,11 @@ class Axis:
         n, k = divmod(i, len(self.first))
         return self.first[k] + n * self.shift, self.last[k] + n * self.shift
 
+    def within(self, length: int, i: int) -> int:
+        """The number of pixels that output pixel `i` reaches in an input of a length."""
+        first, last = self.extent(i)
+        return max(0, min(last + 1, length) - max(first, 0))
+
 
 def axis_of(extents: Sequence[tuple[int, int]], start: int, shift: int) -> Axis:
     """The axis by the extents of one period, the first of which is that of output `start`."""

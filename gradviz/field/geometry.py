@@ -66,7 +66,10 @@ def _number(stride: Fraction) -> int | float:
 
 
 def measure_geometries(
-    probe_at: ProbeFactory, names: Sequence[str | None], fixed: Size | None = None
+    probe_at: ProbeFactory,
+    names: Sequence[str | None],
+    fixed: Size | None = None,
+    small: Probe | None = None,
 ) -> list[Geometry]:
     """Measure the geometry of the output (None) and of layers by name, in the order given.
 
@@ -74,18 +77,19 @@ def measure_geometries(
         probe_at: makes a probe on random input of a size.
         names: the layers; None for the output.
         fixed: the only input size that is tried; None to grow strips until the fields fit.
+        small: a pass with numbers on small input; None to make one.
 
     Raises:
         ModelError: the model runs on none of the sizes.
     """
-    small = next(growing_probes(probe_at, 0, fixed))
-    follows, without = _follows(small), probes_without_numbers(small)
+    small = small or next(growing_probes(probe_at, 0, fixed))
+    follows = _follows(small)
     axes = []
     for axis in (0, 1):
         found = follow_axis(small.model, small.x.shape[1], axis, names) if follows else {}
         rest = [name for name in names if name not in found]
         if rest:
-            found |= measure_axis(without or probe_at, axis, rest, fixed)
+            found |= measure_axis(probes_without_numbers(small) or probe_at, axis, rest, fixed)
         axes.append(found)
     return [_together(*(found[name] for found in axes)) for name in names]
 

@@ -44,13 +44,26 @@ class KnownGrid:
 class Locality:
     """The findings about a model's parts, by the size of the image."""
 
-    def __init__(self, model: Model, channels: int, probe_at: ProbeFactory) -> None:
-        """Take a model, the channels of its images, and probes of it on random input."""
+    def __init__(
+        self,
+        model: Model,
+        channels: int,
+        probe_at: ProbeFactory,
+        axes: Sequence[Axis | None] = (),
+    ) -> None:
+        """Take what is asked.
+
+        Args:
+            model: the model.
+            channels: the channels of its images.
+            probe_at: makes a probe of it on random input of a size.
+            axes: the fields along x and y, if they were measured before.
+        """
         self._model = model
         self._channels = channels
         self._trial = Trial(model, probe_at)
         self._follow = lru_cache(8)(self._followed)
-        self._axes: dict[int, Axis | None] = {}
+        self._axes: dict[int, Axis | None] = dict(enumerate(axes))
 
     def of(self, size: Size) -> KnownGrid:
         """Find the output grid of an image of this size.

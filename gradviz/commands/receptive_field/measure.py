@@ -118,7 +118,14 @@ class FieldMeter:
 
     @cached_property
     def _locality(self) -> Locality:
-        return Locality(self.model, self._small.x.shape[1], self._random_probes)
+        axes = self.geometry.x, self.geometry.y
+        return Locality(self.model, self._small.x.shape[1], self._random_probes, axes)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """The unclipped field of the output, or of the layer in the settings."""
+        (found,) = self.geometries([self.settings.layer])
+        return found
 
     @cached_property
     def _random_probes(self) -> ProbeFactory:
@@ -141,7 +148,7 @@ class FieldMeter:
         """
         try:
             self._small.check_map()
-            return measure_geometries(self._random_probes, names, self._only_size)
+            return measure_geometries(self._random_probes, names, self._only_size, self._small)
         except ModelError as error:
             if self._only_size is not None:
                 raise
@@ -202,11 +209,15 @@ class FieldMeter:
         Returns:
             None if it is not proved to agree with the whole, or is no less than half of it.
         """
-        if self.settings.layer is not None:
-            return None
         (x, y), (width, height) = pixel, image.frame.input
+        across, down = self.geometry.x, self.geometry.y
+        half = width * height // 2
+        if self.settings.layer is not None or across is None or down is None:
+            return None
+        if across.within(width, x) * down.within(height, y) > half:  # no proof is needed
+            return None
         tile = self._locality.proved((width, height), (x, y, x + 1, y + 1))
-        return None if tile is None or 2 * input_pixels([tile]) > width * height else tile
+        return tile if tile is not None and input_pixels([tile]) <= half else None
 
     def _gradient_of(self, part: Tile, sample: Prepared) -> Floats:
         """Compute the gradient of an output pixel from a part of the image; zero around it."""

@@ -96,7 +96,7 @@ def measure_fields(
         raise UsageError(f"an image cannot be called {taken.pop()}: its folder has that name")
     if sources and settings.input_size is not None:
         raise UsageError("--input-size is that of random input; leave it out with images")
-    (geometry,) = meter.geometries([settings.layer])
+    geometry = meter.geometry
     description = describe(
         RunSetup("receptive-field", meter.model, meter.recipe, settings),
         [*sources, *(Source(Path(name), name) for name in (NOISE, MEAN))],
