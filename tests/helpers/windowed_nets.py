@@ -110,6 +110,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "valid": lambda: stack(conv(3, padding=0), conv(5, padding=0)),
     "twenty valid": lambda: stack(*(conv(3, padding=0) for _ in range(20))),
     "stride 3": lambda: stack(conv(3, 3), conv(3, 1)),
+    "stride 18, dilated": lambda: stack(conv(1, 2), conv(1, 3), conv(1, 3), conv(5, dilation=3)),
     "stride without overlap": lambda: stack(conv(2, 4, 0), conv()),
     "dilated": lambda: stack(conv(dilation=2), conv(dilation=4), conv(dilation=8)),
     "dilated 40": lambda: conv(given=3, dilation=40),
