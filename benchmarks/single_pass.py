@@ -32,7 +32,7 @@ from gradviz.seeds.seed import parse_seed
 
 ROUNDS = 7
 BATCH, SIDE, CLASS = 8, 224, 207
-SAMPLES = (("depth.yaml", "room_0*.png", "ones"), ("shapes.yaml", "shapes_*.png", "top"))
+SAMPLES = (("depth.yaml", "room_0*.png", "ones"), ("shapes.yaml", "shapes_*.png", "class:circle"))
 """Sample models in bfloat16: their card, their images and a seed."""
 KINDS = {
     "convolutions, forwards": ("mkldnn_convolution",),
