@@ -214,6 +214,8 @@ class FieldMeter:
         half = width * height // 2
         if self.settings.layer is not None or across is None or down is None:
             return None
+        if self._without_numbers is None:  # it decides by values, or reads memory by itself
+            return None
         if across.within(width, x) * down.within(height, y) > half:  # no proof is needed
             return None
         tile = self._locality.proved((width, height), (x, y, x + 1, y + 1))
