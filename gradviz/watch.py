@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -54,3 +54,14 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage:
     """Return the tensor's memory, unnoticed by modes that notice what a model does."""
     with torch._C.DisableTorchFunction():
         return tensor.untyped_storage()
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors among the arguments of an operator, or among its results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from tensors_in(each)
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
-from gradviz.backward.channel_axis import channel_axis
+from gradviz.backward.arrangement import Arrangement, CellFollower
 from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
@@ -46,39 +45,53 @@ class Layer:
     activation: Tensor | None = None
     """Its output [N, ...] in this pass; None if outputs were not recorded."""
 
+    arrangement: Arrangement | None = None
+    """The way to read its output as maps; None if that is not known."""
+
     @property
     def spatial(self) -> bool:
-        """True if its output is a map [N, C, H, W] of more than one place."""
-        return self.is_map and self.shape[2] * self.shape[3] > 1
+        """True if its output is a map of more than one place."""
+        return self.arrangement is not None and self.arrangement.cells > 1
 
     @property
     def is_map(self) -> bool:
-        """True if its output is a map [N, C, H, W], of one place at least."""
-        return len(self.shape) == 4 and self.channel_axis == 1
+        """True if its output is a map, of one place at least."""
+        return self.spatial or (self.arrangement is not None and len(self.shape) == 4)
 
-    @cached_property
-    def channel_axis(self) -> int | None:
-        """The axis of its output along which the channels lie; None if it is unknown."""
-        return channel_axis(self.end)
+    @property
+    def channels(self) -> int:
+        """The number of channels of a map."""
+        assert self.arrangement is not None
+        return self.arrangement.map_shape[1]
 
     @property
     def unlike_a_map(self) -> str:
-        """The reason why its output is not a map, for messages; empty if it is one."""
-        if len(self.shape) != 4 or self.is_map:
-            return "has no spatial extent"
-        return {3: "has its channels last", None: "has axes whose order is not known"}.get(
-            self.channel_axis, f"has its channels in axis {self.channel_axis}"
+        """The reason why its output is not a map, for messages."""
+        if self.arrangement is None and len(self.shape) > 2:
+            return "does not show which of its elements lies where in the image"
+        return "has no spatial extent"
+
+    def as_maps(self, tensor: Tensor) -> Tensor:
+        """Read a tensor of its output's shape as maps [N, C, h, w]; unchanged if it is no map."""
+        return (
+            self.arrangement.as_maps(tensor)
+            if self.arrangement is not None and self.is_map
+            else tensor
         )
 
 
 def run_with_layers(
-    module: nn.Module, call: Callable[[], Tensor], recorder: ActivationRecorder | None = None
+    module: nn.Module,
+    call: Callable[[Tensor], Tensor],
+    x: Tensor,
+    recorder: ActivationRecorder | None = None,
 ) -> tuple[Tensor, dict[str, Layer]]:
     """Call a model once, and collect its layers.
 
     Args:
         module: the module that `call` runs.
-        call: the function that runs it on an input that requires a gradient.
+        call: the function that runs it.
+        x: the input [N, C, H, W], which requires a gradient.
         recorder: records the outputs of the module's layers, at the cost of their memory.
 
     Returns:
@@ -96,13 +109,14 @@ def run_with_layers(
             if recorder is not None:
                 recorder.record(place.key, output)
 
-    with recorder or nullcontext(), hooked(module, record):
-        y = call()
+    follower = CellFollower(x)
+    with recorder or nullcontext(), follower, hooked(module, record):
+        y = call(x)
     # Some layers of an eager model run without a call, such as the projection of attention.
     called = {place.name for place in places}
     places += (place for place in _by_weight(module, y) if place.name not in called)
     places.sort(key=lambda place: place.key)
-    return y, {layer.name: layer for layer in _numbered(places, recorder)}
+    return y, {layer.name: layer for layer in _numbered(places, follower, recorder)}
 
 
 def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
@@ -158,7 +172,11 @@ def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
     maps = [
         layer
         for layer in layers.values()
-        if layer.spatial and graph.kind_of(layer.end.node) in WEIGHTS and layer.end.node is not last
+        if layer.spatial
+        and layer.arrangement is not None
+        and layer.arrangement.plain
+        and graph.kind_of(layer.end.node) in WEIGHTS
+        and layer.end.node is not last
     ]
     if not maps:
         raise LayerError(
@@ -265,7 +283,9 @@ def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
     return GradientEdge(node, 0)
 
 
-def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> Iterator[Layer]:
+def _numbered(
+    places: Sequence[Place], follower: CellFollower, recorder: ActivationRecorder | None
+) -> Iterator[Layer]:
     calls: Counter[str] = Counter()
     for place in places:
         calls[place.name] += 1
@@ -277,4 +297,5 @@ def _numbered(places: Sequence[Place], recorder: ActivationRecorder | None) -> I
             place.end,
             shape,
             None if activation is None else activation.reshape(shape),
+            follower.arrangement_at(place.end),
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from gradviz.arrays import Size
 from gradviz.field.axis import Axis, axis_of
-from gradviz.field.probe import Probe, ProbeFactory, probes_without_numbers
+from gradviz.field.probe import Probe, ProbeFactory, Target, probes_without_numbers
 from gradviz.field.reach.call import Reach
 from gradviz.field.reach.extents import Untold
 from gradviz.field.reach.follow import Followed, follow, follow_layers
@@ -104,7 +104,7 @@ def _follows(small: Probe) -> bool:
     except Untold:
         return False
     shape, reach = followed[None]
-    field = small.structural(shape[-1] // 2, shape[-2] // 2, small.output)
+    field = small.structural(shape[-1] // 2, shape[-2] // 2, Target(small.output))
     ends = [reach.ends(shape, axis) for axis in (0, 1)]
     (x0, y0), (x1, y1) = (
         tuple(-1 if each is None else int(each[n][len(each[n]) // 2]) for each in ends)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gradviz.arrays import Box, Floats, Mask, Size
+from gradviz.backward.arrangement import Arrangement
 from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import GradvizError, ModelError, SeedError, UsageError
@@ -54,6 +55,32 @@ class StructuralField:
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The output of a model or of a layer, about whose pixels is asked."""
+
+    end: End
+    """Its place in the graph."""
+    arrangement: Arrangement | None = None
+    """The way to read it as maps; None if it is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape [..., h, w] of its maps."""
+        return shape_of(self.end) if self.arrangement is None else self.arrangement.map_shape
+
+    def elements(self, pixels: Tensor) -> Tensor:
+        """Find the elements of the output that belong to some pixels of its maps.
+
+        Args:
+            pixels: of the shape of the maps.
+
+        Returns:
+            of the shape of the output.
+        """
+        return pixels if self.arrangement is None else self.arrangement.from_maps(pixels)
+
+
 class Probe:
     """A recording of one forward pass, from which fields of output pixels are computed.
 
@@ -73,7 +100,7 @@ class Probe:
         self.x = ran.batch_of(tensor)
         watched = WithoutNumbers() if tensor.is_meta else nullcontext()
         with watched, DependenceTrace() as trace:
-            y, self.layers = run_with_layers(model.module, lambda: ran(self.x))
+            y, self.layers = run_with_layers(model.module, ran, self.x)
         if trace.random:
             raise ModelError(
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
@@ -81,8 +108,8 @@ class Probe:
             )
         self.selections = (*trace.selections, *reads_unseen(model.module))
         self.output = y
-        self.end = self.end_of(layer)
-        self.shape = shape_of(self.end)
+        self.target = self.target_of(layer)
+        self.shape = self.target.shape
 
     @property
     def size(self) -> Size:
@@ -107,16 +134,16 @@ class Probe:
                 f"{', '.join(maps[-8:]) or 'none of them has a map either'}"
             )
 
-    def structural(self, x: int, y: int, end: End | None = None) -> StructuralField:
+    def structural(self, x: int, y: int, target: Target | None = None) -> StructuralField:
         """Find the pixels that can matter to output pixel (x, y), on any of its channels.
 
         Args:
             x: the column in the output map, from 0.
             y: the row, from 0.
-            end: the output of another operation in place of the probe's own.
+            target: the output of a layer in place of the probe's own.
         """
-        end = self.end if end is None else end
-        found = propagate(end, self.x, self._asked(x, y, shape_of(end)))
+        target = self.target if target is None else target
+        found = propagate(target.end, self.x, self._asked(x, y, target))
         return StructuralField(_mask(found), (*self.selections, *found.lost_at), found.through)
 
     def lines(self, indices: Sequence[int], axis: int) -> Mask:
@@ -131,7 +158,7 @@ class Probe:
         """
         asked = torch.zeros(self.shape, dtype=torch.bool, device=self.model.device)
         asked.movedim(-1 - axis, 0)[list(indices)] = True
-        return _mask(propagate(self.end, self.x, asked))
+        return _mask(propagate(self.target.end, self.x, self.target.elements(asked)))
 
     def gradient(self, x: int, y: int) -> Floats:
         """Compute the plain gradient of output pixel (x, y), all channels added.
@@ -143,8 +170,8 @@ class Probe:
         Returns:
             [C, H, W], float32.
         """
-        v = self._asked(x, y, self.shape).to(self.x.dtype)
-        end: End = self.end
+        v = self._asked(x, y, self.target).to(self.x.dtype)
+        end: End = self.target.end
         given: Tensor | None = v
         if isinstance(end, Tensor):
             # As `grad_outputs`, v would make torch import SymPy first, half a second.
@@ -156,18 +183,18 @@ class Probe:
         array: Floats = gradient[0].float().cpu().numpy()
         return array
 
-    def _asked(self, x: int, y: int, shape: tuple[int, ...]) -> Tensor:
-        width, height = shape[-1], shape[-2]
+    def _asked(self, x: int, y: int, target: Target) -> Tensor:
+        width, height = target.shape[-1], target.shape[-2]
         for name, index, size in (("x", x, width), ("y", y, height)):
             if not 0 <= index < size:
                 raise SeedError(
                     f"--pixel {x},{y}: {name} {index} is outside the output map: 0 to {size - 1}"
                 )
-        asked = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
+        asked = torch.zeros(target.shape, dtype=torch.bool, device=self.model.device)
         asked[..., y, x] = True
-        return asked
+        return target.elements(asked)
 
-    def end_of(self, layer: str | None) -> End:
+    def target_of(self, layer: str | None) -> Target:
         """Find the output (None), or that of a layer.
 
         Raises:
@@ -175,15 +202,16 @@ class Probe:
                 existing ones.
         """
         if layer is None:
-            return self.output
+            return Target(self.output)
         found = find_layer(self.layers, layer)
         if not found.is_map:
             maps = [each.name for each in reversed(self.layers.values()) if each.is_map]
             raise UsageError(
                 f"--layer {layer}: its output {list(found.shape)} {found.unlike_a_map}, and a "
-                f"receptive field needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
+                f"receptive field needs a map, as in {listed(maps, 8) or 'no layer'}"
             )
-        return found.end
+        plain = found.arrangement is None or found.arrangement.plain
+        return Target(found.end, None if plain else found.arrangement)
 
 
 ProbeFactory = Callable[[Size], Probe]
@@ -226,7 +254,7 @@ def probes_without_numbers(small: Probe, layer: str | None = None) -> ProbeFacto
         there, here = (each.structural(*middle) for each in (small, probe))
     except (GradvizError, RuntimeError, IndexError):
         return None
-    kinds, same = ([kind_of(node) for node in nodes_of(each.end)] for each in (small, probe))
+    kinds, same = ([kind_of(node) for node in nodes_of(each.target.end)] for each in (small, probe))
     if kinds != same or there.lost_at or here.lost_at or not np.array_equal(there.mask, here.mask):
         return None
     return probe_at

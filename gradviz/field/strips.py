@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Size
-from gradviz.backward.graph import End, kind_of, nodes_of, shape_of, shapes_of
+from gradviz.backward.graph import End, kind_of, nodes_of, shapes_of
 from gradviz.errors import ModelError
 from gradviz.field.axis import Axis, axis_of
-from gradviz.field.probe import Probe, ProbeFactory
+from gradviz.field.probe import Probe, ProbeFactory, Target
 
 SIZES = (64, 128, 224, 256, 512, 1024, 2048)
 """Input sizes that are tried, up to the first on which the field is free of the border."""
@@ -79,7 +79,7 @@ def measure_axis(
     for probe in growing_probes(probe_at, axis, fixed):
         before = dict(found)
         for name in open_names:
-            found[name] = _look(probe, probe.end_of(name), axis)
+            found[name] = _look(probe, probe.target_of(name), axis)
         # What covers a small input may still be bounded, and what is seen on one may be more.
         certain = probe.x.shape[-1 - axis] >= CERTAIN
         open_names = [
@@ -119,15 +119,15 @@ def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Ite
         raise failure
 
 
-def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
+def _look(probe: Probe, target: Target, axis: int) -> Axis | Covered | None:
     """Measure the axis on this input; None if the field does not fit in it."""
-    *_, height, width = shape_of(end)
+    *_, height, width = target.shape
     length, across = (width, height // 2) if axis == 0 else (height, width // 2)
-    guess = _guess_period(end, axis, length)
+    guess = _guess_period(target.end, axis, length)
     start = max(0, length // 2 - guess)
     extents: list[tuple[int, int]] = []
     for i in range(start, min(length, start + max(4 * guess + 8, MOST_NEIGHBOURS))):
-        field = probe.structural(*((i, across) if axis == 0 else (across, i)), end)
+        field = probe.structural(*((i, across) if axis == 0 else (across, i)), target)
         places = np.asarray(field.mask.any(axis=axis))
         if places.all() and field.through not in WINDOWED:
             return Covered(field.through or UNNAMED)
@@ -139,7 +139,7 @@ def _look(probe: Probe, end: End, axis: int) -> Axis | Covered | None:
         if period is not None and len(extents) > max(
             3 * period, guess, min(NEIGHBOURS, length // 4)
         ):
-            if not _shows_windows(end, axis):
+            if not _shows_windows(target.end, axis):
                 return None
             return axis_of(extents[:period], start, extents[period][0] - extents[0][0])
     return None

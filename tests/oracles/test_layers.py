@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from gradviz.backward.layers import run_with_layers
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import LayerError, UsageError
+from gradviz.errors import UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
@@ -74,7 +73,7 @@ class Tokens(nn.Module):
         return y
 
 
-def test_linear_layers_on_tokens_keep_the_axes_of_the_tokens(tmp_path: Path) -> None:
+def test_linear_layers_on_tokens_are_read_as_maps(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, images = Tokens(), torch.rand(2, 3, 8, 12)
     kept: dict[str, Tensor] = {}
@@ -94,12 +93,14 @@ def test_linear_layers_on_tokens_keep_the_axes_of_the_tokens(tmp_path: Path) -> 
         for name in kept:
             found = package.saliency(model, files, "class:0", layer=names.get(name, name))
             for n in range(2):
-                assert found[n].array.shape == (6, kept[name].shape[-1])
-                np.testing.assert_allclose(found[n].array, gradients[name][n], rtol=1e-4, atol=1e-7)
+                gradient, activation = (
+                    tokens[n].detach().T.reshape(-1, 2, 3)
+                    for tokens in (gradients[name], kept[name])
+                )
+                np.testing.assert_allclose(found[n].array, gradient, rtol=1e-4, atol=1e-7)
                 if name == "back" or format == "eager":  # a bias may be added apart
-                    activation = found[n].beside["activation"]
                     np.testing.assert_allclose(
-                        activation, kept[name][n].detach(), rtol=1e-4, atol=1e-6
+                        found[n].beside["activation"], activation, rtol=1e-4, atol=1e-6
                     )
 
 
@@ -125,25 +126,27 @@ def test_the_first_of_several_outputs_and_what_runs_without_a_call() -> None:
     tokens = net.patch(image[None]).flatten(2).transpose(1, 2)
     (found,) = package.saliency(net, image, "class:0", layer="attention")
     np.testing.assert_allclose(
-        found.beside["activation"], net.attention(tokens, tokens, tokens)[0][0].detach(), rtol=1e-4
+        found.beside["activation"].reshape(4, 6).T,
+        net.attention(tokens, tokens, tokens)[0][0].detach(),
+        rtol=1e-4,
     )
     x = image[None].requires_grad_()
-    _, layers = run_with_layers(net.requires_grad_(False), lambda: net(x))
+    _, layers = run_with_layers(net.requires_grad_(False), net, x)
     assert list(layers) == ["patch", "attention.out_proj", "attention", "head"]
 
 
-def test_tokens_that_come_before_the_images_are_refused(tmp_path: Path) -> None:
-    """In attention the packed projection is [T, N, 3E]; with as many images as tokens it would
-    pass for one for each image."""
+def test_tokens_that_come_before_the_images_are_known(tmp_path: Path) -> None:
+    """In attention the packed projection is [T, N, 3E], with as many images as tokens."""
     torch.manual_seed(0)
     model = package.load_model(script(Attends(), tmp_path / "net.ts"))
     for n in range(6):
         np.save(tmp_path / f"{n}.npy", np.random.default_rng(n).random((3, 8, 12), np.float32))
     files = [tmp_path / f"{n}.npy" for n in range(6)]
-    with pytest.raises(LayerError, match=r"\[6, 1, 12\] is not one for each image"):
-        package.saliency(model, files, layer="attention", batch_size=6)
-    batched = package.saliency(model, files, layer="patch", batch_size=6)
-    assert len(batched) == 6
+    together = package.saliency(model, files, layer="attention", batch_size=6)
+    alone = package.saliency(model, files, layer="attention", batch_size=1)
+    for one, other in zip(together, alone, strict=True):
+        assert one.array.shape == (12, 2, 3)
+        np.testing.assert_allclose(one.array, other.array, rtol=1e-4, atol=1e-7)
 
 
 class Mixed(nn.Module):
@@ -171,7 +174,7 @@ def test_every_layer_with_a_weight_and_nothing_else(tmp_path: Path) -> None:
     torch.manual_seed(0)
     image = torch.rand(3, 4, 4)
     for format, model in every_format(Mixed(), (1, 3, 4, 4), tmp_path).items():
-        _, layers = run_with_layers(model.module, partial(model, image[None].requires_grad_()))
+        _, layers = run_with_layers(model.module, model, image[None].requires_grad_())
         kinds = ["conv", "group", "batch", "slope", "bare", "layer", "head"]
         if format == "frozen.ts":
             words = ["conv_0", "norm_0", "norm_1", "prelu_0", "linear_0", "norm_2", "linear_1"]
@@ -217,7 +220,7 @@ class ChannelsLast(nn.Module):
         return y
 
 
-def test_a_map_with_its_channels_last_is_none(tmp_path: Path) -> None:
+def test_a_map_with_its_channels_last_is_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, image = ChannelsLast(), torch.rand(3, 8, 12)
     for format, model in every_format(net, (1, 3, 8, 12), tmp_path).items():
@@ -227,8 +230,8 @@ def test_a_map_with_its_channels_last_is_none(tmp_path: Path) -> None:
         last = {"norm": "norm_0", "widen": "linear_0", "narrow": "linear_1"}
         names = list(last.values()) if frozen else list(last)
         for layer in [*names, "act"] if format == "eager" else names:
-            with pytest.raises(LayerError, match="channels last"):
-                package.saliency(model, image, "class:0", method="gradcam", layer=layer)
+            (found,) = package.saliency(model, image, "class:0", method="gradcam", layer=layer)
+            assert found.array.shape == (1, 4, 6)
 
 
 class Decodes(nn.Module):
@@ -251,7 +254,7 @@ def test_a_vector_that_becomes_a_map_stays_the_vector(tmp_path: Path) -> None:
         assert found.array.shape == (24,)
 
 
-def test_a_permutation_puts_the_channels_last() -> None:
+def test_a_permutation_is_undone() -> None:
 
     net = Net(
         lambda x, conv, act, head: head(act(conv(x).permute(0, 2, 3, 1)).mean((1, 2))),
@@ -259,8 +262,10 @@ def test_a_permutation_puts_the_channels_last() -> None:
         act=nn.ReLU(),
         head=nn.Linear(4, 2),
     )
-    with pytest.raises(LayerError, match="channels last"):
-        package.saliency(net, torch.rand(3, 4, 6), method="gradcam", layer="act")
+    image = torch.rand(3, 4, 6)
+    (found,) = package.saliency(net, image, method="gradient", layer="act")
+    expected = net.get_submodule("conv")(image[None])[0].relu().detach()
+    np.testing.assert_allclose(found.beside["activation"], expected, rtol=1e-5, atol=1e-6)
 
 
 class Enlarges(nn.Module):
@@ -322,13 +327,13 @@ def test_only_what_is_written_to_is_copied() -> None:
     x = torch.rand(1, 3, 4, 4).requires_grad_()
     outputs: list[Tensor] = []
 
-    def call() -> Tensor:
+    def call(x: Tensor) -> Tensor:
         outputs[:] = [net[0](x), net[1](net[0](x))]
         first = outputs[0].detach()
         torch.zeros(1, 2, 4, 4).add_(first)  # reads what is held
         return outputs[1]
 
     recorder = ActivationRecorder(net)
-    run_with_layers(net, call, recorder)
+    run_with_layers(net, call, x, recorder)
     places = {tensor.data_ptr() for tensor in recorder.recorded.values()}
     assert {output.data_ptr() for output in outputs} <= places

@@ -92,7 +92,7 @@ def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
     recorder = ActivationRecorder(model.module)
     x = x.detach().clone().requires_grad_()
     with deterministic(), DependenceTrace() as trace:
-        y, layers = run_with_layers(model.module, lambda: model(x), recorder)
+        y, layers = run_with_layers(model.module, model, x, recorder)
     if not (y.detach()[0][v != 0]).isfinite().all():
         first = next(_not_finite({n: layer.activation for n, layer in layers.items()}), None)
         begins = "" if first is None else f": it begins at the layer {first}"

@@ -77,7 +77,7 @@ def inspect_model(
         x = model.batch_of(prepared.tensor)
         recorder = ActivationRecorder(model.module)
         with DependenceTrace() as trace:
-            y, layers = run_with_layers(model.module, lambda: model(x), recorder)
+            y, layers = run_with_layers(model.module, model, x, recorder)
     output = y.detach()[0]
     seed = seed or default_seed(output)
     site = site_of(model, prepared, seed)
@@ -246,8 +246,10 @@ def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:
 
 def _strides(layer: Layer, entered: Sequence[int]) -> Iterator[int | float]:
     """Yield the input pixels per place of the map along x, then along y."""
-    for axis in (3, 2):
-        stride = Fraction(entered[axis], layer.shape[axis])
+    assert layer.arrangement is not None
+    _, height, width = layer.arrangement.grid
+    for pixels, places in ((entered[3], width), (entered[2], height)):
+        stride = Fraction(pixels, places)
         yield stride.numerator if stride.denominator == 1 else float(stride)
 
 
@@ -287,5 +289,5 @@ def dead_units(y: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
             after = ZEROES[kind_of(behind[0])](behind[0])
             if after.shape == layer.shape:
                 off = off | after
-        found[layer.name] = off.flatten(2).all(2).all(0)
+        found[layer.name] = layer.as_maps(off).flatten(2).all(2).all(0)
     return found

@@ -168,7 +168,7 @@ def _layers(meter: FieldMeter) -> list[schema.LayerGeometry]:
     geometries = meter.geometries([layer.name for layer in layers])
     return [
         schema.LayerGeometry.model_validate(
-            {"name": layer.name, "channels": layer.shape[1], **geometry.as_dict()}
+            {"name": layer.name, "channels": layer.channels, **geometry.as_dict()}
         )
         for layer, geometry in zip(layers, geometries, strict=True)
     ]

@@ -105,7 +105,8 @@ def _read(
     if forward.layer.activation is None:
         raise ModelError(f"the layer {forward.layer.name} ran in code that hides its output")
     # An exported program's batch is padded with copies of the last image.
-    return Read(forward.layer.activation[: len(v)], gradient[: len(v)]), coverage
+    value, gradient = map(forward.layer.as_maps, (forward.layer.activation, gradient))
+    return Read(value[: len(v)], gradient[: len(v)]), coverage
 
 
 def at_points(

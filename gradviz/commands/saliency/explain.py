@@ -167,22 +167,19 @@ class Explainer:
         x.requires_grad_()
         if settings.reads_input:
             return Forward(images, x, model(x))
-        y, layers = run_with_layers(
-            model.module, lambda: model(x), ActivationRecorder(model.module)
-        )
+        y, layers = run_with_layers(model.module, model, x, ActivationRecorder(model.module))
         layer = (
             last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
         )
-        unreadable = len(layer.shape) == 4 and not layer.is_map
+        unreadable = len(layer.shape) > 2 and not layer.is_map
         if unreadable or (settings.chosen_method.needs_layer and not layer.spatial):
             maps = [each.name for each in reversed(layers.values()) if each.spatial]
             raise LayerError(
                 f"--layer {layer.name}: its output {list(layer.shape)} {layer.unlike_a_map}, and "
-                f"{settings.method} needs a map [N, C, H, W], as in {listed(maps, 8) or 'no layer'}"
+                f"{settings.method} needs a map, as in {listed(maps, 8) or 'no layer'}"
             )
-        batch = model.batch or len(x)
-        # Tokens may come as [T, N, C], which looks like [N, ...] if T equals N.
-        if layer.shape[0] != batch or (len(layer.shape) == 3 and layer.shape[1] == batch > 1):
+        count = layer.shape[0] if layer.arrangement is None else layer.arrangement.grid[0]
+        if count != (model.batch or len(x)):
             raise LayerError(
                 f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
                 "name another layer"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gradviz.field.reach.arguments import Shape, tensors_in
+from gradviz.field.reach.arguments import Shape
 from gradviz.field.reach.extents import Extents, Places, Taps, Untold, added, key_of, numbers
+from gradviz.watch import tensors_in
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -12,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Size
+from gradviz.backward.arrangement import Arrangement
 from gradviz.backward.layers import Layer, run_with_layers
 from gradviz.errors import GradvizError
-from gradviz.field.reach.arguments import META, tensors_in
+from gradviz.field.reach.arguments import META
 from gradviz.field.reach.call import Call, Constant, Reach, image_reach
 from gradviz.field.reach.extents import NOWHERE, Extents, Untold, key_of
 from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNIFORM
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
 from gradviz.model.model import Model
-from gradviz.watch import arguments, storage_of, written
+from gradviz.watch import arguments, storage_of, tensors_in, written
 
 
 @dataclass(eq=False)
@@ -282,7 +284,7 @@ def _constant(tensor: Tensor) -> Constant:
     return Constant(key_of("numbers", blake2b(data, digest_size=16).digest(), form))
 
 
-Run = Callable[[Callable[[], Tensor]], tuple[Tensor, dict[str, Layer]]]
+Run = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, dict[str, Layer]]]
 
 Followed = dict[str | None, tuple[tuple[int, ...], Reach]]
 """The shape of the output (None) and of layers by name, and what they were computed from."""
@@ -296,7 +298,7 @@ def follow(model: Model, channels: int, size: Size, start: tuple[int, int] = (0,
     Raises:
         Untold: it is not known what the output is computed from; the message says by what.
     """
-    return _follow(model, channels, size, start, lambda call: (call(), {}))
+    return _follow(model, channels, size, start, lambda call, x: (call(x), {}))
 
 
 def follow_layers(model: Model, channels: int, size: Size) -> Followed:
@@ -305,7 +307,7 @@ def follow_layers(model: Model, channels: int, size: Size) -> Followed:
     Raises:
         Untold: it is not known what the output is computed from; the message says by what.
     """
-    return _follow(model, channels, size, (0, 0), lambda call: run_with_layers(model.module, call))
+    return _follow(model, channels, size, (0, 0), partial(run_with_layers, model.module))
 
 
 def operations(model: Model, channels: int, size: Size) -> Sequence[int]:
@@ -315,7 +317,7 @@ def operations(model: Model, channels: int, size: Size) -> Sequence[int]:
         Untold: it does not run without numbers; the message says why.
     """
     follower = Follower()
-    _run(follower, model, channels, size, (0, 0), lambda call: (call(), {}))
+    _run(follower, model, channels, size, (0, 0), lambda call, x: (call(x), {}))
     return follower.tape
 
 
@@ -334,9 +336,27 @@ def _follow(
     found: Followed = {None: (tuple(y.shape), value)}
     for name, layer in layers.items():
         reach = follower.made.get((layer.end.node._sequence_nr(), layer.end.output_nr))
-        if isinstance(reach, Reach):
-            found[name] = layer.shape, reach
+        if isinstance(reach, Reach) and layer.arrangement is not None:
+            if layer.arrangement.plain:
+                found[name] = layer.shape, reach
+            else:
+                found[name] = (
+                    layer.arrangement.map_shape,
+                    reach.each(partial(_as_maps, layer.arrangement)),
+                )
     return found
+
+
+def _as_maps(arrangement: Arrangement, extents: Extents) -> Extents:
+    """Read what is behind the elements of a layer's output as maps, of one channel."""
+    for axis in arrangement.channels:
+        extents = extents.reduced(axis)
+    for axis, size in enumerate(arrangement.shape):
+        if axis not in arrangement.channels:
+            extents = extents.opened(axis, size)
+    images, _, height, width = arrangement.map_shape
+    order = arrangement.order.numpy()
+    return extents.each(lambda array: array.reshape(-1)[order].reshape(images, 1, height, width))
 
 
 def _run(
@@ -347,6 +367,6 @@ def _run(
     with follower:
         follower.begin(x, start)
         try:
-            return run(lambda: without_numbers(model)(x))
+            return run(without_numbers(model), x)
         except GradvizError as error:
             raise Untold(f"it does not run without numbers: {error}") from error

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradviz.field.reach.arguments import tensors_in
 from gradviz.field.reach.call import Call, Computes, Reach
 from gradviz.field.reach.extents import Untold, added, key_of
 from gradviz.field.reach.rearrangements import (
@@ -43,6 +42,7 @@ from gradviz.field.reach.windows import (
     unfolded,
 )
 from gradviz.field.resampling import cubic_taps, linear_taps
+from gradviz.watch import tensors_in
 
 
 def _pointwise(call: Call) -> Reach:

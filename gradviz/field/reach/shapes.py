@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradviz.field.reach.arguments import META, Shape, tensors_in
+from gradviz.field.reach.arguments import META, Shape
+from gradviz.watch import tensors_in
 
 ShapesOf = Callable[[dict[str, Any]], list[Shape] | None]
 """From the arguments of a call to the shapes of its results; None to ask torch."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradviz.errors import ModelError
-from gradviz.field.reach.arguments import META, tensors_in
+from gradviz.field.reach.arguments import META
 from gradviz.field.reach.shapes import SHAPES, made_without_torch
 from gradviz.model.model import Model
-from gradviz.watch import EXPORTS, Watch, arguments, written
+from gradviz.watch import EXPORTS, Watch, arguments, tensors_in, written
 
 
 class NeedsNumbers(RuntimeError):

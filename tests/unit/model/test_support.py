@@ -81,7 +81,7 @@ def field_of_the_first_layer(model: Model) -> tuple[int, int] | None:
     """Its size; the first convolution is what has the widest map."""
     probe = Probe(model, torch.rand(3, 8, 8))
     first = next(iter(probe.layers.values()))
-    box = probe.structural(4, 4, first.end).box
+    box = probe.structural(4, 4, probe.target_of(first.name)).box
     return box and (box[2] - box[0], box[3] - box[1])
 
 

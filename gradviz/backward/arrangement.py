@@ -1,0 +1,204 @@
+"""Arrangements: which element of a layer's output lies where in the image.
+
+A layer's output may be a map [N, C, H, W], a map with its channels last, tokens with or without
+others before them, or windows. Its arrangement is derived by following the cell of each element
+through the forward pass: see `cells.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from gradviz.backward.cells import Cells, OperatorCall, cells_after, on_grid
+from gradviz.backward.graph import shape_of
+from gradviz.watch import Watch, arguments, storage_of, tensors_in, written
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """The way to read a tensor of one shape as maps [N, C, h, w]."""
+
+    shape: tuple[int, ...]
+    """The shape of the tensor."""
+    channels: tuple[int, ...]
+    """The axes along which the channels lie."""
+    grid: tuple[int, int, int]
+    """N, h and w."""
+    order: Tensor
+    """int64 [N · h · w]: the position of each cell among the elements of the other axes."""
+
+    @property
+    def cells(self) -> int:
+        """The number of cells over one image."""
+        return self.grid[1] * self.grid[2]
+
+    @property
+    def map_shape(self) -> tuple[int, int, int, int]:
+        """The shape [N, C, h, w] of the maps."""
+        images, height, width = self.grid
+        return images, prod(self.shape[axis] for axis in self.channels), height, width
+
+    @property
+    def plain(self) -> bool:
+        """True if the tensor has the shape of its maps, and they lie in it as they are read."""
+        return self.shape == self.map_shape and bool((self.order.diff() == 1).all())
+
+    @property
+    def _axes(self) -> list[int]:
+        others = [axis for axis in range(len(self.shape)) if axis not in self.channels]
+        return [*self.channels, *others]
+
+    def as_maps(self, tensor: Tensor) -> Tensor:
+        """Read a tensor of `shape` as maps [N, C, h, w]; what has no cell is left out."""
+        images, channels, height, width = self.map_shape
+        lines = tensor.permute(self._axes).reshape(channels, -1)
+        maps = lines[:, self.order.to(tensor.device)].view(channels, images, height, width)
+        return maps.transpose(0, 1)
+
+    def from_maps(self, maps: Tensor) -> Tensor:
+        """Put maps [N, C, h, w] into a tensor of `shape`, with zeros where there is no cell."""
+        axes = self._axes
+        shape = [self.shape[axis] for axis in axes]
+        channels = self.map_shape[1]
+        lines = maps.new_zeros(channels, prod(shape) // max(channels, 1))
+        lines[:, self.order.to(maps.device)] = maps.transpose(0, 1).reshape(channels, -1)
+        back = [axes.index(axis) for axis in range(len(axes))]
+        return lines.view(shape).permute(back)
+
+
+def arrangement_of(cells: Cells) -> Arrangement | None:
+    """Make the arrangement of a tensor whose elements stand for these cells.
+
+    Returns:
+        None unless each cell of the grid is there exactly once, or each of every second row and
+        column, or of every third, and so on.
+    """
+    index = cells.index
+    channels = tuple(
+        axis for axis in range(index.dim()) if index.shape[axis] > 1 and index.stride(axis) == 0
+    )
+    for axis in channels:
+        index = index.narrow(axis, 0, 1)
+    index = index.flatten()
+    there = (index >= 0).nonzero().flatten()
+    order = index[there].argsort()
+    grid = _regular(index[there][order], cells.grid)
+    return (
+        None
+        if grid is None
+        else Arrangement(tuple(cells.index.shape), channels, grid, there[order])
+    )
+
+
+def _regular(index: Tensor, grid: tuple[int, int, int]) -> tuple[int, int, int] | None:
+    """Find the grid of some cells, in ascending order, that are spread evenly over a grid."""
+    images, height, width = grid
+    for step in range(1, 1 + min(height, width)):
+        for start in range(step):
+            part = torch.arange(images * height * width).view(grid)[:, start::step, start::step]
+            if len(index) == part.numel() and torch.equal(index, part.flatten()):
+                return images, part.shape[1], part.shape[2]
+        if len(index) == images * height * width:
+            break
+    return None
+
+
+class CellFollower(Watch):
+    """Follows the cells of all tensors through a forward pass.
+
+    Args:
+        x: the images [N, C, H, W] that enter.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._made: dict[tuple[int, int], Cells | None] = {}
+        self._writes: dict[int, int] = {}
+        # Not an attribute of the tensor, which a model that pickles it would write too.
+        self._notes: MutableMapping[Tensor, tuple[int, Cells | None]] = WeakTensorKeyDictionary()
+        self._note(x, on_grid(x.shape))
+
+    def arrangement_at(self, end: GradientEdge) -> Arrangement | None:
+        """Find the arrangement of the tensor at a place in the graph; None if it is not known."""
+        cells = self._cells_at(end.node, end.output_nr, shape_of(end))
+        return None if cells is None else arrangement_of(cells)
+
+    def _cells_at(self, node: Node, number: int, shape: Sequence[int]) -> Cells | None:
+        """The output of an operation that is written in Python is that of its input's shape."""
+        while (node._sequence_nr(), number) not in self._made:
+            before = [
+                (each, n)
+                for each, n in node.next_functions
+                if each is not None and shape_of(GradientEdge(each, n)) == tuple(shape)
+            ]
+            if len(before) != 1:
+                return None
+            ((node, number),) = before
+        return self._made[node._sequence_nr(), number]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        made = list(tensors_in(result))
+        given = arguments(func, args, kwargs)
+        # Autograd has made the node already: it has the last number given out.
+        node = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
+        name = func._schema.name.partition("::")[2]
+
+        def again(change: Any) -> Any:
+            changed = tree_map_only(Tensor, change, (args, kwargs))
+            return func(*changed[0], **changed[1])
+
+        call = OperatorCall(
+            name.rstrip("_") if func._schema.is_mutable else name,
+            given,
+            again,
+            tuple(each.shape for each in made),
+            self._cells_of,
+        )
+        with _disable_current_modes():
+            try:
+                cells = cells_after(call)
+            except (RuntimeError, NotImplementedError, TypeError):
+                # Such as a selection by numbers that a pass without numbers does not have.
+                cells = [None] * len(made)
+            if func._schema.is_mutable:
+                self._write([*tensors_in(written(func, given))], cells[0] if cells else None)
+            else:
+                for tensor, each in zip(made, cells, strict=True):
+                    self._note(tensor, each)
+            if torch.is_grad_enabled() and any(each.requires_grad for each in tensors_in(given)):
+                for n, each in enumerate(cells):  # what is saved for its backward pass comes later
+                    self._made.setdefault((node, n), each)
+        return result
+
+    def _cells_of(self, tensor: Tensor) -> Cells | None:
+        version, cells = self._notes.get(tensor, (None, None))
+        return cells if version == self._version(tensor) else None
+
+    def _note(self, tensor: Tensor, cells: Cells | None) -> None:
+        self._notes[tensor] = self._version(tensor), cells
+
+    def _write(self, targets: Sequence[Tensor], cells: Cells | None) -> None:
+        """Note what tensors hold now; what else looks at their memory is not known any more."""
+        for tensor in targets:
+            before = self._cells_of(tensor)
+            if before is None or cells is None or not torch.equal(before.index, cells.index):
+                memory = storage_of(tensor)._cdata
+                self._writes[memory] = self._writes.get(memory, 0) + 1
+            self._note(tensor, cells)
+
+    def _version(self, tensor: Tensor) -> int:
+        return self._writes.get(storage_of(tensor)._cdata, 0)
