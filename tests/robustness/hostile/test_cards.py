@@ -36,7 +36,10 @@ CARDS: dict[str, tuple[str | bytes, str]] = {
     "lists a thousand deep": (MODEL + "labels: " + "[" * 2000 + "]" * 2000, "is not YAML"),
     "an unknown key": (MODEL + "archh: a:b\n", "line 2: unknown key 'archh': did you mean arch?"),
     "a key that is no text": (MODEL + "7: a\n", "line 2: a key must be text, got 7"),
-    "a wrong type": (MODEL + "labels: 7\n", "line 2: labels must be a list of text, got 7"),
+    "a wrong type": (
+        MODEL + "labels: 7\n",
+        "line 2: labels must be a list of text, or a file of labels, got 7",
+    ),
     "two documents": (MODEL + "---\nmodel: other.pt\n", "line 2: but found another document"),
     "a list": ("- model: weights.pt\n", "line 1: must be a mapping"),
     "a comment alone": ("# nothing\n", "line 1: must be a mapping"),
