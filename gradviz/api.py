@@ -23,10 +23,11 @@ from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
 from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.prepare import Prepared, prepare
-from gradviz.image.preprocess import Preprocess, recipe_named
+from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture, picture_of
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
+from gradviz.model.recipes import recipe_named
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import check_labels, parse_seed
 
@@ -62,8 +63,8 @@ def saliency(
         noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.
         baseline: of integrated-gradients: zero (None), mean, blur, or a file.
         random_seed: of the noise; None for 0.
-        preprocess: a recipe, or the name of one, such as `imagenet`; None for that of the model's
-            card, or none.
+        preprocess: a recipe, or the name of one, such as `imagenet` or
+            `torchvision:WEIGHTS`; None for that of the model's card or folder, or none.
         batch_size: images or samples per pass; None for 8, or what an exported model demands.
         tile: pixels of a tile's side, where images are computed in parts; `auto`: where it pays.
 
@@ -153,8 +154,8 @@ def receptive_field(
         layer: the layer whose output is asked about; None for the model's.
         input_size: width and height of random input; None to choose.
         samples: random inputs over which the effective field is averaged.
-        preprocess: a recipe, or the name of one, such as `imagenet`; None for that of the model's
-            card, or none.
+        preprocess: a recipe, or the name of one, such as `imagenet` or
+            `torchvision:WEIGHTS`; None for that of the model's card or folder, or none.
         random_seed: the seed of random input.
 
     Returns:
@@ -205,7 +206,7 @@ def _differentiable() -> Iterator[None]:
 def _recipe(preprocess: Preprocess | str | None, model: Model) -> Preprocess:
     if preprocess is not None:
         return recipe_named(preprocess)
-    return model.preprocess or Preprocess()
+    return model.recipe()
 
 
 def _one(images: Images, preprocess: Preprocess | str | None, model: Model) -> LoadedImage | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +17,7 @@ from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from, spell
 from gradviz.labels import read_labels
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
+from gradviz.text import strict_json
 
 if TYPE_CHECKING:
     from gradviz.model.model import Model
@@ -62,18 +63,35 @@ class Recipe:
     """The preprocessing as the options give it."""
 
     named: Preprocess | None
-    """The recipe that `--preprocess` names; None if it is left to the model's card."""
+    """The recipe that `--preprocess` names; None if it is left to the model."""
+    origin: str
+    """`--preprocess` and the name."""
     flags: Mapping[str, object]
     """The single steps that are given, which override every recipe."""
 
-    def with_card(self, card: Preprocess | None) -> Preprocess:
-        """Put the flags over the named recipe, or else over the card's, or else over the defaults.
+    def of(self, model: Model) -> Preprocess:
+        """Put the flags over the named recipe, or else over the model's.
 
-        Args:
-            card: the preprocessing of the model's card, if it has one.
+        The model's is that of its card, or else the one beside its weights.
+
+        Raises:
+            UsageError: the steps do not fit together, or the model's cannot be followed.
         """
-        recipe = self.named or card or Preprocess()
-        return preprocess_from({**recipe.as_dict(), **self.flags}, "the command line")
+        if self.named is not None:
+            return self.named.overridden(self.flags, _FLAGS, self.origin)
+        return model.recipe().overridden(self.flags, _FLAGS, model.preprocess_origin)
+
+    def unknown(self, model: Model, sources: Sequence[Source]) -> bool:
+        """Test if pictures enter a model of which nothing says how they are to be prepared."""
+        given = self.named is not None or self.flags or model.preprocess is not None
+        return not given and any(source.path.suffix.lower() not in _ARRAYS for source in sources)
+
+
+_FLAGS = "the command line"
+"""The origin of single steps."""
+
+_ARRAYS = (".npy", ".pt", ".pth", ".safetensors")
+"""The suffixes of tensors, which enter a model as they are."""
 
 
 def recipe_from(options: InputOptions) -> Recipe:
@@ -84,12 +102,48 @@ def recipe_from(options: InputOptions) -> Recipe:
     """
     given = {key: value for key, value in asdict(options).items() if value is not None}
     named = given.pop("preprocess", None)
-    preprocess_from(given, "the command line")
-    flags = spelled_out(given)
-    recipe = (
-        RECIPES.get(named) if named is None or named in RECIPES else read_preprocess(Path(named))
+    preprocess_from(given, _FLAGS)
+    return Recipe(
+        None if named is None else _recipe(named), f"--preprocess {named}", spelled_out(given)
     )
-    return Recipe(recipe, flags)
+
+
+def _recipe(named: str) -> Preprocess:
+    """Find the recipe of a name, of a library, or in a file."""
+    if named in RECIPES:
+        return RECIPES[named]
+    if ":" in named and not Path(named).exists():
+        from gradviz.model.recipes import recipe_named  # imports torch, which is slow
+
+        return recipe_named(named)
+    return read_preprocess(Path(named))
+
+
+def preprocess_of(
+    recipe: Recipe, model: Model, sources: Sequence[Source], console: Console
+) -> Preprocess:
+    """Choose the preprocessing of a run, say where its steps come from, and warn if none is known.
+
+    Args:
+        recipe: the options.
+        model: the model.
+        sources: the images.
+        console: the place of messages.
+
+    Raises:
+        UsageError: the steps do not fit together, or the model's cannot be followed.
+    """
+    preprocess = recipe.of(model)
+    if recipe.unknown(model, sources):
+        library, _, name = (model.arch or "").partition(":")
+        kept = {"torchvision": " torchvision:WEIGHTS", "timm": f" timm:{name}"}.get(library, "")
+        console.warn(
+            f"{model.name}: its preprocessing is not known: images enter as RGB in [0, 1] at their "
+            f"own size: give --preprocess{kept}, or --preprocess none if that is meant"
+        )
+    console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")
+    console.detail(f"preprocess_from: {strict_json(preprocess.origins)}")
+    return preprocess
 
 
 def load(

@@ -45,7 +45,7 @@ def check(
             device_options = replace(device_options, precision="float32")
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
-        preprocess = recipe.with_card(loaded.preprocess)
+        preprocess = arguments.preprocess_of(recipe, loaded, [source], console)
 
         from gradviz.commands.check.diagnosis import causes_of, place_notes
         from gradviz.commands.check.gradient_check import check_gradient as run

@@ -13,7 +13,6 @@ from gradviz.cli.console import columns, reporting
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
 from gradviz.seeds.seed import check_labels, parse_seed
-from gradviz.text import strict_json
 
 if TYPE_CHECKING:
     from gradviz.runs.schema import InspectDocument
@@ -52,8 +51,9 @@ def inspect(
 
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels([] if seed is None else [seed], loaded.labels)
-        preprocess = recipe.with_card(loaded.preprocess)
-        console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")
+        preprocess = arguments.preprocess_of(
+            recipe, loaded, [] if source is None else [source], console
+        )
 
         from gradviz.commands.inspect.inspection import inspect_model as look
         from gradviz.image.load import load_image

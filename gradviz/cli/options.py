@@ -116,8 +116,9 @@ class InputOptions:
     """The steps from an image to the tensor that enters the model."""
 
     preprocess: Text = _input(
-        "A whole recipe; the flags below win. [default: the model card's, or none]",
-        "imagenet|none|FILE.yaml",
+        "A whole recipe; the flags below win. [default: the model card's, or its folder's, or "
+        "none]",
+        "imagenet|none|torchvision:WEIGHTS|timm:NAME|FILE.yaml",
     )
     resize: Text = _input("Resize; N is the shorter side, of fit:N the longer one.", "N|WxH|fit:N")
     interpolation: Text = _input(

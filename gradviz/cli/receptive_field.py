@@ -61,7 +61,7 @@ def receptive_field(
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
         loaded = arguments.load(model, model_options, device_options, console)
-        preprocess = recipe.with_card(loaded.preprocess)
+        preprocess = arguments.preprocess_of(recipe, loaded, sources, console)
 
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
         from gradviz.commands.receptive_field.run import measure_fields

@@ -61,6 +61,7 @@ def saliency(
         from gradviz.commands.saliency.pointing import find_masks
         from gradviz.commands.saliency.print_figure import check_figure, write_figure
         from gradviz.image.find import find_images
+        from gradviz.image.frame import check_placed
         from gradviz.runs.names import check_image_names
         from gradviz.runs.resume import RunWriter
         from gradviz.runs.schema import Done, Failed, SaliencyDocument
@@ -88,7 +89,9 @@ def saliency(
 
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
-        preprocess = recipe.with_card(loaded.preprocess)
+        preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
+        if masks or output.frame == "image" or any(seed.spec.startswith("at:") for seed in seeds):
+            check_placed(preprocess.processor)
         if loaded.batch is not None:
             if backward.batch_size not in (None, loaded.batch):
                 raise UsageError(
@@ -96,7 +99,6 @@ def saliency(
                 )
             settings = replace(settings, batch_size=loaded.batch)
         console.detail(f"model: {strict_json(loaded.describe())}")
-        console.detail(f"preprocess: {strict_json(preprocess.as_dict())}")
         console.detail(f"settings: {strict_json(asdict(settings))}")
 
         from gradviz.commands.saliency.run import Job, SaliencyRun

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.arrays import Array, Box, Size
-from gradviz.errors import ImageError, SeedError
+from gradviz.errors import ImageError, SeedError, UsageError
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.sizes import both, crop_axis, padded_size, resized_size
 
@@ -37,6 +37,9 @@ class Frame:
     padding before it."""
     kept: Size | None = None
     """The width and height of the part that is kept; None if the input has no padding."""
+    maker: str | None = None
+    """The library's processor that made the input: where its pixels lie in the file is then not
+    known; None if the steps here made it."""
 
     @property
     def picture(self) -> Box:
@@ -48,7 +51,16 @@ class Frame:
     def unchanged(self) -> bool:
         """True if the input's pixels are the file's own."""
         width, height = self.image
-        return self.image == self.resized == self.input and self.picture == (0, 0, width, height)
+        same = self.image == self.resized == self.input and self.maker is None
+        return same and self.picture == (0, 0, width, height)
+
+    def check_placed(self) -> None:
+        """Check that it is known where the input's pixels lie in the file.
+
+        Raises:
+            UsageError: a library's processor made the input.
+        """
+        check_placed(self.maker)
 
     def to_input(self, x: int, y: int) -> tuple[float, float]:
         """Map the centre of the file's pixel (x, y) to a point (u, v) of the input tensor.
@@ -59,14 +71,20 @@ class Frame:
 
         Raises:
             SeedError: the pixel is outside the image, or its centre was cropped away.
+            UsageError: a library's processor made the input.
         """
+        self.check_placed()
         return self._axis_to_input("x", x, 0), self._axis_to_input("y", y, 1)
 
     def to_image(self, u: float, v: float) -> tuple[float, float]:
         """Map the point (u, v) of the input tensor to a point (x, y) of the file's image.
 
         A point in the padding is mapped to one outside the image, or outside the crop.
+
+        Raises:
+            UsageError: a library's processor made the input.
         """
+        self.check_placed()
         x, y = (
             (point - corner + origin) * image / resized
             for point, corner, origin, image, resized in zip(
@@ -80,7 +98,11 @@ class Frame:
 
         Returns:
             columns and rows; -1 if the centre was cropped away.
+
+        Raises:
+            UsageError: a library's processor made the input.
         """
+        self.check_placed()
         return self._axis_lookup(0), self._axis_lookup(1)
 
     def in_image(self, array: Array, fill: float) -> Array:
@@ -113,7 +135,11 @@ class Frame:
 
         Returns:
             [..., h, w], of the same dtype.
+
+        Raises:
+            UsageError: a library's processor made the input.
         """
+        self.check_placed()
         columns, rows = (
             (2 * (np.arange(size) + origin) + 1) * image // (2 * resized)
             for size, origin, image, resized in zip(
@@ -148,6 +174,22 @@ class Frame:
             (2 * pixel + 1) * self.resized[axis] / (2 * image)
             - self.origin[axis]
             + self.corner[axis]
+        )
+
+
+def check_placed(maker: str | None) -> None:
+    """Check that no library's processor makes inputs, of which nothing says where they lie.
+
+    Args:
+        maker: the processor; None for the steps of a recipe.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if maker is not None:
+        raise UsageError(
+            f"{maker} makes the tensor by itself, and the way back to the photo is not known: use "
+            "pixels of the input (--frame input, pixel:X,Y), without --inside"
         )
 
 

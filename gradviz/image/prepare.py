@@ -30,6 +30,8 @@ class Prepared:
     """The place of its pixels in the image file."""
     notes: tuple[str, ...] = ()
     """The parts of the file that were left out, for people."""
+    made: Floats | None = None
+    """The tensor itself if a library's processor made it; `levels` are then there to be shown."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,6 +60,8 @@ class Prepared:
             float32 [C, y1 − y0, x1 − x0], normalised.
         """
         x0, y0, x1, y1 = box
+        if self.made is not None:
+            return torch.from_numpy(self.made[:, y0:y1, x0:x1].copy())
         pixels = in_unit(self.levels[:, y0:y1, x0:x1], self.white)
         normalised = _normalised(pixels, self.preprocess)
         if self.preprocess.order == "normalise,pad":
@@ -89,6 +93,8 @@ def prepare(picture: Picture, preprocess: Preprocess) -> Prepared:
         UsageError: `mean`, `std` or `channels` do not fit its channels.
     """
     where = f"{picture.path}: " if picture.path else ""
+    if preprocess.processor is not None:
+        return _by_library(picture, preprocess, where)
     height, width = picture.levels.shape[1:]
     try:
         frame = frame_of((width, height), preprocess)
@@ -129,6 +135,33 @@ def as_shown(levels: Floats | Bytes, white: int, bands: tuple[int, ...] | None =
             pixels = pixels / (pixels.max() or 1)
         levels = np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (3, height, width)).transpose(1, 2, 0))
+
+
+def _by_library(picture: Picture, preprocess: Preprocess, where: str) -> Prepared:
+    """Let a library's processor make the levels."""
+    name, process = str(preprocess.processor), preprocess.process
+    if process is None:
+        raise UsageError(
+            f"{where}{name} makes the tensor, and only the folder of its model has it: give a "
+            "whole recipe with --preprocess"
+        )
+    if picture.kind != "picture":
+        raise ImageError(
+            f"{where}{name} takes pictures, not arrays: give --preprocess none if the array is to "
+            "enter as it is"
+        )
+    height, width = picture.levels.shape[1:]
+    made = process(as_shown(picture.levels, picture.white))
+    size = (made.shape[2], made.shape[1])
+    if size[0] * size[1] > preprocess.max_pixels:
+        raise ImageError(
+            f"{where}{name} makes {size[0]}x{size[1]} of it, expected at most "
+            f"{preprocess.max_pixels} pixels; allow more with --max-pixels"
+        )
+    frame = Frame((width, height), size, (0, 0), size, maker=name)
+    _check_numbers(preprocess, len(made))
+    levels = made * _column(preprocess.std or (1.0,)) + _column(preprocess.mean or (0.0,))
+    return Prepared(levels, 1, preprocess, frame, picture.notes, made)
 
 
 def _levels(picture: Picture, frame: Frame, preprocess: Preprocess) -> tuple[Array, int]:

@@ -11,13 +11,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 
+from gradviz.arrays import Bytes, Floats
 from gradviz.errors import UsageError
 from gradviz.image.read import DEFAULT_MAX_PIXELS, WHITE
-from gradviz.text import nearest, one_line
+from gradviz.text import listed, nearest, one_line
 
 
 def _number(value: object) -> object:
@@ -89,6 +91,10 @@ Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidato
 Bounds = Annotated[tuple[_Real, _Real], AfterValidator(_ascending), BeforeValidator(_numbers)]
 Bands = Annotated[tuple[_Count, ...], AfterValidator(_one_or_three), BeforeValidator(_numbers)]
 BackgroundColour = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_numbers)]
+
+
+Process = Callable[[Bytes], Floats]
+"""A library's processor: it makes the tensor [C, h, w] of an upright RGB picture [H, W, 3]."""
 
 
 class Preprocess(BaseModel):
@@ -182,6 +188,13 @@ class Preprocess(BaseModel):
         default="pad,normalise", description="pad,normalise or normalise,pad"
     )
     """The order of padding and of `range`, `mean` and `std`."""
+    processor: Annotated[str, Field(strict=True)] | None = Field(
+        default=None, description="the name of a library's processor"
+    )
+    """The processor of a library that makes the tensor of a picture, in place of the steps here;
+    `mean` and `std` are then its own. None for these steps. Only a model's folder can name it."""
+    _process: Process | None = PrivateAttr(default=None)
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -200,8 +213,60 @@ class Preprocess(BaseModel):
 
     def unsized(self) -> Preprocess:
         """Return the recipe for pixels of the final size that no file holds."""
-        absent = ("bands", "resize", "multiple", "crop", "pad")
+        absent = ("bands", "resize", "multiple", "crop", "pad", "processor")
         return self.model_copy(update=dict.fromkeys(absent))
+
+    @property
+    def process(self) -> Process | None:
+        """The function of `processor`; None if the recipe was read from a document."""
+        return self._process
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """The place that each step comes from, by its key; empty if unknown."""
+        return self._origins
+
+    def made_by(self, name: str, process: Process) -> Preprocess:
+        """Return the recipe with a library's processor in place of its steps.
+
+        Args:
+            name: the processor's name.
+            process: the function that makes the tensor.
+        """
+        recipe = self.model_copy(update={"processor": name})
+        recipe._process = process
+        return recipe
+
+    def overridden(self, steps: Mapping[str, object], where: str, origin: str) -> Preprocess:
+        """Put single steps over the recipe, and note where each step comes from.
+
+        Args:
+            steps: the values by key.
+            where: the origin of the steps.
+            origin: the origin of the recipe.
+
+        Raises:
+            UsageError: a value is wrong, or the recipe's processor has the step within it.
+        """
+        within = [key for key in steps if key not in _AT_READING]
+        if self.processor is not None and within:
+            raise UsageError(
+                f"{where}: {self.processor} makes the tensor by itself: leave out "
+                f"{listed(within, 3)}, or give a whole recipe with --preprocess"
+            )
+        recipe = preprocess_from({**self.as_dict(), **steps}, where)
+        plain = Preprocess().as_dict()
+        recipe._process = self._process
+        recipe._origins = {
+            key: where if key in steps else origin
+            for key, value in recipe.as_dict().items()
+            if key in steps or value != plain[key]
+        }
+        return recipe
+
+
+_AT_READING = ("max_pixels", "page", "background")
+"""The steps that hold while a file is read, whatever makes the tensor."""
 
 
 _SIZED = ("resize", "longest", "keep_aspect", "crop_pct", "multiple", "round", "crop", "pad")
@@ -254,21 +319,6 @@ IMAGENET = Preprocess(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.2
 
 RECIPES = {"imagenet": IMAGENET, "none": Preprocess()}
 """The recipes that have a name."""
-
-
-def recipe_named(recipe: Preprocess | str) -> Preprocess:
-    """A recipe, which may be given by its name.
-
-    Raises:
-        UsageError: it is neither a recipe nor the name of one.
-    """
-    found = RECIPES.get(recipe) if isinstance(recipe, str) else recipe
-    if not isinstance(found, Preprocess):
-        raise UsageError(
-            f"preprocess: expected a gradviz.Preprocess or one of {', '.join(RECIPES)}, got "
-            f"{recipe!r}"
-        )
-    return found
 
 
 def preprocess_from(mapping: Mapping[str, object], where: str) -> Preprocess:

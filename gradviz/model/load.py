@@ -14,14 +14,15 @@ from torch import nn
 
 from gradviz.errors import UsageError
 from gradviz.files import reading
-from gradviz.image.preprocess import Preprocess, recipe_named
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
 from gradviz.model.foreign import foreign_code
-from gradviz.model.formats.opened import Request
+from gradviz.model.formats.opened import Beside, Request
 from gradviz.model.formats.openers import open_model
 from gradviz.model.formats.recognise import Content, recognise
 from gradviz.model.formats.script import script_format
 from gradviz.model.model import Model
+from gradviz.model.recipes import recipe_named
 from gradviz.model.support import Capability, Format, refuse
 
 
@@ -88,14 +89,17 @@ def load_model(
         weights_key = weights_key or named.weights_key
         card: Card | None = named
     else:
-        beside = card_beside(path)
-        card, note = beside.card, beside.note
+        found = card_beside(path)
+        card, note = found.card, found.note
 
     request = Request(arch, arch_args, weights_key, trust, place)
     with torch.inference_mode(False):  # weights that are made in it can have no gradient behind
         opened = open_model(path, content, request)
     if capability is not None:
         refuse(opened.format, capability, str(path))
+    beside = opened.preprocess
+    if card is not None and card.preprocess is not None:
+        beside = Beside(card.preprocess, str(card.path))
     return Model(
         module=_ready(opened.module, place, dtype, str(path)),
         format=opened.format,
@@ -109,7 +113,9 @@ def load_model(
         weights_key=opened.weights_key,
         output=output or (card.output if card else None),
         labels=tuple(labels or (card.labels if card else ()) or opened.labels),
-        preprocess=card.preprocess if card else None,
+        preprocess=beside.recipe,
+        preprocess_origin=beside.origin,
+        preprocess_problem=beside.problem,
         input_shape=opened.input_shape,
         code=opened.code,
         notes=(*([] if note is None else [note]), *opened.notes),

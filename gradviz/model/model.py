@@ -55,7 +55,11 @@ class Model:
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; empty if unknown."""
     preprocess: Preprocess | None = None
-    """The card's preprocessing, if it has one."""
+    """The preprocessing of the card, or that beside the weights; None if neither is known."""
+    preprocess_origin: str = "the model"
+    """The file that describes the preprocessing."""
+    preprocess_problem: str | None = None
+    """The reason why the preprocessing beside the weights cannot be followed."""
     optimised: bool = False
     """True if this is a faster form of the loaded model."""
     input_shape: InputShape | None = None
@@ -74,6 +78,18 @@ class Model:
     def name(self) -> str:
         """The name in messages: its path, or the class of a module from Python."""
         return str(self.path) if self.path is not None else type(self.module).__name__
+
+    def recipe(self) -> Preprocess:
+        """Return the preprocessing of images, or no steps if it is not known.
+
+        Raises:
+            UsageError: the weights come with a preprocessing that cannot be followed.
+        """
+        if self.preprocess_problem is not None:
+            raise UsageError(
+                f"{self.preprocess_problem}: give a recipe with --preprocess, or --preprocess none"
+            )
+        return self.preprocess or Preprocess()
 
     def describe(self) -> dict[str, object]:
         """Describe the model for run.json, in JSON-ready values."""

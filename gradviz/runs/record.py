@@ -78,6 +78,7 @@ def describe(
         },
         model=ModelRecord.model_validate(model.describe()),
         preprocess=setup.preprocess.as_dict(),
+        preprocess_from=dict(setup.preprocess.origins),
         settings=asdict(setup.settings),
         files={**{str(path): _digest(path) for path in (*named, *files)}, **imported},
         images=[image_record(source) for source in sources],
@@ -102,7 +103,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-VOLATILE = frozenset({"command", "folder"})
+VOLATILE = frozenset({"command", "folder", "preprocess_from"})
 """The keys of run.json that may differ between two parts of one run."""
 
 

@@ -163,6 +163,9 @@ class RunRecord(Document):
     """The model."""
     preprocess: dict[String, Any]
     """The recipe, with the keys of a card."""
+    preprocess_from: dict[String, String] = {}
+    """The file or option that each step of the recipe comes from; a step that is not here is not
+    taken."""
     settings: dict[String, Any]
     """The command's own options."""
     files: dict[String, String]

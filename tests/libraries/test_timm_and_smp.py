@@ -59,7 +59,7 @@ def check_gradient(gradviz: Gradviz, folder: Path, net: nn.Module, side: int) ->
     torch.manual_seed(1)
     x = torch.rand(1, 3, side, side, requires_grad=True)
     np.save("photo.npy", x[0].detach().numpy())
-    result = gradviz("saliency", folder, "photo.npy", "--seed", "class:1")
+    result = gradviz("saliency", folder, "photo.npy", "--seed", "class:1", "--preprocess", "none")
     assert result.exit_code == 0, result.stderr
     (expected,) = torch.autograd.grad(net(x)[:, 1].sum(), x)
     (file,) = Path("gradviz-out").rglob("gradient.npy")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gradviz.errors import UsageError
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.formats.exported import InputShape
 from gradviz.model.formats.imported import ImportedCode
 from gradviz.model.support import Format
@@ -31,6 +32,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The preprocessing that lies beside the weights of a model."""
+
+    recipe: Preprocess | None = None
+    """The recipe; None if there is none, or none that can be followed."""
+    origin: str = ""
+    """The file that describes it."""
+    problem: str | None = None
+    """The reason why what is described cannot be followed."""
+
+
+@dataclass(frozen=True)
 class Opened:
     """The content of a model file or folder; fields as in `Model`."""
 
@@ -39,6 +52,7 @@ class Opened:
     weights_key: str | None = None
     input_shape: InputShape | None = None
     labels: tuple[str, ...] = ()
+    preprocess: Beside = Beside()
     code: ImportedCode = field(default_factory=ImportedCode)
     notes: tuple[str, ...] = ()
     sha256: str | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gradviz.errors import ModelError
+from gradviz.errors import GradvizError, ModelError
 from gradviz.model.foreign import foreign_code
-from gradviz.model.formats.opened import Opened, Request, refuse_weights_options
+from gradviz.model.formats.opened import Beside, Opened, Request, refuse_weights_options
 from gradviz.model.libraries.contents import CONFIG, Folder, Labels, labels_from
 from gradviz.model.libraries.library import TIMM, offline
+from gradviz.model.libraries.presets import recipe_of_timm
 from gradviz.model.libraries.weights import with_weights
 
 
@@ -72,7 +74,14 @@ def open_timm(folder: Folder, request: Request) -> Opened:
     attention: list[Any] = [m for m in opened.module.modules() if hasattr(m, "fused_attn")]
     for module in attention:
         module.fused_attn = False  # the fused operation has no second derivative
-    return opened
+    return replace(opened, preprocess=_preprocess(described, f"{where}/{CONFIG}"))
+
+
+def _preprocess(described: Mapping[str, object], where: str) -> Beside:
+    try:
+        return Beside(recipe_of_timm(described, f"{where}: pretrained_cfg"), where)
+    except GradvizError as error:
+        return Beside(None, where, str(error))
 
 
 def _given(config: Mapping[str, object], key: str) -> dict[str, object]:

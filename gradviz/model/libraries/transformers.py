@@ -21,6 +21,7 @@ from gradviz.model.formats.opened import Opened, Request, refuse_weights_options
 from gradviz.model.formats.trust import load_saved
 from gradviz.model.libraries.contents import CONFIG, Folder, labels_from
 from gradviz.model.libraries.library import TRANSFORMERS, offline
+from gradviz.model.libraries.processors import recipe_beside
 from gradviz.model.support import Format
 from gradviz.text import listed
 
@@ -75,10 +76,12 @@ def open_transformers(folder: Folder, request: Request) -> Opened:
                 "name the class of the model"
             )
         module, surplus = _loaded(library, kind, folder, request.trust)
+        preprocess = recipe_beside(library, folder)
     return Opened(
         module,
         Format.STATE_DICT,
         labels=labels.names,
+        preprocess=preprocess,
         code=code,
         notes=tuple(note for note in (labels.note, surplus) if note),
         sha256=folder.sha256,

@@ -82,7 +82,8 @@ def test_a_second_signal_ends_a_loop_in_torchscript(number: signal.Signals, tmp_
     out = tmp_path / "out"
     folder = photos(tmp_path / "in", 1)
     model = tmp_path / "model.ts"
-    run = Started(["saliency", model, folder, "-o", out, "--no-optimize"], tmp_path)
+    options = ["--no-optimize", "--preprocess", "none"]
+    run = Started(["saliency", model, folder, "-o", out, *options], tmp_path)
     while not (out / "run.json").exists():
         assert run.process.is_alive()
         time.sleep(0.01)
