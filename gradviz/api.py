@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from gradviz.errors import UsageError
 from gradviz.field.geometry import Geometry
 from gradviz.image.find import Source, find_images
 from gradviz.image.load import LoadedImage, load_image
+from gradviz.image.other_input import OtherInput, read_other_input, with_batch
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture, picture_of
@@ -31,6 +32,7 @@ from gradviz.model.recipes import recipe_named
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import check_labels, parse_seed
 
+InputValues = str | Path | np.ndarray | torch.Tensor | Image.Image
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor | Image.Image
 
 
@@ -48,6 +50,8 @@ def saliency(
     preprocess: Preprocess | str | None = None,
     batch_size: int | None = None,
     tile: TileOption = "auto",
+    inputs: Mapping[str, InputValues] | None = None,
+    wrt: str | None = None,
 ) -> list[Attribution]:
     """Compute gradients of images: the results of `gradviz saliency`, without files.
 
@@ -67,6 +71,10 @@ def saliency(
             `torchvision:WEIGHTS`; None for that of the model's card or folder, or none.
         batch_size: images or samples per pass; None for 8, or what an exported model demands.
         tile: pixels of a tile's side, where images are computed in parts; `auto`: where it pays.
+        inputs: the model's other inputs, by the name or the position of the argument: a file as
+            `--input` takes it, an image of Pillow's, which goes through the recipe, or a tensor or
+            array that enters as it is.
+        wrt: the input of `inputs` with respect to which the gradient is taken; None for the image.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -85,6 +93,10 @@ def saliency(
     """
     if not isinstance(model, Model):
         model = wrap(model)
+    recipe = _recipe(preprocess, model)
+    model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
+    if wrt is not None:
+        model.inputs.other(wrt)
     if method not in METHODS:
         raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
     if batch_size is not None and batch_size < 1:
@@ -98,6 +110,7 @@ def saliency(
         random_seed=random_seed,
         batch_size=batch_size or model.batch or Settings.batch_size,
         tile=tile,
+        wrt=wrt,
     )
     explainer = Explainer(model, settings)
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
@@ -110,7 +123,7 @@ def saliency(
         sources = _sources(images)
         names = {source.name: n for n, source in enumerate(sources)}
         batches = cut(sources, settings.images_at_once)
-        found = outcomes(explainer, batches, _recipe(preprocess, model), seeds)
+        found = outcomes(explainer, batches, recipe, seeds)
     results = []
     # What is under way ends in this call, also after a failure: left to the garbage collector, it
     # would end in any thread, which then waits for the readers of images.
@@ -220,6 +233,17 @@ def _one(images: Images, preprocess: Preprocess | str | None, model: Model) -> L
             raise UsageError("a tensor enters the model as it is; preprocess needs image files")
         return LoadedImage("tensor", _as_it_is(images))
     return None
+
+
+def _other(name: str, values: InputValues, recipe: Preprocess) -> OtherInput:
+    """Prepare another input of a model."""
+    if isinstance(values, str | Path):
+        return read_other_input(name, Path(values), recipe)
+    if isinstance(values, Image.Image):
+        picture = picture_of(values, background=recipe.background, max_pixels=recipe.max_pixels)
+        prepared = prepare(picture, recipe)
+        return OtherInput(name, prepared.tensor[None], prepared)
+    return OtherInput(name, with_batch(torch.as_tensor(values).detach()))
 
 
 def _sources(images: object) -> Sequence[Source]:

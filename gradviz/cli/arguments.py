@@ -170,6 +170,32 @@ def load(
     return model
 
 
+def other_inputs(options: ModelOptions) -> dict[str, Path]:
+    """Parse `NAME=FILE` of each `--input`.
+
+    Raises:
+        UsageError: one has another form, names an input twice, or a file that is not there.
+    """
+    files: dict[str, Path] = {}
+    for text in options.input or ():
+        name, equals, file = text.partition("=")
+        if not equals or not name or not file:
+            raise UsageError(f"--input {text}: write it as NAME=FILE")
+        if name in files:
+            raise UsageError(f"--input {name}: is given twice; keep one")
+        if not Path(file).exists():
+            raise UsageError(f"--input {name}: {file}: no such file; check the path")
+        files[name] = Path(file)
+    return files
+
+
+def with_others(model: Model, files: Mapping[str, Path], recipe: Preprocess) -> Model:
+    """Read the model's other inputs; pictures go through the recipe of the images."""
+    from gradviz.image.other_input import read_other_input
+
+    return model.with_others([read_other_input(*each, recipe) for each in files.items()])
+
+
 def one_image(text: str) -> Source:
     """Find the only image that a path or glob names.
 

@@ -38,6 +38,7 @@ def check(
 
         seeds = [parse_seed(spec) for spec in dict.fromkeys(check_options.seed or ())]
         recipe = arguments.recipe_from(input_options)
+        others = arguments.other_inputs(model_options)
         source = arguments.one_image(image)
 
         automatic = device_options.precision == "auto"
@@ -46,6 +47,7 @@ def check(
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
         preprocess = arguments.preprocess_of(recipe, loaded, [source], console)
+        loaded = arguments.with_others(loaded, others, preprocess)
 
         from gradviz.commands.check.diagnosis import causes_of, place_notes
         from gradviz.commands.check.gradient_check import check_gradient as run

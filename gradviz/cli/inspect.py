@@ -48,12 +48,14 @@ def inspect(
             raise UsageError("--input-size is for random input; leave it out, or the image")
         source = None if image is None else arguments.one_image(image)
         recipe = arguments.recipe_from(input_options)
+        others = arguments.other_inputs(model_options)
 
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels([] if seed is None else [seed], loaded.labels)
         preprocess = arguments.preprocess_of(
             recipe, loaded, [] if source is None else [source], console
         )
+        loaded = arguments.with_others(loaded, others, preprocess)
 
         from gradviz.commands.inspect.inspection import inspect_model as look
         from gradviz.image.load import load_image

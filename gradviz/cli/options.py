@@ -100,6 +100,11 @@ class ModelOptions:
     output: Text = _model(
         "The key of one of several outputs: out, 0, aux.1, predicted_depth.", "KEY"
     )
+    input: list[str] | None = _model(
+        "The file of another input of the model, by its argument or position: depth=FILE, 1=FILE. "
+        "A picture is preprocessed as the image, an array enters as it is (repeatable).",
+        "NAME=FILE",
+    )
     labels: Path | None = _model(
         "The names of the classes: a label a line, a JSON list, or {index: label} in JSON or "
         "YAML. [default: the model card's, or its folder's]",
@@ -150,6 +155,9 @@ class BackwardOptions:
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
         "or top for class scores]",
         "SPEC",
+    )
+    wrt: Text = _backward(
+        "Differentiate with respect to this --input. [default: the image]", "NAME"
     )
     method: str = _backward(
         "[default: gradient]",

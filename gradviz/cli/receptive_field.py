@@ -12,7 +12,7 @@ import typer
 
 from gradviz.cli import options
 from gradviz.cli.console import reporting
-from gradviz.errors import ExitCode
+from gradviz.errors import ExitCode, UsageError
 from gradviz.text import one_line
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def receptive_field(
 
         pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
         size = None if fields.input_size is None else arguments.size_from(fields.input_size)
+        if image and size is not None:
+            raise UsageError("--input-size is that of random input; leave it out with images")
         expected = [parse_expectation(text, FIELD_QUANTITIES) for text in fields.expect or ()]
         palette = load_palette(output.colormap)
         recipe = arguments.recipe_from(input_options)
+        others = arguments.other_inputs(model_options)
         folder = RunWriter(output.out)
         sources = find_images(image, output.out).sources if image else ()
         check_image_names([source.name for source in sources])
@@ -62,10 +65,13 @@ def receptive_field(
 
         loaded = arguments.load(model, model_options, device_options, console)
         preprocess = arguments.preprocess_of(recipe, loaded, sources, console)
-
+        loaded = arguments.with_others(loaded, others, preprocess)
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
         from gradviz.commands.receptive_field.run import measure_fields
+        from gradviz.image.load import load_image
 
+        if others and sources:  # they may fit images of one size only
+            size = load_image(sources[0], preprocess).prepared.frame.input
         settings = FieldSettings(
             pixels=pixels,
             input_size=size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,7 +70,8 @@ def saliency(
 
         # Errors of the command are found before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
-        settings = _settings(seeds, model_options, backward, output)
+        others = arguments.other_inputs(model_options)
+        settings = _settings(seeds, model_options, backward, output, others)
         expected = _expected(output)
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
@@ -92,6 +93,7 @@ def saliency(
         preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
         if masks or output.frame == "image" or any(seed.spec.startswith("at:") for seed in seeds):
             check_placed(preprocess.processor)
+        loaded = arguments.with_others(loaded, others, preprocess)
         if loaded.batch is not None:
             if backward.batch_size not in (None, loaded.batch):
                 raise UsageError(
@@ -138,6 +140,7 @@ def _settings(
     model: options.ModelOptions,
     backward: options.BackwardOptions,
     output: options.OutputOptions,
+    others: Mapping[str, Path],
 ) -> Settings:
     """Make the run's settings, as far as they do not depend on the model."""
     from gradviz.cli import arguments
@@ -146,10 +149,13 @@ def _settings(
 
     if output.overwrite and output.resume:
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
+    views = Settings.views
+    if backward.wrt is not None and _is_no_picture(backward.wrt, seeds, output, others):
+        views = tuple(view for view in views if view != "overlay")
     settings = Settings(
         seeds=tuple(seed.spec for seed in seeds),
         method=str(backward.method),
-        views=tuple(dict.fromkeys(str(view) for view in output.view or Settings.views)),
+        views=tuple(dict.fromkeys(str(view) for view in output.view or views)),
         array=output.array,
         colormap=output.colormap,
         clip=output.clip,
@@ -164,10 +170,37 @@ def _settings(
         noise=backward.noise,
         baseline=backward.baseline,
         random_seed=backward.random_seed,
+        wrt=backward.wrt,
     )
     load_palette(settings.colormap)
     settings.sampling  # noqa: B018  reads a baseline's file, if one is named
     return settings
+
+
+def _is_no_picture(
+    wrt: str, seeds: Sequence[Seed], output: options.OutputOptions, others: Mapping[str, Path]
+) -> bool:
+    """Return True if nothing can be drawn over an input, and refuse options that would.
+
+    Raises:
+        UsageError: `--input` does not give it, or an option needs a picture.
+    """
+    from gradviz.image.array import is_array
+
+    if wrt not in others:
+        given = ", ".join(others) or "there is none"
+        raise UsageError(f"--wrt {wrt}: name an input that --input gives: {given}")
+    if not is_array(others[wrt]):
+        return False
+    needs = {
+        "--view overlay": "overlay" in map(str, output.view or ()),
+        "--frame image": output.frame == "image",
+        "--inside": output.inside is not None,
+        **{f"--seed {seed.spec}": seed.kind.name == "at" for seed in seeds},
+    }
+    for option in (option for option, given in needs.items() if given):
+        raise UsageError(f"--wrt {wrt}: {others[wrt]} is no picture; leave out {option}")
+    return True
 
 
 def _expected(output: options.OutputOptions) -> list[Expectation]:

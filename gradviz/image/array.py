@@ -12,7 +12,7 @@ import numpy as np
 
 from gradviz.arrays import Array
 from gradviz.errors import UsageError
-from gradviz.files import ALLOWED, RATIO, members, reading
+from gradviz.files import ALLOWED, RATIO, members, open_regular, reading
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,16 @@ def array_format(path: Path) -> str | None:
     if head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") <= size:
         return "safetensors"
     return None
+
+
+def is_array(path: Path) -> bool:
+    """Return True if a file holds an array, which enters as it is, and False for a picture.
+
+    Raises:
+        UsageError: it cannot be read, or is no regular file.
+    """
+    with reading(path), open_regular(path):  # nobody may ever write to a pipe
+        return array_format(path) is not None
 
 
 def read_array(path: Path) -> Array:

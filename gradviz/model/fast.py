@@ -22,7 +22,7 @@ from gradviz.errors import GradvizError, ModelError
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import is_memory_short, same_surroundings
 from gradviz.model.formats.script import folded_script
-from gradviz.model.model import Model, deterministic, in_doubles, run_on
+from gradviz.model.model import Model, deterministic, in_doubles
 from gradviz.model.outputs import difference
 from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.model.support import Capability, support
@@ -156,13 +156,13 @@ class _Either(nn.Module):
         self.faster = faster
         self.module = module
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Any:
         try:
-            return run_on(self.faster, x)
+            return self.faster(*inputs, **named)
         except Exception as error:  # the module as it was loaded raises it again
             if is_memory_short(error):
                 raise
-        return run_on(self.module, x)
+        return self.module(*inputs, **named)
 
 
 def _fold(module: nn.Module) -> None:

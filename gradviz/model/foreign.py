@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
+from gradviz.model.inputs import arguments_of
 from gradviz.text import one_line
 
 
@@ -102,7 +101,8 @@ _OTHER_INPUT = re.compile(
     r"missing \d+ required (positional|keyword-only)|is missing value for argument"
     r"|takes \d+ positional arguments? but|Expected a value of type|dictionary update sequence"
     r"|'Tensor' object has no attribute '(get|keys|items|values)'|too many indices for tensor"
-    r"|not enough values to unpack|valid indices \(got"
+    r"|not enough values to unpack|valid indices \(got|Ran into a kwarg keyword mismatch"
+    r"|flatten user inputs with exported input"
 )
 """The wording of a model that is called with something else than one batch of images."""
 
@@ -152,24 +152,14 @@ def _other_input(message: str, called: nn.Module) -> str | None:
     if _FIVE_AXES.search(message):
         wanted = "an input of five axes, as of a video"
     elif _OTHER_INPUT.search(message):
-        wanted = f"forward({', '.join(_arguments_of(called))})"
+        wanted = f"{arguments_of(called)}"
     else:
         return None
     return (
         f"the model wants {wanted}, and gradviz calls it with one batch of images [N, C, H, W]: "
-        "write a small module whose forward takes that and calls the model"
+        "give its other inputs with --input NAME=FILE, or write a small module whose forward takes "
+        "that and calls the model"
     )
-
-
-def _arguments_of(module: nn.Module) -> list[str]:
-    """The names of what its forward takes; a wrapper's is that of the module in it."""
-    inner = getattr(module, "module", None)
-    if isinstance(inner, nn.Module):
-        return _arguments_of(inner)
-    if isinstance(module, torch.jit.ScriptModule):
-        forward: Any = module.forward
-        return [each.name for each in forward.schema.arguments][1:]
-    return list(inspect.signature(module.forward).parameters)
 
 
 def is_memory_short(error: BaseException) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from gradviz.errors import ModelError, UsageError
+from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code, wrong_channels
-from gradviz.model.formats.exported import InputShape
 from gradviz.model.formats.imported import ImportedCode
 from gradviz.model.formats.script import as_written
+from gradviz.model.inputs import Inputs, InputShape, assigned, program_shapes, turned
 from gradviz.model.outputs import check_differentiable, select_output
 from gradviz.model.support import Capability, Format, support
-
-IMAGES = "pixel_values"
-"""The keyword of images, if they are not the first argument."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,8 @@ class Model:
     """True if this is a faster form of the loaded model."""
     input_shape: InputShape | None = None
     """The shape of an exported program's input, None for an axis that may vary; else None."""
+    inputs: Inputs = field(default_factory=Inputs)
+    """The inputs beside the images, and the argument by which images enter."""
     code: ImportedCode = field(default_factory=ImportedCode)
     """The code that the factory brought in."""
     notes: tuple[str, ...] = ()
@@ -104,10 +103,46 @@ class Model:
             "output": self.output,
             "labels": list(self.labels),
             "input_shape": None if self.input_shape is None else list(self.input_shape),
+            **({"inputs": others} if (others := self._described_others()) else {}),
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
             "optimized": self.optimised,
         }
+
+    def _described_others(self) -> dict[str, dict[str, object]]:
+        return {name: other.describe() for name, other in self.inputs.others.items()}
+
+    def with_others(self, others: Sequence[OtherInput]) -> Model:
+        """Give the model its inputs beside the image, which stay the same for all images.
+
+        Raises:
+            UsageError: the model has no such input, or none is left for the image.
+        """
+        return self._with(assigned(self.module, others, self.device)) if others else self
+
+    def turned(self, wrt: str, image: OtherInput) -> tuple[Model, OtherInput]:
+        """Exchange the roles of an image and of another input.
+
+        Args:
+            wrt: the name of the other input.
+            image: the image, which stays the same.
+
+        Returns:
+            the model as a function of the other input, and that input.
+
+        Raises:
+            UsageError: there is no such input, or it has no gradient.
+        """
+        inputs, other = turned(self.inputs, wrt, image)
+        return self._with(inputs), other
+
+    def _with(self, inputs: Inputs) -> Model:
+        shape = self.input_shape
+        if self.format is Format.EXPORTED and inputs.images is not None:
+            batch, *sizes = program_shapes(self.module)[inputs.images]
+            # An input of fewer axes enters as an image whose first axes have length 1.
+            shape = (batch, *[1] * (3 - len(sizes)), *sizes)
+        return replace(self, inputs=inputs, input_shape=shape)
 
     def batch_of(self, image: Tensor) -> Tensor:
         """Convert one image to a batch that the model takes, ready for a gradient.
@@ -143,14 +178,14 @@ class Model:
         surplus = 0 if self.batch is None else self.batch - len(x)
         # An eager module may hold TorchScript as well, so every format is run this way.
         with (
-            foreign_code(f"{self.name}: cannot run on an input {list(x.shape)}", self.module),
+            foreign_code(f"{self.name}: cannot run on {self._entering(x)}", self.module),
             torch.enable_grad(),
             as_written(),
             same_buffers(self.module),
         ):
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
-            output = run_on(self.module, full)
+            output = self.inputs.call(self.module, full)
         y = select_output(output, self.output, len(full))
         if y.is_meta and not x.is_meta:
             raise ModelError(
@@ -161,16 +196,26 @@ class Model:
             check_differentiable(y)
         return y[: len(x)] if surplus else y
 
+    def _entering(self, x: Tensor) -> str:
+        """Name the shapes that enter, for messages."""
+        others = (f"{k} {[len(x), *o.values.shape[1:]]}" for k, o in self.inputs.others.items())
+        return " and ".join([f"an input {list(x.shape)}", *others])
+
     def _check(self, x: Tensor) -> None:
         if x.dim() != 4 or x.dtype != self.dtype or x.device != self.device:
             raise UsageError(
                 f"{self.name}: expected an input [N, C, H, W] of {self.dtype} on {self.device}, "
                 f"got {list(x.shape)} of {x.dtype} on {x.device}"
             )
+        n, c, h, w = x.shape
+        if (same := self.inputs.size) not in (None, (w, h)):
+            raise ModelError(
+                f"{self.name}: expected an image of {same[0]}x{same[1]} pixels, as the picture "
+                f"that is its other input, got {w}x{h}: use --resize {same[0]}x{same[1]}"
+            )
         if self.input_shape is None:
             return
         batch, channels, height, width = self.input_shape
-        n, c, h, w = x.shape
         if c != (channels or c):
             raise ModelError(f"{self.name}: {wrong_channels(channels or c, c)}")
         if (h, w) != (height or h, width or w):
@@ -186,24 +231,6 @@ class Model:
                 f"{self.name}: expected at most {batch} images at once, got {n} ({reason}): "
                 f"use --batch-size {batch}"
             )
-
-
-def run_on(module: nn.Module, images: Tensor) -> Any:
-    """Call a module with a batch of images.
-
-    Models that take text as well have images second, under the name that transformers gives them.
-
-    Args:
-        module: a module of any format.
-        images: [N, C, H, W].
-
-    Returns:
-        whatever the module returns.
-    """
-    names: list[str] = []
-    with suppress(TypeError, ValueError):  # TorchScript and C functions have no signature
-        names = [*inspect.signature(module.forward).parameters]
-    return module(**{IMAGES: images}) if IMAGES in names[1:] else module(images)
 
 
 @contextmanager

@@ -62,7 +62,12 @@ def _channels(model: Model, recipe: Preprocess) -> int:
 
 
 def only_size(model: Model) -> Size | None:
-    """Return the one width and height that an exported program takes; None if they may vary."""
+    """Return the one width and height that a model takes; None if they may vary.
+
+    An exported program has one, and so has a model with a picture as another input.
+    """
+    if model.inputs.size is not None:
+        return model.inputs.size
     *_, height, width = model.input_shape or (None, None)
     return None if width is None or height is None else (width, height)
 

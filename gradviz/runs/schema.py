@@ -117,6 +117,17 @@ class ImageRecord(ImageName):
     """When the file was last changed, in ns since 1970."""
 
 
+class InputRecord(JsonObject):
+    """A file that entered the model beside the images."""
+
+    path: String | None
+    """The file; null for values that Python handed in."""
+    size: StrictInt | None = Field(alias="bytes")
+    """The size of the file."""
+    sha256: String | None
+    """The SHA-256 of the file."""
+
+
 class ModelRecord(JsonObject):
     """The model that was run."""
 
@@ -140,6 +151,8 @@ class ModelRecord(JsonObject):
     """The names of the classes."""
     input_shape: list[StrictInt | None] | None
     """The [N, C, H, W] that the model was exported for; null if there is no such limit."""
+    inputs: dict[String, InputRecord] | None = None
+    """The inputs beside the images by the model's arguments; not there for a model without."""
     device: String
     """The device: cpu, cuda or cuda:N."""
     precision: String

@@ -183,6 +183,11 @@ def setup_of(record: schema.RunRecord) -> dict[str, Any]:
     kept = {key: content[key] for key in ("versions", "model", "preprocess", "settings")}
     kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("path", "card")}
     # Files are compared by name and content: a baseline is often made in another folder.
+    if "inputs" in kept["model"]:
+        kept["model"]["inputs"] = {
+            name: {**each.content(), "path": Path(each.path or "").name}
+            for name, each in (record.model.inputs or {}).items()
+        }
     kept["files"] = {Path(path).name: digest for path, digest in record.files.items()}
     return kept
 

@@ -23,7 +23,7 @@ from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.trust import trust_tier
-from gradviz.model.model import Model, deterministic, run_on, size_of
+from gradviz.model.model import Model, deterministic, size_of
 from gradviz.model.outputs import leaves, main_output
 from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.runs.schema import InspectDocument, InspectedLayer
@@ -131,8 +131,8 @@ class _Keeping(nn.Module):
         self.module = module
         self.kept: object = None
 
-    def forward(self, x: Tensor) -> object:
-        self.kept = run_on(self.module, x)
+    def forward(self, *inputs: Tensor, **named: Tensor) -> object:
+        self.kept = self.module(*inputs, **named)
         return self.kept
 
 

@@ -94,8 +94,6 @@ def measure_fields(
     settings = meter.settings
     if taken := {source.name for source in sources} & {NOISE, MEAN}:
         raise UsageError(f"an image cannot be called {taken.pop()}: its folder has that name")
-    if sources and settings.input_size is not None:
-        raise UsageError("--input-size is that of random input; leave it out with images")
     geometry = meter.geometry
     description = describe(
         RunSetup("receptive-field", meter.model, meter.recipe, settings),

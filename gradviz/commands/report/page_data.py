@@ -268,7 +268,7 @@ class Page:
     def _read(self, run: FinishedRun, image: str) -> Bytes | None:
         try:
             found = recorded_image(run, image)
-            if found is None:
+            if found is None or run.record.settings.get("wrt") is not None:  # drawn over another
                 return None
             # A page is shown to others, and a stranger's run.json may name any picture of the disk.
             if not (self.images or found.is_inside):

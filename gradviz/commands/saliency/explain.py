@@ -18,6 +18,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
 from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
 from gradviz.image.load import LoadedImage
+from gradviz.image.other_input import OtherInput
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
@@ -101,6 +102,9 @@ class Explainer:
             UsageError: the model has several outputs, and none was named; or the layer that was
                 named does not exist.
         """
+        if self._settings.wrt is not None:
+            yield from self._with_respect_to(self._settings.wrt, images, seeds)
+            return
         by_size: defaultdict[tuple[int, ...], list[LoadedImage]] = defaultdict(list)
         for image in images:
             by_size[image.prepared.shape].append(image)
@@ -117,6 +121,21 @@ class Explainer:
                     work = Work(tuple(group), step.seeds)
                     for each in work.one_by_one() if self._independence.mixes else [work]:
                         yield from self._whole(each)
+
+    def _with_respect_to(
+        self, wrt: str, images: Sequence[LoadedImage], seeds: Sequence[Seed]
+    ) -> Generator[Outcome]:
+        """Compute the outcomes with respect to another input, image by image."""
+        settings = replace(self._settings, wrt=None, tile="off")
+        for image in images:
+            fixed = OtherInput(image.name, image.prepared.tensor[None], image.prepared)
+            model, other = self._model.turned(wrt, fixed)
+            varied = LoadedImage(image.name, other.prepared)
+            explainer = Explainer(model, settings, self._allocate, None, self._on_progress)
+            for each in explainer.outcomes([varied], seeds):
+                if isinstance(each, Attribution) and each.array.shape == varied.prepared.shape:
+                    each = replace(each, array=each.array.reshape(other.values.shape[1:]))
+                yield each
 
     def _whole(self, work: Work) -> Iterator[Outcome]:
         """Compute whole images in one pass, and in smaller groups if that fails."""

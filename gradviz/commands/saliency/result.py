@@ -72,8 +72,10 @@ class Attribution:
         """The array [C, h, w] with its channels in the picture's order, as views draw it.
 
         The array of a layer is drawn enlarged to the input. An array without spatial extent has one
-        place.
+        place, but for that of an input of fewer axes, which is a row or a map.
         """
+        if (*[1] * (3 - self.array.ndim), *self.array.shape) == self.prepared.shape:
+            return self.array.reshape(self.prepared.shape)
         if self.array.ndim != 3:
             return self.array.reshape(-1, 1, 1)
         of_input = self.array.shape == self.prepared.shape

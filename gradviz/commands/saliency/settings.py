@@ -64,6 +64,8 @@ class Settings:
     """A name of `gradviz.backward.integrated_gradients.BASELINES`, or a file."""
     random_seed: int | None = None
     """The seed of the noise."""
+    wrt: str | None = None
+    """The other input with respect to which the gradient is taken; None for the image."""
 
     def __post_init__(self) -> None:
         self._check_points()
@@ -125,7 +127,8 @@ class Settings:
     @property
     def tileable(self) -> bool:
         """True if the result of an image is the sum of those of its parts, or read from one."""
-        return self.chosen_method.points == "image" and self.reads_input
+        read_there = self.reads_input and self.wrt is None
+        return self.chosen_method.points == "image" and read_there
 
     @property
     def tiling(self) -> Literal["auto", "always", "never"]:
@@ -146,11 +149,12 @@ class Settings:
     def speeds_up(self, images: int) -> bool:
         """Return True if a faster form of the model suits the method, and pays for so many images.
 
-        Activation rules and layers need the model as it is, and making the faster form costs as
-        much as a few passes.
+        Activation rules and layers need the model as it is, another input than the image makes it
+        another function for each image, and making the faster form costs as much as a few passes.
         """
         passes = images * (self.sampling.samples or MANY_PASSES)
-        return self.optimize and passes >= MANY_PASSES and self.linear and self.reads_input
+        plain = self.linear and self.reads_input and self.wrt is None
+        return self.optimize and passes >= MANY_PASSES and plain
 
     def _check_tile(self) -> None:
         if self.tile in ("auto", "off"):
@@ -160,7 +164,7 @@ class Settings:
         if not self.tileable:
             raise UsageError(
                 f"--tile {self.tile}: only what is read at the image itself is put together from "
-                "tiles; leave out --tile, or use --method gradient without --layer"
+                "tiles; leave out --tile, or use --method gradient without --layer and --wrt"
             )
         if not self.linear:
             raise UsageError(

@@ -159,6 +159,13 @@ class Tiler:
             UsageError: tiles were requested, and are not possible.
         """
         *_, height, width = images[0].prepared.shape
+        if self._model.inputs.size is not None:
+            if self._settings.tiling == "always":
+                raise UsageError(
+                    f"--tile {self._settings.tile}: the model's other input is a picture of the "
+                    "image's size, which has no tiles; leave out --tile"
+                )
+            return [Whole(tuple(seeds))]
         if not self._may_pay(width * height, seeds):
             return [Whole(tuple(seeds))]
         try:

@@ -22,6 +22,7 @@ from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
+from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import seed_folders
@@ -48,6 +49,8 @@ class ResultWriter:
     """The images by name."""
     masks: Mapping[str, Path]
     """The mask of each image by its name, if the energy inside is measured."""
+    over: OtherInput | None = None
+    """The input over which everything is drawn in place of the images, if it is another."""
     recorded: dict[str, ImageRecord] = field(default_factory=dict)
     """The images by name as they were when the run began: none may be replaced while it runs."""
 
@@ -123,7 +126,10 @@ class ResultWriter:
             ImageError: the image cannot be read any more, or was replaced.
         """
         method = METHODS[self.settings.method]
-        image = load_image(self.sources[line.image], self.preprocess)
+        if self.over is None:
+            prepared = load_image(self.sources[line.image], self.preprocess).prepared
+        else:
+            prepared = self.over.prepared
         self._check_same(line.image)
         return Attribution(
             image=line.image,
@@ -132,7 +138,7 @@ class ResultWriter:
             array=self.folder.array(line.files[method.writes]),
             output_shape=tuple(line.output_shape),
             score=line.score if line.score is not None else math.nan,
-            prepared=image.prepared,
+            prepared=prepared,
         )
 
     def _check_same(self, name: str) -> None:
@@ -150,7 +156,8 @@ class ResultWriter:
 
     def _backdrop(self, result: Attribution) -> Bytes:
         if self.settings.frame == "image":
-            return load_photo(self.sources[result.image], self.preprocess)
+            source = self.sources[result.image] if self.over is None else self.over.source
+            return load_photo(source, self.preprocess)
         return result.prepared.shown
 
     def _with_pictures(self, result: Attribution, line: Done, backdrop: Bytes) -> Done:

@@ -13,12 +13,10 @@ from torch.export.passes import move_to_device_pass
 
 from gradviz.errors import ModelError
 from gradviz.model.foreign import foreign_code
-
-InputShape = tuple[int | None, ...]
-"""The sizes of the input's axes; None for one that may vary."""
+from gradviz.model.inputs import InputShape, program_shapes
 
 
-def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputShape]:
+def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputShape | None]:
     """Load a program from a `.pt2` file, which must be trusted.
 
     Args:
@@ -26,32 +24,26 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
         device: the device of its weights.
 
     Returns:
-        the program, and the shape of its input.
+        the program, and the shape of its first input; None if that is not [N, C, H, W].
 
     Raises:
-        ModelError: the file is damaged, or the program's input is not one [N, C, H, W].
+        ModelError: the file is damaged, or the program's only input is not [N, C, H, W].
     """
     with (
         foreign_code(f"{path}: cannot be loaded as an exported program, perhaps it is damaged"),
         _raised_not_logged(),
     ):
         program = move_to_device_pass(torch.export.load(path), device)
-        inputs = program.graph_signature.user_inputs
-        values = [
-            node.meta["val"]
-            for node in program.graph.nodes
-            if node.op == "placeholder" and node.name in inputs
-        ]
         module = program.module()
-    shapes = [list(value.shape) for value in values if isinstance(value, torch.Tensor)]
-    if len(inputs) != 1 or [len(shape) for shape in shapes] != [4]:
-        got = ", ".join(f"{shape}" for shape in shapes) or "no tensor"
+        shapes = program_shapes(module)
+    first, *others = [*shapes.values()] or [()]
+    if len(first) != 4 and not others:
+        got = f"{list(first)}" if first else "no tensor"
         raise ModelError(
-            f"{path}: expected a program with one input [N, C, H, W], got {len(inputs)} inputs "
-            f"({got}): export the model for a batch of images alone"
+            f"{path}: expected a program with an input [N, C, H, W], got {got}: export the model "
+            "for a batch of images"
         )
-    # An axis that may vary is a symbol, not an int.
-    return module, tuple(size if isinstance(size, int) else None for size in shapes[0])
+    return module, first if len(first) == 4 else None
 
 
 @contextmanager

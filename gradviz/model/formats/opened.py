@@ -10,8 +10,8 @@ from torch import nn
 
 from gradviz.errors import UsageError
 from gradviz.image.preprocess import Preprocess
-from gradviz.model.formats.exported import InputShape
 from gradviz.model.formats.imported import ImportedCode
+from gradviz.model.inputs import InputShape
 from gradviz.model.support import Format
 
 

@@ -198,5 +198,8 @@ def test_an_exported_program_moves_with_the_tensors_that_it_makes(tmp_path: Path
 def test_an_exported_program_must_take_one_batch_of_images(tmp_path: Path) -> None:
     x = torch.rand(1, 3, 4, 4)
     torch.export.save(torch.export.export(nn.L1Loss(), (x, x)), tmp_path / "two.pt2")
-    with pytest.raises(ModelError, match=r"one input \[N, C, H, W\], got 2 inputs"):
-        load_model(tmp_path / "two.pt2", trust=True)
+    with pytest.raises(ModelError, match=r"the model wants .*--input NAME=FILE"):
+        load_model(tmp_path / "two.pt2", trust=True)(x)
+    torch.export.save(torch.export.export(nn.ReLU(), (x[0, 0],)), tmp_path / "flat.pt2")
+    with pytest.raises(ModelError, match=r"an input \[N, C, H, W\], got \[4, 4\]"):
+        load_model(tmp_path / "flat.pt2", trust=True)

@@ -212,8 +212,8 @@ class Entries(nn.Module):
 
 
 class Named(nn.Module):
-    def forward(self, *, pixel_values: Tensor) -> Tensor:
-        return pixel_values
+    def forward(self, *, image: Tensor) -> Tensor:
+        return image
 
 
 class Pair(nn.Module):
@@ -231,7 +231,7 @@ WRAPPER = "write a small module whose forward takes that and calls the model"
     [
         (Masked(), r"forward\(x, mask\)"),
         (Entries(), r"forward\(batch\)"),
-        (Named(), r"forward\(pixel_values\)"),
+        (Named(), r"forward\(image\)"),
         (Pair(), r"forward\(batch\)"),
         (nn.Conv3d(3, 2, 3), "an input of five axes, as of a video"),
         (nn.BatchNorm3d(3), "an input of five axes, as of a video"),
