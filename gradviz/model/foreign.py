@@ -102,7 +102,7 @@ _OTHER_INPUT = re.compile(
     r"|takes \d+ positional arguments? but|Expected a value of type|dictionary update sequence"
     r"|'Tensor' object has no attribute '(get|keys|items|values)'|too many indices for tensor"
     r"|not enough values to unpack|valid indices \(got|Ran into a kwarg keyword mismatch"
-    r"|flatten user inputs with exported input"
+    r"|flatten user inputs with exported input|You have to specify"
 )
 """The wording of a model that is called with something else than one batch of images."""
 
