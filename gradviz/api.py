@@ -96,7 +96,7 @@ def saliency(
     recipe = _recipe(preprocess, model)
     model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
     if wrt is not None:
-        model.inputs.other(wrt)
+        model.inputs.varied(wrt)
     if method not in METHODS:
         raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
     if batch_size is not None and batch_size < 1:

@@ -189,11 +189,17 @@ def other_inputs(options: ModelOptions) -> dict[str, Path]:
     return files
 
 
-def with_others(model: Model, files: Mapping[str, Path], recipe: Preprocess) -> Model:
+def with_others(
+    model: Model, files: Mapping[str, Path], recipe: Preprocess, console: Console
+) -> Model:
     """Read the model's other inputs; pictures go through the recipe of the images."""
     from gradviz.image.other_input import read_other_input
 
-    return model.with_others([read_other_input(*each, recipe) for each in files.items()])
+    others = [read_other_input(*each, recipe) for each in files.items()]
+    for other in others:
+        for note in () if other.picture is None else other.picture.notes:
+            console.warn(f"--input {other.name}: {note}")
+    return model.with_others(others)
 
 
 def one_image(text: str) -> Source:

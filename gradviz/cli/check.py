@@ -47,7 +47,7 @@ def check(
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
         preprocess = arguments.preprocess_of(recipe, loaded, [source], console)
-        loaded = arguments.with_others(loaded, others, preprocess)
+        loaded = arguments.with_others(loaded, others, preprocess, console)
 
         from gradviz.commands.check.diagnosis import causes_of, place_notes
         from gradviz.commands.check.gradient_check import check_gradient as run

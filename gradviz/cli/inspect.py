@@ -55,7 +55,7 @@ def inspect(
         preprocess = arguments.preprocess_of(
             recipe, loaded, [] if source is None else [source], console
         )
-        loaded = arguments.with_others(loaded, others, preprocess)
+        loaded = arguments.with_others(loaded, others, preprocess, console)
 
         from gradviz.commands.inspect.inspection import inspect_model as look
         from gradviz.image.load import load_image

@@ -65,7 +65,7 @@ def receptive_field(
 
         loaded = arguments.load(model, model_options, device_options, console)
         preprocess = arguments.preprocess_of(recipe, loaded, sources, console)
-        loaded = arguments.with_others(loaded, others, preprocess)
+        loaded = arguments.with_others(loaded, others, preprocess, console)
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
         from gradviz.commands.receptive_field.run import measure_fields
         from gradviz.image.load import load_image

@@ -93,7 +93,7 @@ def saliency(
         preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
         if masks or output.frame == "image" or any(seed.spec.startswith("at:") for seed in seeds):
             check_placed(preprocess.processor)
-        loaded = arguments.with_others(loaded, others, preprocess)
+        loaded = arguments.with_others(loaded, others, preprocess, console)
         if loaded.batch is not None:
             if backward.batch_size not in (None, loaded.batch):
                 raise UsageError(

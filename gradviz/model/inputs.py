@@ -94,20 +94,27 @@ class Inputs:
         sizes = (other.picture.frame.input for other in self.others.values() if other.picture)
         return None if self.shape is not None else next(sizes, None)
 
-    def other(self, key: str) -> tuple[str, OtherInput]:
-        """Find another input and the name of its argument.
+    def varied(self, wrt: str) -> tuple[str, OtherInput]:
+        """Find another input with respect to which a gradient can be taken, and its argument.
 
         Args:
-            key: the name or the position of the argument, as the user gave it.
+            wrt: the name or the position of the argument, as the user gave it.
 
         Raises:
-            UsageError: there is no such input; the message lists the existing ones.
+            UsageError: there is no such input, or it has no gradient.
         """
-        for name, other in self.others.items():
-            if key in (name, other.name):
-                return name, other
-        names = ", ".join(other.name for other in self.others.values()) or "there is none"
-        raise UsageError(f"--wrt {key}: name an input that --input gives: {names}")
+        found = {each.name: each for each in self.others.values()} | dict(self.others)
+        if wrt not in found:
+            names = ", ".join(other.name for other in self.others.values()) or "there is none"
+            raise UsageError(f"--wrt {wrt}: name an input that --input gives: {names}")
+        other = found[wrt]
+        if not other.values.is_floating_point():
+            kind = str(other.values.dtype).removeprefix("torch.")
+            raise UsageError(f"--wrt {wrt}: it holds {kind} values, which have no gradient")
+        if other.values.dim() > 4:
+            axes = list(other.values.shape[1:])
+            raise UsageError(f"--wrt {wrt}: it is {axes}: expected at most 3 axes beside the batch")
+        return next(name for name, each in self.others.items() if each is other), other
 
     def call(self, module: nn.Module, images: Tensor) -> Any:
         """Call a module with a batch of images and with the other inputs, repeated for each.
@@ -194,15 +201,8 @@ def turned(inputs: Inputs, wrt: str, image: OtherInput) -> tuple[Inputs, OtherIn
     Raises:
         UsageError: there is no such input, or no gradient can be taken with respect to it.
     """
-    name, other = inputs.other(wrt)
-    if not other.values.is_floating_point():
-        kind = str(other.values.dtype).removeprefix("torch.")
-        raise UsageError(f"--wrt {wrt}: it holds {kind} values, which have no gradient")
+    name, other = inputs.varied(wrt)
     shape = tuple(other.values.shape[1:])
-    if other.picture is None and len(shape) > 3:
-        raise UsageError(
-            f"--wrt {wrt}: it has {len(shape)} axes beside the batch: expected at most 3"
-        )
     rest = {key: value for key, value in inputs.others.items() if key != name}
     if inputs.images is not None:
         rest[inputs.images] = replace(image, values=image.values.to(other.values.device))

@@ -235,7 +235,9 @@ def test_check_inspect_and_receptive_field_hold_the_other_input(
     checked = gradviz("check", *given, "--seed", SEEDS[kind])
     assert checked.exit_code == 0, checked.stderr
     looked = document(gradviz("inspect", *given, "--json"))
-    assert looked["inputs"][0]["shape"] == [1, 3, HEIGHT, WIDTH]
+    shape = [*tensor(files / file).shape]
+    shapes = [("photo.png", [1, 3, HEIGHT, WIDTH]), (name, shape)]
+    assert [(each["from"], each["shape"]) for each in looked["inputs"]] == shapes
     assert {*looked["model"]["inputs"]} == {name}
     if kind in ("depth", "pair"):
         field = document(gradviz("receptive-field", *given, "--json"))
@@ -246,8 +248,8 @@ def test_check_inspect_and_receptive_field_hold_the_other_input(
 
 def test_random_input_has_the_size_of_the_other_picture(gradviz: Gradviz, files: Path) -> None:
     given = [*load("pair", files, "script"), "--input", f"right={files / 'second.png'}", "--json"]
-    (looked,) = document(gradviz("inspect", *given))["inputs"]
-    assert looked["shape"] == [1, 3, HEIGHT, WIDTH]
+    for looked in document(gradviz("inspect", *given))["inputs"]:
+        assert looked["shape"] == [1, 3, HEIGHT, WIDTH]
     assert document(gradviz("receptive-field", *given))["geometry"]["size"] == [3, 3]
 
 
@@ -276,6 +278,30 @@ def test_pictures_go_through_the_steps_of_the_image(gradviz: Gradviz, files: Pat
 
 STEPS = ([0.5, 0.25, 0.0], [0.5, 1.0, 2.0])
 """Mean and standard deviation."""
+
+
+def test_an_exported_batch_is_filled_for_all_inputs(files: Path) -> None:
+    """A program for batches of 4 gets fewer images, and the gradient of its vector."""
+    given = (torch.rand(4, 3, HEIGHT, WIDTH), torch.rand(4, 4))
+    torch.export.save(torch.export.export(network("vector"), given), files / "four.pt2")
+    model = python.load_model(files / "four.pt2", trust=True)
+    photos = [files / "photo.png", files / "photo2.png"]
+    for wrt in (None, "vector"):
+        found = python.saliency(
+            model, photos, "class:0", inputs={"vector": files / "vector.pt"}, wrt=wrt
+        )
+        for result, photo in zip(found, photos, strict=True):
+            vector = tensor(files / "vector.pt")
+            truth = expected("vector", tensor(photo), vector, wrt or "image")
+            np.testing.assert_allclose(result.array, truth, rtol=1e-4, atol=1e-5 * abs(truth).max())
+
+
+def test_what_was_left_out_of_a_picture_is_warned_of(gradviz: Gradviz, files: Path) -> None:
+    pages = [Image.new("RGB", (WIDTH, HEIGHT), (shade, 9, 9)) for shade in (1, 2)]
+    pages[0].save("pages.tif", save_all=True, append_images=pages[1:])
+    model = load("pair", files, "script")
+    result = gradviz("saliency", *model, "photo.png", "--input", "right=pages.tif")
+    assert "warning: --input right: " in result.stderr and "--page" in result.stderr
 
 
 # Records ------------------------------------------------------------------------------------------
@@ -367,6 +393,8 @@ def test_what_cannot_be_fed_is_told_in_one_line(
     split = next((n for n, each in enumerate(options) if each.startswith("--")), len(options))
     inputs = [word for each in options[:split] for word in ("--input", each)]
     failed(gradviz("saliency", *model, "photo.png", *inputs, *options[split:]), code, *parts)
+    if code == 2 and "no tiles" not in parts:
+        assert not Path("gradviz-out").exists()
 
 
 def test_a_program_with_one_input_takes_no_other(gradviz: Gradviz, files: Path) -> None:

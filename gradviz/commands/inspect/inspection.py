@@ -106,7 +106,13 @@ def inspect_model(
             "schema": 1,
             "kind": "inspect",
             "model": described,
-            "inputs": [{"from": name, "shape": list(x.shape)}],
+            "inputs": [
+                {"from": name, "shape": list(x.shape)},
+                *(
+                    {"from": name, "shape": list(other.values.shape)}
+                    for name, other in model.inputs.others.items()
+                ),
+            ],
             "outputs": [
                 _described(key, value, _is_chosen(key, raw, model.output))
                 for key, value in leaves(raw)

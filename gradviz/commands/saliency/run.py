@@ -165,7 +165,7 @@ class SaliencyRun:
         # Masks are read while the model runs, which may change the working folder.
         masks = {name: mask.absolute() for name, mask in job.masks.items()}
         wrt = job.settings.wrt
-        over = None if wrt is None else job.model.inputs.other(wrt)[1]
+        over = None if wrt is None else job.model.inputs.varied(wrt)[1]
         self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks, over)
         self._faster = job.model
         self._lines: Generator[ResultLine]
