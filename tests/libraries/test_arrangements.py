@@ -1,0 +1,96 @@
+"""Where the elements of layers lie, in networks of transformers and timm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+import transformers as t
+from torch import Tensor, nn
+
+from gradviz.backward.layer_outputs import ActivationRecorder
+from gradviz.backward.layers import Layer, run_with_layers
+from gradviz.model.outputs import select_output
+from tests.libraries.conftest import randomise
+from tests.libraries.small_transformers import SMALL, TRANSFORMER
+
+SIDE = 64
+"""The pixels along a side of the image."""
+
+TINY = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4, "img_size": SIDE}
+PLAIN = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 8, "img_size": SIDE}
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "vit": lambda: timm.create_model("vit_tiny_patch16_224", **PLAIN),
+    "deit distilled": lambda: timm.create_model("deit_tiny_distilled_patch16_224", **PLAIN),
+    "dinov2 with registers": lambda: timm.create_model(
+        "vit_small_patch14_reg4_dinov2", **PLAIN, reg_tokens=4
+    ),
+    "swin": lambda: timm.create_model("swin_tiny_patch4_window7_224", **TINY),
+    "swin v2": lambda: timm.create_model("swinv2_tiny_window8_256", **TINY),
+    "maxvit": lambda: timm.create_model("maxvit_rmlp_pico_rw_256", img_size=SIDE),
+    "pvt": lambda: timm.create_model("pvt_v2_b0"),
+    "convnext": lambda: timm.create_model("convnext_atto"),
+    "beit": lambda: timm.create_model("beit_base_patch16_224", **PLAIN),
+    "segformer": lambda: SMALL["SegFormer"]().model,
+    "dpt": lambda: SMALL["DPT"]().model,
+    "yolos": lambda: SMALL["YOLOS"]().model,
+    "clip's vision tower": lambda: t.CLIPVisionModelWithProjection(
+        t.CLIPVisionConfig(**TRANSFORMER, projection_dim=8)
+    ),
+}
+
+
+def cut(net: nn.Module) -> None:
+    """Silence attention, so that a change of a patch stays in the tokens of that patch."""
+
+    def silent(_module: nn.Module, _given: object, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return output * 0
+        return tuple(each * 0 if isinstance(each, Tensor) else each for each in output)
+
+    for name, module in net.named_modules():
+        kind = type(module).__name__
+        if kind.endswith(("Attention", "Attn", "AttentionCl")) and name:
+            module.register_forward_hook(silent)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_token_lies_where_a_change_of_its_patch_comes_out(name: str) -> None:
+    net = NETWORKS[name]().eval()
+    randomise(net)
+    net.requires_grad_(False)
+    cut(net)
+    key = "image_embeds" if name == "clip's vision tower" else None
+    side = SIDE if name not in {"dpt", "yolos", "clip's vision tower"} else 32
+
+    def layers_of(x: Tensor) -> dict[str, Layer]:
+        recorder = ActivationRecorder(net)
+        return run_with_layers(net, lambda x: select_output(net(x), key, 1), x, recorder)[1]
+
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, side, side)
+    before = layers_of(x.clone().requires_grad_())
+    top, left = side // 2, side // 4
+    x[..., top : top + 8, left : left + 8] += 5 * torch.randn(3, 8, 8)
+    after = layers_of(x.requires_grad_())
+    tokens = 0
+    for place, layer in before.items():
+        one, other = layer.activation, after[place].activation
+        if "attn." in place or "attention." in place:
+            continue  # mixed, and silenced only where it leaves the block
+        if not layer.spatial or one is None or other is None or torch.equal(one, other):
+            continue
+        change = (layer.as_maps(other) - layer.as_maps(one)).double().square().sum((0, 1))
+        rows, columns = change.shape
+        row, column = divmod(int(change.argmax()), columns)
+        # Convolutions carry the change to cells nearby: those of ConvNeXt by 3 each.
+        far = {"convnext": 3, "pvt": 1, "segformer": 2, "maxvit": 1, "dpt": 1}.get(name, 0)
+        for cell, count, start in ((row, rows, top), (column, columns, left)):
+            first, last = start * count // side, (start + 7) * count // side
+            assert first - far <= cell <= last + far, place
+        tokens += len(layer.shape) == 3
+    assert tokens > 5 or name in {"maxvit", "convnext", "swin", "swin v2"}
