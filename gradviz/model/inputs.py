@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from gradviz.arrays import Size
 from gradviz.errors import UsageError
@@ -133,10 +132,8 @@ class Inputs:
         if name is None:
             return module(images)
         values = {name: images}
-        # What watches the pass follows the images; the others are as fixed as weights.
-        with _disable_current_modes():
-            for key, other in self.others.items():
-                values[key] = _repeated(other.values, len(images), images.dtype)
+        for key, other in self.others.items():
+            values[key] = _repeated(other.values, len(images), images.dtype)
         first = arguments.names[: arguments.by_position]
         given = [values.pop(each) for each in first[: _until(first, values)]]
         return module(*given, **values)

@@ -417,11 +417,9 @@ def test_a_model_cannot_change_its_other_input_for_the_next_image(files: Path) -
             gain += 1
             return (image * gain[:, :, None, None]).mean((2, 3))
 
-    model = python.wrap(Writes())
+    model, gain = python.wrap(Writes()), np.ones((1, 3), np.float32)
     for _ in range(2):
-        (result,) = python.saliency(
-            model, files / "photo.png", "ones", inputs={"gain": np.ones((1, 3))}
-        )
+        (result,) = python.saliency(model, files / "photo.png", "ones", inputs={"gain": gain})
         np.testing.assert_allclose(result.array, 2 / (WIDTH * HEIGHT), rtol=1e-6)
 
 
