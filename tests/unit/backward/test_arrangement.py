@@ -79,18 +79,20 @@ def non_local(x: Tensor) -> Tensor:
     return torch.bmm(flat, attention.transpose(1, 2)).view(x.shape)
 
 
-NET = nn.Sequential(
-    nn.Conv2d(3, 4, 2, stride=2),
-    Net(non_local),
-    permute(0, 2, 3, 1),
-    Block(4),
-    merge(4),
-    Block(4),
-    permute(0, -1, 1, -2),
-    tokens(4),
-    nn.PixelShuffle(2),
-    nn.ReLU(),
-)
+with torch.random.fork_rng():  # the same weights in every process
+    torch.manual_seed(0)
+    NET = nn.Sequential(
+        nn.Conv2d(3, 4, 2, stride=2),
+        Net(non_local),
+        permute(0, 2, 3, 1),
+        Block(4),
+        merge(4),
+        Block(4),
+        permute(0, -1, 1, -2),
+        tokens(4),
+        nn.PixelShuffle(2),
+        nn.ReLU(),
+    )
 
 
 def moved(net: nn.Module, x: Tensor, pixels: tuple[slice, slice]) -> dict[str, tuple[int, int]]:
