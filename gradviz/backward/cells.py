@@ -47,9 +47,19 @@ class Cells:
         return images * height * width
 
 
-def on_grid(shape: Sequence[int]) -> Cells:
-    """Make the cells of a map [N, C, h, w]: each element stands for its own cell."""
+MOST_CELLS = 1 << 22
+"""The most cells that are followed: beyond, a pass without numbers would need memory for them."""
+
+
+def on_grid(shape: Sequence[int]) -> Cells | None:
+    """Make the cells of a map [N, C, h, w]: each element stands for its own cell.
+
+    Returns:
+        None if there are more than `MOST_CELLS`.
+    """
     images, _, height, width = shape
+    if images * height * width > MOST_CELLS:
+        return None
     return Cells((images, height, width), _grid(images, height, width).expand(tuple(shape)))
 
 
@@ -130,7 +140,7 @@ def _line(index: Tensor, axis: int) -> Tensor | None:
     return None if index.stride(axis) or not index.shape[axis] else index.narrow(axis, 0, 1)
 
 
-def _as_map(cells: Cells) -> Cells:
+def _as_map(cells: Cells) -> Cells | None:
     """Give a part of a map a grid of its own, as a convolution of it would have."""
     if cells.index.dim() == 4 and is_map(cells):
         return on_grid(cells.index.shape)

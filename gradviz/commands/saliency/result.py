@@ -75,11 +75,9 @@ class Attribution:
         place, but for that of an input of fewer axes, which is a row or a map.
         """
         if (*[1] * (3 - self.array.ndim), *self.array.shape) == self.prepared.shape:
-            return self.array.reshape(self.prepared.shape)
-        if self.array.ndim != 3:
-            return self.array.reshape(-1, 1, 1)
-        of_input = self.array.shape == self.prepared.shape
-        return self.array[::-1] if self.prepared.bgr and of_input else self.array
+            array = self.array.reshape(self.prepared.shape)
+            return array[::-1] if self.prepared.bgr else array
+        return self.array if self.array.ndim == 3 else self.array.reshape(-1, 1, 1)
 
     @cached_property
     def stats(self) -> dict[str, float]:
