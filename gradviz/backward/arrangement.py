@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gradviz.backward.cells import Cells, OperatorCall, cells_after, on_grid
+from gradviz.backward.cells import Cells, OperatorCall, cells_after, on_grid, same
 from gradviz.backward.graph import shape_of
 from gradviz.watch import Watch, arguments, storage_of, tensors_in, written
 
@@ -93,24 +93,23 @@ def arrangement_of(cells: Cells) -> Arrangement | None:
     there = (index >= 0).nonzero().flatten()
     order = index[there].argsort()
     grid = _regular(index[there][order], cells.grid)
-    return (
-        None
-        if grid is None
-        else Arrangement(tuple(cells.index.shape), channels, grid, there[order])
-    )
+    if grid is None:
+        return None
+    return Arrangement(tuple(cells.index.shape), channels, grid, there[order])
 
 
 def _regular(index: Tensor, grid: tuple[int, int, int]) -> tuple[int, int, int] | None:
     """Find the grid of some cells, in ascending order, that are spread evenly over a grid."""
     images, height, width = grid
-    for step in range(1, 1 + min(height, width)):
-        for start in range(step):
-            part = torch.arange(images * height * width).view(grid)[:, start::step, start::step]
-            if len(index) == part.numel() and torch.equal(index, part.flatten()):
-                return images, part.shape[1], part.shape[2]
-        if len(index) == images * height * width:
-            break
-    return None
+    if not len(index):
+        return None
+    start = int(index[0]) // width % height
+    rows = torch.unique(index // width % height)
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else height
+    part = torch.arange(images * height * width).view(grid)[:, start::step, start::step]
+    if start >= step or not torch.equal(index, part.flatten()):
+        return None
+    return images, part.shape[1], part.shape[2]
 
 
 class CellFollower(Watch):
@@ -195,7 +194,7 @@ class CellFollower(Watch):
         """Note what tensors hold now; what else looks at their memory is not known any more."""
         for tensor in targets:
             before = self._cells_of(tensor)
-            if before is None or cells is None or not torch.equal(before.index, cells.index):
+            if before is None or cells is None or not same(before, cells):
                 memory = storage_of(tensor)._cdata
                 self._writes[memory] = self._writes.get(memory, 0) + 1
             self._note(tensor, cells)

@@ -63,7 +63,7 @@ def on_grid(shape: Sequence[int]) -> Cells | None:
     return Cells((images, height, width), _grid(images, height, width).expand(tuple(shape)))
 
 
-@lru_cache(maxsize=64)  # a network has few sizes, and many maps
+@lru_cache(maxsize=8)  # a network has few sizes, and many maps
 def _grid(images: int, height: int, width: int) -> Tensor:
     return torch.arange(images * height * width).view(images, 1, height, width)
 
@@ -318,6 +318,11 @@ def _thin(index: Tensor) -> Tensor:
             if bool((index == first).all()):
                 index = first.expand(index.shape)
     return index
+
+
+def same(one: Cells, two: Cells) -> bool:
+    """Return True if the elements of two tensors stand for the same cells."""
+    return one.grid == two.grid and _same(one.index, two.index)
 
 
 def _same(one: Tensor, two: Tensor) -> bool:
