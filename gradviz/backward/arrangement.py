@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import GradientEdge
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -127,18 +127,17 @@ class CellFollower(Watch):
         self._notes: MutableMapping[Tensor, tuple[int, Cells | None]] = WeakTensorKeyDictionary()
         self._note(x, on_grid(x.shape))
 
-    def arrangement_at(self, end: GradientEdge) -> Arrangement | None:
-        """Find the arrangement of the tensor at a place in the graph; None if it is not known."""
-        cells = self._cells_at(end.node, end.output_nr, shape_of(end))
-        return None if cells is None else arrangement_of(cells)
+    def cells_at(self, end: GradientEdge) -> Cells | None:
+        """Find the cells of the tensor at a place in the graph; None if they are not known.
 
-    def _cells_at(self, node: Node, number: int, shape: Sequence[int]) -> Cells | None:
-        """The output of an operation that is written in Python is that of its input's shape."""
+        The output of an operation that is written in Python has those of its input of its shape.
+        """
+        node, number, shape = end.node, end.output_nr, shape_of(end)
         while (node._sequence_nr(), number) not in self._made:
             before = [
                 (each, n)
                 for each, n in node.next_functions
-                if each is not None and shape_of(GradientEdge(each, n)) == tuple(shape)
+                if each is not None and shape_of(GradientEdge(each, n)) == shape
             ]
             if len(before) != 1:
                 return None

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
-from gradviz.backward.arrangement import Arrangement, CellFollower
+from gradviz.backward.arrangement import Arrangement, CellFollower, arrangement_of
+from gradviz.backward.cells import Cells
 from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
 from gradviz.errors import LayerError, UsageError
 from gradviz.text import listed, nearest
@@ -45,8 +47,13 @@ class Layer:
     activation: Tensor | None = None
     """Its output [N, ...] in this pass; None if outputs were not recorded."""
 
-    arrangement: Arrangement | None = None
-    """The way to read its output as maps; None if that is not known."""
+    cells: Cells | None = None
+    """What its elements stand for in the image; None if that is not known."""
+
+    @cached_property
+    def arrangement(self) -> Arrangement | None:
+        """The way to read its output as maps; None if that is not known."""
+        return None if self.cells is None else arrangement_of(self.cells)
 
     @property
     def spatial(self) -> bool:
@@ -297,5 +304,5 @@ def _numbered(
             place.end,
             shape,
             None if activation is None else activation.reshape(shape),
-            follower.arrangement_at(place.end),
+            follower.cells_at(place.end),
         )
