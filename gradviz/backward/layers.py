@@ -48,7 +48,7 @@ class Layer:
     """Its output [N, ...] in this pass; None if outputs were not recorded."""
 
     cells: Cells | None = None
-    """What its elements stand for in the image; None if that is not known."""
+    """The places of the image that its elements stand for; None if they are not known."""
 
     @cached_property
     def arrangement(self) -> Arrangement | None:
