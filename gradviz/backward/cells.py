@@ -354,9 +354,8 @@ CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
         _words(
             "view _unsafe_view reshape _reshape_alias permute transpose t expand slice select "
             "split split_with_sizes unsafe_split unsafe_split_with_sizes unbind chunk cat stack "
-            "roll flip repeat index_select index gather squeeze unsqueeze clone detach alias "
-            "contiguous unfold narrow movedim flatten unflatten lift_fresh channel_shuffle "
-            "constant_pad_nd"
+            "roll flip repeat index_select index gather squeeze unsqueeze unfold narrow "
+            "movedim flatten unflatten channel_shuffle constant_pad_nd"
         ),
         _moved,
     ),
@@ -368,7 +367,8 @@ CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
             "maximum minimum mul div add sub rsub addcmul addcdiv lerp where masked_fill _to_copy "
             "native_layer_norm native_batch_norm _native_batch_norm_legit "
             "_native_batch_norm_legit_no_training cudnn_batch_norm native_group_norm _softmax "
-            "_safe_softmax _log_softmax dropout native_dropout square _fused_rms_norm"
+            "_safe_softmax _log_softmax dropout native_dropout square _fused_rms_norm clone detach "
+            "alias contiguous lift_fresh"
         ),
         _merged,
     ),
