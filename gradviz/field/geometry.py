@@ -7,10 +7,11 @@ measured on strips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from gradviz.arrays import Size
@@ -123,8 +124,9 @@ def follow_axis(
     """
     agreed: dict[str | None, Axis | Covered | None] = {}
     before: dict[str | None, Axis | str | None] = {}
+    watched = follow_layers if any(names) else follow  # following layers takes half as long again
     for length in LONG:
-        followed = _followed(model, channels, axis, length)
+        followed = _followed(partial(watched, model, channels), axis, length)
         now = {name: field_in(followed[name], axis, length) for name in names if name in followed}
         agreed |= {
             name: found
@@ -147,12 +149,12 @@ def bounded_axis(model: Model, channels: int, axis: int) -> Axis | None:
 COVERED = "covered"
 
 
-def _followed(model: Model, channels: int, axis: int, length: int) -> Followed:
-    """Follow the layers on a strip, or on a square if the model takes no strips."""
+def _followed(run: Callable[[tuple[int, int]], Followed], axis: int, length: int) -> Followed:
+    """Follow a pass on a strip, or on a square if the model takes no strips."""
     strip = (length, SIZES[0]) if axis == 0 else (SIZES[0], length)
     for size in (strip, (length, length)):
         with suppress(Untold):
-            return follow_layers(model, channels, size)
+            return run(size)
     return {}
 
 
