@@ -58,8 +58,11 @@ class Trial:
     """The output grids of a model by the size of its input, as far as its parts agree.
 
     The field is measured once. Parts are tried once for all sizes that differ by whole periods.
-    Strips are looked at if an image is larger than those before. The tiles of an image are tried on
-    strips of its own length before they are used.
+    Strips are looked at once for each size. The tiles of an image are tried on strips of its own
+    length before they are used, once for all images of its size that are cut in the same way.
+
+    A finding about one image decides nothing about images of other sizes or cuts, so that a run
+    decides alike whichever of its images a process begins with.
     """
 
     def __init__(self, model: Model, probe_at: ProbeFactory) -> None:
@@ -68,8 +71,8 @@ class Trial:
         self._probe_at = probe_at
         self._axes: tuple[Axis, Axis] | NotTileable | None = None
         self._tried: dict[Size, OutputGrid | NotTileable] = {}
-        self._seen = (0, 0)
-        self._held: set[_CutKind] = set()
+        self._reach: dict[Size, NotTileable | None] = {}
+        self._cuts: dict[frozenset[_CutKind], NotTileable | None] = {}
 
     def of(self, size: Size) -> OutputGrid:
         """The output grid of an input of this size.
@@ -96,12 +99,11 @@ class Trial:
         if isinstance(grid, NotTileable):
             raise grid
         grid = grid.at(size)
-        if self._seen[0] < size[0] or self._seen[1] < size[1]:
-            beyond = _caught(partial(self._check_reach, grid))
-            if isinstance(beyond, NotTileable):
-                self._axes = beyond
-                raise beyond
-            self._seen = max(self._seen[0], size[0]), max(self._seen[1], size[1])
+        if size not in self._reach:
+            self._reach[size] = _caught(partial(self._check_reach, grid))
+        beyond = self._reach[size]
+        if beyond is not None:
+            raise beyond
         return grid
 
     def check(self, size: Size, tiles: Sequence[Tile]) -> None:
@@ -113,23 +115,23 @@ class Trial:
         Raises:
             NotTileable: they differ; the message is the reason alone.
         """
-        found = _caught(partial(self._check, self.of(size), tiles))
-        if isinstance(found, NotTileable):
-            self._axes = found
-            raise found
-
-    def _check(self, grid: OutputGrid, tiles: Sequence[Tile]) -> None:
+        grid = self.of(size)
         for axis in (0, 1):
             cuts = _cuts(grid, axis, tiles)
-            new = [cut for kind, cut in cuts.items() if kind not in self._held]
-            if new:
-                strip = _strip(grid, axis)
-                x = self._probe_at((strip.x.inputs, strip.y.inputs)).x.detach()
-                # A strip of a huge image would take gigabytes in doubles.
-                long = x[0, 0].numel() > SMALL_INPUT and self._model.dtype == torch.float32
-                model = self._model if long else _precise(self._model)
-                _compare_parts(model, x, strip, _boxes_across(strip, axis, new))
-                self._held |= cuts.keys()
+            kinds = frozenset(cuts)
+            if kinds and kinds not in self._cuts:
+                self._cuts[kinds] = _caught(partial(self._check, grid, axis, [*cuts.values()]))
+            differs = self._cuts.get(kinds)
+            if differs is not None:
+                raise differs
+
+    def _check(self, grid: OutputGrid, axis: int, cuts: Sequence[Range]) -> None:
+        strip = _strip(grid, axis)
+        x = self._probe_at((strip.x.inputs, strip.y.inputs)).x.detach()
+        # A strip of a huge image would take gigabytes in doubles.
+        long = x[0, 0].numel() > SMALL_INPUT and self._model.dtype == torch.float32
+        model = self._model if long else _precise(self._model)
+        _compare_parts(model, x, strip, _boxes_across(strip, axis, cuts))
 
     def _check_reach(self, grid: OutputGrid) -> None:
         """Check that nothing farther away matters than a small input shows.

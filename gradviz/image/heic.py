@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 
 
 class HeicPicture:
-    """A HEIC picture whose size is known before it is decoded."""
+    """A HEIC file, whose pictures have sizes that are known before they are decoded."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         """Read the header.
@@ -35,11 +35,20 @@ class HeicPicture:
                 f"{path}: a HEIC picture needs pillow_heif: pip install 'gradviz[heif]', or save "
                 "it as PNG or JPEG"
             ) from error
-        self._image = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
-        self.size: Size = self._image.size
-        """The width and height, upright."""
+        self._file = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+        self.pages = len(self._file)
+        """The number of pictures in the file."""
 
-    def decode(self) -> Image.Image:
-        """Decode the picture, upright, with 8 bits a channel."""
-        image: Image.Image = self._image.to_pillow()
+    def size(self, page: int | None) -> Size:
+        """The width and height of a page, upright."""
+        size: Size = self._chosen(page).size
+        return size
+
+    def decode(self, page: int | None) -> Image.Image:
+        """Decode a page, upright, with 8 bits a channel."""
+        image: Image.Image = self._chosen(page).to_pillow()
         return image
+
+    def _chosen(self, page: int | None) -> Any:
+        """The page from 1, or the file's main picture."""
+        return self._file if page is None else self._file[page - 1]

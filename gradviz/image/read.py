@@ -171,8 +171,10 @@ def _read_picture(
                     ".safetensors file"
                 ) from error
             photo = heic.HeicPicture(path, file)
-            _check_size(path, photo.size, max_pixels)
-            return _upright(path, photo.decode(), background, None)
+            _check_page(path, page, photo.pages)
+            _check_size(path, photo.size(page), max_pixels)
+            picture = _upright(path, photo.decode(page), background, None)
+            return replace(picture, notes=_left_out(page, photo.pages, "main one"))
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{path}: more than {2 * max_pixels} pixels, expected at most {max_pixels} in all; "
@@ -185,10 +187,10 @@ def _read_picture(
     return replace(picture, notes=_left_out(page, pages))
 
 
-def _left_out(page: int | None, pages: int) -> tuple[str, ...]:
+def _left_out(page: int | None, pages: int, taken: str = "first") -> tuple[str, ...]:
     if page is not None or pages == 1:
         return ()
-    return (f"the first of {pages} pages or frames is used; choose one with --page N",)
+    return (f"the {taken} of {pages} pages or frames is used; choose one with --page N",)
 
 
 def _read_bands(path: Path, max_pixels: int, page: int | None) -> Picture:
@@ -220,9 +222,10 @@ def _upright(
     return Picture(values * alpha + on * (1 - alpha), "picture", path)
 
 
-PAGED = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+PAGED = frozenset({"AVIF", "DCX", "FLI", "GIF", "IM", "PNG", "SPIDER", "TIFF", "WEBP"})
 """Pillow's formats of several pages or frames, all of which are pictures of their own. A phone's
-JPEG may hold another size of the same picture, or a map of distances."""
+JPEG may hold another size of the same picture, or a map of distances; a PSD holds the layers of
+one."""
 
 
 def _count_pages(file: BinaryIO) -> int:
@@ -386,10 +389,14 @@ def read_mask(path: Path) -> Floats:
     Transparent parts of a picture have the weight 0.
 
     Raises:
-        UsageError: the file cannot be read, or an array is not [H, W] or [1, H, W].
+        UsageError: the file cannot be read, has several pages, or an array is not [H, W] or
+            [1, H, W].
     """
     if array_format(path) is None:
-        pixels = read_image(path, background=(0, 0, 0)).pixels
+        picture = read_image(path, background=(0, 0, 0))
+        if picture.notes:
+            raise UsageError(f"{path}: has several pages or frames; save the mask as a file alone")
+        pixels = picture.pixels
         return pixels[0] if len(pixels) == 1 else luma(pixels)
     weights = read_array(path)
     if weights.ndim == 3 and len(weights) == 1:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradviz.errors import ImageError
 from gradviz.files import reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
@@ -88,7 +89,7 @@ def describe(
 
 def image_record(source: Source) -> ImageRecord:
     """Enough to notice another image of the same name, without reading it."""
-    path = source.path.absolute()
+    path = source.place
     try:
         status = path.stat()
     except OSError:  # the run fails at this image later, with a better message
@@ -96,6 +97,24 @@ def image_record(source: Source) -> ImageRecord:
     return ImageRecord(
         name=source.name, path=str(path), bytes=status.st_size, modified=status.st_mtime_ns
     )
+
+
+def check_same(source: Source, before: ImageRecord | None, again: str = "run it again") -> None:
+    """Refuse an image that was replaced: what was read before would belong to another one.
+
+    Args:
+        source: the image.
+        before: what was recorded of it when the run began.
+        again: the advice.
+
+    Raises:
+        ImageError: it was replaced.
+    """
+    if before is None or not source.place.exists():
+        return
+    now = image_record(source)
+    if (before.size, before.modified) != (now.size, now.modified):
+        raise ImageError(f"{source.path}: was replaced while the run was under way; {again}")
 
 
 def _digest(path: Path) -> str:

@@ -451,3 +451,24 @@ def test_a_field_that_ends_on_the_border_is_not_clipped(gradviz: Gradviz, tmp_pa
     assert [field["clipped"] for field in document()["fields"]] == [[False] * 4] * 2
     gradviz("receptive-field", path, "--input-size", "40", "--pixel", "0,35", "--overwrite")
     assert document()["fields"][0]["clipped"] == [False] * 4
+
+
+@pytest.mark.parametrize(
+    "expression, told",
+    [
+        ("x * 0", "the gradient is zero, so that the local field is empty, though pixels can"),
+        ("x / (x - x)", "the gradient is NaN or Inf at some pixels, which are left out"),
+    ],
+)
+def test_one_cause_is_one_warning_however_many_images_there_are(
+    gradviz: Gradviz, expression: str, told: str
+) -> None:
+    script(expression, "model.ts")
+    for n in range(5):
+        np.save(f"{n}.npy", np.random.default_rng(n).random((3, 4, 5), np.float32))
+    found = gradviz("receptive-field", "model.ts", "*.npy", "-o", "out")
+    assert found.exit_code == 0
+    warnings = [line for line in found.stderr.splitlines() if line.startswith("warning: the")]
+    assert len(warnings) == 1 and told in warnings[0]
+    assert warnings[0].endswith("at 0.npy (pixel 2,2), 1.npy (pixel 2,2), 2.npy (pixel 2,2), "
+                                "3.npy (pixel 2,2), 4.npy (pixel 2,2) and 1 more")  # fmt: skip

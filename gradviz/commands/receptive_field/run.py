@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,13 @@ from gradviz.image.load import load_image
 from gradviz.runs import schema
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import BOXES, FIELDS
-from gradviz.runs.record import RunSetup, describe
+from gradviz.runs.record import RunSetup, check_same, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
+from gradviz.text import listed
+
+MOST_NAMED = 5
+"""The most fields that a warning names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,16 @@ class FieldOutcome:
                 "the structural field is partial: more may matter than it shows, because of "
                 f"{', '.join(lost)}"
             )
-        for field in fields:
-            if field.area and not field.local.area:
-                found.append(
-                    f"{field.image}: the local field of pixel {field.pixel} is empty: the "
-                    f"gradient is zero, though {field.area} pixels can matter"
-                )
+        if empty := [_name(each) for each in fields if each.area and not each.local.area]:
+            found.append(
+                "the gradient is zero, so that the local field is empty, though pixels can matter: "
+                f"at {listed(empty, MOST_NAMED)}"
+            )
+        if broken := [_name(each) for each in fields if each.effective.nonfinite]:
+            found.append(
+                "the gradient is NaN or Inf at some pixels, which are left out of the effective "
+                f"field's sizes and count as local: at {listed(broken, MOST_NAMED)}"
+            )
         return found
 
     def measured(self, quantity: str) -> list[float]:
@@ -101,7 +109,7 @@ def measure_fields(
         WRITES,
         command,
     )
-    outcomes = _outcomes(meter, sources, geometry)
+    outcomes = _outcomes(meter, dict(zip(sources, description.images, strict=False)), geometry)
     if not sources:
         # A pixel outside the map is found before an earlier run is removed.
         outcomes = iter(list(outcomes))
@@ -136,16 +144,24 @@ def measure_fields(
 
 
 def _outcomes(
-    meter: FieldMeter, sources: Sequence[Source], geometry: Geometry
+    meter: FieldMeter, recorded: Mapping[Source, schema.ImageRecord], geometry: Geometry
 ) -> Iterator[Field | Failure]:
-    """Yield the fields at every image, then their means; or at random input without images."""
-    if not sources:
+    """Yield the fields at every image, then their means; or at random input without images.
+
+    Args:
+        meter: the model, its recipe, and the choices of the run.
+        recorded: the images as they were when the run began.
+        geometry: the unclipped field.
+    """
+    if not recorded:
         yield from meter.at_noise(geometry)
         return
     means: dict[tuple[int, int], RunningMean] = {}
-    for source in sources:
+    for source, before in recorded.items():
         try:
-            for field in meter.at_image(load_image(source, meter.recipe)):
+            image = load_image(source, meter.recipe)
+            check_same(source, before)
+            for field in meter.at_image(image):
                 yield field
                 means[field.pixel] = RunningMean.of(field, means.get(field.pixel))
         except (ImageError, ModelError, SeedError) as error:
@@ -153,6 +169,10 @@ def _outcomes(
     for mean in means.values():
         if mean.count > 1:
             yield mean.field()
+
+
+def _name(field: schema.FieldEntry) -> str:
+    return f"{field.image} (pixel {field.pixel[0]},{field.pixel[1]})"
 
 
 def _line(field: Field, files: dict[str, str]) -> schema.FieldDone:

@@ -21,7 +21,7 @@ from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model
-from gradviz.runs.record import RunSetup, describe
+from gradviz.runs.record import RunSetup, describe, image_record
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, ResultLine, RunRecord
@@ -162,8 +162,7 @@ class SaliencyRun:
         self._resume = resume
         self._on_progress = on_progress
         sources = {source.name: source for source in job.sources}
-        # Masks are read while the model runs, which may change the working folder.
-        masks = {name: mask.absolute() for name, mask in job.masks.items()}
+        masks = {name: Source(mask, mask.name) for name, mask in job.masks.items()}
         wrt = job.settings.wrt
         over = None if wrt is None else job.model.inputs.varied(wrt)[1]
         self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks, over)
@@ -186,7 +185,9 @@ class SaliencyRun:
                 self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
-        self.writer.recorded.update({image.name: image for image in self.record.images})
+        self.writer.recorded.update(zip(job.sources, self.record.images, strict=True))
+        others = {*self.writer.masks.values(), *self.writer.drawn_over}
+        self.writer.recorded.update((other, image_record(other)) for other in others)
         self._lines = self._compute(batches, kept)
         return self
 

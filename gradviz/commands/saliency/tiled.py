@@ -136,7 +136,7 @@ class Tiler:
         """Take the model on which tiles are tried, and the choices of a run."""
         self._model = model
         self._settings = settings
-        self._locality: Locality | None = None
+        self._localities: dict[int, Locality] = {}
 
     def site(self, image: LoadedImage, seed: Seed) -> Site:
         """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
@@ -238,11 +238,17 @@ class Tiler:
 
     def _known(self, image: LoadedImage) -> Locality:
         """Return the locality of the model for images with this number of channels."""
-        if self._locality is None:
-            channels, *_ = image.prepared.shape
-            random = RandomInput(image.prepared.preprocess, channels, np.random.default_rng(0))
-            self._locality = Locality(self._model, channels, random_probes(self._model, random))
-        return self._locality
+        channels, *_ = image.prepared.shape
+        if channels not in self._localities:
+            recipe = image.prepared.preprocess
+
+            def probe_at(size: Size) -> Probe:
+                # The same numbers for a size, whatever was tried before.
+                random = RandomInput(recipe, channels, np.random.default_rng(0))
+                return random_probes(self._model, random)(size)
+
+            self._localities[channels] = Locality(self._model, channels, probe_at)
+        return self._localities[channels]
 
 
 def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:

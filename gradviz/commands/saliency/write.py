@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from gradviz.arrays import Bytes
@@ -15,7 +14,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import ImageError, MemoryShort, UsageError
+from gradviz.errors import MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
@@ -26,7 +25,7 @@ from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import seed_folders
-from gradviz.runs.record import image_record
+from gradviz.runs.record import check_same
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, ImageRecord, Stats
 
@@ -47,12 +46,13 @@ class ResultWriter:
     preprocess: Preprocess
     sources: Mapping[str, Source]
     """The images by name."""
-    masks: Mapping[str, Path]
+    masks: Mapping[str, Source]
     """The mask of each image by its name, if the energy inside is measured."""
     over: OtherInput | None = None
     """The input over which everything is drawn in place of the images, if it is another."""
-    recorded: dict[str, ImageRecord] = field(default_factory=dict)
-    """The images by name as they were when the run began: none may be replaced while it runs."""
+    recorded: dict[Source, ImageRecord] = field(default_factory=dict)
+    """The images, and what is drawn over or measured in besides, as they were when the run began:
+    none may be replaced while it runs."""
 
     @cached_property
     def palette(self) -> Palette:
@@ -63,6 +63,11 @@ class ResultWriter:
     def seed_folders(self) -> dict[str, str]:
         """The folder of each seed; that of a default seed is added when it occurs."""
         return seed_folders(self.settings.seeds)
+
+    @property
+    def drawn_over(self) -> list[Source]:
+        """The file over which everything is drawn in place of the images, if there is one."""
+        return [] if self.over is None else [self.over.source]
 
     def line(self, outcome: Outcome) -> Done | Failed:
         """Write the outcome's files; pictures with a shared scale are drawn later."""
@@ -143,20 +148,15 @@ class ResultWriter:
 
     def _check_same(self, name: str) -> None:
         """Refuse an image that was replaced: what was read before would be drawn over it."""
+        again = "run it again with --resume, which computes it anew"
         source = self.sources[name]
-        before = self.recorded.get(name)
-        if before is None or not source.path.exists():
-            return
-        now = image_record(source)
-        if (before.size, before.modified) != (now.size, now.modified):
-            raise ImageError(
-                f"{source.path}: was replaced while the run was under way; run it again with "
-                "--resume, which computes it anew"
-            )
+        check_same(source, self.recorded.get(source), again)
+        for other in self.drawn_over:
+            check_same(other, self.recorded.get(other))
 
     def _backdrop(self, result: Attribution) -> Bytes:
         if self.settings.frame == "image":
-            source = self.sources[result.image] if self.over is None else self.over.source
+            (source,) = self.drawn_over or [self.sources[result.image]]
             return load_photo(source, self.preprocess)
         return result.prepared.shown
 
@@ -181,7 +181,9 @@ class ResultWriter:
         if outcome.image not in self.masks:
             return {}
         mask = self.masks[outcome.image]
-        return {"inside": energy_inside(outcome.array, outcome.prepared.frame, mask)}
+        share = energy_inside(outcome.array, outcome.prepared.frame, mask.place)
+        check_same(mask, self.recorded.get(mask))
+        return {"inside": share}
 
     def _scales(self, result: Attribution) -> dict[str, float]:
         scale = self.settings.scale

@@ -62,18 +62,23 @@ def script_format(module: nn.Module) -> Format:
     return Format.FROZEN if tensors else Format.SCRIPT
 
 
-def _detaches(module: Any) -> bool:
+STOPS = ("aten::detach", "aten::detach_", "prim::Enter")
+"""The operations that stop a gradient; a block of `no_grad` begins with the last one."""
+
+
+def _stops_gradients(module: Any) -> bool:
     graph = module.inlined_graph  # must outlive its nodes, so it has a name
-    return any(graph.findAllNodes(name) for name in ("aten::detach", "aten::detach_"))
+    return any(graph.findAllNodes(name) for name in STOPS)
 
 
 def folded_script(module: nn.Module) -> nn.Module:
     """Freeze a TorchScript module, which folds its batch norms into its convolutions.
 
-    A module that is frozen already or cannot be frozen is returned as it is. So is one that calls
-    `detach`: freezing removes these calls, which stop the gradient.
+    A module that is frozen already or cannot be frozen is returned as it is. So is one that stops a
+    gradient: freezing removes calls of `detach`, and takes what is computed under `no_grad` for the
+    same as what is computed outside. No trial would show it of a branch that it does not take.
     """
-    if script_format(module) is Format.FROZEN or _detaches(module):
+    if script_format(module) is Format.FROZEN or _stops_gradients(module):
         return module
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.freeze` is deprecated", DeprecationWarning)

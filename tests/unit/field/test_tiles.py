@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
@@ -440,3 +440,29 @@ def test_a_map_that_is_larger_on_large_images() -> None:
     grid = locality.of((140, 60)).grid
     assert grid.size == (141, 60)
     assert locality.check((140, 60), [grid.tile((30, 30, 31, 31))]) == "proved"
+
+
+def fields_of(sizes: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """What is found out about parts of images of these sizes, one after the other."""
+    torch.manual_seed(0)
+    inner = weighed(POSITIONS["far to the right"])
+    # A sum along the channels is not followed, so that parts are tried.
+    _, locality = locality_of(Net(lambda x, inner: inner(x).cumsum(1), inner=inner))
+    found = {}
+    for size in sizes:
+        try:
+            tile = locality.of(size).grid.tile((30, 30, 31, 31))
+            found[size] = str(locality.check(size, [tile]))
+        except NotTileable as error:
+            found[size] = str(error)
+    return found
+
+
+def test_what_is_found_out_does_not_depend_on_the_order_of_the_images() -> None:
+    """Else the shards of a run, and a run that is resumed, would differ from the whole."""
+    sizes = [(80, 60), (140, 60), (90, 64)]
+    expected = {size: fields_of([size])[size] for size in sizes}
+    assert (expected[80, 60], expected[90, 64]) == ("tried", "tried")
+    assert "where in the image" in expected[140, 60]
+    for order in permutations(sizes):
+        assert fields_of(order) == expected

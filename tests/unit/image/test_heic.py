@@ -86,3 +86,22 @@ def test_folders_are_searched_for_it_if_it_can_be_read(
     monkeypatch.undo()
     find._suffixes.cache_clear()
     assert [source.name for source in found.sources] == ["x.HEIC", "y.png"][not there :]
+
+
+def test_of_several_pictures_one_is_read_and_the_others_are_told_of(tmp_path: Path) -> None:
+    """The main picture of a burst need not be its first."""
+    pictures = [Image.new("RGB", (16 + 16 * n, 16), (80 * n,) * 3) for n in range(3)]
+    path = tmp_path / "x.heic"
+    burst = pillow_heif.HeifFile()
+    for picture in pictures:
+        burst.add_from_pillow(picture)
+    burst.save(path, quality=100, primary_index=1)
+    first = read_image(path)
+    assert first.levels.shape == (3, 16, 32)
+    assert first.notes == ("the main one of 3 pages or frames is used; choose one with --page N",)
+    for page in (1, 2, 3):
+        chosen = read_image(path, page=page)
+        assert chosen.notes == () and chosen.levels.shape == (3, 16, 16 * page)
+        assert abs(chosen.levels.astype(int) - 80 * (page - 1)).max() <= 4
+    with pytest.raises(ImageError, match="has no page 4; expected --page 1 to 3"):
+        read_image(path, page=4)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from gradviz.errors import ImageError
-from gradviz.image.read import Picture, read_image
+from gradviz.errors import ImageError, UsageError
+from gradviz.image.read import Picture, read_image, read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 GRAY = RGB[..., 0]
@@ -437,19 +437,34 @@ def several(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".tiff", ".gif", ".webp", ".png"])
+def fax(path: Path) -> Path:
+    """Three pages of a fax, which are PCX files one after the other."""
+    pages = []
+    for level in LEVELS:
+        page = BytesIO()
+        Image.new("RGB", (6, 5), (level,) * 3).save(page, "PCX")
+        pages.append(page.getvalue())
+    starts = [4 + 4 * (len(pages) + 1)]
+    for data in pages[:-1]:
+        starts.append(starts[-1] + len(data))
+    path.write_bytes(struct.pack("<5I", 0x3ADE68B1, *starts, 0) + b"".join(pages))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".gif", ".webp", ".png", ".avif", ".dcx"])
 def test_of_several_pages_one_is_read_and_the_others_are_told_of(
     tmp_path: Path, suffix: str
 ) -> None:
-    path = several(tmp_path / f"x{suffix}")
+    path = (fax if suffix == ".dcx" else several)(tmp_path / f"x{suffix}")
     first = read_image(path)
     assert first.notes == ("the first of 3 pages or frames is used; choose one with --page N",)
-    assert float(first.pixels.mean()) == pytest.approx(LEVELS[0] / 255)
+    rounding = 2 / 255 if suffix == ".avif" else 1e-6
+    assert float(first.pixels.mean()) == pytest.approx(LEVELS[0] / 255, abs=rounding)
     for page, level in enumerate(LEVELS, 1):
         chosen = read_image(path, page=page)
         assert chosen.notes == ()
         assert chosen.pixels.shape == (3, 5, 6)
-        assert chosen.pixels == pytest.approx(level / 255)
+        assert chosen.pixels == pytest.approx(level / 255, abs=rounding)
     with pytest.raises(ImageError, match="has no page 4; expected --page 1 to 3"):
         read_image(path, page=4)
 
@@ -461,6 +476,12 @@ def test_a_picture_of_one_page_has_that_page_alone(tmp_path: Path) -> None:
         assert read_image(tmp_path / name).notes == read_image(tmp_path / name, page=1).notes == ()
         with pytest.raises(ImageError, match="has no page 2; expected --page 1 to 1"):
             read_image(tmp_path / name, page=2)
+
+
+def test_a_mask_of_several_pages_is_refused(tmp_path: Path) -> None:
+    """Nobody would be told which of them was taken."""
+    with pytest.raises(UsageError, match=r"x\.gif: has several pages or frames; save the mask"):
+        read_mask(several(tmp_path / "x.gif"))
 
 
 def test_a_phones_second_size_of_a_picture_is_no_page(tmp_path: Path) -> None:

@@ -375,6 +375,52 @@ class Teacher(nn.Module):
         return y
 
 
+class SeldomDetached(nn.Module):
+    """Passes no gradient through its gate if the image is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        gate = torch.sigmoid(y)
+        if bool(x.mean() > 10):
+            gate = gate.detach()
+        return y * gate
+
+
+class SeldomWithoutGradient(nn.Module):
+    """The same, by a block without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        gate = torch.sigmoid(y)
+        if bool(x.mean() > 10):
+            with torch.no_grad():
+                gate = torch.sigmoid(y)
+        return y * gate
+
+
+@pytest.mark.parametrize("net", [SeldomDetached, SeldomWithoutGradient])
+def test_a_branch_that_the_trial_does_not_take_stops_its_gradient(
+    net: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    """Freezing would let it through there; the trial is on input of [0, 1]."""
+    torch.manual_seed(0)
+    torch.jit.save(torch.jit.script(settled(net())), tmp_path / "m.ts")
+    model = load_model(tmp_path / "m.ts", precision="float64")
+    x = torch.rand(1, 3, 12, 12, dtype=torch.float64)
+    faster = optimised(model, x)
+    for bright in (0, 20):
+        expected = gradient(model, x + bright)
+        torch.testing.assert_close(gradient(faster, x + bright), expected, rtol=1e-9, atol=1e-12)
+
+
 GRADIENTS: list[Callable[[], nn.Module]] = [
     *(partial(Random, seed) for seed in range(10)), Gate, StraightThrough, Teacher, Tied, Alias,
 ]  # fmt: skip
