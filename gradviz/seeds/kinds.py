@@ -94,7 +94,7 @@ def _class(argument: str) -> tuple[int | str]:
 
 
 def _mask_file(argument: str) -> tuple[ArrayFile]:
-    from gradviz.image.read import read_mask
+    from gradviz.image.mask import read_mask
 
     return (_read(argument, read_mask),)
 

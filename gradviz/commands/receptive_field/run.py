@@ -29,7 +29,7 @@ from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
 from gradviz.text import listed
 
-MOST_NAMED = 5
+MOST_FIELDS = 5
 """The most fields that a warning names; the others are counted."""
 
 
@@ -57,12 +57,12 @@ class FieldOutcome:
         if empty := [_name(each) for each in fields if each.area and not each.local.area]:
             found.append(
                 "the gradient is zero, so that the local field is empty, though pixels can matter: "
-                f"at {listed(empty, MOST_NAMED)}"
+                f"at {listed(empty, MOST_FIELDS)}"
             )
         if broken := [_name(each) for each in fields if each.effective.nonfinite]:
             found.append(
                 "the gradient is NaN or Inf at some pixels, which are left out of the effective "
-                f"field's sizes and count as local: at {listed(broken, MOST_NAMED)}"
+                f"field's sizes and count as local: at {listed(broken, MOST_FIELDS)}"
             )
         return found
 

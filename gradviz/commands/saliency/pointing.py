@@ -18,7 +18,7 @@ from gradviz.arrays import Floats, Mask
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
-from gradviz.image.read import read_mask
+from gradviz.image.mask import read_mask
 
 
 def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:

@@ -14,14 +14,14 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from gradviz.arrays import Floats
+from gradviz.arrays import Floats, Size
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Locality, Parts
-from gradviz.field.probe import random_probes
+from gradviz.field.probe import Probe, random_probes
 from gradviz.field.sites import notes_on, site_of
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
 from gradviz.field.trial import NotTileable

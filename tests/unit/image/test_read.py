@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageCms
 
 from gradviz.errors import ImageError, UsageError
-from gradviz.image.read import Picture, read_image, read_mask
+from gradviz.image.mask import read_mask
+from gradviz.image.read import Picture, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 GRAY = RGB[..., 0]
