@@ -50,6 +50,10 @@ CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}
 rounding moves units across kinks; half precision is tried in float64, as are all models that can be
 converted."""
 
+ROUGHLY = 0.25
+"""The same for the whole of a large input, of which a part is held to `CLOSE` in float64. Rounding
+alone moves the gradient of a VGG-16 by 0.05."""
+
 
 def optimised_for(model: Model, recipe: Preprocess) -> Model:
     """Choose the faster form of a model if it is proven equal.
@@ -119,24 +123,23 @@ def _same_gradient(model: Model, x: Tensor) -> bool:
         exact = in_doubles(replace(model, module=copy.deepcopy(model.module)))
     part = x[..., :DOUBLES_SIDE, :DOUBLES_SIDE]
     # A choice by size is made on the whole. Half precision rounds too much to be compared.
-    if part.shape != x.shape and model.dtype in CLOSE and not _gradients_agree(model, x):
+    if part.shape != x.shape and model.dtype in CLOSE and not _gradients_agree(model, x, ROUGHLY):
         return False
     for each, size in ((exact, part), (exact, x), (model, x)):
         # It takes no input of this size, or its own number type is written into its code.
         with suppress(ModelError):
-            return _gradients_agree(each, size)
+            return _gradients_agree(each, size, CLOSE.get(each.dtype, CLOSE[torch.float32]))
     return False
 
 
-def _gradients_agree(model: Model, x: Tensor) -> bool:
-    """Return True if a model and its faster form have the same gradient at x.
+def _gradients_agree(model: Model, x: Tensor, tolerance: float) -> bool:
+    """Return True if a model and its faster form have the same gradient at x, within a tolerance.
 
     Raises:
         ModelError: the model does not run on `x`.
     """
     expected = _gradient(model, x)
     got = _gradient(replace(model, module=_faster(model)), x)
-    tolerance = CLOSE.get(model.dtype, CLOSE[torch.float32])
     return bool((got - expected).norm() <= tolerance * expected.norm())
 
 
