@@ -156,6 +156,7 @@ def receptive_field(
     samples: int = 8,
     preprocess: Preprocess | str | None = None,
     random_seed: int = 0,
+    inputs: Mapping[str, InputValues] | None = None,
 ) -> ReceptiveFields:
     """Measure receptive fields: the results of `gradviz receptive-field`, without files.
 
@@ -170,6 +171,7 @@ def receptive_field(
         preprocess: a recipe, or the name of one, such as `imagenet` or
             `torchvision:WEIGHTS`; None for that of the model's card or folder, or none.
         random_seed: the seed of random input.
+        inputs: the model's other inputs, as in `saliency`.
 
     Returns:
         the field of each pixel at each image, in this order, and the geometry.
@@ -190,6 +192,11 @@ def receptive_field(
         model = wrap(model)
     one = None if images is None else _one(images, preprocess, model)
     recipe = _recipe(None if one is not None else preprocess, model)
+    model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
+    sources = [] if images is None or one is not None else _sources(images)
+    if inputs and images is not None:  # they may fit images of one size only
+        first = load_image(sources[0], recipe) if one is None else one
+        input_size = first.prepared.frame.input
     settings = FieldSettings(
         pixels=tuple(pixels),
         input_size=input_size,
@@ -204,7 +211,7 @@ def receptive_field(
             return ReceptiveFields(list(meter.at_noise(geometry)), geometry)
         if one is not None:
             return ReceptiveFields(list(meter.at_image(one)), geometry)
-        loaded = (load_image(source, recipe) for source in _sources(images))
+        loaded = (load_image(source, recipe) for source in sources)
         fields = [field for image in loaded for field in meter.at_image(image)]
         return ReceptiveFields(fields, geometry)
 

@@ -6,7 +6,8 @@ code; any other exception is a bug in gradviz (exit code 1).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import ClassVar
 
@@ -47,6 +48,25 @@ class UsageError(GradvizError):
     """The command, a config file or the output folder is wrong."""
 
     exit_code = ExitCode.USAGE
+
+
+class OptionsMissing(UsageError):
+    """Options are missing from the command, and it is known which."""
+
+    def __init__(self, problem: str, options: Sequence[str]) -> None:
+        self.problem = problem
+        """The message, without what to do."""
+        self.options = tuple(options)
+        """The options and their values."""
+        super().__init__(f"{problem}: add {shlex.join(options)}")
+
+    def with_command(self, words: Sequence[str]) -> str:
+        """Phrase the message with the whole command.
+
+        Args:
+            words: the words of the command that failed, after the program's name.
+        """
+        return f"{self.problem}: run {shlex.join(['gradviz', *words, *self.options])}"
 
 
 class SeedError(UsageError):

@@ -4,7 +4,8 @@
     python tools/run_docs.py PAGE...    do so for some pages, such as docs/guide/seeds.md
 
 A page starts in an empty folder that holds `sample_models` and `sample_images`, as the root of a
-clone does. Its blocks are run from top to bottom:
+clone does, and what a reader has of those that `tools/stand_ins.py` lists. Its blocks are run from
+top to bottom:
 
     console      `$ ...` is a command; `$ echo $?` shows the exit code of the command before it; the
                  other lines are its stdout, or all that a terminal shows. `…` stands for any
@@ -39,6 +40,10 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.stand_ins import put_stand_ins  # noqa: E402
+
 PICTURES = ROOT / "docs" / "pictures"
 REMEDY = "run python tools/run_docs.py, and look at the pictures that changed"
 
@@ -207,6 +212,7 @@ def run_blocks(text: str, folder: Path, name: str = "page") -> list[str]:
     """
     for samples in ("sample_models", "sample_images"):
         (folder / samples).symlink_to(ROOT / samples, target_is_directory=True)
+    put_stand_ins(text, folder)
     wrong: list[str] = []
     names: dict[str, Any] = {}
     with chdir(folder), torch.random.fork_rng(), _surroundings():

@@ -110,6 +110,23 @@ def kind_of_operator(name: str) -> str:
     return name.rpartition("::")[2].title().replace("_", "")
 
 
+_RENAMED = frozenset(
+    (
+        *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T"),
+        *("Permute", "Alias", "Clone", "ToCopy", "Select", "Slice", "Expand"),
+    )
+)
+"""The kinds of operations that keep each value, and may move it or leave some out."""
+
+
+def is_of_sigmoid(y: Tensor) -> bool:
+    """Return True if the values of `y` are those of a sigmoid, whatever their shape is now."""
+    node = y.grad_fn
+    while node is not None and kind_of(node) in _RENAMED:
+        node = node.next_functions[0][0]
+    return node is not None and kind_of(node) == "Sigmoid"
+
+
 def shapes_of(node: Node) -> list[tuple[int, ...]]:
     """Return the shapes of the operation's outputs."""
     return [tuple(form.shape) for form in node._input_metadata]

@@ -19,7 +19,7 @@ from rich.text import Text
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.cli.steps import Steps
-from gradviz.errors import ExitCode, GradvizError, UsageError
+from gradviz.errors import ExitCode, GradvizError, OptionsMissing, UsageError
 from gradviz.text import harmless, one_line
 
 if TYPE_CHECKING:
@@ -195,8 +195,9 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         except GradvizError as error:
             if options.debug:
                 traceback.print_exception(error, file=sys.stderr)
-            console.error(str(error))
-            console.failure(error, str(error), error.exit_code)
+            message = _message(error)
+            console.error(message)
+            console.failure(error, message, error.exit_code)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as error:
             console.error(_INTERRUPTED)
@@ -209,6 +210,18 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
             raise
         finally:
             log.removeHandler(details)
+
+
+_LONGEST_COMMAND = 1000
+"""The most characters of a command that a message repeats: a shell may have listed many images."""
+
+
+def _message(error: GradvizError) -> str:
+    """Phrase an error for people, with the command to copy if options are missing from it."""
+    words = sys.argv[1:]
+    if isinstance(error, OptionsMissing) and sum(map(len, words)) <= _LONGEST_COMMAND:
+        return error.with_command(words)
+    return str(error)
 
 
 class _Details(logging.Handler):

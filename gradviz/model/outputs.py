@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from gradviz.errors import ModelError, UsageError
 from gradviz.model.foreign import foreign_code
 
-MAIN = ("logits", "predicted_depth")
+MAIN = ("logits", "predicted_depth", "out", "reconstruction")
 """The names of the output that a model is for, in libraries that name their outputs."""
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def _only(value: object, prefix: str) -> Tensor:
         listed = ", ".join(_described(path, t) for path, t in fitting)
         main = main_output([path for path, _ in fitting], prefix)
         if main is not None:
-            _note(f"several outputs of the model fit: {listed}: took {main}, see --output KEY")
+            _note(tuple(path for path, _ in fitting), listed, main)
             return dict(fitting)[main]
         raise UsageError(f"several outputs of the model fit: {listed}: choose with --output KEY")
     if tensors:
@@ -104,10 +103,17 @@ def main_output(paths: Collection[str], prefix: str = "") -> str | None:
     return next((name for name in names if name in paths), None)
 
 
-@cache
-def _note(text: str) -> None:
-    """Log a note once, however often the model is called."""
-    _LOG.warning(text)
+def _note(paths: tuple[str, ...], described: str, main: str) -> None:
+    """Log once what was taken, whatever the sizes of the images."""
+    if paths not in _NOTED:
+        _NOTED.add(paths)
+        _LOG.warning(
+            f"several outputs of the model fit: {described}: took {main}, see --output KEY"
+        )
+
+
+_NOTED: set[tuple[str, ...]] = set()
+"""The paths of outputs among which a choice was noted."""
 
 
 def _described(path: str, tensor: Tensor) -> str:

@@ -280,7 +280,8 @@ class AnswerEntry(JsonObject):
     """The output value of the class; on a dense output, its sum over the map."""
     share: Number | None
     """The share of the class among all classes, from 0 to 1: the softmax of the output, or the
-    output itself if it is made of probabilities. Null for a dense output or a single value."""
+    output itself if it is made of probabilities. Null for a dense output, a single value, or
+    outputs of a sigmoid, each of which is a probability of its own."""
 
     @property
     def name(self) -> str:

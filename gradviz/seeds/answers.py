@@ -25,18 +25,20 @@ class Answer:
     score: float
     """The output value of the class, as the model gives it; its sum over a dense map."""
     share: float | None
-    """The share of the class among all classes, from 0 to 1: see `shares`. None for dense maps."""
+    """The share of the class among all classes, from 0 to 1: see `shares`. None for dense maps, and
+    if each score is a probability of its own."""
 
 
-def answer_for(planes: Tensor, index: int, labels: Sequence[str]) -> Answer:
+def answer_for(planes: Tensor, index: int, labels: Sequence[str], apart: bool = False) -> Answer:
     """Describe what an output holds for a class.
 
     Args:
         planes: one image's output, [C, H, W].
         index: the number of the class, from 0.
         labels: the names of the classes, in order; may be fewer than there are.
+        apart: True if each score is a probability of its own.
     """
-    found = None if planes[0].numel() != 1 else shares(planes.flatten())
+    found = None if apart or planes[0].numel() != 1 else shares(planes.flatten())
     share = math.nan if found is None else float(found[index])
     return Answer(
         index=index,
@@ -46,19 +48,24 @@ def answer_for(planes: Tensor, index: int, labels: Sequence[str]) -> Answer:
     )
 
 
-def first_answers(scores: Tensor, labels: Sequence[str], most: int = 5) -> list[Answer]:
+MOST_FIRST = 5
+"""The most classes that are listed of those that rank first."""
+
+
+def first_answers(scores: Tensor, labels: Sequence[str], apart: bool = False) -> list[Answer]:
     """Describe the classes that rank first.
 
     Args:
         scores: one image's class scores, [C].
         labels: the names of the classes, in order.
-        most: the largest number of classes.
+        apart: True if each score is a probability of its own.
 
     Returns:
         the answers, by falling score.
     """
     planes = scores[:, None, None]
-    return [answer_for(planes, int(index), labels) for index in ranked(planes)[:most].flatten()]
+    first = ranked(planes)[:MOST_FIRST].flatten()
+    return [answer_for(planes, int(index), labels, apart) for index in first]
 
 
 def ranked(planes: Tensor) -> Tensor:

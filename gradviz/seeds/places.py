@@ -53,6 +53,8 @@ class Site:
     """The part of the output map that is computed; None for all of it."""
     centres: tuple[Centres, Centres] | None = None
     """The centres of the fields of output pixels, along x and y; None if they are unknown."""
+    apart: bool = False
+    """True if each score is a probability of its own, as after a sigmoid: they have no shares."""
 
 
 def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:

@@ -87,7 +87,7 @@ class Seed:
             return None
         planes = planes_of(y)
         index = self.kind.takes(planes, site, *self.values)
-        return None if index is None else answer_for(planes, index, site.labels)
+        return None if index is None else answer_for(planes, index, site.labels, site.apart)
 
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than those that the seed is about.

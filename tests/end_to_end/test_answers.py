@@ -196,6 +196,46 @@ def test_outputs_without_a_softmax(
         assert answer["share"] == answer["score"] == pytest.approx(wanted, rel=1e-6)
 
 
+class OfSigmoid(nn.Module):
+    """Five probabilities, or other numbers between 0 and 1."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.factor = factor
+
+    def forward(self, image: Tensor) -> Tensor:
+        y = torch.sigmoid(self.conv(image).mean((2, 3)))
+        if self.factor != 1:
+            y = y * self.factor
+        return y[:, None].squeeze(1)
+
+
+def of_sigmoid(factor: float) -> nn.Module:
+    return OfSigmoid(factor).eval()
+
+
+@pytest.mark.parametrize("method", [["gradient"], ["smoothgrad", "--samples", "2"]])
+@pytest.mark.parametrize("name", FORMATS)
+def test_scores_of_a_sigmoid_have_no_share(
+    gradviz: Gradviz, photos: list[Path], name: str, method: list[str]
+) -> None:
+    """Each is a probability of its own; other numbers between 0 and 1 are scores."""
+    for factor in (1, 0.9):
+        save(of_sigmoid(factor), torch.rand(1, 3, 16, 16), Path.cwd(), name)
+        arch = ["--arch", "tests.end_to_end.test_answers:of_sigmoid", "--arch-arg"]
+        given = [name, photos[0], "--trust"] + (
+            [*arch, f"factor={factor}"] if name == "checkpoint.pt" else []
+        )
+        result = gradviz("saliency", *given, "--method", *method, "--overwrite")
+        assert result.exit_code == 0, result.stderr
+        share = lines()[0]["class"]["share"]
+        assert (share is None) == (factor == 1)
+        assert (", share " in result.stdout) == (factor != 1)
+        assert (" share " in gradviz("inspect", *given).stdout) == (factor != 1)
+
+
 def test_a_dense_output_in_tiles_has_the_sum(gradviz: Gradviz) -> None:
     script("x * 2", "model.ts")
     noise = np.random.default_rng(1).integers(0, 255, (96, 96, 3), np.uint8)

@@ -125,14 +125,14 @@ def test_an_output_that_cannot_be_differentiated(
 
 
 def test_several_outputs(gradviz: Gradviz, image: Path, tmp_path: Path) -> None:
-    path = script("{'out': 2 * x, 'aux': x[:, :1]}", tmp_path / "several.ts")
-    shapes = ["out [1, 3, 8, 8]", "aux [1, 1, 8, 8]", "--output"]
+    path = script("{'map': 2 * x, 'aux': x[:, :1]}", tmp_path / "several.ts")
+    shapes = ["map [1, 3, 8, 8]", "aux [1, 1, 8, 8]", "--output"]
     failed(gradviz("saliency", path, image), 2, *shapes)
     assert gradviz("saliency", path, image, "--output", "aux", "-o", "b").exit_code == 0
     gradient = np.load("b/photo.png/ones/gradient.npy")
     assert gradient[0].min() == 1 and not gradient[1:].any()
     wrong = gradviz("saliency", path, image, "--output", "main", "-o", "c")
-    failed(wrong, 2, "main", "aux", "out")
+    failed(wrong, 2, "main", "aux", "map")
 
 
 @pytest.mark.parametrize(

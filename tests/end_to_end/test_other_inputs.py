@@ -253,6 +253,26 @@ def test_random_input_has_the_size_of_the_other_picture(gradviz: Gradviz, files:
     assert document(gradviz("receptive-field", *given))["geometry"]["size"] == [3, 3]
 
 
+@pytest.mark.parametrize("form", ["tensor", "file", "noise"])
+def test_python_measures_fields_with_the_other_input(files: Path, form: str) -> None:
+    """The local field is where `torch.autograd.grad` with both inputs is not zero."""
+    photo, second = files / "photo.png", tensor(files / "second.png").float()
+    forms = {"tensor": tensor(photo)[0].float(), "file": photo, "noise": None}
+    image: Any = forms[form]
+    size = (WIDTH, HEIGHT) if image is None else None
+    found = python.receptive_field(
+        network("pair"), image, [(5, 4)], input_size=size, inputs={"right": second}
+    )
+    assert found.geometry.x is not None and found.geometry.x.size == 3
+    if image is not None:
+        x = tensor(photo).requires_grad_()
+        y = network("pair").double()(x, second.double())
+        (truth,) = torch.autograd.grad(y[0, ..., 4, 5].sum(), x)
+        assert np.array_equal(found.fields[0].local, truth[0].abs().sum(0).numpy() > 0)
+    with pytest.raises(UsageError, match="the model has no such input"):
+        python.receptive_field(network("pair"), image, inputs={"middle": second})
+
+
 def test_pictures_go_through_the_steps_of_the_image(gradviz: Gradviz, files: Path) -> None:
     """Steps by Pillow and numpy: a stretch to 12x8, mean and std."""
     model = load("pair", files, "script")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gradviz.model.recipes import recipe_named
 from tests.helpers.commands import Gradviz, failed
 from tests.libraries.conftest import randomise
 from tests.libraries.photos import make_photos, rgb, upright
-from tests.libraries.small_transformers import Small
+from tests.libraries.small_transformers import SMALL, Small
 
 Saved = Callable[[str], tuple[Path, Small]]
 
@@ -82,7 +83,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def beside(folder: Path) -> Beside:
-    return recipe_beside(transformers, Folder(folder, {}, (), ""))
+    return recipe_beside(transformers, Folder(folder, {}, (), 0, ""))
 
 
 def recipe_in(folder: Path) -> Preprocess:
@@ -193,24 +194,58 @@ def test_a_huge_size_is_refused_at_the_first_photo(photos: list[Path], tmp_path:
         prepare(read_image(photos[0]), recipe_in(tmp_path))
 
 
+def square(side: int) -> dict[str, Any]:
+    return {"size": {"height": side, "width": side}}
+
+
+def cropped(side: int) -> dict[str, Any]:
+    crop = {"height": side, "width": side}
+    return {"size": {"shortest_edge": side + 6}, "crop_size": crop, "do_center_crop": True}
+
+
+BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "ViT": ("ViT", square(32)),
+    "DeiT": ("DeiT", square(36) | {"crop_size": {"height": 32, "width": 32}}),
+    "BEiT": ("Beit", square(32)),
+    "DINOv2": ("Bit", cropped(42)),
+    "Swin": ("ViT", square(32)),
+    "ConvNeXt": ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
+    "ResNet": ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.9}),
+    "MobileNetV2": ("MobileNetV2", cropped(32)),
+    "EfficientNet": ("EfficientNet", square(32)),
+    "SegFormer": ("Segformer", square(64)),
+    "DPT": ("DPT", square(32)),
+    "Depth-Anything": (
+        "DPT",
+        square(42) | {"keep_aspect_ratio": True, "ensure_multiple_of": 14, "resample": 3},
+    ),
+    "GLPN": ("GLPN", {"size_divisor": 32}),
+    "ZoeDepth": ("ZoeDepth", square(32)),
+    "DETR": ("Detr", {"size": SMALLER}),
+    "YOLOS": ("Yolos", {"size": SMALLER}),
+}
+"""The processor in the folder of each small model."""
+
+
 @pytest.mark.transformers
-@pytest.mark.parametrize("name", ["ViT", "SegFormer", "ZoeDepth", "DETR"])
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", SMALL)
 def test_the_gradient_is_that_of_the_library_s_processor_and_model(
     gradviz: Gradviz, saved: Saved, photos: list[Path], tmp_path: Path, name: str
 ) -> None:
-    _, small = saved(name)
-    folder = tmp_path / "model"
-    small.model.save_pretrained(folder)
-    kind = {"SegFormer": "Segformer", "DETR": "Detr"}.get(name, name)
-    size = SMALLER if kind == "Detr" else {"height": small.side, "width": small.side}
-    processor = getattr(transformers, f"{kind}ImageProcessorPil")(size=size, do_convert_rgb=True)
-    processor.save_pretrained(folder)
+    """No flag is needed but the seed. The library's model uses its own attention, in float64."""
+    folder, small = saved(name)
+    shutil.copytree(folder, tmp_path / "model")
+    kind, settings = BESIDE[name]
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings, do_convert_rgb=True)
+    processor.save_pretrained(tmp_path / "model")
     x = processor(upright(photos[3]), return_tensors="pt")["pixel_values"]
     x = x.double().requires_grad_()
-    model = copy.deepcopy(small.model).double()
-    (expected,) = torch.autograd.grad(model(pixel_values=x)[small.output].sum(), x)
+    y = copy.deepcopy(small.model).double()(pixel_values=x)[small.output]
+    seed, score = ("class:1", y[:, 1]) if y.dim() == 2 else ("ones", y)
+    (expected,) = torch.autograd.grad(score.sum(), x)
 
-    result = gradviz("saliency", folder, photos[3], "--seed", "ones", "--precision", "float64")
+    result = gradviz("saliency", "model", photos[3], "--seed", seed)
 
     assert result.exit_code == 0, result.stderr
     assert "preprocessing" not in result.stderr

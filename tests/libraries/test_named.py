@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from gradviz.model.formats.factory import build_network
-from gradviz.model.libraries.torchvision import architecture_of
+from gradviz.model.libraries.torchvision import options_for
 from tests.helpers.commands import Gradviz, failed
 
 pytestmark = pytest.mark.timm
@@ -89,6 +90,13 @@ def torchvision_net(name: str, **arguments: object) -> nn.Module:
     ("name", "arguments", "found"),
     [
         ("squeezenet1_1", {}, "--arch torchvision:squeezenet1_1"),
+        ("regnet_y_400mf", {}, "--arch torchvision:regnet_y_400mf"),
+        ("googlenet", {"init_weights": False}, "--arch torchvision:googlenet"),
+        (
+            "ssdlite320_mobilenet_v3_large",
+            {"weights_backbone": None},
+            "--arch torchvision:ssdlite320_mobilenet_v3_large",
+        ),
         (
             "shufflenet_v2_x0_5",
             {"num_classes": 7},
@@ -104,34 +112,58 @@ def torchvision_net(name: str, **arguments: object) -> nn.Module:
 def test_weights_of_torchvision_are_recognised(
     no_network: None, name: str, arguments: dict[str, object], found: str
 ) -> None:
-    with torch.device("meta"):
-        state = torchvision_net(name, **arguments).state_dict()
-    assert architecture_of({f"module.{key}": value for key, value in state.items()}) == found
+    state = torchvision_net(name, **arguments).state_dict()
+    words = options_for({f"module.{key}": value for key, value in state.items()}, "net.pth")
+    assert " ".join(words) == found
 
 
 def test_other_weights_are_not(no_network: None) -> None:
     with torch.device("meta"):
         state = torchvision_net("squeezenet1_1").state_dict()
     state["features.0.weight"] = torch.zeros(1)
-    assert architecture_of(state) is None
+    assert options_for(state, "net.pth") == []
 
 
-def test_the_answer_can_be_copied(gradviz: Gradviz, tmp_path: Path, no_network: None) -> None:
-    """It names the options; with them, the gradient is that of the network."""
+def test_the_answer_can_be_copied(
+    gradviz: Gradviz, tmp_path: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the whole command; with it, the gradient is that of the network."""
     torch.manual_seed(0)
     net = torchvision_net("squeezenet1_1", num_classes=3).eval()
-    torch.save({"state_dict": net.half().state_dict()}, "net.pth")
+    torch.save({"state_dict": net.half().state_dict()}, "my net.pth")
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
     np.save("photo.npy", x[0].detach().numpy())
+    command = ["saliency", "my net.pth", "photo.npy", "--seed", "class:2"]
+    monkeypatch.setattr(sys, "argv", ["gradviz", *command])
 
-    result = gradviz("saliency", "net.pth", "photo.npy", "--seed", "class:2")
+    result = gradviz(*command)
 
-    answer = "add --arch torchvision:squeezenet1_1 --arch-arg num_classes=3"
-    failed(result, 2, answer)
-    flags = answer.split()[1:]
-    result = gradviz("saliency", "net.pth", "photo.npy", "--seed", "class:2", *flags)
+    failed(result, 2, "they fit a model of torchvision: run gradviz saliency 'my net.pth' photo")
+    result = gradviz(*shlex.split(result.stderr.partition("run gradviz ")[2]))
     assert result.exit_code == 0, result.stderr
     (expected,) = torch.autograd.grad(net.float()(x)[:, 2].sum(), x)
     (file,) = (tmp_path / "gradviz-out").rglob("gradient.npy")
     distance = np.linalg.norm(np.load(file) - expected[0].numpy())
     assert float(expected.norm()) > 0 and distance <= 1e-5 * float(expected.norm())
+
+    monkeypatch.setattr(sys, "argv", ["gradviz", *command, "x" * 1000])
+    failed(
+        gradviz("inspect", "my net.pth"),
+        2,
+        "torchvision: add --arch torchvision:squeezenet1_1 --arch-arg",
+    )
+
+
+def test_weights_under_torchvision_s_own_name_have_their_preprocessing(no_network: None) -> None:
+    state = torchvision_net("resnet50").state_dict()
+    words = options_for(state, "resnet50-11ad3fa6.pth")
+    assert words[2:] == ["--preprocess", "torchvision:ResNet50_Weights.IMAGENET1K_V2"]
+    assert options_for(state, "resnet50-0676ba61.pth")[3] == f"{words[3][:-1]}1"
+    assert options_for(state, "my_resnet50.pth") == words[:2]
+
+
+def test_torchvision_s_own_googlenet_normalises_its_input_again(no_network: None) -> None:
+    """Its builder says so if it is given the weights, and not otherwise."""
+    state = torchvision_net("googlenet", init_weights=False).state_dict()
+    words = options_for(state, "googlenet-1378be20.pth")
+    assert words[2:4] == ["--arch-arg", "transform_input=true"]

@@ -14,8 +14,12 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from torch import nn
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
 
+from gradviz.image.prepare import prepare
+from gradviz.image.read import picture_of
 from gradviz.model.load import load_model
 from tests.helpers.commands import Gradviz, failed
 from tests.libraries.conftest import randomise
@@ -54,13 +58,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     return save
 
 
-def check_gradient(gradviz: Gradviz, folder: Path, net: nn.Module, side: int) -> None:
+def check_gradient(gradviz: Gradviz, folder: Path, net: nn.Module, photo: str, x: Tensor) -> None:
     """Compare the gradient of class 1, or of channel 1, with the one through `net`."""
-    torch.manual_seed(1)
-    x = torch.rand(1, 3, side, side, requires_grad=True)
-    np.save("photo.npy", x[0].detach().numpy())
-    result = gradviz("saliency", folder, "photo.npy", "--seed", "class:1", "--preprocess", "none")
+    result = gradviz("saliency", folder, photo, "--seed", "class:1")
     assert result.exit_code == 0, result.stderr
+    x = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(net(x)[:, 1].sum(), x)
     (file,) = Path("gradviz-out").rglob("gradient.npy")
     distance = np.linalg.norm(np.load(file) - expected[0].numpy())
@@ -68,11 +70,15 @@ def check_gradient(gradviz: Gradviz, folder: Path, net: nn.Module, side: int) ->
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_gradient_is_that_of_timm_s_own_model(
+def test_the_gradient_is_that_of_timm_s_own_transform_and_model(
     gradviz: Gradviz, saved: Saved, name: str
 ) -> None:
     folder, net = saved(name)
-    check_gradient(gradviz, folder, net, 160)
+    draws = np.random.default_rng(1)
+    Image.fromarray(draws.integers(0, 256, (203, 251, 3), np.uint8)).save("photo.png")
+    transform = create_transform(**resolve_model_data_config(net))
+    x = transform(Image.open("photo.png"))[None]
+    check_gradient(gradviz, folder, net, "photo.png", x)
 
 
 @pytest.mark.parametrize("kind", [smp.Unet, smp.FPN])
@@ -83,7 +89,40 @@ def test_the_gradient_is_that_of_segmentation_models_pytorch(
     net.save_pretrained(tmp_path / "net")
     # As they are in the folder of whoever trained from pretrained weights.
     edit(tmp_path / "net", {"encoder_weights": "imagenet"})
-    check_gradient(gradviz, tmp_path / "net", net, 64)
+    x = torch.rand(1, 3, 64, 64)
+    np.save("photo.npy", x[0].numpy())
+    check_gradient(gradviz, tmp_path / "net", net, "photo.npy", x)
+
+
+ELSEWHERE = {
+    "mean": [100, 110, 120],
+    "std": [1, 2, 3],
+    "input_space": "BGR",
+    "input_range": [0, 255],
+}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights"), [("tu-test_resnet", True), ("mobilenet_v2", "imagenet")]
+)
+def test_the_preprocessing_is_that_of_the_encoder_s_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, weights: object
+) -> None:
+    """That of mobilenet_v2 lies in the cache of the Hub; without it, none is known."""
+    net: Any = smp.FPN(encoder_name=encoder, encoder_weights=None, classes=2, encoder_depth=3)
+    net.save_pretrained(tmp_path / "net")
+    assert load_model(tmp_path / "net").preprocess is None
+    edit(tmp_path / "net", {"encoder_weights": weights})
+    if encoder == "mobilenet_v2":
+        assert load_model(tmp_path / "net").preprocess is None
+        (tmp_path / "cached.json").write_text(json.dumps(ELSEWHERE))
+        here = str(tmp_path / "cached.json")
+        monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda *_, **__: here)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    expected = smp.encoders.get_preprocessing_fn(encoder, weights)(pixels).transpose(2, 0, 1)
+    picture = picture_of(Image.fromarray(pixels))
+    got = prepare(picture, load_model(tmp_path / "net").recipe()).tensor.numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
 def edit(folder: Path, changes: dict[str, object]) -> None:

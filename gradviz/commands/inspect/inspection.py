@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradviz.arrays import Size
-from gradviz.backward.graph import kind_of, users_of
+from gradviz.backward.graph import is_of_sigmoid, kind_of, users_of
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
@@ -85,7 +85,7 @@ def inspect_model(
     v = seed.cotangent(output, site)[None]
     classes = []
     if image is not None and layout_of(output) is Layout.SCORES and len(output) > 1:
-        classes = first_answers(output, model.labels)
+        classes = first_answers(output, model.labels, is_of_sigmoid(y))
         warnings += label_warnings(len(output), model.labels)
     with foreign_code(f"{model.name}: the backward pass failed"):
         gradients = gradients_at(y, list(layers.values()), v)

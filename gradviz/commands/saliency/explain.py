@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gradviz.backward.graph import is_of_sigmoid
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
@@ -22,6 +23,7 @@ from gradviz.image.other_input import OtherInput
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
+from gradviz.seeds.outputs import Layout, layout_of
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 
@@ -211,7 +213,8 @@ class Explainer:
         output = forward.y.detach()
         v = torch.zeros_like(output)
         misfits: dict[int, SeedError] = {}
-        sites = [self._tiler.site(image, seed) for image in work.images]
+        apart = self._apart(forward, seed)
+        sites = [replace(self._tiler.site(image, seed), apart=apart) for image in work.images]
         for n, site in enumerate(sites):
             try:
                 v[n] = seed.cotangent(output[n], site)
@@ -239,6 +242,17 @@ class Explainer:
             )
             for n, each in enumerate(found)
         ]
+
+    def _apart(self, forward: Forward, seed: Seed) -> bool:
+        """Return True if each score is a probability of its own, of a sigmoid."""
+        y = forward.y
+        if seed.kind.takes is None or layout_of(y[0]) is not Layout.SCORES:
+            return False
+        if not ((y >= 0) & (y <= 1)).all():
+            return False
+        if y.grad_fn is None:  # a pass at the image itself has no graph if gradients are elsewhere
+            y = self._model(forward.x[:1].detach().clone().requires_grad_())
+        return is_of_sigmoid(y)
 
     def _found(
         self, forward: Forward, seed: Seed, v: Tensor, retain_graph: bool

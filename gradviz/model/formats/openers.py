@@ -8,7 +8,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from gradviz.errors import UsageError
+from gradviz.errors import OptionsMissing, UsageError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.checkpoint import Weights, find_weights, load_weights
 from gradviz.model.formats.exported import load_exported
@@ -19,7 +19,7 @@ from gradviz.model.formats.recognise import Content
 from gradviz.model.formats.script import load_script, script_format
 from gradviz.model.formats.trust import load_saved, refuse_exported, refuse_zip_bomb
 from gradviz.model.libraries.folder import open_folder
-from gradviz.model.libraries.torchvision import architecture_of
+from gradviz.model.libraries.torchvision import options_for
 from gradviz.model.support import Format
 from gradviz.text import listed
 
@@ -57,15 +57,12 @@ def _built(path: Path, request: Request, weights: Weights) -> Opened:
         if isinstance(value, nn.Module):
             _refuse_options(path, request, Format.PICKLED)
             return Opened(value, Format.PICKLED, weights.key)
-        first = next(iter(value))
-        found = architecture_of(value)
-        advice = (
-            f"they fit a model of torchvision: add {found}"
-            if found
-            else "name the network with --arch package.module:factory or --arch file.py:factory"
-        )
+        holds = f"{path}: holds weights only ({len(value)} tensors, the first {next(iter(value))})"
+        if options := options_for(value, path.name):
+            raise OptionsMissing(f"{holds}: they fit a model of torchvision", options)
         raise UsageError(
-            f"{path}: holds weights only ({len(value)} tensors, the first {first}): {advice}"
+            f"{holds}: name the network with --arch package.module:factory or --arch "
+            "file.py:factory"
         )
     code: list[ImportedCode] = []
     network = build_network(request.arch, request.arch_args, code.append)

@@ -10,10 +10,14 @@ from pathlib import Path
 
 from gradviz.errors import ModelError
 from gradviz.files import open_regular
-from gradviz.text import listed, one_line
+from gradviz.text import listed, one_line, shortened
 
 LARGEST_JSON = 8_000_000
 """The most bytes of a JSON file that is read. Fifty thousand classes take four million."""
+
+LARGEST_NUMBER = 1 << 20
+"""The largest whole number of a configuration, unless the weights have more bytes. Libraries make
+lists of as many names or layers, before anything shows that the weights are not for them."""
 
 MOST_LABELS = 50_000
 """The most classes whose names are taken."""
@@ -39,6 +43,8 @@ class Folder:
     """The content of config.json."""
     weights: tuple[Path, ...]
     """The files of the weights; several if they are sharded."""
+    size: int
+    """The bytes of the weights."""
     sha256: str
     """The SHA-256 of what `sha256sum config.json WEIGHTS...` prints."""
 
@@ -60,13 +66,33 @@ def read_folder(path: Path) -> Folder:
         )
     shards = _shards(path, found) if found.endswith(".json") else (found,)
     named = (CONFIG, *([found] if found not in shards else []), *shards)
-    sums = "".join(f"{_digest(file_in(path, name))}  {name}\n" for name in named)
+    files = {name: file_in(path, name) for name in named}
+    size = sum(files[name].stat().st_size for name in shards)
+    _check_numbers(config, max(LARGEST_NUMBER, size), f"{path / CONFIG}")
+    sums = "".join(f"{_digest(file)}  {name}\n" for name, file in files.items())
     return Folder(
         path,
         config,
         tuple(path / name for name in shards),
+        size,
         hashlib.sha256(sums.encode()).hexdigest(),
     )
+
+
+def _check_numbers(config: Mapping[str, object], most: int, where: str) -> None:
+    """Refuse whole numbers that no size or count of a network can have."""
+    waiting: list[tuple[str, object]] = [*config.items()]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{key}.{name}", each) for name, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, each) for each in value]
+        elif isinstance(value, int) and abs(value) > most:
+            raise ModelError(
+                f"{where}: {shortened(one_line(key), 80)} is {shortened(str(value), 20)}, which is "
+                "no size of a network: get the folder from whoever made it"
+            )
 
 
 def read_json(folder: Path, name: str) -> dict[str, object]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 
-from gradviz.errors import ModelError
+from gradviz.errors import GradvizError, ModelError
+from gradviz.image.preprocess import preprocess_from
 from gradviz.model.foreign import foreign_code
-from gradviz.model.formats.opened import Opened, Request, refuse_weights_options
+from gradviz.model.formats.opened import Beside, Opened, Request, refuse_weights_options
+from gradviz.model.libraries.building import no_larger_than_its_weights
 from gradviz.model.libraries.contents import CONFIG, Folder
 from gradviz.model.libraries.library import SMP, offline
 from gradviz.model.libraries.weights import with_weights
@@ -54,6 +57,29 @@ def open_smp(folder: Folder, request: Request) -> Opened:
                 "segmentation_models_pytorch does not have: check the name, or upgrade it"
             )
         settings = {key: value for key, value in folder.config.items() if key[:1] != "_"}
-        with foreign_code(f"{where}: segmentation_models_pytorch cannot build {name}"):
+        building = f"{where}: segmentation_models_pytorch cannot build {name}"
+        with foreign_code(building), no_larger_than_its_weights(folder):
             network = partial(factory, **settings)(encoder_weights=None)
-    return with_weights(network, folder, SMP, request.trust)
+        preprocess = _preprocess(folder)
+    return replace(with_weights(network, folder, SMP, request.trust), preprocess=preprocess)
+
+
+def _preprocess(folder: Folder) -> Beside:
+    """Take the preprocessing of the weights from which the encoder's training began, if it is here.
+
+    The library keeps that of most encoders beside their weights on the Hub, and so in its cache.
+    """
+    where = f"{folder.path}/{CONFIG}"
+    name, weights = (folder.config.get(key) for key in ("encoder_name", "encoder_weights"))
+    if not weights:
+        return Beside()
+    encoders = SMP.module(where, "encoders")
+    try:
+        with foreign_code(f"{where}: encoder_weights"):
+            found = encoders.get_preprocessing_params(name, weights)
+            keys = {key: found[key] for key in ("mean", "std")}
+            keys["range"] = [0, 255 if found["input_range"][1] == 255 else 1]
+            keys["channels"] = str(found["input_space"]).lower()
+        return Beside(preprocess_from(keys, where), where)
+    except GradvizError:
+        return Beside()

@@ -11,6 +11,7 @@ from typing import Any
 from gradviz.errors import GradvizError, ModelError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.opened import Beside, Opened, Request, refuse_weights_options
+from gradviz.model.libraries.building import no_larger_than_its_weights
 from gradviz.model.libraries.contents import CONFIG, Folder, Labels, labels_from
 from gradviz.model.libraries.library import TIMM, offline
 from gradviz.model.libraries.presets import recipe_of_timm
@@ -62,7 +63,8 @@ def open_timm(folder: Folder, request: Request) -> Opened:
                 f"{where}/{CONFIG}: expected pretrained_cfg and model_args to be mappings"
             )
         described = described | _given(folder.config, "num_classes")
-        with foreign_code(f"{where}: timm cannot build {name}"):
+        building = f"{where}: timm cannot build {name}"
+        with foreign_code(building), no_larger_than_its_weights(folder):
             # Arguments of the factory itself may name other files.
             own = inspect.signature(factory).parameters
             network = factory(

@@ -6,13 +6,14 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradviz.errors import ModelError
 from gradviz.model.formats.checkpoint import fits
+from gradviz.model.libraries.building import of_shapes_alone
 from gradviz.model.libraries.library import TORCHVISION
 from gradviz.model.libraries.pretrained import without_download
 
@@ -43,42 +44,61 @@ def torchvision_names() -> Collection[str]:
     return names
 
 
-def architecture_of(weights: Mapping[str, Tensor]) -> str | None:
+def options_for(weights: Mapping[str, Tensor], file: str) -> list[str]:
     """Find the model of torchvision that weights fit, and write it as options.
 
     Args:
         weights: the tensors by name.
+        file: the name of their file, by which torchvision's own are known.
 
     Returns:
-        options such as `--arch torchvision:resnet50 --arch-arg num_classes=10`; None if none fits,
-        or torchvision is not there.
+        words such as `--arch torchvision:resnet50 --arch-arg num_classes=10`, with `--preprocess`
+        for torchvision's own weights; none if no model fits, or torchvision is not there.
     """
     if len(weights) < _FEWEST or importlib.util.find_spec(TORCHVISION.package) is None:
-        return None
+        return []
     try:
         models = TORCHVISION.module("torchvision", "models")
     except ModelError:
-        return None
+        return []
     for name in _nearest(models, weights):
         for arguments in _arguments(weights):
             with suppress(Exception), warnings.catch_warnings():  # it takes other arguments
                 warnings.simplefilter("ignore")
                 if fits(weights, _state(models, name, arguments)):
-                    given = (f"--arch-arg {key}={str(v).lower()}" for key, v in arguments.items())
-                    return " ".join((f"--arch torchvision:{name}", *given))
-    return None
+                    words = ["--arch", f"torchvision:{name}"]
+                    for key, value in arguments.items():
+                        words += ["--arch-arg", f"{key}={str(value).lower()}"]
+                    return words + _of_own_weights(models, name, file)
+    return []
+
+
+_NORMALISES_AGAIN = ("googlenet", "inception_v3")
+"""The models whose weights of torchvision take an input that the model normalises once more."""
+
+
+def _of_own_weights(models: Any, name: str, file: str) -> list[str]:
+    """Name what belongs to the weights that torchvision offers under the file's name."""
+    for weights in models.get_model_weights(name):
+        if weights.url.rpartition("/")[2] == file:
+            again = ["--arch-arg", "transform_input=true"] if name in _NORMALISES_AGAIN else []
+            return [*again, "--preprocess", f"torchvision:{weights}"]
+    return []
 
 
 def _nearest(models: Any, weights: Mapping[str, Tensor]) -> list[str]:
     """List the models whose number of parameters is nearest; their heads may differ."""
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    count = sum(t.numel() for name, t in weights.items() if not name.endswith(buffers))
+    numbers = {name: t.numel() for name, t in weights.items() if not name.endswith(buffers)}
+    # torchvision counts the second head of some models, and not that of others.
+    counts = sum(numbers.values()), sum(n for name, n in numbers.items() if "aux" not in name)
     sizes: dict[str, int] = {}
     for name in models.list_models():
         # Those are the same networks in another form.
         if not name.startswith("quantized_"):
             sizes[name] = next(iter(models.get_model_weights(name))).meta["num_params"]
-    return sorted(sizes, key=lambda name: abs(sizes[name] - count))[:_TRIED]
+    distances = {name: min(abs(size - count) for count in counts) for name, size in sizes.items()}
+    return sorted(distances, key=distances.__getitem__)[:_TRIED]
 
 
 def _arguments(weights: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
@@ -93,8 +113,11 @@ def _arguments(weights: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
 
 
 def _state(models: Any, name: str, arguments: dict[str, object]) -> Mapping[str, Tensor]:
-    """Build a model without numbers; return its state dict."""
-    builder = models.get_model_builder(name)
-    with torch.device("meta"):
-        built: torch.nn.Module = builder(**without_download(builder) | arguments)
-    return built.state_dict()
+    """Build a model, if possible without numbers; return its state dict."""
+    builder: Callable[..., nn.Module] = models.get_model_builder(name)
+    build = partial(builder, **without_download(builder) | arguments)
+    try:
+        with of_shapes_alone():
+            return build().state_dict()
+    except RuntimeError:  # it calls a part of itself while it is built
+        return build().state_dict()

@@ -19,6 +19,7 @@ from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.imported import ImportedCode, imported_code
 from gradviz.model.formats.opened import Opened, Request, refuse_weights_options
 from gradviz.model.formats.trust import load_saved
+from gradviz.model.libraries.building import no_larger_than_its_weights
 from gradviz.model.libraries.contents import CONFIG, Folder, labels_from
 from gradviz.model.libraries.library import TRANSFORMERS, offline
 from gradviz.model.libraries.processors import recipe_beside
@@ -171,7 +172,8 @@ def _loaded(
         for file in folder.weights:
             load_saved(file, trust=False)
     settings = {key: value for key, value in folder.config.items() if key not in _LEFT_OUT}
-    with foreign_code(f"{where}: transformers cannot load it"):
+    loading = f"{where}: transformers cannot load it"
+    with foreign_code(loading), no_larger_than_its_weights(folder):
         config = kind.config_class.from_dict(settings)
         _without_pretrained_backbones(library, config)
         with _without_progress(library):

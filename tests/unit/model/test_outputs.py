@@ -59,6 +59,7 @@ class Both:
         ({"a": {"c": A}, "a.b": {"c": B}}, "a.b.c", B),
         ({0: A, 1: B}, "1", B),
         ({"boxes": B, "logits": A}, None, A),
+        ({"aux": B, "out": A}, None, A),
         ({"hidden": A, "predicted_depth": B}, None, B),
         ({"x": {"logits": A}, "y": {"boxes": B, "logits": A}}, "y", A),
         (Answer(B, A), None, A),
@@ -72,7 +73,7 @@ def test_the_output_that_the_key_leads_to(output: object, key: str | None, chose
 @pytest.mark.parametrize(
     ("output", "key", "parts"),
     [
-        ({"out": A, "aux": [INDEX, B]}, None, ["out [2, 5]", "aux.1 [2, 1, 4, 4]", "--output"]),
+        ({"top": A, "aux": [INDEX, B]}, None, ["top [2, 5]", "aux.1 [2, 1, 4, 4]", "--output"]),
         (Both(A, [B]), None, ["scores [2, 5]", "parts.0 [2, 1, 4, 4]"]),
         ({"x": {"a": A, "b": B}}, "x", ["x.a [2, 5]", "x.b [2, 1, 4, 4]"]),
         ({"out": A, "aux": [B]}, "deep", ["'deep'", "out [2, 5]", "aux.0 [2, 1, 4, 4]"]),
