@@ -15,9 +15,9 @@ from torch.nn.modules.module import (
 from gradviz.errors import ModelError
 from gradviz.model.libraries.contents import Folder
 
-MOST_PARTS = 50_000
-"""The most parameters, and the most modules, of a network that a folder describes: ten times those
-of the largest that libraries have."""
+MOST_PARTS = 20_000
+"""The most parameters, and the most modules, of a network that a folder describes; the largest of
+libraries have some thousands."""
 
 SPARE = 1 << 24
 """The elements that a network may have beyond those of its weights: tables that no file holds."""
