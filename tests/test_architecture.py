@@ -9,7 +9,17 @@ from graphlib import TopologicalSorter
 
 from tests.helpers.paths import ROOT
 
-VALUES = {"arrays", "errors", "files", "labels", "strict_yaml", "text", "version", "watch"}
+VALUES = {
+    "arrays",
+    "descriptors",
+    "errors",
+    "files",
+    "labels",
+    "strict_yaml",
+    "text",
+    "version",
+    "watch",
+}
 """What everything may use."""
 
 MAY_USE: dict[str, set[str]] = {

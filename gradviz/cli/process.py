@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from gradviz.descriptors import keep, kept
 from gradviz.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def prepare_process() -> None:
     os.close(number)
     sys.stdout = results_stream(1, sys.stdout)
     # A copy, since a model may close the descriptor.
-    sys.stderr = _text(_MessageStream(os.dup(2), "w"), sys.stderr, _Messages)
+    messages = os.dup(2)
+    keep(messages, spare=2)
+    sys.stderr = _text(_MessageStream(messages, "w"), sys.stderr, _Messages)
     for each in _handled_signals():
         signal.signal(each, _leave)
 
@@ -49,7 +52,8 @@ def interruptible() -> Iterator[None]:
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_at_second, args=(reader, before.keys()), daemon=True).start()
     try:
-        yield
+        with kept(writer):
+            yield
     finally:
         signal.set_wakeup_fd(earlier)
         os.close(writer)
@@ -60,10 +64,11 @@ def interruptible() -> Iterator[None]:
 def _end_at_second(reader: int, awaited: Collection[int]) -> None:
     """Read the numbers of signals as they come, until the other end is closed."""
     count = 0
-    while number := os.read(reader, 1):
-        count += number[0] in awaited
-        if count == 2:
-            _leave(number[0], None)
+    with kept(reader):
+        while number := os.read(reader, 1):
+            count += number[0] in awaited
+            if count == 2:
+                _leave(number[0], None)
     os.close(reader)
 
 
@@ -155,5 +160,5 @@ def reserved_stdout() -> Iterator[TextIO]:
         return
     stdout.flush()
     os.dup2(sys.stderr.fileno(), stdout.fileno())
-    with results_stream(copy, stdout) as results:
+    with kept(copy), results_stream(copy, stdout) as results:
         yield results

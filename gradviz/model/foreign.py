@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gradviz.descriptors import restore
 from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
 from gradviz.model.inputs import arguments_of
 from gradviz.text import one_line
@@ -50,7 +51,11 @@ def foreign_code(doing: str, called: nn.Module | None = None) -> Iterator[None]:
 
 @contextmanager
 def same_surroundings() -> Iterator[None]:
-    """Go back to the working folder after the block, and open standard streams that it closed."""
+    """Go back to the working folder after the block, and open standard streams that it closed.
+
+    Raises:
+        ModelError: it closed other files of ours.
+    """
     before = _working_folder()
     try:
         yield
@@ -58,12 +63,9 @@ def same_surroundings() -> Iterator[None]:
         if before is not None and _working_folder() != before:
             with suppress(OSError):
                 os.chdir(before)
-        # A file that is opened next would get the number of a stream that was closed.
-        for number in (0, 1, 2):
-            try:
-                os.fstat(number)
-            except OSError:
-                os.open(os.devnull, os.O_RDWR)
+        closed = restore()
+    if closed:
+        raise ModelError("foreign code closed files that gradviz has open: let it close its own")
 
 
 def _working_folder() -> str | None:

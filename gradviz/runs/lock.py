@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradviz.descriptors import kept
 from gradviz.errors import UsageError
 from gradviz.runs.directory import Directory
 from gradviz.runs.names import LOCK
@@ -60,11 +61,13 @@ def lock_folder(out: Path, shard: Shard | None) -> Iterator[FolderLock]:
             if not _is_at(file, directory.real / LOCK):
                 continue  # the last holder has just removed it
             try:
-                yield FolderLock(file)
+                with kept(file):
+                    yield FolderLock(file)
             finally:
                 # Other shards may still hold their ranges, or be about to lock them.
                 with _exclusive(file):
-                    if _lock(file, 1, MOST_SHARDS):
+                    # A model may have closed the file: then nothing is locked any more.
+                    if _is_at(file, directory.real / LOCK) and _lock(file, 1, MOST_SHARDS):
                         directory.remove(LOCK)
                     fcntl.lockf(file, fcntl.LOCK_UN, MOST_SHARDS, 1)
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.helpers.formats import script
 from tests.helpers.processes import gradviz, photos
@@ -89,3 +90,38 @@ def test_messages_on_a_full_disk_stop_no_work(tmp_path: Path, work: list[str | P
         done = gradviz(*work, capture_output=False, stdout=-1, stderr=full)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
+
+
+CLOSES = """
+import os, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+    def forward(self, x):
+        os.closerange({first}, 4096)
+        return x * self.weight
+"""
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_model_that_closes_every_file(first: int, tmp_path: Path) -> None:
+    """Ours are open too; what is written next would go into the file that took the number."""
+    (tmp_path / "net.py").write_text(CLOSES.format(first=first))
+    torch.save({"weight": torch.ones(1)}, tmp_path / "w.pt")
+    folder = photos(tmp_path / "photos", 2)
+    work: list[str | Path] = [
+        "saliency",
+        tmp_path / "w.pt",
+        folder,
+        "--arch",
+        f"{tmp_path / 'net.py'}:Net",
+    ]
+    done = gradviz(*work, "-o", tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    if first:  # stderr itself is left
+        assert "0000.png: foreign code closed files that gradviz has open" in done.stderr
+    lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["error", "error"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert [name for name in names if name != ".lock"] == ["results.jsonl", "run.json"]
