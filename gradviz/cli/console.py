@@ -6,9 +6,10 @@ import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import typer
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
-from gradviz.cli.steps import Steps
+from gradviz.cli.steps import EVERY, Steps
 from gradviz.errors import ExitCode, GradvizError, OptionsMissing, UsageError
 from gradviz.text import harmless, one_line
 
@@ -145,6 +146,34 @@ class Console:
                 self._show_steps()
                 yield item
         self._work = None
+
+    @contextmanager
+    def steps(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show the step that a long computation is at.
+
+        Without a terminal, a line is printed every ten seconds.
+
+        Args:
+            what: the name of the work.
+
+        Returns:
+            the function that takes the next step, in words.
+        """
+        shown = self._stderr.is_terminal and not self._options.quiet
+        status = self._stderr.status(what) if shown else None
+        told = monotonic()
+
+        def show(step: str) -> None:
+            nonlocal told
+            text = one_line(f"{what}: {step}")
+            if status is not None:
+                status.update(Text(text))
+            elif monotonic() - told >= EVERY:
+                told = monotonic()
+                self.note(text)
+
+        with status or nullcontext():
+            yield show
 
     def show_points(self, done: int) -> None:
         """Show how many points of the current image are done."""

@@ -82,9 +82,9 @@ def receptive_field(
             log=output.log,
             random_seed=fields.random_seed,
         )
-        outcome = measure_fields(
-            FieldMeter(loaded, preprocess, settings), sources, folder, palette, sys.argv
-        )
+        with console.steps("receptive-field") as on_step:
+            meter = FieldMeter(loaded, preprocess, settings, on_step)
+            outcome = measure_fields(meter, sources, folder, palette, sys.argv)
         for line in outcome.lines:
             if isinstance(line, Failed):
                 console.error(f"{line.image}: {line.error.message}")

@@ -71,6 +71,7 @@ def measure_geometries(
     names: Sequence[str | None],
     fixed: Size | None = None,
     small: Probe | None = None,
+    on_step: Callable[[str], object] = lambda step: None,
 ) -> list[Geometry]:
     """Measure the geometry of the output (None) and of layers by name, in the order given.
 
@@ -79,6 +80,7 @@ def measure_geometries(
         names: the layers; None for the output.
         fixed: the only input size that is tried; None to grow strips until the fields fit.
         small: a pass with numbers on small input; None to make one.
+        on_step: receives the layer that is measured now, in words.
 
     Raises:
         ModelError: the model runs on none of the sizes.
@@ -87,10 +89,12 @@ def measure_geometries(
     follows = _follows(small)
     axes = []
     for axis in (0, 1):
+        on_step(f"the geometry along {'xy'[axis]}")
         found = follow_axis(small.model, small.x.shape[1], axis, names) if follows else {}
         rest = [name for name in names if name not in found]
         if rest:
-            found |= measure_axis(probes_without_numbers(small) or probe_at, axis, rest, fixed)
+            factory = probes_without_numbers(small) or probe_at
+            found |= measure_axis(factory, axis, rest, fixed, on_step)
         axes.append(found)
     return [_together(*(found[name] for found in axes)) for name in names]
 

@@ -7,7 +7,7 @@ This is the slower way, for models whose fields cannot be followed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +71,23 @@ class Covered:
 
 
 def measure_axis(
-    probe_at: ProbeFactory, axis: int, names: Sequence[str | None], fixed: Size | None
+    probe_at: ProbeFactory,
+    axis: int,
+    names: Sequence[str | None],
+    fixed: Size | None,
+    on_step: Callable[[str], object] = lambda step: None,
 ) -> dict[str | None, Axis | Covered | None]:
     """Measure for each name the axis, or what covers every input; None if neither was found."""
     found: dict[str | None, Axis | Covered | None] = dict.fromkeys(names)
     open_names = list(found)
     for probe in growing_probes(probe_at, axis, fixed):
         before = dict(found)
-        for name in open_names:
+        length = probe.x.shape[-1 - axis]
+        for n, name in enumerate(open_names):
+            on_step(f"{name or 'the output'} on {length} pixels, {n + 1} of {len(open_names)}")
             found[name] = _look(probe, probe.target_of(name), axis)
         # What covers a small input may still be bounded, and what is seen on one may be more.
-        certain = probe.x.shape[-1 - axis] >= CERTAIN
+        certain = length >= CERTAIN
         open_names = [
             name
             for name in open_names

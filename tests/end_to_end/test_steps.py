@@ -88,6 +88,24 @@ def test_a_pipe_gets_lines(
     assert "points" not in one.stderr
 
 
+def test_a_pipe_gets_the_steps_of_fields(
+    gradviz: Gradviz, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, and the samples of the effective field by number."""
+    monkeypatch.setattr("gradviz.cli.console.EVERY", 0.0)
+    command = ["receptive-field", models / "depth.yaml", "--samples", "2", "--input-size", "128x96"]
+    told = gradviz(*command, "--layers").stderr.splitlines()
+    steps_told = [line for line in told if line.startswith("receptive-field: ")]
+    assert steps_told[:2] == [
+        "receptive-field: the geometry along x",
+        "receptive-field: the geometry along y",
+    ]
+    assert steps_told[2:4] == [
+        f"receptive-field: noise: the effective field, {n} of 2" for n in (1, 2)
+    ]
+    assert gradviz(*command, "--overwrite", "-q").stderr == ""
+
+
 def test_an_interruption_keeps_the_images_that_are_finished(tmp_path: Path) -> None:
     """Also those that share a batch with the image in hand, and those that wait to be written."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -103,6 +103,8 @@ class FieldMeter:
     recipe: Preprocess
     """The preprocessing of images, and of random pixels in their place."""
     settings: FieldSettings
+    on_step: Callable[[str], object] = lambda step: None
+    """Receives what is measured now, in words."""
 
     @cached_property
     def probe_at(self) -> ProbeFactory:
@@ -148,7 +150,9 @@ class FieldMeter:
         """
         try:
             self._small.check_map()
-            return measure_geometries(self._random_probes, names, self._only_size, self._small)
+            return measure_geometries(
+                self._random_probes, names, self._only_size, self._small, self.on_step
+            )
         except ModelError as error:
             if self._only_size is not None:
                 raise
@@ -183,6 +187,7 @@ class FieldMeter:
         parts = {pixel: self._part(image.prepared, pixel) for pixel in structures}
         gradients: dict[tuple[int, int], list[Floats]] = {pixel: [] for pixel in parts}
         for n, sample in enumerate(samples):
+            self.on_step(f"{image.name}: the effective field, {n + 1} of {len(samples)}")
             whole = probe if n == 0 and not probe.x.is_meta else None
             for pixel, part in parts.items():
                 if part is None:
