@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 EPILOG = "Seeds: what SPEC can be.\n\n" + "\n\n".join(
     escape(f"{kind.form}: {kind.meaning}.") for kind in KINDS.values()
 )
+EPILOG += (
+    "\n\nSeeds add up: 'class:cat - 0.6*class:dog'. Terms are separated by a + or - with spaces "
+    "around it, and may have a factor."
+)
 
 RESULT_QUANTITIES = (
     "inside",
@@ -196,7 +200,7 @@ def _is_no_picture(
         "--view overlay": "overlay" in map(str, output.view or ()),
         "--frame image": output.frame == "image",
         "--inside": output.inside is not None,
-        **{f"--seed {seed.spec}": seed.kind.name == "at" for seed in seeds},
+        **{f"--seed {seed.spec}": seed.has("at") for seed in seeds},
     }
     for option in (option for option, given in needs.items() if given):
         raise UsageError(f"--wrt {wrt}: {others[wrt]} is no picture; leave out {option}")

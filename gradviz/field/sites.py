@@ -33,7 +33,7 @@ def site_of(
         seed: the seed.
         field_along: the field along axis 0 (x) or 1 (y), if that is kept; None to measure it.
     """
-    if seed.kind.name != "at":
+    if not seed.has("at"):
         return Site(image.frame, model.labels)
     field_along = field_along or partial(bounded_axis, model, image.shape[0])
     x, y = field_along(0), field_along(1)
@@ -45,4 +45,4 @@ def site_of(
 
 def notes_on(seed: Seed, site: Site) -> tuple[str, ...]:
     """Return the warnings about the place of a seed."""
-    return (BY_PROPORTION,) if seed.kind.name == "at" and site.centres is None else ()
+    return (BY_PROPORTION,) if seed.has("at") and site.centres is None else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -55,6 +56,16 @@ class Site:
     """The centres of the fields of output pixels, along x and y; None if they are unknown."""
     apart: bool = False
     """True if each score is a probability of its own, as after a sigmoid: they have no shares."""
+
+
+def bounding_box(boxes: Sequence[Box]) -> Box:
+    """Find the smallest box that holds all boxes.
+
+    Args:
+        boxes: at least one.
+    """
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
 def pixel_box(size: Size, site: Site, x: int, y: int, channel: int | None = None) -> Box:

@@ -1,54 +1,77 @@
 """A seed: the choice of the cotangent `v` that enters the backward pass.
 
-A seed is a spec such as `pixel:64,48`. It is parsed once, before any model is loaded, and turned
-into a cotangent for each image: a tensor of the shape of that image's output. It is the seed vector
-of automatic differentiation (Griewank and Walther 2008, doi:10.1137/1.9780898717761), and has
-nothing to do with random numbers.
+A seed is a spec such as `pixel:64,48`, or a sum of such terms. It is parsed once, before any model
+is loaded, and turned into a cotangent for each image: a tensor of the shape of that image's output.
+It is the seed vector of automatic differentiation (Griewank and Walther 2008,
+doi:10.1137/1.9780898717761), and has nothing to do with random numbers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gradviz.errors import SeedError, UsageError
-from gradviz.seeds.answers import Answer, answer_for, label_warnings
+from gradviz.errors import SeedError
+from gradviz.seeds.answers import Answer
 from gradviz.seeds.class_names import class_index
-from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
-from gradviz.seeds.outputs import Layout, layout_of, planes_of
-from gradviz.seeds.places import Site
-from gradviz.text import nearest
+from gradviz.seeds.outputs import Layout, layout_of
+from gradviz.seeds.places import Site, bounding_box
+from gradviz.seeds.terms import Term, parse_term
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gradviz.arrays import Box, Size
 
+SEPARATOR = re.compile(r" ([+-]) ")
+"""The text between two terms of a sum."""
+
+FACTOR = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(?=.)", re.ASCII)
+"""The factor before a term."""
+
 
 @dataclass(frozen=True)
 class Seed:
-    """A parsed seed."""
+    """A parsed seed: a sum of terms, which is most often one."""
 
     spec: str
     """The spec as the user wrote it."""
-    kind: Kind
-    """Its row of the table."""
-    values: tuple[Any, ...] = field(compare=False)
-    """The text after the colon, as that row parses it."""
+    terms: tuple[tuple[float, Term], ...] = field(compare=False)
+    """The terms, each with the factor before it."""
 
     @property
-    def file(self) -> Path | None:
-        """The file that the spec names, or None."""
-        return next((each.path for each in self.values if isinstance(each, ArrayFile)), None)
+    def files(self) -> list[Path]:
+        """The files that the spec names."""
+        return [term.file for _, term in self.terms if term.file is not None]
 
     @property
-    def class_name(self) -> str | None:
-        """The class that the spec names other than by its number, or None."""
-        named = self.kind.names_class and isinstance(self.values[-1], str)
-        return self.values[-1] if named else None
+    def class_names(self) -> list[str]:
+        """The classes that the spec names other than by their numbers."""
+        return [term.class_name for _, term in self.terms if term.class_name is not None]
+
+    @property
+    def bounded(self) -> bool:
+        """True if the size of the map alone determines the box of the cotangent."""
+        return all(term.kind.box is not None for _, term in self.terms)
+
+    @property
+    def takes_class(self) -> bool:
+        """True if it may be a question about one class."""
+        return len(self.terms) == 1 and self.terms[0][1].kind.takes is not None
+
+    def has(self, kind: str) -> bool:
+        """Return True if a term is of this kind.
+
+        Args:
+            kind: its name in the table, such as `at`.
+        """
+        return any(term.kind.name == kind for _, term in self.terms)
 
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
         """Compute the cotangent for one image's output.
@@ -63,15 +86,12 @@ class Seed:
         Raises:
             SeedError: the seed does not fit this output; the message has the valid range.
         """
-        layout = layout_of(y)
-        if layout not in self.kind.layouts:
-            fitting = " or ".join(form.value for form in Layout if form in self.kind.layouts)
-            raise SeedError(
-                f"seed {self.spec}: needs {fitting}, but one image's output has the shape "
-                f"{list(y.shape)}; use {_alternatives(layout)}"
-            )
-        with self._named():
-            return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+        parts = []
+        for factor, term in self.terms:
+            with self._named(term):
+                v = term.cotangent(y, site)
+            parts.append(v if factor == 1 else factor * v)
+        return reduce(lambda one, two: one + two, parts)
 
     def answer(self, y: Tensor, site: Site) -> Answer | None:
         """Describe the class whose output the cotangent takes.
@@ -83,11 +103,7 @@ class Seed:
         Returns:
             the class with its score and share; None if the seed is no question about one class.
         """
-        if self.kind.takes is None:
-            return None
-        planes = planes_of(y)
-        index = self.kind.takes(planes, site, *self.values)
-        return None if index is None else answer_for(planes, index, site.labels, site.apart)
+        return self.terms[0][1].answer(y, site) if self.takes_class else None
 
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than those that the seed is about.
@@ -96,11 +112,11 @@ class Seed:
             y: one image's output.
             site: the image's frame and the model's labels.
         """
-        about_classes = self.kind.takes is not None or self.class_name is not None
-        return label_warnings(len(planes_of(y)), site.labels) if about_classes else ()
+        every = (warning for _, term in self.terms for warning in term.warnings(y, site))
+        return tuple(dict.fromkeys(every))
 
     def box(self, size: Size, site: Site) -> Box:
-        """Find the bounding box of the non-zero part of `cotangent` on a dense map.
+        """Find a box that holds the non-zero part of `cotangent` on a dense map.
 
         Args:
             size: width and height of the output map.
@@ -112,47 +128,66 @@ class Seed:
         Raises:
             SeedError: the box does not fit in the map; the message has the valid range.
         """
-        if self.kind.box is None:
-            return (0, 0, *size)
-        with self._named():
-            return self.kind.box(size, site, *self.values)
+        boxes = []
+        for _, term in self.terms:
+            with self._named(term):
+                boxes.append(term.box(size, site))
+        return bounding_box(boxes)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
+    def _named(self, term: Term) -> Iterator[None]:
+        with _naming(self.spec, None if len(self.terms) == 1 else term.spec):
             yield
-        except SeedError as error:
-            raise SeedError(f"seed {self.spec}: {error}") from None
 
 
 def parse_seed(spec: str) -> Seed:
-    """Parse the spec of a seed, and read the file that it names.
+    """Parse the spec of a seed, and read the files that it names.
 
     Args:
-        spec: the text, such as `pixel:64,48`.
+        spec: the text, such as `pixel:64,48` or `class:cat - 0.6*class:dog`. Terms are separated by
+            ` + ` or ` - `, with the spaces.
 
     Raises:
-        SeedError: the spec has none of the table's forms, or its file cannot be read.
+        SeedError: a term has none of the table's forms, or its file cannot be read.
     """
-    name, colon, argument = spec.partition(":")
-    kind = KINDS.get(name)
-    if kind is None and spec.isdecimal():
-        raise SeedError(
-            f"seed {spec}: no seed is a number; did you mean --random-seed {spec}, or --seed "
-            f"class:{spec}?"
-        )
-    if kind is None:
-        hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
-        of_class = "" if colon else f"; the score of a class has the seed class:{name}"
-        raise SeedError(f"seed {spec}: no seed is called {name!r}; {hint}{of_class}")
-    if bool(colon) != bool(argument) or (argument and not kind.argument):
-        raise SeedError(f"seed {spec}: write it as {kind.form}")
+    first, *rest = SEPARATOR.split(spec)
+    signs, texts = ["+", *rest[::2]], [first, *rest[1::2]]
+    terms = []
+    for sign, text in zip(signs, texts, strict=True):
+        with _naming(spec, text if rest else None, hint=SUM if rest else ""):
+            if rest and not text:
+                raise SeedError("a term is missing")
+            factor, term = _weighted(text)
+        terms.append((-factor if sign == "-" else factor, term))
+    return Seed(spec, tuple(terms))
+
+
+def _weighted(text: str) -> tuple[float, Term]:
+    """Parse a term with the factor before it; 1 if there is none."""
+    found = FACTOR.match(text)
+    if found is None:
+        return 1.0, parse_term(text)
+    factor = float(found[1])
+    if not isfinite(factor):
+        raise SeedError(f"the factor {found[1]} is too large")
+    return factor, parse_term(text[found.end() :])
+
+
+SUM = (
+    "; ' + ' and ' - ' separate the terms of a sum: give a class whose label has them by its "
+    "number, and rename a file that has them"
+)
+"""The part of a message about a term that may be half a name."""
+
+
+@contextmanager
+def _naming(spec: str, term: str | None, hint: str = "") -> Iterator[None]:
+    """Begin the message of an error with the seed, and with the term if there are several."""
     try:
-        return Seed(spec, kind, kind.parse(argument))
-    except UsageError as error:
-        raise SeedError(f"seed {spec}: {error}") from None
-    except ValueError:
-        raise SeedError(f"seed {spec}: write it as {kind.form}") from None
+        yield
+    except SeedError as error:
+        of_term = f"{term}: " if term else ""
+        raise SeedError(f"seed {spec}: {of_term}{error}{hint}") from None
 
 
 def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
@@ -166,11 +201,9 @@ def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
         SeedError: the model does not have a class; the message has the nearest name.
     """
     for seed in seeds:
-        if seed.class_name is not None:
-            try:
-                class_index(seed.class_name, labels)
-            except SeedError as error:
-                raise SeedError(f"seed {seed.spec}: {error}") from None
+        for name in seed.class_names:
+            with _naming(seed.spec, None):
+                class_index(name, labels)
 
 
 def default_seed(y: Tensor) -> Seed:
@@ -180,7 +213,3 @@ def default_seed(y: Tensor) -> Seed:
         y: the output without the batch axis.
     """
     return parse_seed("top" if layout_of(y) is Layout.SCORES else "ones")
-
-
-def _alternatives(layout: Layout) -> str:
-    return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)

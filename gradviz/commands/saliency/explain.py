@@ -246,7 +246,7 @@ class Explainer:
     def _apart(self, forward: Forward, seed: Seed) -> bool:
         """Return True if each score is a probability of its own, of a sigmoid."""
         y = forward.y
-        if seed.kind.takes is None or layout_of(y[0]) is not Layout.SCORES:
+        if not seed.takes_class or layout_of(y[0]) is not Layout.SCORES:
             return False
         if not ((y >= 0) & (y <= 1)).all():
             return False

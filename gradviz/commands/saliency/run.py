@@ -117,7 +117,11 @@ class Job:
         """
         settings = self.settings
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
-        read = [*(seed.file for seed in self.seeds), settings.baseline_file, *self.masks.values()]
+        read = [
+            *(file for seed in self.seeds for file in seed.files),
+            settings.baseline_file,
+            *self.masks.values(),
+        ]
         return describe(
             RunSetup("saliency", model, self.preprocess, settings),
             self.sources,

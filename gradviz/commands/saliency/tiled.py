@@ -205,7 +205,7 @@ class Tiler:
             return self._settings.tiling == "always"
         if not self._settings.tileable or pixels < LEAST:
             return False
-        return pixels >= MANY or any(seed.kind.box is not None for seed in seeds)
+        return pixels >= MANY or any(seed.bounded for seed in seeds)
 
     def _tiled(
         self, images: Sequence[LoadedImage], grid: OutputGrid, seed: Seed

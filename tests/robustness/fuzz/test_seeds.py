@@ -35,8 +35,10 @@ arguments = st.one_of(
     near(",", "=", ":", "="),
     anything,
 )
+terms = st.builds("{}:{}".format, st.sampled_from([*KINDS]), arguments)
 specs = st.one_of(
-    st.builds("{}:{}".format, st.sampled_from([*KINDS]), arguments),
+    terms,
+    st.builds("{}*{} {} {}".format, numbers, terms, st.sampled_from("+-"), terms),
     st.sampled_from([*KINDS]),
     near(":"),
     anything,
@@ -76,9 +78,10 @@ def test_any_text_on_any_output(
         assert "\n" not in str(error) or "\n" in spec
     else:
         assert v.shape == y.shape and v.dtype == y.dtype
-        assert seed.kind.name == spec.partition(":")[0]
-        # Numbers count from 0; Python would count negative ones from the end.
-        assert all(number >= 0 for number in seed.values if isinstance(number, int))
+        for _, term in seed.terms:
+            assert term.kind.name == term.spec.partition(":")[0]
+            # Numbers count from 0; Python would count negative ones from the end.
+            assert all(number >= 0 for number in term.values if isinstance(number, int))
         if len(shape) in (2, 3):
             height, width = shape[-2:]
             x0, y0, x1, y1 = seed.box((width, height), site)

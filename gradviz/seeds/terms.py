@@ -1,0 +1,140 @@
+"""A term of a seed: one row of the table of seeds, with what its text names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradviz.errors import SeedError, UsageError
+from gradviz.seeds.answers import Answer, answer_for, label_warnings
+from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
+from gradviz.seeds.outputs import Layout, layout_of, planes_of
+from gradviz.seeds.places import Site
+from gradviz.text import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradviz.arrays import Box, Size
+
+
+@dataclass(frozen=True)
+class Term:
+    """A parsed term of a seed."""
+
+    spec: str
+    """The text of the term."""
+    kind: Kind
+    """Its row of the table."""
+    values: tuple[Any, ...]
+    """The text after the colon, as that row parses it."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the text names, or None."""
+        return next((each.path for each in self.values if isinstance(each, ArrayFile)), None)
+
+    @property
+    def class_name(self) -> str | None:
+        """The class that the text names other than by its number, or None."""
+        named = self.kind.names_class and isinstance(self.values[-1], str)
+        return self.values[-1] if named else None
+
+    def cotangent(self, y: Tensor, site: Site) -> Tensor:
+        """Compute the cotangent for one image's output.
+
+        Args:
+            y: that image's output, of any shape without the batch axis.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            `v`, of the shape, type and device of `y`.
+
+        Raises:
+            SeedError: the term does not fit this output; the message has the valid range.
+        """
+        layout = layout_of(y)
+        if layout not in self.kind.layouts:
+            fitting = " or ".join(form.value for form in Layout if form in self.kind.layouts)
+            raise SeedError(
+                f"needs {fitting}, but one image's output has the shape {list(y.shape)}; use "
+                f"{_alternatives(layout)}"
+            )
+        return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
+
+    def answer(self, y: Tensor, site: Site) -> Answer | None:
+        """Describe the class whose output the cotangent takes.
+
+        Args:
+            y: one image's output, which the term fits.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            the class with its score and share; None if the term is no question about one class.
+        """
+        if self.kind.takes is None:
+            return None
+        planes = planes_of(y)
+        index = self.kind.takes(planes, site, *self.values)
+        return None if index is None else answer_for(planes, index, site.labels, site.apart)
+
+    def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
+        """Warn if labels may name other classes than the one that the term is about.
+
+        Args:
+            y: one image's output.
+            site: the image's frame and the model's labels.
+        """
+        about_classes = self.kind.takes is not None or self.class_name is not None
+        return label_warnings(len(planes_of(y)), site.labels) if about_classes else ()
+
+    def box(self, size: Size, site: Site) -> Box:
+        """Find the bounding box of the non-zero part of `cotangent` on a dense map.
+
+        Args:
+            size: width and height of the output map.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            the box; the whole map if the size alone does not determine a smaller one.
+
+        Raises:
+            SeedError: the box does not fit in the map; the message has the valid range.
+        """
+        if self.kind.box is None:
+            return (0, 0, *size)
+        return self.kind.box(size, site, *self.values)
+
+
+def parse_term(spec: str) -> Term:
+    """Parse the spec of a term, and read the file that it names.
+
+    Args:
+        spec: the text, such as `pixel:64,48`.
+
+    Raises:
+        SeedError: the spec has none of the table's forms, or its file cannot be read.
+    """
+    name, colon, argument = spec.partition(":")
+    kind = KINDS.get(name)
+    if kind is None and spec.isdecimal():
+        raise SeedError(
+            f"no seed is a number; did you mean --random-seed {spec}, or --seed class:{spec}?"
+        )
+    if kind is None:
+        hint = nearest(name, KINDS, f"use one of {', '.join(KINDS)}")
+        of_class = "" if colon else f"; the score of a class has the seed class:{name}"
+        raise SeedError(f"no seed is called {name!r}; {hint}{of_class}")
+    if bool(colon) != bool(argument) or (argument and not kind.argument):
+        raise SeedError(f"write it as {kind.form}")
+    try:
+        return Term(spec, kind, kind.parse(argument))
+    except UsageError as error:
+        raise SeedError(str(error)) from None
+    except ValueError:
+        raise SeedError(f"write it as {kind.form}") from None
+
+
+def _alternatives(layout: Layout) -> str:
+    return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)
