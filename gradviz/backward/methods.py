@@ -1,9 +1,9 @@
 """The table of methods: the ways from gradients to a heatmap's numbers.
 
 A method is a name for a combination of independent choices: the points at which the gradient is
-taken (`sampling.py`), the rule of the pass at activations (`activation_rules.py`), the place where
-the gradient is read, input or layer (`layers.py`), and the function that makes the result of it.
-Any seed can be combined with any method. To add one, write a row of `METHODS`.
+taken (`sampling.py`), the rule of the pass (`rules.py`), the place where the gradient is read,
+input or layer (`layers.py`), and the function that makes the result of it. Any seed can be combined
+with any method. To add one, write a row of `METHODS`.
 
 Sources:
     gradient: Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034
@@ -14,6 +14,8 @@ Sources:
     guided: Springenberg, Dosovitskiy, Brox and Riedmiller 2014, arXiv:1412.6806
     deconvnet: Zeiler and Fergus 2013, arXiv:1311.2901
     gradcam, guided-gradcam: Selvaraju et al. 2017, arXiv:1610.02391
+    lrp: Kohlbrenner et al. 2020, arXiv:1910.09840; for attention Achtibat et al. 2024,
+        arXiv:2402.05602
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class Pass:
     """One backward pass that a method needs."""
 
     rule: str = "plain"
-    """The rule at activations: `plain`, or a name of `ACTIVATION_RULES`."""
+    """The rule of the pass: a name of `gradviz.backward.rules.BACKWARD_RULES`."""
     read_at: Literal["input", "layer"] = "input"
     """The place where the gradient is read."""
 
@@ -43,7 +45,7 @@ class Read:
     value: Tensor
     """The input or the layer's activation, [N, ...]."""
     gradient: Tensor
-    """The gradient at that place, of the same shape."""
+    """The gradient at that place, or its relevance, of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,15 @@ METHODS: dict[str, Method] = {
             "nowhere do a positive Grad-CAM and a guided gradient meet",
             _guided_cam,
             (Pass("guided"), Pass(read_at="layer")),
+        ),
+        Method(
+            "lrp",
+            "relevance handed back from layer to layer: shares that add up to the score, but for "
+            "what biases and others absorb (Kohlbrenner et al. 2020)",
+            "attribution",
+            "the seeded score is 0, or all of it was absorbed on the way",
+            _gradient,
+            (Pass("lrp"),),
         ),
     )
 }

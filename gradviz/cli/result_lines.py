@@ -80,4 +80,7 @@ def row(line: Done, out: Path) -> str:
         found.append(f"layer {line.layer}")
     if line.completeness is not None:
         found.append(f"completeness gap {line.completeness:.3g}")
+    if line.absorbed is not None and line.conservation is not None:
+        absorbed = sum(each or 0 for each in line.absorbed.content().values())
+        found.append(f"absorbed {absorbed:.3g}\tconservation gap {line.conservation:.3g}")
     return "\t".join(found)

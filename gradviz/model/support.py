@@ -37,6 +37,7 @@ class Capability(Enum):
     FAST = "optimisation"
     FIELD = "receptive field"
     RULES = "guided and deconvnet"
+    RELEVANCE = "lrp"
     TAPS = "activation and gradient of layers"
     LAYERS = "layers by their names"
     BLOCKS = "outputs of blocks"

@@ -299,6 +299,20 @@ class AnswerEntry(JsonObject):
         return f"class {self.name}" + (f", share {self.percent}" if self.percent else "")
 
 
+class Absorbed(JsonObject):
+    """The relevance that a pass absorbs, by its cause."""
+
+    biases: Number | None
+    """The relevance of the biases of layers and norms."""
+    constants: Number | None
+    """The relevance of other constants that are added or stand beside, such as position
+    embeddings."""
+    epsilon: Number | None
+    """The relevance that the term takes which keeps divisors from zero."""
+    softmax: Number | None
+    """The relevance of the constant term in the expansion of softmax."""
+
+
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
@@ -329,6 +343,10 @@ class Done(FieldDone):
     """The number of points, if the method takes several."""
     completeness: Number | None = None
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, if there is a baseline."""
+    absorbed: Absorbed | None = None
+    """The relevance that does not arrive at the input, if the method hands relevance back."""
+    conservation: Number | None = None
+    """⟨v, y⟩ − Σ attribution − Σ absorbed, if the method hands relevance back."""
     tiles: StrictInt | None = None
     """The number of parts that the image was computed in."""
     parts: Literal["proved", "tried"] | None = None

@@ -48,13 +48,18 @@ def test_grad_cam_names_its_layer_and_draws_at_the_inputs_size(saliency: Any) ->
         ("input-x-gradient", {"activation", "gradient", "attribution"}),
         ("gradcam", {"activation", "gradient", "attribution"}),
         ("guided-gradcam", {"activation", "gradient", "attribution"}),
+        ("lrp", {"activation", "attribution"}),
     ],
 )
 def test_a_named_layer_is_written(method: str, names: set[str], saliency: Any) -> None:
     assert saliency("--method", method, "--layer", "features.4.0").exit_code == 0
     found = arrays()
     assert found.keys() == names == line()["files"].keys() - {"heatmap", "overlay"}
-    assert found["activation"].shape == found["gradient"].shape
+    if method == "lrp":
+        assert found["activation"].shape == found["attribution"].shape
+        assert not {"absorbed", "conservation"} & line().keys()
+    else:
+        assert found["activation"].shape == found["gradient"].shape
     assert set(json.loads(Path("gradviz-out/run.json").read_text())["writes"]) == {
         *(f"{name}.npy" for name in names),
         "heatmap.png",
@@ -112,6 +117,18 @@ def test_the_gap_and_the_baseline_are_recorded(saliency: Any) -> None:
     resumed = saliency(*options, "--seed", "class:1", "--resume")
     assert resumed.exit_code == 2 and "black.npy" in resumed.stderr
     assert np.array_equal(arrays()["attribution"], before)
+
+
+def test_what_absorbs_relevance_is_recorded(saliency: Any) -> None:
+    result = saliency("--method", "lrp", "--seed", "class:1", "--precision", "float64")
+    assert result.exit_code == 0, result.stderr
+    found = line()
+    absorbed = found["absorbed"]
+    assert absorbed.keys() == {"biases", "constants", "epsilon", "softmax"}
+    assert f"absorbed {sum(absorbed.values()):.3g}" in result.stdout
+    assert f"conservation gap {found['conservation']:.3g}" in result.stdout
+    arrived = float(arrays()["attribution"].sum(dtype=np.float64))
+    assert arrived + sum(absorbed.values()) == pytest.approx(found["score"], rel=1e-5)
 
 
 def test_noise_is_the_same_in_every_run(saliency: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,11 +11,13 @@ import torch
 from torch import Tensor
 
 from gradviz.arrays import Floats
-from gradviz.backward.activation_rules import RuleCoverage, rule_applied
 from gradviz.backward.integrated_gradients import IntegratedGradients
 from gradviz.backward.layers import Layer
 from gradviz.backward.methods import Pass, Read
-from gradviz.backward.vjp import inner, vjp
+from gradviz.backward.relevance.operands import OperandRecorder
+from gradviz.backward.relevance.operation import Cause
+from gradviz.backward.rules import BACKWARD_RULES, Pulled, Way
+from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import ModelError
@@ -37,6 +38,8 @@ class Forward:
     """The output [N, ...]."""
     layer: Layer | None = None
     """The layer to read, with its activation, if there is one."""
+    operands: OperandRecorder | None = None
+    """The values of the pass's operations, if a rule reads them."""
 
 
 def at_images(
@@ -59,23 +62,26 @@ def at_images(
     """
     method = settings.chosen_method
     passes = method.passes_at(settings.layer)
-    reads, coverages = [], []
+    reads, pulls = [], []
     for left, each in zip(range(len(passes) - 1, -1, -1), passes, strict=True):
-        read, coverage = _read(forward, v, each, retain_graph or left > 0)
+        read, pulled = _read(forward, v, each, retain_graph or left > 0)
         reads.append(read)
-        coverages += [coverage] if coverage else []
+        pulls.append(pulled)
     arrays = {method.writes: method.finish(*reads)}
     if settings.layer is not None:
         # If there are several passes, the one at the layer comes last.
         arrays = {"activation": reads[-1].value, "gradient": reads[-1].gradient, **arrays}
+    arrays = {name: array for name, array in arrays.items() if name in settings.arrays}
     found = {name: _numbers(array) for name, array in arrays.items()}
     main = found.pop(method.writes)
-    notes = tuple(note for coverage in coverages for note in coverage.notes)
+    notes = tuple(note for pulled in pulls for note in pulled.notes)
+    gated = [pulled.gated for pulled in pulls if pulled.gated is not None]
     if forward.layer is not None and main[0].ndim != 3:
         notes += (
             f"the layer {forward.layer.name} has no spatial extent: its picture has one colour",
         )
     y = forward.y.detach()
+    absorbed, gap = _conserved(forward, inner(v, y), pulls[0])
     return [
         Attribution(
             image=image.name,
@@ -87,26 +93,37 @@ def at_images(
             prepared=image.prepared,
             layer=None if forward.layer is None else forward.layer.name,
             beside={name: array[n] for name, array in found.items()},
-            gated=sum(each.activations for each in coverages) if coverages else None,
+            gated=sum(gated) if gated else None,
+            absorbed=absorbed,
+            conservation=gap,
             notes=notes,
         )
         for n, image in enumerate(forward.images)
     ]
 
 
-def _read(
-    forward: Forward, v: Tensor, each: Pass, retain_graph: bool
-) -> tuple[Read, RuleCoverage | None]:
-    """Run one backward pass; return its result, and the activations at which its rule held."""
-    with nullcontext() if each.rule == "plain" else rule_applied(forward.y, each.rule) as coverage:
-        if each.read_at == "input" or forward.layer is None:
-            return Read(forward.x.detach(), vjp(forward.y, forward.x, v, retain_graph)), coverage
-        gradient = vjp(forward.y, forward.layer.end, v, retain_graph)
-    if forward.layer.activation is None:
-        raise ModelError(f"the layer {forward.layer.name} ran in code that hides its output")
+def _read(forward: Forward, v: Tensor, each: Pass, retain_graph: bool) -> tuple[Read, Pulled]:
+    """Run one backward pass; return its result where it is read, and all that it brought."""
+    layer = forward.layer if each.read_at == "layer" else None
+    end = forward.x if layer is None else layer.end
+    pulled = BACKWARD_RULES[each.rule].pull(Way(forward.y, end, forward.operands), v, retain_graph)
+    if layer is None:
+        return Read(forward.x.detach(), pulled.gradient), pulled
+    if layer.activation is None:
+        raise ModelError(f"the layer {layer.name} ran in code that hides its output")
     # An exported program's batch is padded with copies of the last image.
-    value, gradient = map(forward.layer.as_maps, (forward.layer.activation, gradient))
-    return Read(value[: len(v)], gradient[: len(v)]), coverage
+    value, gradient = map(layer.as_maps, (layer.activation, pulled.gradient))
+    return Read(value[: len(v)], gradient[: len(v)]), pulled
+
+
+def _conserved(
+    forward: Forward, score: float, pulled: Pulled
+) -> tuple[dict[Cause, float] | None, float | None]:
+    """Return what absorbed relevance, and what is missing from the score of the one image."""
+    if pulled.absorbed is None or forward.layer is not None:  # some passes by the layer
+        return None, None
+    arrived = float(pulled.gradient.sum(dtype=torch.float64))
+    return pulled.absorbed, score - arrived - sum(pulled.absorbed.values())
 
 
 def at_points(

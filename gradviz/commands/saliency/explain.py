@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from gradviz.backward.graph import is_of_sigmoid
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, last_map, run_with_layers
+from gradviz.backward.relevance.hand_back import recorder
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.independence import Independence
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
@@ -121,7 +123,8 @@ class Explainer:
                     yield step.outcome(self._model, self._settings, self._allocate)
                 else:
                     work = Work(tuple(group), step.seeds)
-                    for each in work.one_by_one() if self._independence.mixes else [work]:
+                    alone = self._independence.mixes or self._settings.reads_operands
+                    for each in work.one_by_one() if alone else [work]:
                         yield from self._whole(each)
 
     def _with_respect_to(
@@ -186,9 +189,11 @@ class Explainer:
         if settings.points.sampler is not None:  # gradients are taken at other points
             return Forward(images, x, model(x))
         x.requires_grad_()
-        if settings.reads_input:
-            return Forward(images, x, model(x))
-        y, layers = run_with_layers(model.module, model, x, ActivationRecorder(model.module))
+        operands = recorder() if settings.reads_operands else None
+        with operands or nullcontext():
+            if settings.reads_input:
+                return Forward(images, x, model(x), operands=operands)
+            y, layers = run_with_layers(model.module, model, x, ActivationRecorder(model.module))
         layer = (
             last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
         )
@@ -205,7 +210,7 @@ class Explainer:
                 f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
                 "name another layer"
             )
-        return Forward(images, x, y, layer)
+        return Forward(images, x, y, layer, operands)
 
     def _under_seed(self, work: Work, forward: Forward, retain_graph: bool) -> list[Outcome]:
         """Compute the outcomes of all images under the one seed of `work`."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from gradviz.arrays import Floats
 from gradviz.backward.methods import Method
+from gradviz.backward.relevance.operation import Cause
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw, scale_in, strips
@@ -20,6 +21,9 @@ from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
 from gradviz.seeds.answers import Answer
 from gradviz.seeds.seed import Seed
+
+MOST_MISSING = 0.01
+"""The part of the score that relevance may miss by rounding without a warning."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Attribution:
     """The number of points at which the gradient was taken; None for the image itself."""
     completeness: float | None = None
     """⟨v, f(x) − f(baseline)⟩ − Σ attribution, if there is a baseline."""
+    absorbed: Mapping[Cause, float] | None = None
+    """The relevance that does not arrive at the input, by what absorbs it, if the method hands
+    relevance back."""
+    conservation: float | None = None
+    """⟨v, y⟩ − Σ attribution − Σ absorbed, if the method hands relevance back."""
     notes: tuple[str, ...] = ()
     """Warnings of the method itself."""
     tiles: int | None = None
@@ -118,6 +127,13 @@ class Attribution:
             found.append(
                 f"{broken} of {self.array.size} values of the {self.method.writes} are NaN or Inf; "
                 "they are painted green and left out of the statistics"
+            )
+        if self.conservation is not None and abs(self.conservation) > MOST_MISSING * abs(
+            self.score
+        ):
+            found.append(
+                f"relevance and what was absorbed miss the score by {self.conservation:.3g}: "
+                "large relevances of both signs cancel; use --precision float64"
             )
         if not math.isfinite(self.score):
             found.append("the score is NaN or Inf: so is the output where it is seeded")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradviz.backward.integrated_gradients import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Points, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
+
+if TYPE_CHECKING:
+    from gradviz.backward.rules import BackwardRule
 
 Scale = Literal["image", "shared"] | float
 TileOption = Literal["auto", "off"] | int
@@ -105,9 +108,10 @@ class Settings:
         """The number of images that share a forward pass.
 
         A method that takes several points fills the pass with those of one image, so that each
-        image is done, and written, as a whole.
+        image is done, and written, as a whole. What absorbs relevance is measured for a pass, so
+        that each image has one of its own.
         """
-        return self.batch_size if self.points.sampler is None else 1
+        return self.batch_size if self.points.sampler is None and not self.reads_operands else 1
 
     @property
     def baseline_file(self) -> Path | None:
@@ -120,9 +124,26 @@ class Settings:
         return all(each.read_at == "input" for each in self.chosen_method.passes_at(self.layer))
 
     @property
-    def linear(self) -> bool:
-        """True if the result is linear in the seed: no rule holds at activations."""
+    def rules(self) -> list[BackwardRule]:
+        """The rules of the method's passes."""
+        from gradviz.backward.rules import BACKWARD_RULES
+
+        return [BACKWARD_RULES[each.rule] for each in self.chosen_method.passes]
+
+    @property
+    def plain(self) -> bool:
+        """True if every pass is that of calculus."""
         return all(each.rule == "plain" for each in self.chosen_method.passes)
+
+    @property
+    def linear(self) -> bool:
+        """True if the result is linear in the seed."""
+        return all(rule.linear for rule in self.rules)
+
+    @property
+    def reads_operands(self) -> bool:
+        """True if a rule reads what operations computed."""
+        return any(rule.reads_operands for rule in self.rules)
 
     @property
     def tileable(self) -> bool:
@@ -143,17 +164,19 @@ class Settings:
     @property
     def arrays(self) -> list[str]:
         """The names of the arrays that each result has."""
-        beside = [] if self.layer is None else ["activation", "gradient"]
+        beside = [] if self.layer is None else ["activation"]
+        if beside and not self.reads_operands:  # relevance is no gradient
+            beside.append("gradient")
         return list(dict.fromkeys([self.chosen_method.writes, *beside]))
 
     def speeds_up(self, images: int) -> bool:
         """Return True if a faster form of the model suits the method, and pays for so many images.
 
-        Activation rules and layers need the model as it is, another input than the image makes it
+        Rules and layers need the model as it is, another input than the image makes it
         another function for each image, and making the faster form costs as much as a few passes.
         """
         passes = images * (self.sampling.samples or MANY_PASSES)
-        plain = self.linear and self.reads_input and self.wrt is None
+        plain = self.plain and self.reads_input and self.wrt is None
         return self.optimize and passes >= MANY_PASSES and plain
 
     def _check_tile(self) -> None:

@@ -7,7 +7,9 @@ model's output moves with the image, each of them needs only the part of the ima
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -15,6 +17,8 @@ import numpy as np
 import torch
 
 from gradviz.arrays import Floats, Size
+from gradviz.backward.relevance.hand_back import recorder
+from gradviz.backward.relevance.operation import Cause
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.result import Attribution, Outcome
@@ -94,21 +98,26 @@ class TilePlan:
     def _put_together(self, model: Model, settings: Settings, array: Floats) -> Attribution:
         assert not isinstance(self.tiles, SeedError)
         prepared = self.image.prepared
-        score, notes = 0.0, dict[str, None]()
+        score, conservation, notes = 0.0, 0.0, dict[str, None]()
+        absorbed = Counter[Cause]()
         for tile in self.tiles:
             x = model.batch_of(prepared.part(tile.inputs))
-            y = model(x)
+            operands = recorder() if settings.reads_operands else None
+            with operands or nullcontext():
+                y = model(x)
             output, v = y.detach(), torch.zeros_like(y)
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
             inner_output, site = output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
             v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(inner_output, site)
-            forward = Forward((self.image,), x, y)
+            forward = Forward((self.image,), x, y, operands=operands)
             with foreign_code(f"{model.name}: the backward pass failed"):
                 (found,) = at_images(forward, self.seed.spec, v, settings, retain_graph=False)
             x0, y0, x1, y1 = tile.inputs
             array[:, y0:y1, x0:x1] += found.array
             score += inner(v, output)
+            absorbed.update(found.absorbed or {})
+            conservation += found.conservation or 0
             answer = self.seed.answer(inner_output, site)
             if answer is not None and self.grid.size != (1, 1):  # this tile's is not the map's
                 answer = replace(answer, score=score, share=None)
@@ -123,6 +132,8 @@ class TilePlan:
             ),
             score=score,
             answer=answer,
+            absorbed=found.absorbed and dict(absorbed),
+            conservation=None if found.conservation is None else conservation,
             notes=tuple(notes),
             tiles=len(self.tiles),
             parts=self.parts,

@@ -33,7 +33,9 @@ PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zl
 """Run lengths and Huffman codes alone: the default takes two to five times as long, for as many
 bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
 
-MEASURED = ("layer", "gated", "samples", "completeness", "tiles", "parts")
+MEASURED = (
+    *("layer", "gated", "samples", "completeness", "absorbed", "conservation", "tiles", "parts"),
+)
 """The keys of a line that only some methods have."""
 
 

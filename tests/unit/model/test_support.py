@@ -118,6 +118,24 @@ def is_guided(model: Model, net: Any) -> bool:
     return found.gated == 2 and np.allclose(found.array, expected[0], rtol=1e-5, atol=1e-7)
 
 
+def hands_relevance_back(model: Model, net: Any) -> bool:
+    """Whether lrp finds what input times gradient finds in a network that is rewritten for it: its
+    divisors are constants, and its first layer spreads what arrives evenly."""
+    image = torch.rand(3, 8, 8)
+    first = torch.relu(net.norm(net.first(image[None]))).detach().requires_grad_()
+    z = nn.functional.conv2d(
+        first, net.second.weight.clamp(min=0), net.second.bias.clamp(min=0), padding=1
+    )
+    second = net.second(first).relu().detach() / z.detach().clamp(min=1e-9) * z
+    y = net.head(nn.functional.max_pool2d(first + second, 2).mean((2, 3)))
+    (gradient,) = torch.autograd.grad(y[0, 1], first)
+    ones = torch.ones(1, 3, 8, 8, requires_grad=True)
+    spread = nn.functional.conv2d(ones, torch.ones_like(net.first.weight), padding=1)
+    (expected,) = torch.autograd.grad(spread, ones, first.detach() * gradient / spread.detach())
+    (found,) = saliency(model, image, "class:1", method="lrp")
+    return np.allclose(found.array, expected[0], rtol=1e-3, atol=1e-6)
+
+
 def reads_the_second_convolution(model: Model, net: Any) -> bool:
     image = torch.rand(3, 8, 8)
     first = torch.relu(net.norm(net.first(image[None])))
@@ -158,6 +176,8 @@ def test_the_matrix_says_what_is(
             works = field_of_the_first_layer(load(KIND[format])) == (3, 3)
         case Capability.RULES:
             works = is_guided(load(KIND[format]), net)
+        case Capability.RELEVANCE:
+            works = hands_relevance_back(load(KIND[format]), net)
         case Capability.TAPS:
             works = reads_the_second_convolution(load(KIND[format]), net)
         case Capability.LAYERS:

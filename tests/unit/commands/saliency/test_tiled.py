@@ -231,6 +231,17 @@ def test_a_pixel_costs_its_field_by_every_rule(method: str, image: np.ndarray) -
     assert apart.gated == whole.gated
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("seed", ["pixel:20,30", "ones"])
+def test_relevance_adds_up_over_tiles(seed: str, image: np.ndarray) -> None:
+    model = gradviz.wrap(made(Dense), precision="float64")
+    apart, whole = (one(model, image, seed, tile, "lrp") for tile in ("auto", "off"))
+    assert (apart.tiles == 1) == (seed != "ones")
+    check_alike(apart, whole)
+    assert apart.absorbed == pytest.approx(whole.absorbed, rel=1e-6, abs=1e-9)
+    assert apart.conservation is not None and abs(apart.conservation) < 1e-9 * abs(whole.score)
+
+
 @pytest.mark.parametrize("name", ["depth.ts", "depth.yaml"])
 @pytest.mark.parametrize("seed", ["pixel:200,300", "pixel:0,511"])
 def test_a_pixel_of_a_small_image_costs_its_field(name: str, seed: str, models: Path) -> None:

@@ -1,0 +1,149 @@
+"""The table of the rules of relevance: one for each kind of operation.
+
+It is the composite that zennit calls EpsilonPlusFlat, continued for what transformers are made of:
+
+- the first layers with a weight spread relevance flat, other convolutions by z⁺;
+- other products with a weight, sums and averages share it by the epsilon rule;
+- an elementwise function of one value hands all of it on;
+- a product of two values that depend on the image halves it, a softmax is linearised, and the
+  divisor of a norm is a constant, as in AttnLRP.
+
+Sources:
+    EpsilonPlusFlat: Kohlbrenner et al. 2020, arXiv:1910.09840; Anders et al. 2021, arXiv:2106.13200
+    AttnLRP: Achtibat et al. 2024, arXiv:2402.05602
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gradviz.backward.activations import ACTIVATIONS, BOUNDED
+from gradviz.backward.graph import WRITE
+from gradviz.backward.relevance.attention import attention
+from gradviz.backward.relevance.elementary import (
+    FACTORS,
+    halved,
+    linearised,
+    passed,
+    routed,
+    shared,
+)
+from gradviz.backward.relevance.norms import batch_norm, group_norm, layer_norm
+from gradviz.backward.relevance.operation import Operation, Shares
+from gradviz.backward.relevance.weights import spread_flat, z_plus
+from gradviz.backward.relevance.written_norms import normalised, passed_to_value
+
+RelevanceRule = Callable[..., Shares]
+"""`(operation, the relevance of its outputs) -> shares`."""
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+SELECTIONS = frozenset(
+    _words(
+        "View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Slice Select "
+        "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack Clone Copy ToCopy "
+        "Alias Diagonal Flip Roll Rot90 Repeat PixelShuffle PixelUnshuffle ChannelShuffle Unfold "
+        "Im2Col ConstantPadNd ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D "
+        "ReplicationPad2D ReplicationPad3D Tril Triu Index IndexSelect Gather Where MaskedFill "
+        "MaxPool2DWithIndices MaxPool3DWithIndices AdaptiveMaxPool2D AdaptiveMaxPool3D Amax Amin "
+        "Max Min Maximum Minimum Topk Sort"
+    )
+)
+"""Operations that move or select elements: relevance goes the way that the element came."""
+
+AVERAGES = frozenset(
+    _words(
+        "Mean AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D UpsampleNearest1D "
+        "UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D "
+        "UpsampleNearestExact3D UpsampleLinear1D UpsampleBilinear2D UpsampleTrilinear3D "
+        "UpsampleBicubic2D UpsampleBilinear2DAa UpsampleBicubic2DAa"
+    )
+)
+"""Fixed sums whose coefficients add up to 1."""
+
+NORMS: Mapping[str, RelevanceRule] = {
+    **dict.fromkeys(
+        _words("NativeBatchNorm CudnnBatchNorm NativeBatchNormLegitNoTraining"), batch_norm
+    ),
+    "NativeLayerNorm": layer_norm,
+    "NativeGroupNorm": group_norm,
+    "FusedRmsNorm": passed,
+}
+
+ATTENTIONS = frozenset(
+    _words(
+        "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention "
+        "ScaledDotProductEfficientAttention ScaledDotProductCudnnAttention "
+        "ScaledDotProductFusedAttentionOverrideable"
+    )
+)
+
+RELEVANCE_RULES: dict[str, RelevanceRule] = {
+    **dict.fromkeys(SELECTIONS, routed),
+    **dict.fromkeys(AVERAGES, shared),
+    **dict.fromkeys(_words("Add Sub Rsub Sum Mul Mm Mv Bmm Addmm Baddbmm"), shared),
+    **dict.fromkeys([*ACTIVATIONS, *BOUNDED.keys() - {"Maximum"}], passed),
+    **dict.fromkeys(
+        _words("Sigmoid Tanh Hardsigmoid LogSigmoid Softshrink Hardshrink ClampMax Neg"), passed
+    ),
+    **dict.fromkeys(["Softmax", "SafeSoftmax"], linearised),
+    **NORMS,
+    **dict.fromkeys(ATTENTIONS, attention),
+    "Convolution": z_plus,
+    "Glu": halved,
+}
+"""The rule of each kind of operation, if no other case below applies."""
+
+EARLY: dict[str, RelevanceRule] = {
+    **dict.fromkeys(_words("Add Sub Rsub"), passed),
+    **dict.fromkeys(AVERAGES, routed),
+    **dict.fromkeys(NORMS, passed),
+}
+"""The rules before the first layer. Flat relevance is not proportional to the values there, so that
+it cannot be shared by them: shifts hand all of it on, averages spread it evenly."""
+
+RECORDED = frozenset(
+    [
+        *(*AVERAGES, *NORMS, *ATTENTIONS, *FACTORS),
+        *_words("Convolution Add Sub Rsub Sum Softmax SafeSoftmax Glu"),
+    ]
+)
+"""The operations whose values the rules read."""
+
+
+def rule_of(operation: Operation) -> RelevanceRule | str:
+    """Return the rule of an operation, or what to call it if it has none."""
+    kind, moving = operation.kind, operation.moving
+    name = kind.removesuffix("Backward").lower()
+    if kind == WRITE:
+        return "a write into a part of a tensor"
+    if kind in RECORDED and operation.call is None:
+        return f"{name} in code that hides its values"
+    if operation.first:
+        return spread_flat
+    if kind == "Convolution" and moving != (0,):
+        return f"{name} by a weight that depends on the image"
+    if kind in ATTENTIONS and 3 in moving:
+        return f"{name} with a mask that depends on the image"
+    if kind in ("Mul", "Div") and len(moving) == 2 and normalised(operation.node) is not None:
+        return passed_to_value
+    if kind == "Div":
+        # The size of a constant matters to no share.
+        return passed if moving == (0,) else f"{name} by what depends on the image"
+    rule = passed if kind == "Mul" and len(moving) == 1 else RELEVANCE_RULES.get(kind, name)
+    if operation.early and len(moving) == 1:
+        rule = EARLY.get(kind, rule)
+    if rule is passed and len(moving) > 1:
+        return f"{name} of several values that depend on the image"
+    return rule
+
+
+def receivers(operation: Operation, rule: RelevanceRule | str) -> Sequence[int]:
+    """Return the numbers of the inputs that a rule hands relevance to."""
+    if rule is passed_to_value:
+        place = normalised(operation.node)
+        return () if place is None else (place,)
+    return operation.moving
