@@ -8,6 +8,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import IO, BinaryIO
@@ -106,6 +107,8 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
         raise failure(f"{path}: is a folder, expected a file; name a file in it") from error
     except PermissionError as error:
         raise failure(f"{path}: permission denied; make the file readable") from error
+    except NotRegularError as error:
+        raise failure(f"{path}: {error.strerror}") from error
     # Decoders walk bytes that may be damaged, and each fails on them in its own way.
     except Exception as error:
         reason = one_line(error) or type(error).__name__
@@ -115,11 +118,16 @@ def reading(path: Path, failure: type[UsageError] = UsageError) -> Iterator[None
         ) from error
 
 
-def open_regular(path: Path) -> BinaryIO:
+class NotRegularError(OSError):
+    """The failure to open a pipe, or a device."""
+
+
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to read it. A pipe that nobody writes to would be waited for without end.
 
     Raises:
-        OSError: the disk refuses, or it is no regular file.
+        NotRegularError: it is no regular file.
+        OSError: the disk refuses.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     mode = os.fstat(number).st_mode
@@ -127,7 +135,7 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(number)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        raise OSError(errno.EINVAL, "is no regular file; save its content as one")
+        raise NotRegularError(errno.EINVAL, "is no regular file; save its content as one")
     return os.fdopen(number, "rb")
 
 

@@ -209,7 +209,8 @@ def _check_working_folder() -> None:
 def reporting(options: MessageOptions) -> Iterator[Console]:
     """Turn errors of the core into one line and an exit code.
 
-    Any exception but a `GradvizError` is a bug in gradviz and keeps its traceback, exit code 1.
+    Any other exception, but for a disk's refusal, is a bug in gradviz and keeps its traceback, exit
+    code 1.
     """
     with interruptible(), reserved_stdout() as stdout, warnings.catch_warnings():
         if options.quiet:  # those of libraries as well as ours
@@ -221,13 +222,14 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         try:
             _check_working_folder()
             yield console
-        except GradvizError as error:
+        except (GradvizError, PermissionError) as error:
             if options.debug:
                 traceback.print_exception(error, file=sys.stderr)
-            message = _message(error)
+            failure = error if isinstance(error, GradvizError) else _refused(error)
+            message = _message(failure)
             console.error(message)
-            console.failure(error, message, error.exit_code)
-            raise typer.Exit(error.exit_code) from None
+            console.failure(failure, message, failure.exit_code)
+            raise typer.Exit(failure.exit_code) from None
         except KeyboardInterrupt as error:
             console.error(_INTERRUPTED)
             console.failure(error, _INTERRUPTED, ExitCode.INTERRUPTED)
@@ -239,6 +241,11 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
             raise
         finally:
             log.removeHandler(details)
+
+
+def _refused(error: PermissionError) -> UsageError:
+    """Phrase the disk's refusal: pathlib raises it if only the folder above may not be entered."""
+    return UsageError(f"{error.filename}: permission denied; make it readable, or name another one")
 
 
 _LONGEST_COMMAND = 1000

@@ -63,7 +63,11 @@ def saliency(
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.cli import arguments, result_lines
         from gradviz.commands.saliency.pointing import find_masks
-        from gradviz.commands.saliency.print_figure import check_figure, write_figure
+        from gradviz.commands.saliency.print_figure import (
+            check_apart,
+            check_figure,
+            write_figure,
+        )
         from gradviz.image.find import find_images
         from gradviz.image.frame import check_placed
         from gradviz.runs.names import check_image_names
@@ -88,8 +92,14 @@ def saliency(
                     f"--figure {output.figure}: one shard has not all results; leave it out"
                 )
             rows = len(found.sources) * (len(seeds) or 1)
-            images = [source.path for source in found.sources]
-            check_figure(output.figure, rows, settings.array, images)
+            read = [
+                *(source.path for source in found.sources),
+                *masks.values(),
+                *(file for seed in seeds if (file := seed.file) is not None),
+                *others.values(),
+            ]
+            check_figure(output.figure, rows, settings.array, read)
+            check_apart(output.figure, output.out, [source.name for source in found.sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
         loaded = arguments.load(model, model_options, device_options, console)

@@ -38,7 +38,7 @@ def array_format(path: Path) -> str | None:
     Raises:
         UsageError: the file cannot be opened.
     """
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:  # nobody may ever write to a pipe
         head = file.read(16)
         size = path.stat().st_size
     if head.startswith(_NUMPY):
@@ -57,8 +57,7 @@ def is_array(path: Path) -> bool:
     Raises:
         UsageError: it cannot be read, or is no regular file.
     """
-    with reading(path), open_regular(path):  # nobody may ever write to a pipe
-        return array_format(path) is not None
+    return array_format(path) is not None
 
 
 def read_array(path: Path) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gradviz.arrays import Bytes
-from gradviz.errors import GradvizError, ImageError, MemoryShort
+from gradviz.errors import GradvizError, MemoryShort
 from gradviz.image.find import Source
 from gradviz.image.prepare import Prepared, as_shown, prepare
 from gradviz.image.preprocess import Preprocess
@@ -54,9 +54,6 @@ def load_photo(source: Source, preprocess: Preprocess) -> Bytes:
 
 
 def _read(source: Source, preprocess: Preprocess) -> Picture:
-    if source.place.exists() and not source.place.is_file():
-        # Nobody may ever write to a pipe, and the thread that reads it cannot be interrupted.
-        raise ImageError(f"{source.path}: is no regular file; save its content as one")
     try:
         picture = read_image(
             source.place,

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging
 
 from gradviz.arrays import Array, Bytes, Floats, Size
 from gradviz.errors import ImageError, UsageError
-from gradviz.files import reading
+from gradviz.files import open_regular, reading
 from gradviz.image import heic
 from gradviz.image.array import array_format, read_array
 from gradviz.image.bands import TIFF, has_bands, read_bands
@@ -111,7 +111,7 @@ def read_image(
     """
     try:
         if array_format(path) is None:
-            with reading(path, ImageError), path.open("rb") as file:
+            with reading(path, ImageError), open_regular(path) as file:
                 is_tiff = file.read(4) in TIFF
             if bands and is_tiff:
                 return _read_bands(path, max_pixels, page)
@@ -146,7 +146,7 @@ def _read_picture(
 ) -> Picture:
     # From an open file, for Pillow maps a named one into memory, and then takes the sides of an
     # uncompressed TIFF that lies on its side (orientation 5 to 8) for each other.
-    with reading(path, ImageError), _settings_of_pillow(max_pixels), path.open("rb") as file:
+    with reading(path, ImageError), _settings_of_pillow(max_pixels), open_regular(path) as file:
         try:
             pages = _count_pages(file)
             image = Image.open(file)

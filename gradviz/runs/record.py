@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import ImageError
-from gradviz.files import reading
+from gradviz.files import open_regular, reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.runs.schema import AnyRecord, ImageRecord, ModelRecord, RunKind, RunRecord
@@ -118,7 +118,7 @@ def check_same(source: Source, before: ImageRecord | None, again: str = "run it 
 
 
 def _digest(path: Path) -> str:
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

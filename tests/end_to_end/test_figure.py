@@ -104,7 +104,7 @@ def test_what_failed_is_left_out(gradviz: Gradviz, model: str, photo: Path) -> N
         (["--figure", "png"], "expected a file that ends in png, pdf, svg"),
         (["--figure", "f.png", "--array", "none"], "leave out --array none"),
         (["--figure", "folder.png"], "is a folder; name a file in it"),
-        (["--figure", "$a_1$.png"], "is one of the images"),
+        (["--figure", "$a_1$.png"], "is a file that the run reads"),
         (["--figure", "f.png", *(f"--seed=pixel:{n},0" for n in range(25))], "more than the 24"),
     ],
 )

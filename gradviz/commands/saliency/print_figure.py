@@ -17,6 +17,7 @@ from gradviz.errors import UsageError
 from gradviz.files import write_whole
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.views import VIEWS, View
+from gradviz.runs.names import is_result_path
 from gradviz.runs.schema import Done
 from gradviz.text import one_line
 
@@ -58,17 +59,17 @@ FigureRow = tuple[Done, "Attribution"]
 """A line of the run, and its result read back."""
 
 
-def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> None:
+def check_figure(path: Path, rows: int, array: str, read: Sequence[Path]) -> None:
     """Check early that a figure can be drawn and written.
 
     Args:
         path: the file of the figure.
         rows: the number of results if none fails.
         array: the choice of arrays to write, as in `Settings`.
-        images: files that must not be overwritten.
+        read: the files that the run reads, which must not be overwritten.
 
     Raises:
-        UsageError: it is another kind of file, or one of the images; or has too many rows.
+        UsageError: it is another kind of file, or one that the run reads; or has too many rows.
     """
     if _kind(path) not in FIGURE_KINDS:
         raise UsageError(f"--figure {path}: expected a file that ends in {', '.join(FIGURE_KINDS)}")
@@ -81,8 +82,26 @@ def check_figure(path: Path, rows: int, array: str, images: Sequence[Path]) -> N
         )
     if path.is_dir():
         raise UsageError(f"--figure {path}: is a folder; name a file in it")
-    if path.exists() and any(image.exists() and path.samefile(image) for image in images):
-        raise UsageError(f"--figure {path}: is one of the images; name another file")
+    if path.exists() and any(file.exists() and path.samefile(file) for file in read):
+        raise UsageError(f"--figure {path}: is a file that the run reads; name another one")
+
+
+def check_apart(path: Path, out: Path, images: Sequence[str]) -> None:
+    """Refuse a figure that would take the place of a result.
+
+    Args:
+        path: the file of the figure.
+        out: the folder of the run.
+        images: the names of the images.
+
+    Raises:
+        UsageError: a result lies there.
+    """
+    real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(out))
+    if real.is_relative_to(folder):
+        below = real.relative_to(folder).as_posix()
+        if any(is_result_path(below, image) for image in images):
+            raise UsageError(f"--figure {path}: is the place of a result; name another file")
 
 
 def write_figure(path: Path, writer: ResultWriter, title: str) -> None:

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from gradviz.errors import ModelError, UsageError
-from gradviz.files import members
+from gradviz.files import members, open_regular
 
 
 class Content(Enum):
@@ -66,7 +66,7 @@ def recognise(path: Path) -> Content:
                 f"{path}: is a folder without config.json: give a model file, or a folder as "
                 "save_pretrained writes it"
             )
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD)
         size = path.stat().st_size
     except FileNotFoundError as error:

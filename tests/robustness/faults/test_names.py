@@ -165,3 +165,28 @@ def test_the_memory_of_a_run_does_not_grow_with_its_images(tmp_path: Path) -> No
         peaks.append(int(done.stderr.splitlines()[-1]) * 1024)
         shutil.rmtree(out)
     assert peaks[1] - peaks[0] < 1800 * 3 * 32 * 32 * 4
+
+
+PIPED = {
+    "mask": ["m.ts", "photos", "--inside", "pipe.png"],
+    "masks": ["m.ts", "photos", "--inside", "masks"],
+    "seed": ["m.ts", "photos", "--seed", "mask:pipe.png"],
+    "cotangent": ["m.ts", "photos", "--seed", "tensor:pipe.png"],
+    "baseline": ["m.ts", "photos", "--method", "integrated-gradients", "--baseline", "pipe.png"],
+    "model": ["pipe.png", "photos"],
+    "labels": ["m.ts", "photos", "--labels", "pipe.png"],
+}
+
+
+@pytest.mark.parametrize("words", PIPED.values(), ids=list(PIPED))
+def test_a_pipe_that_nobody_writes_to(words: list[str], gradviz: Gradviz) -> None:
+    """It would be waited for without end."""
+    script("x * x / 2", "m.ts")
+    photos(Path("photos"), 1)
+    Path("masks").mkdir()
+    for path in ("pipe.png", "masks/0000.png"):
+        os.mkfifo(path)
+    result = gradviz("saliency", *words)
+    assert result.exit_code == 2, result.stderr
+    (error,) = [row for row in result.stderr.splitlines() if row.startswith("error: ")]
+    assert "is no regular file" in error and "decoded" not in error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import Result
 
 from gradviz.commands.saliency.run import SaliencyRun
@@ -113,3 +117,65 @@ def test_numbers_beyond_float32_warn_in_words(
     photos(tmp_path / "in", 1)
     result = gradviz("saliency", script("x * x / 2", tmp_path / "model.ts"), "in", option)
     assert result.exit_code == 0 and "RuntimeWarning" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("figure", "told"),
+    [
+        ("in/0000.png", "is a file that the run reads"),
+        ("mask.png", "is a file that the run reads"),
+        ("seed.png", "is a file that the run reads"),
+        ("gradviz-out/0000.png/ones/heatmap.png", "is the place of a result"),
+        ("link/0000.png/gray.svg/../top/gray.png", "is the place of a result"),
+        ("gradviz-out/figure.png", None),
+        ("gradviz-out/0000.png/mine.png", None),
+    ],
+)
+def test_a_figure_takes_the_place_of_nothing_else(
+    figure: str, told: str | None, gradviz: Gradviz, tmp_path: Path
+) -> None:
+    photos(tmp_path / "in", 1)
+    for name in ("mask.png", "seed.png"):
+        Image.new("L", (6, 5), 255).save(name)
+    Path("link").symlink_to("gradviz-out")
+    words = ["saliency", script("x * x / 2", tmp_path / "m.ts"), "in", "--seed", "mask:seed.png"]
+    before = {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()}
+    result = gradviz(*words, "--inside", "mask.png", "--figure", figure)
+    assert result.exit_code == (2 if told else 0), result.stderr
+    assert (told or "") in result.stderr
+    assert Path("gradviz-out").exists() == (told is None)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "secret", "-o", "page.html"],
+        ["compare", "secret", "secret"],
+        ["saliency", "secret/m.ts", "in"],
+        ["saliency", "m.ts", "in", "--inside", "secret"],
+        ["saliency", "m.ts", "in", "-o", "secret/out"],
+        ["receptive-field", "m.ts", "-o", "secret/out"],
+        ["inspect", "secret/m.ts"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_may_not_be_entered(
+    words: list[str], gradviz: Gradviz, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may enter every folder, so that the disk's refusal is imitated."""
+    photos(tmp_path / "in", 1)
+    script("x * x / 2", tmp_path / "m.ts")
+    Path("secret").mkdir()
+    stat = os.stat
+
+    def refusing(path: Any, *given: Any, **named: Any) -> os.stat_result:
+        if isinstance(path, Path | str) and "secret" in Path(path).parts[:-1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    result = gradviz(*words)
+    assert result.exit_code == 2, result.stderr
+    (error,) = [row for row in result.stderr.splitlines() if row.startswith("error: ")]
+    assert "ermission denied" in error or "no mask for" in error or "not readable" in error, error
