@@ -95,7 +95,7 @@ def saliency(
             read = [
                 *(source.path for source in found.sources),
                 *masks.values(),
-                *(file for seed in seeds if (file := seed.file) is not None),
+                *(file for seed in seeds for file in seed.files),
                 *others.values(),
             ]
             check_figure(output.figure, rows, settings.array, read)
