@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Without what they depend on, which is there: they would replace torch by a build for CUDA.
-LIBRARIES := torchvision timm segmentation-models-pytorch zennit
+LIBRARIES := torchvision timm segmentation-models-pytorch grad-cam zennit
 DEMO := gradviz-out/demo
 
 .PHONY: demo quick test fuzz lint bench clean

@@ -61,7 +61,8 @@ def saliency(
             that enters the model as it is.
         seed: one spec or several, such as `pixel:64,48`; none for the default of the output.
         method: a name of `gradviz.backward.methods.METHODS`.
-        layer: where the gradient is read; None for the input, or for Grad-CAM the last map.
+        layer: where the gradient is read; None for the input, or for Grad-CAM the last map that
+            every path to the output passes.
         samples: points of smoothgrad, vargrad and integrated-gradients; None for 32, and
             until the completeness gap is 0.1 %, at most 256.
         noise: of smoothgrad and vargrad, as a fraction of the input's range; None for 0.15.

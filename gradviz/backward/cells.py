@@ -281,8 +281,8 @@ def _coarser(cells: Cells, lines: Tensor) -> Cells | None:
         lines: [..., k], the elements that are added up in the last axis.
 
     Returns:
-        the cells [...]; None if a line is neither of one cell nor within a block that no other
-        line reaches into.
+        the cells [...]; None if a line is neither of one cell, beside elements without one, nor
+        within a block that no other line reaches into.
     """
     shape = lines.shape[:-1]
     for axis, step in enumerate(lines.stride()):
@@ -293,8 +293,11 @@ def _coarser(cells: Cells, lines: Tensor) -> Cells | None:
         return None
     if bool((lines == first[..., None]).all()):
         return cells.with_index(first.expand(shape))
-    if bool((lines < 0).any()):
-        return None
+    nowhere = lines < 0
+    if bool(nowhere.any()):
+        largest = lines.amax(-1)
+        alone = bool((nowhere | (lines == largest[..., None])).all())
+        return cells.with_index(largest.expand(shape)) if alone else None
     images, height, width = cells.grid
     image, y, x = lines // (height * width), lines // width % height, lines % width
     (top, tall), (left, wide), (_, one) = (

@@ -26,6 +26,15 @@ ACCUMULATE = "AccumulateGrad"
 WRITE = "CopySlices"
 """The kind of every operation that wrote into a view; torch does not record which one it was."""
 
+REARRANGEMENTS = frozenset(
+    [
+        *("View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Expand", "Squeeze"),
+        *("Unsqueeze", "Clone", "Alias", "ToCopy", "Slice", "Select", "Split", "SplitWithSizes"),
+        *("Unbind", "Roll", "Flip"),
+    ]
+)
+"""The kinds of operations whose results are values of their input, in another order."""
+
 SELECTS = "gradviz: selects by the image's values"
 
 WROTE = "gradviz: the kind of operation that wrote"
@@ -103,6 +112,11 @@ def kind_of(node: Node) -> str:
     if isinstance(node, BackwardCFunction):
         return node.name()
     return re.sub(r"Backwards?\d*(_copy)?$", "", node.name().rpartition("::")[2])
+
+
+def word_of(node: Node) -> str:
+    """Name the kind of the node's operation in small letters: `max_pool2d_with_indices`."""
+    return re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", kind_of(node)).lower()
 
 
 def kind_of_operator(name: str) -> str:

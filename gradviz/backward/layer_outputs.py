@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.utils._pytree import tree_leaves
 
-from gradviz.backward.graph import kind_of_operator
+from gradviz.backward.graph import kind_of, kind_of_operator
 from gradviz.watch import Watch, arguments, storage_of, written
 
 WEIGHTS = {
@@ -27,6 +28,13 @@ whose weight is not a parameter."""
 
 WEIGHT_ARGUMENTS = frozenset({"weight", "mat2"})
 """The names of the weight among the arguments of the operators behind `WEIGHTS`."""
+
+
+def weight_of(node: Node) -> Tensor | None:
+    """Return the weight of an operation that has one; a product of two activations has none."""
+    saved, _ = WEIGHTS.get(kind_of(node), ("", ""))
+    weight = getattr(node, saved, None)
+    return weight if isinstance(weight, Tensor) and not weight.requires_grad else None
 
 
 def owners_of(module: nn.Module) -> dict[int, str]:
@@ -47,10 +55,16 @@ class ActivationRecorder(Watch):
 
     An output is copied only if an operation is about to write into it, as an in-place ReLU does to
     the convolution before it.
+
+    Args:
+        module: the module whose layers are recorded.
+        operations: whether the outputs of all operations are recorded, and not only those of
+            layers.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, operations: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._operations = operations
         self.recorded: dict[Hashable, Tensor] = {}
         """The outputs by node and output number. An output without a gradient has the name of its
         layer as key."""
@@ -74,15 +88,16 @@ class ActivationRecorder(Watch):
         result = func(*args, **kwargs)
         if kind_of_operator(func._schema.name) in WEIGHTS:
             self._record_layer(given, _tensors(result)[0])
+        elif self._operations and _tensors(result) and _differentiated(given):
+            self.recorded.setdefault(_newest(), _tensors(result)[0].detach())
         return result
 
     def _record_layer(self, given: dict[str, Any], output: Tensor) -> None:
         weights = _tensors([given.get(name) for name in WEIGHT_ARGUMENTS])
         name = self._owners.get(memory_of(weights[0])) if weights else None
         key: Hashable = name
-        if torch.is_grad_enabled() and any(each.requires_grad for each in _tensors(given)):
-            # Autograd has already created the operation's node: it has the last number assigned.
-            key = torch.autograd._get_sequence_nr() - 1, 0  # type: ignore[attr-defined]
+        if _differentiated(given):
+            key = _newest()
         if key is not None:
             self.record(key, output)
         if name is not None:
@@ -92,6 +107,18 @@ class ActivationRecorder(Watch):
         for key, tensor in self.recorded.items():
             if memory_of(tensor) in addresses:
                 self.recorded[key] = tensor.clone()
+
+
+def _differentiated(given: dict[str, Any]) -> bool:
+    return torch.is_grad_enabled() and any(each.requires_grad for each in _tensors(given))
+
+
+def _newest() -> tuple[int, int]:
+    """Return the key of the first output of the operation that runs.
+
+    Autograd has already created the operation's node: it has the last number assigned.
+    """
+    return torch.autograd._get_sequence_nr() - 1, 0  # type: ignore[attr-defined]
 
 
 def _tensors(tree: Any) -> list[Tensor]:

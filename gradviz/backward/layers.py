@@ -9,6 +9,7 @@ its own, so its layer is numbered as well.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,12 +24,21 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from gradviz.backward import graph
 from gradviz.backward.arrangement import Arrangement, CellFollower, arrangement_of
 from gradviz.backward.cells import Cells
-from gradviz.backward.layer_outputs import WEIGHTS, ActivationRecorder, memory_of, owners_of
-from gradviz.errors import LayerError, UsageError
+from gradviz.backward.layer_outputs import (
+    WEIGHTS,
+    ActivationRecorder,
+    memory_of,
+    owners_of,
+    weight_of,
+)
+from gradviz.errors import UsageError
 from gradviz.text import listed, nearest
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
 """The modules whose layers are recognised by their weights, not by hooks."""
+
+OPERATION = re.compile(r"[a-z]\w*_\d+")
+"""The form of an operation's name."""
 
 NAMED = 12
 """The most layers that a message names if none is near; the others are counted."""
@@ -39,7 +49,8 @@ class Layer:
     """One place in the graph of a pass."""
 
     name: str
-    """The name that `--layer` takes; a second call of the same layer has the suffix `:2`."""
+    """The name that `--layer` takes; a second call of the same layer has the suffix `:2`. An
+    operation that is no layer is named by its kind: `add_3` is the fourth addition."""
     end: GradientEdge
     """The start of a backward pass from the layer's output."""
     shape: tuple[int, ...]
@@ -87,12 +98,65 @@ class Layer:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Layers(Mapping[str, Layer]):
+    """The layers of one pass by name, in execution order."""
+
+    x: Tensor
+    """The image, [N, C, H, W]."""
+    y: Tensor
+    """The output [N, ...], with its graph."""
+    _layers: dict[str, Layer]
+    _make: LayerMaker
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @property
+    def maps(self) -> list[str]:
+        """The names of the layers that are maps of more than one place, the last one first."""
+        return [layer.name for layer in reversed(self._layers.values()) if layer.spatial]
+
+    @cached_property
+    def operations(self) -> dict[str, Layer]:
+        """The outputs of all operations in the graph, by their kinds and order: `add_0`, `relu_2`.
+
+        What only moves values has no name, nor has what happens to the image before it enters the
+        model. A name that a layer has is left out.
+        """
+        image = graph.edge_of(self.x).node
+        counts: Counter[str] = Counter()
+        found = {}
+        for node in graph.nodes_of(self.y):
+            entering = any(before is image for before, _ in node.next_functions)
+            if entering or graph.kind_of(node) in graph.REARRANGEMENTS:
+                continue
+            word = graph.word_of(node)
+            while (name := f"{word}_{counts[word]}") in self._layers:
+                counts[word] += 1
+            counts[word] += 1
+            found[name] = self._make(name, GradientEdge(node, 0), (node._sequence_nr(), 0))
+        return found
+
+    @cached_property
+    def output_is_map(self) -> bool:
+        """True if the output is a map, or of a rank that may be one."""
+        end = graph.edge_of(self.y)
+        return self.y.dim() > 2 or self._make("", end, (end.node._sequence_nr(), 0)).spatial
+
+
 def run_with_layers(
     module: nn.Module,
     call: Callable[[Tensor], Tensor],
     x: Tensor,
     recorder: ActivationRecorder | None = None,
-) -> tuple[Tensor, dict[str, Layer]]:
+) -> tuple[Tensor, Layers]:
     """Call a model once, and collect its layers.
 
     Args:
@@ -123,24 +187,32 @@ def run_with_layers(
     called = {place.name for place in places}
     places += (place for place in _by_weight(module, y) if place.name not in called)
     places.sort(key=lambda place: place.key)
-    return y, {layer.name: layer for layer in _numbered(places, follower, recorder)}
+    make = LayerMaker(follower, recorder)
+    return y, Layers(x, y, {layer.name: layer for layer in _numbered(places, make)}, make)
 
 
-def find_layer(layers: Mapping[str, Layer], name: str) -> Layer:
-    """Find the layer of this name.
+def find_layer(layers: Layers, name: str) -> Layer:
+    """Find the layer, or the operation, of this name.
 
     Args:
-        layers: the layers by name.
+        layers: the layers of a pass.
         name: the text of `--layer`.
 
     Raises:
         UsageError: no layer has that name; the message has the nearest names, or the first.
     """
+    if name not in layers and names_operation(name) and name in layers.operations:
+        return layers.operations[name]
     if name not in layers:
         names = f"it has {listed(list(layers), NAMED)}: see gradviz inspect"
         hint = nearest(name, layers, names, most=3, joined=", ")
         raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
     return layers[name]
+
+
+def names_operation(name: str | None) -> bool:
+    """Return True if `--layer` may name an operation, whose output must then be recorded."""
+    return name is not None and OPERATION.fullmatch(name) is not None
 
 
 def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Tensor | None]:
@@ -161,58 +233,6 @@ def gradients_at(y: Tensor, layers: Sequence[Layer], v: Tensor) -> dict[str, Ten
     found = torch.autograd.grad(y, tuple(ends.values()), v, allow_unused=True, retain_graph=True)
     by_end = dict(zip(ends, found, strict=True))
     return {layer.name: by_end[layer.end.node, layer.end.output_nr] for layer in layers}
-
-
-def last_map(layers: Mapping[str, Layer], y: Tensor) -> Layer:
-    """Find the last layer with a weight whose output is a map, before the layer that makes `y`.
-
-    Layers without a weight are skipped, so that all formats of a model give the same layer.
-
-    Args:
-        layers: the layers by name, in execution order.
-        y: the output [N, ...], with its graph.
-
-    Raises:
-        LayerError: no layer qualifies.
-    """
-    last = _last_weighted(y)
-    maps = [
-        layer
-        for layer in layers.values()
-        if layer.spatial
-        and layer.arrangement is not None
-        and layer.arrangement.plain
-        and graph.kind_of(layer.end.node) in WEIGHTS
-        and layer.end.node is not last
-    ]
-    if not maps:
-        raise LayerError(
-            "no layer with a weight before the output has spatial extent, which Grad-CAM needs; "
-            "name one with --layer, or use another --method"
-        )
-    # A block that ends in the layer has the same output, and its name comes later.
-    return next(layer for layer in maps if layer.end.node is maps[-1].end.node)
-
-
-def _last_weighted(y: Tensor) -> Node:
-    """Find the operation with a weight that makes `y`.
-
-    Operations after it may only enlarge, squash or move its values: one path leads on, and values
-    are lost by cropping only.
-    """
-    node = graph.edge_of(y).node
-    while graph.kind_of(node) not in WEIGHTS:
-        edges = node.next_functions
-        before = [GradientEdge(deeper, n) for deeper, n in edges if deeper is not None]
-        if len(before) != 1 or graph.kind_of(before[0].node) == graph.ACCUMULATE:
-            break
-        sizes = [
-            Size(shape).numel() for shape in (graph.shape_of(before[0]), graph.shapes_of(node)[0])
-        ]
-        if sizes[0] > sizes[1] and graph.kind_of(node) != "Slice":
-            break
-        node = before[0].node
-    return node
 
 
 @dataclass(frozen=True)
@@ -262,10 +282,10 @@ def _by_weight(module: nn.Module, y: Tensor) -> Iterator[Place]:
     nameless: Counter[str] = Counter()
     users = graph.users_of(y)
     for node in graph.nodes_of(y):
-        saved, word = WEIGHTS.get(graph.kind_of(node), ("", ""))
-        weight = getattr(node, saved, None)
-        if not isinstance(weight, Tensor) or weight.requires_grad:
+        weight = weight_of(node)
+        if weight is None:
             continue
+        _, word = WEIGHTS[graph.kind_of(node)]
         if memory_of(weight) not in names and isinstance(module, BY_WEIGHT):
             names[memory_of(weight)] = f"{word}_{nameless[word]}"
             nameless[word] += 1
@@ -290,19 +310,32 @@ def _whole(node: Node, users: Sequence[Node]) -> GradientEdge:
     return GradientEdge(node, 0)
 
 
-def _numbered(
-    places: Sequence[Place], follower: CellFollower, recorder: ActivationRecorder | None
-) -> Iterator[Layer]:
+@dataclass(frozen=True, eq=False)
+class LayerMaker:
+    """Makes the layers of one pass of what was found out about it."""
+
+    follower: CellFollower
+    recorder: ActivationRecorder | None
+
+    def __call__(self, name: str, end: GradientEdge, key: tuple[int, int]) -> Layer:
+        """Make the layer of a name, whose output lies at this place of the graph."""
+        shape = graph.shape_of(end)
+        activation = None if self.recorder is None else self.recorder.recorded.get(key)
+        if activation is not None and activation.numel() != Size(shape).numel():
+            activation = None
+        return Layer(
+            name,
+            end,
+            shape,
+            None if activation is None else activation.reshape(shape),
+            self.follower.cells_at(end),
+        )
+
+
+def _numbered(places: Sequence[Place], make: LayerMaker) -> Iterator[Layer]:
     calls: Counter[str] = Counter()
     for place in places:
         calls[place.name] += 1
         count = calls[place.name]
-        shape = graph.shape_of(place.end)
-        activation = None if recorder is None else recorder.recorded.get(place.key)
-        yield Layer(
-            place.name if count == 1 else f"{place.name}:{count}",
-            place.end,
-            shape,
-            None if activation is None else activation.reshape(shape),
-            follower.cells_at(place.end),
-        )
+        name = place.name if count == 1 else f"{place.name}:{count}"
+        yield make(name, place.end, place.key)

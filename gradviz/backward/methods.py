@@ -14,6 +14,9 @@ Sources:
     guided: Springenberg, Dosovitskiy, Brox and Riedmiller 2014, arXiv:1412.6806
     deconvnet: Zeiler and Fergus 2013, arXiv:1311.2901
     gradcam, guided-gradcam: Selvaraju et al. 2017, arXiv:1610.02391
+    gradcam++: Chattopadhyay, Sarkar, Howlader and Balasubramanian 2017, arXiv:1710.11063
+    hirescam: Draelos and Carin 2020, arXiv:2011.08891
+    layercam: Jiang, Zhang, Hou, Cheng and Wei 2021, doi:10.1109/TIP.2021.3089943
     lrp: Kohlbrenner et al. 2020, arXiv:1910.09840; for attention Achtibat et al. 2024,
         arXiv:2402.05602
 """
@@ -90,6 +93,29 @@ def _cam(layer: Read) -> Tensor:
     return (weights * layer.value).sum(1, keepdim=True).clamp(min=0)
 
 
+def _layer_cam(layer: Read) -> Tensor:
+    """Weight each place of each channel by its own gradient, where that is positive."""
+    return (layer.gradient.clamp(min=0) * layer.value).sum(1, keepdim=True).clamp(min=0)
+
+
+def _high_resolution_cam(layer: Read) -> Tensor:
+    """Weight each place of each channel by its own gradient."""
+    return (layer.gradient * layer.value).sum(1, keepdim=True).clamp(min=0)
+
+
+def _cam_plus_plus(layer: Read) -> Tensor:
+    """Weight the layer's channels by their positive gradients, each of which has a weight itself.
+
+    These weights are equation 19 of the paper, for the exponential of the score: its second and
+    third derivatives are powers of the gradient, times the exponential itself, which cancels out.
+    """
+    gradient, value = layer.gradient, layer.value
+    below = 2 * gradient**2 + value.sum((2, 3), keepdim=True) * gradient**3
+    shares = (gradient**2 / below).where(below != 0, 0)
+    weights = (shares * gradient.clamp(min=0)).sum((2, 3), keepdim=True)
+    return (weights * value).sum(1, keepdim=True).clamp(min=0)
+
+
 def _guided_cam(guided: Read, layer: Read) -> Tensor:
     from torch.nn.functional import interpolate
 
@@ -97,6 +123,7 @@ def _guided_cam(guided: Read, layer: Read) -> Tensor:
     return guided.gradient * cam
 
 
+_NO_EVIDENCE = "nowhere do the layer's weighted channels add up to more than 0"
 _STILL = "the seeded output does not react to small changes of this image"
 
 METHODS: dict[str, Method] = {
@@ -164,8 +191,35 @@ METHODS: dict[str, Method] = {
             "a layer's channels weighted by their mean gradients, where positive (Selvaraju et al. "
             "2017)",
             "attribution",
-            "nowhere do the layer's weighted channels add up to more than 0",
+            _NO_EVIDENCE,
             _cam,
+            (Pass(read_at="layer"),),
+        ),
+        Method(
+            "gradcam++",
+            "a layer's channels weighted by their positive gradients, so that each of several "
+            "objects counts (Chattopadhyay et al. 2017)",
+            "attribution",
+            _NO_EVIDENCE,
+            _cam_plus_plus,
+            (Pass(read_at="layer"),),
+        ),
+        Method(
+            "hirescam",
+            "a layer's channels weighted place by place by their gradients (Draelos and Carin "
+            "2020)",
+            "attribution",
+            _NO_EVIDENCE,
+            _high_resolution_cam,
+            (Pass(read_at="layer"),),
+        ),
+        Method(
+            "layercam",
+            "a layer's channels weighted place by place by their positive gradients (Jiang et al. "
+            "2021)",
+            "attribution",
+            _NO_EVIDENCE,
+            _layer_cam,
             (Pass(read_at="layer"),),
         ),
         Method(

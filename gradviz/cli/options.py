@@ -168,7 +168,7 @@ class BackwardOptions:
     )
     layer: Text = _backward(
         "Read this layer's activation and gradient. [default: the input; for Grad-CAM the "
-        "last layer that is a map]",
+        "last map that every path to the output passes]",
         "NAME",
     )
     samples: int | None = _backward(

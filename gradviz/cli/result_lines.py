@@ -46,7 +46,7 @@ def print_remarks(
         for remark in set(remarks(line)) - printed:
             printed.add(remark)
             level, text = remark
-            (console.error if level == "error" else console.warn)(text)
+            {"error": console.error, "warning": console.warn, "note": console.note}[level](text)
     failed = sum(isinstance(line, Failed) for line in lines)
     others = f"; {ignored} other files ignored" if ignored else ""
     console.note(
@@ -62,6 +62,8 @@ def remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
         message = line.error.message
         yield "error", message if line.image in message else f"{line.image}: {message}"
     elif isinstance(line, Done):
+        if line.layer_reason is not None:
+            yield "note", f"reads the layer {line.layer}: {line.layer_reason}"
         for warning in line.warnings:
             yield "warning", f"{line.image} ({line.seed}): {warning}"
 

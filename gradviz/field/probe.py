@@ -128,10 +128,9 @@ class Probe:
             UsageError: it has no pixels.
         """
         if len(self.shape) not in (3, 4) or 0 in self.shape:
-            maps = [layer.name for layer in self.layers.values() if layer.spatial]
             raise UsageError(
                 f"the output {list(self.shape)} has no pixels; look at a layer with --layer: "
-                f"{', '.join(maps[-8:]) or 'none of them has a map either'}"
+                f"{listed(self.layers.maps, 8) or 'none of them has a map either'}"
             )
 
     def structural(self, x: int, y: int, target: Target | None = None) -> StructuralField:
@@ -205,7 +204,7 @@ class Probe:
             return Target(self.output)
         found = find_layer(self.layers, layer)
         if not found.is_map:
-            maps = [each.name for each in reversed(self.layers.values()) if each.is_map]
+            maps = [each.name for each in reversed([*self.layers.values()]) if each.is_map]
             raise UsageError(
                 f"--layer {layer}: its output {list(found.shape)} {found.unlike_a_map}, and a "
                 f"receptive field needs a map, as in {listed(maps, 8) or 'no layer'}"

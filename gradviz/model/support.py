@@ -58,7 +58,10 @@ _FIXED = "its shapes are those of the export, but for axes that dynamic_shapes l
 
 _WRITTEN_OUT = "its operations are written out for one layout in memory, with no layers to fold"
 
-_BLOCKS = "a layer is known by its weight, and a block has none of its own"
+_BLOCKS = (
+    "a layer is known by its weight, and a block has none of its own: name its last operation, "
+    "such as relu_3"
+)
 
 _REFUSED: dict[tuple[Format, Capability], str] = {
     (Format.PICKLED, Capability.WITHOUT_TRUST): "unpickling a module runs code that the file names",

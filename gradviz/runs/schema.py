@@ -336,7 +336,9 @@ class Done(FieldDone):
     answer: AnswerEntry | None = Field(default=None, alias="class")
     """The class that `top` or `class:` took; not there for other seeds."""
     layer: String | None = None
-    """The layer that was read, if one was."""
+    """The layer that was read, if one was: the name that `--layer` takes."""
+    layer_reason: String | None = None
+    """The reason why that layer was read; not there if `--layer` named it."""
     gated: StrictInt | None = None
     """The number of activations that the method's rule held at."""
     samples: StrictInt | None = None

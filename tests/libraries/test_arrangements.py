@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -67,7 +67,7 @@ def test_a_token_lies_where_a_change_of_its_patch_comes_out(name: str) -> None:
     key = "image_embeds" if name == "clip's vision tower" else None
     side = SIDE if name not in {"dpt", "yolos", "clip's vision tower"} else 32
 
-    def layers_of(x: Tensor) -> dict[str, Layer]:
+    def layers_of(x: Tensor) -> Mapping[str, Layer]:
         recorder = ActivationRecorder(net)
         return run_with_layers(net, lambda x: select_output(net(x), key, 1), x, recorder)[1]
 

@@ -16,7 +16,7 @@ from gradviz.backward.layers import run_with_layers
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.run import outcomes
 from gradviz.commands.saliency.settings import Settings
-from gradviz.errors import UsageError
+from gradviz.errors import LayerError, UsageError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
@@ -200,6 +200,7 @@ def test_the_output_may_be_moved_and_cut_out_behind_the_layer_that_makes_it() ->
     net = Net(moved, body=nn.Conv2d(3, 4, 3), head=nn.Conv2d(4, 2, 1))
     (found,) = package.saliency(net, torch.rand(3, 8, 8), "channel:0", method="gradcam")
     assert found.layer == "body"
+    assert found.layer_reason == "the last map that every path from the image to the output passes"
 
 
 class ChannelsLast(nn.Module):
@@ -226,7 +227,7 @@ def test_a_map_with_its_channels_last_is_read(tmp_path: Path) -> None:
     for format, model in every_format(net, (1, 3, 8, 12), tmp_path).items():
         frozen = format == "frozen.ts"
         (found,) = package.saliency(model, image, "class:0", method="gradcam")
-        assert found.layer == ("conv_1" if frozen else "deep")
+        assert found.layer == "add_0"
         last = {"norm": "norm_0", "widen": "linear_0", "narrow": "linear_1"}
         names = list(last.values()) if frozen else list(last)
         for layer in [*names, "act"] if format == "eager" else names:
@@ -283,15 +284,19 @@ class Enlarges(nn.Module):
         return F.softplus(F.interpolate(y, scale_factor=2.0, mode="bilinear"))[:, :, 1:-1]
 
 
-@pytest.mark.parametrize("skip, layer", [(False, "body"), (True, "head")])
-def test_what_makes_the_output_is_not_the_last_layer_before_it(
-    skip: bool, layer: str, tmp_path: Path
-) -> None:
+def test_what_makes_the_output_is_not_the_last_layer_before_it(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    for model in every_format(Enlarges(skip), (1, 3, 6, 6), tmp_path).values():
+    for model in every_format(Enlarges(skip=False), (1, 3, 6, 6), tmp_path).values():
         (found,) = package.saliency(model, torch.rand(3, 6, 6), "class:1", method="gradcam")
-        frozen = {"body": "conv_0", "head": "conv_1"}
-        assert found.layer in (layer, frozen[layer])
+        assert found.layer == "relu_0"
+
+
+def test_an_image_that_is_added_to_the_output_passes_every_layer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for name, model in every_format(Enlarges(skip=True), (1, 3, 6, 6), tmp_path).items():
+        layers = "conv_1, conv_0" if name == "frozen.ts" else "head, body"
+        with pytest.raises(LayerError, match=f"every path .* with --layer, such as {layers}, or"):
+            package.saliency(model, torch.rand(3, 6, 6), "class:1", method="gradcam")
 
 
 def test_a_layer_of_one_place_fails_for_that_image_alone(tmp_path: Path) -> None:

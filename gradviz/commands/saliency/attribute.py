@@ -40,6 +40,8 @@ class Forward:
     """The layer to read, with its activation, if there is one."""
     operands: OperandRecorder | None = None
     """The values of the pass's operations, if a rule reads them."""
+    layer_reason: str | None = None
+    """The reason why that layer is read if the user named none."""
 
 
 def at_images(
@@ -92,6 +94,7 @@ def at_images(
             score=inner(v[n], y[n]),
             prepared=image.prepared,
             layer=None if forward.layer is None else forward.layer.name,
+            layer_reason=forward.layer_reason,
             beside={name: array[n] for name, array in found.items()},
             gated=sum(gated) if gated else None,
             absorbed=absorbed,

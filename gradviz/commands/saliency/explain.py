@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gradviz.backward.cam_layer import CamLayer, cam_layer
 from gradviz.backward.graph import is_of_sigmoid
 from gradviz.backward.layer_outputs import ActivationRecorder
-from gradviz.backward.layers import find_layer, last_map, run_with_layers
+from gradviz.backward.layers import find_layer, names_operation, run_with_layers
 from gradviz.backward.relevance.hand_back import recorder
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.independence import Independence
@@ -193,16 +194,19 @@ class Explainer:
         with operands or nullcontext():
             if settings.reads_input:
                 return Forward(images, x, model(x), operands=operands)
-            y, layers = run_with_layers(model.module, model, x, ActivationRecorder(model.module))
-        layer = (
-            last_map(layers, y) if settings.layer is None else find_layer(layers, settings.layer)
-        )
+            every = settings.layer is None or names_operation(settings.layer)
+            activations = ActivationRecorder(model.module, operations=every)
+            y, layers = run_with_layers(model.module, model, x, activations)
+        if settings.layer is None:
+            chosen = cam_layer(layers)
+        else:
+            chosen = CamLayer(find_layer(layers, settings.layer), None)
+        layer = chosen.layer
         unreadable = len(layer.shape) > 2 and not layer.is_map
         if unreadable or (settings.chosen_method.needs_layer and not layer.spatial):
-            maps = [each.name for each in reversed(layers.values()) if each.spatial]
             raise LayerError(
                 f"--layer {layer.name}: its output {list(layer.shape)} {layer.unlike_a_map}, and "
-                f"{settings.method} needs a map, as in {listed(maps, 8) or 'no layer'}"
+                f"{settings.method} needs a map, as in {listed(layers.maps, 8) or 'no layer'}"
             )
         count = layer.shape[0] if layer.arrangement is None else layer.arrangement.grid[0]
         if count != (model.batch or len(x)):
@@ -210,7 +214,7 @@ class Explainer:
                 f"--layer {layer.name}: its output {list(layer.shape)} is not one for each image: "
                 "name another layer"
             )
-        return Forward(images, x, y, layer, operands)
+        return Forward(images, x, y, layer, operands, chosen.reason)
 
     def _under_seed(self, work: Work, forward: Forward, retain_graph: bool) -> list[Outcome]:
         """Compute the outcomes of all images under the one seed of `work`."""

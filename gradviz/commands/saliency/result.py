@@ -49,6 +49,8 @@ class Attribution:
     None for other seeds."""
     layer: str | None = None
     """The layer that was read, if one was."""
+    layer_reason: str | None = None
+    """The reason why it was read; None if the user named it."""
     beside: Mapping[str, Floats] = field(default_factory=dict)
     """Further arrays to write, by name, float32: a layer's `activation` and `gradient`."""
     gated: int | None = None

@@ -34,7 +34,8 @@ PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zl
 bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
 
 MEASURED = (
-    *("layer", "gated", "samples", "completeness", "absorbed", "conservation", "tiles", "parts"),
+    *("layer", "layer_reason", "gated", "samples", "completeness", "absorbed", "conservation"),
+    *("tiles", "parts"),
 )
 """The keys of a line that only some methods have."""
 

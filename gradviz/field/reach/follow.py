@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -284,7 +284,7 @@ def _constant(tensor: Tensor) -> Constant:
     return Constant(key_of("numbers", blake2b(data, digest_size=16).digest(), form))
 
 
-Run = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, dict[str, Layer]]]
+Run = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, Mapping[str, Layer]]]
 
 Followed = dict[str | None, tuple[tuple[int, ...], Reach]]
 """The shape of the output (None) and of layers by name, and what they were computed from."""
@@ -361,7 +361,7 @@ def _as_maps(arrangement: Arrangement, extents: Extents) -> Extents:
 
 def _run(
     follower: Follower, model: Model, channels: int, size: Size, start: tuple[int, int], run: Run
-) -> tuple[Tensor, dict[str, Layer]]:
+) -> tuple[Tensor, Mapping[str, Layer]]:
     width, height = size
     x = torch.empty(1, channels, height, width, dtype=model.dtype, device=META).requires_grad_()
     with follower:
