@@ -2,7 +2,7 @@
 
 A layer's output may be a map [N, C, H, W], a map with its channels last, tokens with or without
 others before them, or windows. Its arrangement is derived by following the cell of each element
-through the forward pass: see `cells.py`.
+through the forward pass: see `cells.py` and `cell_rules.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gradviz.backward.cells import Cells, OperatorCall, cells_after, on_grid, same
+from gradviz.backward.cell_rules import OperatorCall, cells_after
+from gradviz.backward.cells import Cells, on_grid, same
 from gradviz.backward.graph import shape_of
 from gradviz.watch import Watch, arguments, storage_of, tensors_in, written
 

@@ -32,7 +32,7 @@ def arrays(folder: str = "gradviz-out") -> dict[str, Any]:
 def test_grad_cam_names_its_layer_and_draws_at_the_inputs_size(saliency: Any) -> None:
     result = saliency("--method", "gradcam", "--view", "heatmap", "--view", "rgb")
     assert result.exit_code == 0, result.stderr
-    assert "layer features.6.4" in result.stdout and line()["layer"] == "features.6.4"
+    assert "layer features\n" in result.stdout and line()["layer"] == "features"
     assert arrays().keys() == {"attribution"}
     (array,) = arrays()["attribution"]
     assert array.shape == (12, 12) and array.min() == 0 < array.max()
