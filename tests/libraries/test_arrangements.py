@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,11 +89,13 @@ def test_a_token_lies_where_a_change_of_its_patch_comes_out(name: str) -> None:
             continue  # mixed, and silenced only where it leaves the block
         if not layer.spatial or one is None or other is None or torch.equal(one, other):
             continue
+        if name == "dpt" and re.match("neck$|neck.fusion_stage|head", place):
+            continue  # maps of four sizes are added up, of which one has two places a side
         change = (layer.as_maps(other) - layer.as_maps(one)).double().square().sum((0, 1))
         rows, columns = change.shape
         row, column = divmod(int(change.argmax()), columns)
         # Kernels with a stride carry the change to cells nearby, and so does interpolation.
-        far = {"pvt": 1, "segformer": 1, "maxvit": 1, "dpt": 2}.get(name, 0)
+        far = {"pvt": 1, "segformer": 1, "maxvit": 1, "dpt": 1}.get(name, 0)
         for cell, count, start in ((row, rows, top), (column, columns, left)):
             first, last = start * count // side, (start + 7) * count // side
             assert first - far <= cell <= last + far, place
