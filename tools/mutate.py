@@ -36,12 +36,13 @@ ROOT = Path(__file__).parent.parent
 TESTS = {
     "gradviz/backward": ["unit/backward", "oracles/test_gradients.py", "oracles/test_layers.py",
                          "oracles/test_methods.py"],
-    "gradviz/field": ["unit/field", "oracles/test_structural_oracles.py"],
+    "gradviz/field": ["unit/field", "oracles/test_structural_oracles.py",
+                      "oracles/test_structural_operations.py", "end_to_end/test_receptive_field.py"],
     "gradviz/seeds": ["unit/seeds"],
     "gradviz/heatmap": ["unit/heatmap"],
-    "gradviz/image": ["unit/image"],
+    "gradviz/image": ["unit/image", "end_to_end/test_other_inputs.py"],
     "gradviz/commands/check": ["unit/commands/check", "end_to_end/test_check.py"],
-    "gradviz/commands/compare": ["unit/commands/compare"],
+    "gradviz/commands/compare": ["unit/commands/compare", "end_to_end/test_compare.py"],
     "gradviz/commands/receptive_field": ["unit/field", "unit/commands",
                                          "end_to_end/test_receptive_field.py"],
     "gradviz/commands/saliency": ["unit/commands/saliency", "oracles/test_methods.py",
@@ -92,9 +93,26 @@ CALLS = {
 """Functions, and what each becomes."""
 
 EQUIVALENT: dict[tuple[str, str], str] = {
-    ("gradviz/backward/vjp.py", "LARGEST_SCALE, LEAST_SCALE ="): (
-        "a scale that is too large is tried, overflows and is lowered; only where to end is chosen"
+    **dict.fromkeys(
+        [
+            ("gradviz/backward/vjp.py", "LARGEST_SCALE, LEAST_SCALE ="),
+            ("gradviz/backward/vjp.py", "while scale > LEAST_SCALE:"),
+        ],
+        "a scale that is too large is tried, overflows and is lowered; only where to end is chosen",
     ),
+    ("gradviz/commands/saliency/attribute.py", "read, coverage = _read(forward, v, each, retain"): (
+        "how long the graph of a pass stays in memory"
+    ),
+    ("gradviz/commands/saliency/result.py", "for part in strips(values.size, 1):"): (
+        "how much memory a strip takes"
+    ),
+    ("gradviz/commands/saliency/tiled.py", "and input_pixels(tiles) > width * height / 2"): (
+        "parts that are exactly half of the image, and cost as much as the whole"
+    ),
+    ("gradviz/field/boxes.py", "low, high = (0, len(reached) - 1) if measured is None else"): (
+        "what lies beyond is found, and every pixel is measured by itself"
+    ),
+    ("gradviz/field/trial.py", "SMALL_INPUT ="): "how large the input of a trial may be",
     ("gradviz/commands/check/finite_differences.py", "if noise <= allowed"): (
         "a noise that is the bound to the last bit; the other changes of the line are noticed"
     ),
@@ -210,10 +228,12 @@ def changes_of(path: Path, draws: random.Random) -> Iterator[Change]:
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """The node and all below it, but for annotations, which nothing computes with."""
+    """The node and all below it that computes: no annotations, and no decorators of classes."""
     yield node
     for name, value in ast.iter_fields(node):
-        if name not in ("annotation", "returns"):
+        if name not in ("annotation", "returns") and not (
+            name == "decorator_list" and isinstance(node, ast.ClassDef)
+        ):
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
                     yield from _nodes(child)

@@ -47,6 +47,7 @@ def test_the_numbers_are_those_of_the_documentation() -> None:
     assert (POINTS["image"].samples, POINTS["path"].samples) == (1, None)
     assert [points.least for points in POINTS.values()] == [1, 1, 2, 1]
     assert (CLIP, Settings().clip, Sampling.noise, Settings.batch_size) == (99, 99, 0.15, 8)
+    assert Settings().optimize and (Settings().tile, Settings().scale) == ("auto", "image")
     assert Preprocess().range == (0, 1) and Preprocess().background == (255, 255, 255)
     text = helped(options.BackwardOptions, "samples")
     found = re.search(r"until the gap is ([\d.]+) %, at most (\d+)", text)

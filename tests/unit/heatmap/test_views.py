@@ -47,6 +47,20 @@ def test_what_a_view_draws(view: str, quantity: list[list[float]]) -> None:
     assert VIEWS[view].quantity(G).tolist() == quantity
 
 
+def test_a_view_is_signed_if_what_it_draws_can_be_negative() -> None:
+    """Its scale bar begins at −1 then, and at 0 otherwise."""
+    assert {name for name in VIEWS if (VIEWS[name].quantity(G) < 0).any()} == {
+        name for name, view in VIEWS.items() if view.signed
+    }
+
+
+def test_every_channel_of_a_small_map_is_enlarged() -> None:
+    colours = np.array([[[1.0]], [[-1.0]], [[0.5]]], np.float32)
+    small = pixels("rgb", 1, colours, BLACK[:1, :1])
+    large = pixels("rgb", 1, np.tile(colours, (1, 2, 3)), np.zeros((8, 9, 3), np.uint8))
+    assert large.shape == (8, 9, 3) and (large == small[0, 0]).all()
+
+
 def test_gray_is_the_share_of_the_scale() -> None:
     assert pixels("gray", 8)[..., 0].tolist() == [[96, 128], [0, 255]]
     assert pixels("gray", 4)[..., 0].tolist() == [[191, 255], [0, 255]]

@@ -34,6 +34,15 @@ def test_its_pixels(tmp_path: Path, photo: Image.Image) -> None:
     assert abs(difference).max() <= 6
 
 
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 16 * 24 * 3).astype(np.uint16).reshape(16, 24, 3)
+    deep = pillow_heif.from_bytes(mode="RGB;16", size=(24, 16), data=ramp.tobytes())
+    deep.save(tmp_path / "x.heic", quality=-1)
+    picture = read_image(tmp_path / "x.heic")
+    assert picture.levels.dtype == np.uint8
+    assert abs(picture.pixels - ramp.transpose(2, 0, 1) / 65535).max() < 0.01
+
+
 def test_it_is_upright(tmp_path: Path, photo: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

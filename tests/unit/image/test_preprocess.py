@@ -172,3 +172,13 @@ def test_it_needs_no_torch() -> None:
     code = """import sys, gradviz.image.preprocess, gradviz.image.find
 sys.exit("torch" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_recipe_of_imagenet_is_that_of_torchvisions_first_weights() -> None:
+    """`ResNet50_Weights.IMAGENET1K_V1.transforms()`: 256, then 224 in the middle."""
+    assert (IMAGENET.resize, IMAGENET.crop) == (256, 224)
+    assert (IMAGENET.mean, IMAGENET.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    given = {
+        key for key, value in IMAGENET.as_dict().items() if value != Preprocess().as_dict()[key]
+    }
+    assert given == {"resize", "crop", "mean", "std"}
