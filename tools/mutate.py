@@ -37,7 +37,8 @@ TESTS = {
     "gradviz/backward": ["unit/backward", "oracles/test_gradients.py", "oracles/test_layers.py",
                          "oracles/test_methods.py"],
     "gradviz/field": ["unit/field", "oracles/test_structural_oracles.py",
-                      "oracles/test_structural_operations.py", "end_to_end/test_receptive_field.py"],
+                      "oracles/test_structural_operations.py",
+                      "end_to_end/test_receptive_field.py"],
     "gradviz/seeds": ["unit/seeds"],
     "gradviz/heatmap": ["unit/heatmap"],
     "gradviz/image": ["unit/image", "end_to_end/test_other_inputs.py"],
@@ -100,9 +101,17 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         ],
         "a scale that is too large is tried, overflows and is lowered; only where to end is chosen",
     ),
-    ("gradviz/commands/saliency/attribute.py", "read, coverage = _read(forward, v, each, retain"): (
-        "how long the graph of a pass stays in memory"
+    (
+        "gradviz/commands/saliency/attribute.py",
+        "read, pulled = _read(forward, v, each, retain_graph",
+    ): ("how long the graph of a pass stays in memory"),
+    ("gradviz/commands/compare/write.py", "folder.check(overwrite=overwrite, resume=False)"): (
+        "`held` checks the same again, before anything is written"
     ),
+    (
+        "gradviz/commands/saliency/write.py",
+        "PNG: dict[str, Any] =",
+    ): "how small a picture's file is",
     ("gradviz/commands/saliency/result.py", "for part in strips(values.size, 1):"): (
         "how much memory a strip takes"
     ),
@@ -116,8 +125,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gradviz/commands/check/finite_differences.py", "if noise <= allowed"): (
         "a noise that is the bound to the last bit; the other changes of the line are noticed"
     ),
-    ("gradviz/heatmap/views.py", "STRIP_PIXELS ="): "how much memory a strip takes",
-    ("gradviz/heatmap/views.py", "if values.shape[-2:] == size[::-1]:"): (
+    ("gradviz/heatmap/draw.py", "STRIP_PIXELS ="): "how much memory a strip takes",
+    ("gradviz/heatmap/draw.py", "if values.shape[-2:] == size[::-1]:"): (
         "maps of the picture's own size are resized to that size, which leaves them as they are"
     ),
     ("gradviz/image/array.py", "if path.stat().st_size > SMALL_FILE:"): (
