@@ -7,8 +7,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Without what they depend on, which is there: they would replace torch by a build for CUDA.
 LIBRARIES := torchvision timm segmentation-models-pytorch grad-cam zennit
 DEMO := gradviz-out/demo
+COMPAT := .venv-torch-$(TORCH)
 
-.PHONY: demo quick test fuzz lint bench clean
+.PHONY: demo quick test compat fuzz lint bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +34,18 @@ quick: $(READY)
 test: $(if $(T),$(READY),lint)
 	$(BIN)/python -m pytest $(or $(T),-n auto --dist loadfile)
 
+# All tests, or with T=path those of a file or folder, on another version of torch, in an
+# environment of its own: make compat TORCH=2.10.0
+compat:
+	@test -n "$(TORCH)" || { echo "name a version: make compat TORCH=2.10.0" >&2; exit 2; }
+	$(PYTHON) -m venv $(COMPAT)
+	grep -vE '^(torch|torchvision)==' constraints.txt > $(COMPAT)/constraints.txt
+	$(COMPAT)/bin/pip install --quiet --disable-pip-version-check -c $(COMPAT)/constraints.txt \
+	    torch==$(TORCH) torchvision -e '.[test]'
+	$(COMPAT)/bin/pip install --quiet --disable-pip-version-check -c $(COMPAT)/constraints.txt \
+	    --no-deps timm segmentation-models-pytorch
+	$(COMPAT)/bin/python -m pytest $(or $(T),-n auto --dist loadfile)
+
 fuzz: $(READY)
 	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz \
 	    tests/robustness/faults/test_interrupted.py
@@ -46,4 +59,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) gradviz-out build *.egg-info
+	rm -rf $(VENV) .venv-torch-* gradviz-out build *.egg-info

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "samples",
     "field",
     "first_answer",
+    "library_folders",
     "tiles",
     "gpu",
 )

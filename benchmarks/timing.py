@@ -44,6 +44,8 @@ class Cost:
     """Of wall time."""
     gib: float
     """Its largest resident memory in GiB, where the system counts in KiB as Linux does."""
+    cpu: float
+    """Seconds of processors, which other programs on the machine change less than wall time."""
 
 
 # A process inherits its parent's peak memory as its own, so it is started by a small one.
@@ -52,7 +54,8 @@ import json, resource, subprocess, sys, time
 started = time.perf_counter()
 subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
 seconds = time.perf_counter() - started
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20]))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([seconds, used.ru_maxrss / 2**20, used.ru_utime + used.ru_stime]))
 """
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import gradviz as python
 from gradviz.model import outputs
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
@@ -35,14 +36,23 @@ def gradient_of(model: Model, small: Small) -> Tensor:
     return torch.autograd.grad(model(x).square().sum(), x)[0]
 
 
-@pytest.mark.parametrize("name", ["ViT", "Swin", "DPT", "DETR"])
-def test_every_method_can_differentiate_it_twice(saved: Saved, name: str) -> None:
-    folder, small = saved(name)
-    model = load_model(folder, output=small.output)
-    x = torch.rand(1, 3, small.side, small.side, requires_grad=True)
-    (first,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad(first.square().sum(), x)
-    assert second.isfinite().all() and second.abs().max() > 0
+def test_fused_attention_has_the_field_of_attention_that_is_written_out(saved: Saved) -> None:
+    """Windows of 4x4 patches: the library takes the fused operation by itself."""
+    folder, small = saved("Swin")
+    x = torch.rand(3, small.side, small.side)
+    found = []
+    for kind in ("sdpa", "eager"):
+        model = load_model(folder)
+        module: Any = model.module
+        assert kind == "eager" or module.config._attn_implementation == kind
+        module.set_attn_implementation(kind)
+        place = "swin.encoder.layers.0.blocks.0.layernorm_after"
+        (field,) = python.receptive_field(model, x, [(1, 1)], layer=place).fields
+        found.append((field.structural.status, field.structural.mask, field.local))
+    fused, written_out = found
+    assert fused[0] == written_out[0] == "exact"
+    for one, other in zip(fused[1:], written_out[1:], strict=True):
+        assert one.sum() == 16 * 16 and np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from gradviz.errors import GradvizError, ModelError
 from gradviz.model.foreign import foreign_code
@@ -73,9 +72,6 @@ def open_timm(folder: Folder, request: Request) -> Opened:
                 **{key: value for key, value in arguments.items() if key not in own},
             )
     opened = with_weights(network, folder, TIMM, request.trust, _labels(folder, described))
-    attention: list[Any] = [m for m in opened.module.modules() if hasattr(m, "fused_attn")]
-    for module in attention:
-        module.fused_attn = False  # the fused operation has no second derivative
     return replace(opened, preprocess=_preprocess(described, f"{where}/{CONFIG}"))
 
 

@@ -26,10 +26,6 @@ from gradviz.model.libraries.processors import recipe_beside
 from gradviz.model.support import Format
 from gradviz.text import listed
 
-ATTENTION = "eager"
-"""The implementation of attention that consists of plain operations. The fused ones have no second
-derivative, and the structural field cannot be followed through them."""
-
 _LEFT_OUT = (
     "architectures",
     "auto_map",
@@ -180,7 +176,6 @@ def _loaded(
             module, report = kind.from_pretrained(
                 folder.path.resolve(),
                 config=config,
-                attn_implementation=ATTENTION,
                 dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,
