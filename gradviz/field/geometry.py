@@ -8,7 +8,6 @@ measured on strips.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -18,7 +17,7 @@ from gradviz.arrays import Size
 from gradviz.field.axis import Axis, axis_of
 from gradviz.field.probe import Probe, ProbeFactory, Target, probes_without_numbers
 from gradviz.field.reach.call import Reach
-from gradviz.field.reach.extents import Untold
+from gradviz.field.reach.extents import NotRun, Untold
 from gradviz.field.reach.follow import Followed, follow, follow_layers
 from gradviz.field.strips import SIZES, Covered, growing_probes, measure_axis
 from gradviz.model.model import Model
@@ -157,8 +156,12 @@ def _followed(run: Callable[[tuple[int, int]], Followed], axis: int, length: int
     """Follow a pass on a strip, or on a square if the model takes no strips."""
     strip = (length, SIZES[0]) if axis == 0 else (SIZES[0], length)
     for size in (strip, (length, length)):
-        with suppress(Untold):
+        try:
             return run(size)
+        except NotRun:
+            continue
+        except Untold:  # a square costs far more, and its operations are the same
+            break
     return {}
 
 

@@ -29,6 +29,10 @@ class Untold(Exception):
     """It is not known what an operation computes its result from; the message says why."""
 
 
+class NotRun(Untold):
+    """The model does not run on an input of this size."""
+
+
 @dataclass(frozen=True, eq=False)
 class Extents:
     """The first and last place of the image behind each element of a tensor, along one axis.

@@ -18,7 +18,7 @@ from gradviz.backward.layers import Layer, run_with_layers
 from gradviz.errors import GradvizError
 from gradviz.field.reach.arguments import META
 from gradviz.field.reach.call import Call, Constant, Reach, image_reach
-from gradviz.field.reach.extents import NOWHERE, Extents, Untold, key_of
+from gradviz.field.reach.extents import NOWHERE, Extents, NotRun, Untold, key_of
 from gradviz.field.reach.operators import ALIKE, FREE, REACHES, SAME, SIZED, UNIFORM
 from gradviz.field.reach.rearrangements import slice_of
 from gradviz.field.reach.without_numbers import WithoutNumbers, without_numbers
@@ -369,4 +369,4 @@ def _run(
         try:
             return run(without_numbers(model), x)
         except GradvizError as error:
-            raise Untold(f"it does not run without numbers: {error}") from error
+            raise NotRun(f"it does not run without numbers: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,10 @@ from torch.nn import functional as F
 
 import gradviz
 from gradviz.errors import ModelError
+from gradviz.field import geometry as measured
 from gradviz.field.probe import Probe
+from gradviz.field.reach.extents import NotRun, Untold
+from gradviz.model.model import Model
 from tests.helpers.geometry import geometry
 from tests.helpers.nets import Net
 
@@ -206,3 +210,21 @@ def test_what_never_repeats_has_no_geometry() -> None:
     net = Net(lambda x: F.interpolate(x, scale_factor=2**-0.5, recompute_scale_factor=False))
     (found,) = geometry(net)
     assert found.x is None and found.y is None and found.through is None
+
+
+def test_a_square_is_tried_only_if_the_model_takes_no_strip(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not known of a strip is not known of a square either, which costs far more."""
+    asked: list[tuple[int, int]] = []
+
+    def follow(failure: type[Untold], model: Model, channels: int, size: tuple[int, int]) -> None:
+        asked.append(size)
+        raise failure
+
+    for failure, squares in ((Untold, False), (NotRun, True)):
+        asked.clear()
+        monkeypatch.setattr(measured, "follow", partial(follow, failure))
+        assert measured.bounded_axis(gradviz.wrap(nn.Conv2d(3, 1, 3)), 3, 0) is None
+        assert any(width == height for width, height in asked) == squares
+        assert (measured.LONG[0], 64) in asked
