@@ -47,7 +47,8 @@ TESTS = {
     "gradviz/commands/receptive_field": ["unit/field", "unit/commands",
                                          "end_to_end/test_receptive_field.py"],
     "gradviz/commands/saliency": ["unit/commands/saliency", "oracles/test_methods.py",
-                                  "end_to_end/test_methods.py", "end_to_end/test_expect.py"],
+                                  "end_to_end/test_methods.py", "end_to_end/test_expect.py",
+                                  "end_to_end/test_pictures.py"],
     "gradviz/model/fast.py": ["unit/model/test_fast.py"],
     "gradviz/model/outputs.py": ["unit/model/test_outputs.py", "unit/model/test_fast.py"],
     "gradviz/runs/expectations.py": ["unit/runs"],
@@ -122,6 +123,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "what lies beyond is found, and every pixel is measured by itself"
     ),
     ("gradviz/field/trial.py", "SMALL_INPUT ="): "how large the input of a trial may be",
+    ("gradviz/field/dependence/trace.py", "super().__init__()"): "torch's own does nothing",
     ("gradviz/commands/check/finite_differences.py", "if noise <= allowed"): (
         "a noise that is the bound to the last bit; the other changes of the line are noticed"
     ),
