@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from gradviz.image.other_input import OtherInput, read_other_input, with_batch
 from gradviz.image.prepare import Prepared, prepare
 from gradviz.image.preprocess import Preprocess
 from gradviz.image.read import Picture, picture_of
+from gradviz.layout import parse_layout
 from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.model.recipes import recipe_named
@@ -52,6 +53,7 @@ def saliency(
     tile: TileOption = "auto",
     inputs: Mapping[str, InputValues] | None = None,
     wrt: str | None = None,
+    layout: str | None = None,
 ) -> list[Attribution]:
     """Compute gradients of images: the results of `gradviz saliency`, without files.
 
@@ -76,6 +78,8 @@ def saliency(
             `--input` takes it, an image of Pillow's, which goes through the recipe, or a tensor or
             array that enters as it is.
         wrt: the input of `inputs` with respect to which the gradient is taken; None for the image.
+        layout: how the output of `layer` lies in memory, if the pass does not show it: `nchw`,
+            `nhwc` or `tokens:P`, with P tokens before those of the image.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -92,8 +96,7 @@ def saliency(
         >>> result.picture("overlay").size
         (128, 128)
     """
-    if not isinstance(model, Model):
-        model = wrap(model)
+    model = _ready(model, layout)
     recipe = _recipe(preprocess, model)
     model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
     if wrt is not None:
@@ -158,6 +161,7 @@ def receptive_field(
     preprocess: Preprocess | str | None = None,
     random_seed: int = 0,
     inputs: Mapping[str, InputValues] | None = None,
+    layout: str | None = None,
 ) -> ReceptiveFields:
     """Measure receptive fields: the results of `gradviz receptive-field`, without files.
 
@@ -173,6 +177,8 @@ def receptive_field(
             `torchvision:WEIGHTS`; None for that of the model's card or folder, or none.
         random_seed: the seed of random input.
         inputs: the model's other inputs, as in `saliency`.
+        layout: how the output of `layer` lies in memory, if the pass does not show it, as in
+            `saliency`.
 
     Returns:
         the field of each pixel at each image, in this order, and the geometry.
@@ -189,8 +195,7 @@ def receptive_field(
         >>> fields.fields[0].local.shape
         (128, 128)
     """
-    if not isinstance(model, Model):
-        model = wrap(model)
+    model = _ready(model, layout)
     one = None if images is None else _one(images, preprocess, model)
     recipe = _recipe(None if one is not None else preprocess, model)
     model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
@@ -222,6 +227,11 @@ def _differentiable() -> Iterator[None]:
     """Gradients are computed, whatever mode the caller is in."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+def _ready(model: Model | nn.Module, layout: str | None) -> Model:
+    made = model if isinstance(model, Model) else wrap(model)
+    return made if layout is None else replace(made, layout=parse_layout(layout))
 
 
 def _recipe(preprocess: Preprocess | str | None, model: Model) -> Preprocess:

@@ -15,6 +15,7 @@ VALUES = {
     "errors",
     "files",
     "labels",
+    "layout",
     "strict_yaml",
     "text",
     "version",

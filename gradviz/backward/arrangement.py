@@ -20,8 +20,9 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradviz.backward.cell_rules import OperatorCall, cells_after
-from gradviz.backward.cells import Cells, on_grid, same
+from gradviz.backward.cells import NO_CELL, Cells, on_grid, same
 from gradviz.backward.graph import shape_of
+from gradviz.layout import Layout
 from gradviz.watch import Watch, arguments, storage_of, tensors_in, written
 
 
@@ -53,6 +54,11 @@ class Arrangement:
     def plain(self) -> bool:
         """True if the tensor has the shape of its maps, and they lie in it as they are read."""
         return self.shape == self.map_shape and bool((self.order.diff() == 1).all())
+
+    def same_as(self, other: Arrangement) -> bool:
+        """Return True if both read a tensor in the same way."""
+        alike = self.shape == other.shape and self.grid == other.grid
+        return alike and self.channels == other.channels and torch.equal(self.order, other.order)
 
     @property
     def _axes(self) -> list[int]:
@@ -97,6 +103,34 @@ def arrangement_of(cells: Cells) -> Arrangement | None:
     if grid is None:
         return None
     return Arrangement(tuple(cells.index.shape), channels, grid, there[order])
+
+
+def stated(layout: Layout, shape: Sequence[int], entered: Sequence[int]) -> Arrangement:
+    """Make the arrangement that a layout states.
+
+    Args:
+        layout: the order of the axes.
+        shape: the shape of the tensor.
+        entered: the shape [N, C, H, W] of what entered the model.
+
+    Raises:
+        UsageError: the layout does not fit the shape, or fits it in two ways.
+    """
+    images, _, height, width = entered
+    axes = layout.axes(shape, images)
+    if layout.kind == "tokens":
+        rows, columns = layout.grid(shape[axes[2]], height, width)
+        places = torch.arange(images * rows * columns).view(images, rows * columns)
+        leading = torch.full((images, layout.leading), NO_CELL)
+        index = torch.cat([leading, places], 1)[:, None]
+    else:
+        rows, columns = (shape[axis] for axis in axes[2:])
+        index = torch.arange(images * rows * columns).view(images, 1, rows, columns)
+    back = [axes.index(axis) for axis in range(len(axes))]
+    index = index.expand([shape[axis] for axis in axes]).permute(back)
+    found = arrangement_of(Cells((images, rows, columns), index))
+    assert found is not None
+    return found
 
 
 def _regular(index: Tensor, grid: tuple[int, int, int]) -> tuple[int, int, int] | None:

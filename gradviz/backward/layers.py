@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Size, Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradviz.backward import graph
-from gradviz.backward.arrangement import Arrangement, CellFollower, arrangement_of
+from gradviz.backward.arrangement import Arrangement, CellFollower, arrangement_of, stated
 from gradviz.backward.cells import Cells
 from gradviz.backward.layer_outputs import (
     WEIGHTS,
@@ -32,6 +32,7 @@ from gradviz.backward.layer_outputs import (
     weight_of,
 )
 from gradviz.errors import UsageError
+from gradviz.layout import FORMS, Layout
 from gradviz.text import listed, nearest
 
 BY_WEIGHT = torch.jit.ScriptModule | torch.fx.GraphModule
@@ -42,6 +43,23 @@ OPERATION = re.compile(r"[a-z]\w*_\d+")
 
 NAMED = 12
 """The most layers that a message names if none is near; the others are counted."""
+
+
+@dataclass(frozen=True)
+class LayoutReader:
+    """Reads the outputs of layers as `--layout` says."""
+
+    layout: Layout
+    entered: tuple[int, ...]
+    """The shape [N, C, H, W] of what entered the model."""
+
+    def __call__(self, shape: tuple[int, ...]) -> Arrangement:
+        """Make the arrangement of an output of this shape.
+
+        Raises:
+            UsageError: the layout does not fit it, or fits it in two ways.
+        """
+        return stated(self.layout, shape, self.entered)
 
 
 @dataclass(frozen=True)
@@ -60,11 +78,35 @@ class Layer:
 
     cells: Cells | None = None
     """The places of the image that its elements stand for; None if they are not known."""
+    reader: LayoutReader | None = None
+    """The way to read its output that `--layout` states, if it does."""
 
     @cached_property
     def arrangement(self) -> Arrangement | None:
-        """The way to read its output as maps; None if that is not known."""
+        """The way to read its output as maps: as derived, else as stated; None if not known."""
+        if self._derived is None and self.reader is not None:
+            with suppress(UsageError):
+                return self.reader(self.shape)
+        return self._derived
+
+    @cached_property
+    def _derived(self) -> Arrangement | None:
         return None if self.cells is None else arrangement_of(self.cells)
+
+    def check_layout(self) -> None:
+        """Check that the layout that was stated fits its output, if it has more than one place.
+
+        Raises:
+            UsageError: it does not, or the pass shows another arrangement.
+        """
+        if self.reader is None or len(self.shape) < 3:
+            return
+        read = self.reader(self.shape)
+        if self._derived is not None and not read.same_as(self._derived):
+            raise UsageError(
+                f"--layout {self.reader.layout}: the pass shows that the output {list(self.shape)} "
+                f"of {self.name} lies otherwise: leave out --layout"
+            )
 
     @property
     def spatial(self) -> bool:
@@ -86,7 +128,10 @@ class Layer:
     def unlike_a_map(self) -> str:
         """The reason why its output is not a map, for messages."""
         if self.arrangement is None and len(self.shape) > 2:
-            return "does not show which of its elements lies where in the image"
+            return (
+                "does not show which of its elements lies where in the image (say it with --layout "
+                f"{FORMS})"
+            )
         return "has no spatial extent"
 
     def as_maps(self, tensor: Tensor) -> Tensor:
@@ -156,6 +201,7 @@ def run_with_layers(
     call: Callable[[Tensor], Tensor],
     x: Tensor,
     recorder: ActivationRecorder | None = None,
+    layout: Layout | None = None,
 ) -> tuple[Tensor, Layers]:
     """Call a model once, and collect its layers.
 
@@ -164,6 +210,7 @@ def run_with_layers(
         call: the function that runs it.
         x: the input [N, C, H, W], which requires a gradient.
         recorder: records the outputs of the module's layers, at the cost of their memory.
+        layout: the layout of outputs whose arrangement cannot be derived.
 
     Returns:
         the output [N, ...], and the layers by name in execution order.
@@ -187,27 +234,31 @@ def run_with_layers(
     called = {place.name for place in places}
     places += (place for place in _by_weight(module, y) if place.name not in called)
     places.sort(key=lambda place: place.key)
-    make = LayerMaker(follower, recorder)
+    reader = None if layout is None else LayoutReader(layout, tuple(x.shape))
+    make = LayerMaker(follower, recorder, reader)
     return y, Layers(x, y, {layer.name: layer for layer in _numbered(places, make)}, make)
 
 
 def find_layer(layers: Layers, name: str) -> Layer:
-    """Find the layer, or the operation, of this name.
+    """Find the layer, or the operation, of this name, and check its layout if one was stated.
 
     Args:
         layers: the layers of a pass.
         name: the text of `--layer`.
 
     Raises:
-        UsageError: no layer has that name; the message has the nearest names, or the first.
+        UsageError: no layer has that name (the message has the nearest names, or the first), or
+            the layout does not fit.
     """
-    if name not in layers and names_operation(name) and name in layers.operations:
-        return layers.operations[name]
-    if name not in layers:
+    found = layers.get(name)
+    if found is None and names_operation(name):
+        found = layers.operations.get(name)
+    if found is None:
         names = f"it has {listed(list(layers), NAMED)}: see gradviz inspect"
         hint = nearest(name, layers, names, most=3, joined=", ")
         raise UsageError(f"--layer {name}: the model has no such layer; {hint}")
-    return layers[name]
+    found.check_layout()
+    return found
 
 
 def names_operation(name: str | None) -> bool:
@@ -316,6 +367,7 @@ class LayerMaker:
 
     follower: CellFollower
     recorder: ActivationRecorder | None
+    reader: LayoutReader | None
 
     def __call__(self, name: str, end: GradientEdge, key: tuple[int, int]) -> Layer:
         """Make the layer of a name, whose output lies at this place of the graph."""
@@ -329,6 +381,7 @@ class LayerMaker:
             shape,
             None if activation is None else activation.reshape(shape),
             self.follower.cells_at(end),
+            self.reader,
         )
 
 

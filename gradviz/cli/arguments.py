@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,7 @@ from gradviz.errors import UsageError
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from, spelled_out
 from gradviz.labels import read_labels
+from gradviz.layout import parse_layout
 from gradviz.model.card import read_preprocess
 from gradviz.strict_yaml import parse_scalar
 from gradviz.text import strict_json
@@ -152,6 +153,7 @@ def load(
 ) -> Model:
     """Load the model as the options ask, and warn of what is odd about it."""
     labels = None if options.labels is None else read_labels(options.labels)
+    layout = None if options.layout is None else parse_layout(options.layout)
 
     from gradviz.model.load import load_model
 
@@ -171,7 +173,7 @@ def load(
     # What torch and the model consist of stays: looking through it for garbage takes 0.1 s a time.
     if not gc.get_freeze_count():  # once, so that nothing is kept for good in a long process
         gc.freeze()
-    return model
+    return replace(model, layout=layout)
 
 
 def other_inputs(options: ModelOptions) -> dict[str, Path]:

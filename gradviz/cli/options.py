@@ -110,6 +110,11 @@ class ModelOptions:
         "YAML. [default: the model card's, or its folder's]",
         "FILE",
     )
+    layout: Text = _model(
+        "How a layer's output lies in memory, if the pass does not show it; P counts the tokens "
+        "before those of the image.",
+        "nchw|nhwc|tokens:P",
+    )
     trust: bool = _model("Load what can run code: pickled modules and .pt2 files.", default=False)
     no_optimize: bool = _model(
         "Run the model as it was loaded: batch norm is not folded into convolutions.", default=False

@@ -100,7 +100,7 @@ class Probe:
         self.x = ran.batch_of(tensor)
         watched = WithoutNumbers() if tensor.is_meta else nullcontext()
         with watched, DependenceTrace() as trace:
-            y, self.layers = run_with_layers(model.module, ran, self.x)
+            y, self.layers = run_with_layers(model.module, ran, self.x, layout=model.layout)
         if trace.random:
             raise ModelError(
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "

@@ -126,29 +126,49 @@ def growing_probes(probe_at: ProbeFactory, axis: int, fixed: Size | None) -> Ite
 
 
 def _look(probe: Probe, target: Target, axis: int) -> Axis | Covered | None:
-    """Measure the axis on this input; None if the field does not fit in it."""
-    *_, height, width = target.shape
-    length, across = (width, height // 2) if axis == 0 else (height, width // 2)
+    """Measure the axis on this input; None if the field does not fit in it.
+
+    Neighbours are looked at from the middle on, and then backwards if the border comes too soon.
+    """
+    length = target.shape[-1 - axis]
     guess = _guess_period(target.end, axis, length)
     start = max(0, length // 2 - guess)
+    stop = min(length, start + max(4 * guess + 8, MOST_NEIGHBOURS))
     extents: list[tuple[int, int]] = []
-    for i in range(start, min(length, start + max(4 * guess + 8, MOST_NEIGHBOURS))):
-        field = probe.structural(*((i, across) if axis == 0 else (across, i)), target)
-        places = np.asarray(field.mask.any(axis=axis))
-        if places.all() and field.through not in WINDOWED:
-            return Covered(field.through or UNNAMED)
-        ends = np.flatnonzero(places)
-        if not len(ends) or ends[0] == 0 or ends[-1] == len(places) - 1:
-            return None
-        extents.append((int(ends[0]), int(ends[-1])))
-        period = _period(extents)
-        if period is not None and len(extents) > max(
-            3 * period, guess, min(NEIGHBOURS, length // 4)
-        ):
-            if not _shows_windows(target.end, axis):
-                return None
-            return axis_of(extents[:period], start, extents[period][0] - extents[0][0])
+    for indices in (range(start, stop), range(start - 1, -1, -1)):
+        for i in indices:
+            extent = _extent(probe, target, axis, i)
+            if isinstance(extent, Covered):
+                return extent
+            if extent is None:
+                break
+            extents.insert(len(extents) if i >= start else 0, extent)
+            period = _period(extents)
+            if period is not None and len(extents) > max(
+                3 * period, guess, min(NEIGHBOURS, length // 4)
+            ):
+                if not _shows_windows(target.end, axis):
+                    return None
+                shift = extents[period][0] - extents[0][0]
+                return axis_of(extents[:period], min(i, start), shift)
     return None
+
+
+def _extent(probe: Probe, target: Target, axis: int, i: int) -> tuple[int, int] | Covered | None:
+    """Find the first and the last place of the input that matter to one place in the middle.
+
+    Returns:
+        None if the field is empty, or reaches the border.
+    """
+    across = target.shape[-2 + axis] // 2
+    field = probe.structural(*((i, across) if axis == 0 else (across, i)), target)
+    places = np.asarray(field.mask.any(axis=axis))
+    if places.all() and field.through not in WINDOWED:
+        return Covered(field.through or UNNAMED)
+    ends = np.flatnonzero(places)
+    if not len(ends) or ends[0] == 0 or ends[-1] == len(places) - 1:
+        return None
+    return int(ends[0]), int(ends[-1])
 
 
 def _shows_windows(end: End, axis: int) -> bool:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
+from gradviz.layout import Layout
 from gradviz.model.foreign import foreign_code, wrong_channels
 from gradviz.model.formats.imported import ImportedCode
 from gradviz.model.formats.script import as_written
@@ -63,6 +64,8 @@ class Model:
     """The shape of an exported program's input, None for an axis that may vary; else None."""
     inputs: Inputs = field(default_factory=Inputs)
     """The inputs beside the images, and the argument by which images enter."""
+    layout: Layout | None = None
+    """The layout of layers' outputs that cannot be derived, if it is stated."""
     code: ImportedCode = field(default_factory=ImportedCode)
     """The code that the factory brought in."""
     notes: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class Model:
             "labels": list(self.labels),
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             **({"inputs": others} if (others := self._described_others()) else {}),
+            **({} if self.layout is None else {"layout": str(self.layout)}),
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
             "optimized": self.optimised,

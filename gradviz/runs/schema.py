@@ -153,6 +153,8 @@ class ModelRecord(JsonObject):
     """The [N, C, H, W] that the model was exported for; null if there is no such limit."""
     inputs: dict[String, InputRecord] | None = None
     """The inputs beside the images by the model's arguments; not there for a model without."""
+    layout: String | None = None
+    """The layout of layers' outputs, if `--layout` said it."""
     device: String
     """The device: cpu, cuda or cuda:N."""
     precision: String

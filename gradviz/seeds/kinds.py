@@ -15,7 +15,7 @@ from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import ranked
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
-from gradviz.seeds.outputs import Layout
+from gradviz.seeds.outputs import OutputKind
 from gradviz.seeds.places import Site, at_box, check_index, part_of, pixel_box, region_box
 from gradviz.text import nearest
 
@@ -42,7 +42,7 @@ class Kind:
     argument: str
     """The form of what follows the colon, as help and messages show it; empty for none."""
     meaning: str
-    layouts: frozenset[Layout]
+    outputs: frozenset[OutputKind]
     """The outputs that it fits."""
     parse: Callable[[str], tuple[Any, ...]]
     """The parser of the text after the colon; raises ValueError if the text does not fit."""
@@ -235,9 +235,9 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) 
 
 
 # The table ----------------------------------------------------------------------------------------
-_ANY = frozenset(Layout)
-_PLANES = frozenset({Layout.SCORES, Layout.DENSE})
-_DENSE = frozenset({Layout.DENSE})
+_ANY = frozenset(OutputKind)
+_PLANES = frozenset({OutputKind.SCORES, OutputKind.DENSE})
+_DENSE = frozenset({OutputKind.DENSE})
 
 KINDS: dict[str, Kind] = {
     kind.name: kind

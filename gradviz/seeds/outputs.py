@@ -1,4 +1,4 @@
-"""The layouts of the outputs that seeds are put on."""
+"""The kinds of the outputs that seeds are put on."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Layout(Enum):
-    """The kinds of output, by the rank of one image's share of it."""
+class OutputKind(Enum):
+    """A kind of output, by the rank of one image's share of it."""
 
     SCORES = "class scores [N, C]"
     DENSE = "a dense map [N, C, H, W] or [N, H, W]"
     OTHER = "an output of another rank"
 
 
-def layout_of(y: Tensor) -> Layout:
-    """Return the layout of one image's output.
+def output_kind(y: Tensor) -> OutputKind:
+    """Return the kind of one image's output.
 
     Args:
         y: the output without the batch axis.
     """
-    return {1: Layout.SCORES, 2: Layout.DENSE, 3: Layout.DENSE}.get(y.dim(), Layout.OTHER)
+    kinds = {1: OutputKind.SCORES, 2: OutputKind.DENSE, 3: OutputKind.DENSE}
+    return kinds.get(y.dim(), OutputKind.OTHER)
 
 
 def planes_of(y: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gradviz.errors import SeedError
 from gradviz.seeds.answers import Answer
 from gradviz.seeds.class_names import class_index
-from gradviz.seeds.outputs import Layout, layout_of
+from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.places import Site, bounding_box
 from gradviz.seeds.terms import Term, parse_term
 
@@ -212,4 +212,4 @@ def default_seed(y: Tensor) -> Seed:
     Args:
         y: the output without the batch axis.
     """
-    return parse_seed("top" if layout_of(y) is Layout.SCORES else "ones")
+    return parse_seed("top" if output_kind(y) is OutputKind.SCORES else "ones")

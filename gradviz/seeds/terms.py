@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import Answer, answer_for, label_warnings
 from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
-from gradviz.seeds.outputs import Layout, layout_of, planes_of
+from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
 from gradviz.seeds.places import Site
 from gradviz.text import nearest
 
@@ -54,12 +54,12 @@ class Term:
         Raises:
             SeedError: the term does not fit this output; the message has the valid range.
         """
-        layout = layout_of(y)
-        if layout not in self.kind.layouts:
-            fitting = " or ".join(form.value for form in Layout if form in self.kind.layouts)
+        form = output_kind(y)
+        if form not in self.kind.outputs:
+            fitting = " or ".join(each.value for each in OutputKind if each in self.kind.outputs)
             raise SeedError(
                 f"needs {fitting}, but one image's output has the shape {list(y.shape)}; use "
-                f"{_alternatives(layout)}"
+                f"{_alternatives(form)}"
             )
         return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
 
@@ -136,5 +136,5 @@ def parse_term(spec: str) -> Term:
         raise SeedError(f"write it as {kind.form}") from None
 
 
-def _alternatives(layout: Layout) -> str:
-    return ", ".join(kind.name for kind in KINDS.values() if layout in kind.layouts)
+def _alternatives(form: OutputKind) -> str:
+    return ", ".join(kind.name for kind in KINDS.values() if form in kind.outputs)

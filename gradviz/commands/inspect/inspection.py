@@ -29,7 +29,7 @@ from gradviz.model.random_input import RandomInput, likely_sizes
 from gradviz.runs.schema import InspectDocument, InspectedLayer
 from gradviz.seeds.answers import first_answers, label_warnings
 from gradviz.seeds.kinds import KINDS
-from gradviz.seeds.outputs import Layout, layout_of
+from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.seed import Seed, default_seed
 
 RANDOM_NAME = "random"
@@ -77,14 +77,14 @@ def inspect_model(
         x = model.batch_of(prepared.tensor)
         recorder = ActivationRecorder(model.module)
         with DependenceTrace() as trace:
-            y, layers = run_with_layers(model.module, model, x, recorder)
+            y, layers = run_with_layers(model.module, model, x, recorder, model.layout)
     output = y.detach()[0]
     seed = seed or default_seed(output)
     site = site_of(model, prepared, seed)
     warnings += notes_on(seed, site)
     v = seed.cotangent(output, site)[None]
     classes = []
-    if image is not None and layout_of(output) is Layout.SCORES and len(output) > 1:
+    if image is not None and output_kind(output) is OutputKind.SCORES and len(output) > 1:
         classes = first_answers(output, model.labels, is_of_sigmoid(y))
         warnings += label_warnings(len(output), model.labels)
     with foreign_code(f"{model.name}: the backward pass failed"):
@@ -186,13 +186,13 @@ def _of_two(model: Model, x: Tensor) -> Tensor | None:
 
 
 def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
-    layout = layout_of(value[0]) if _fits(value) else None
+    form = output_kind(value[0]) if _fits(value) else None
     return {
         "key": key or None,
         "shape": list(value.shape),
         "type": str(value.dtype).removeprefix("torch."),
-        "layout": layout.value if layout else "no scores: it has no gradient per image",
-        "seeds": [kind.form for kind in KINDS.values() if layout in kind.layouts],
+        "layout": form.value if form else "no scores: it has no gradient per image",
+        "seeds": [kind.form for kind in KINDS.values() if form in kind.outputs],
         "chosen": chosen,
     }
 

@@ -26,7 +26,7 @@ from gradviz.image.other_input import OtherInput
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
-from gradviz.seeds.outputs import Layout, layout_of
+from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.seed import Seed, default_seed
 from gradviz.text import listed
 
@@ -196,7 +196,7 @@ class Explainer:
                 return Forward(images, x, model(x), operands=operands)
             every = settings.layer is None or names_operation(settings.layer)
             activations = ActivationRecorder(model.module, operations=every)
-            y, layers = run_with_layers(model.module, model, x, activations)
+            y, layers = run_with_layers(model.module, model, x, activations, model.layout)
         if settings.layer is None:
             chosen = cam_layer(layers)
         else:
@@ -255,7 +255,7 @@ class Explainer:
     def _apart(self, forward: Forward, seed: Seed) -> bool:
         """Return True if each score is a probability of its own, of a sigmoid."""
         y = forward.y
-        if not seed.takes_class or layout_of(y[0]) is not Layout.SCORES:
+        if not seed.takes_class or output_kind(y[0]) is not OutputKind.SCORES:
             return False
         if not ((y >= 0) & (y <= 1)).all():
             return False

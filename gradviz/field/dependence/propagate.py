@@ -19,6 +19,10 @@ Edge = tuple[Node, int]
 """An operation, and the number of one of its outputs."""
 
 
+ATTENTION = "attention"
+"""The name of attention, which has several kinds of operations."""
+
+
 @dataclass(frozen=True)
 class Propagation:
     """The result of a structural backward pass."""
@@ -67,7 +71,7 @@ def propagate(end: graph.End, x: Tensor, asked: Tensor) -> Propagation:
         for place, found in _pull(node, outputs, inputs, lost).items():
             edge = inputs[place]
             users.setdefault(edge[0], node)
-            if through is None and not covered and rules.covers(found):
+            if through is None and not covered and rules.covers(found) and not _renames(node, seen):
                 through = _culprit(node, users)
             tainted[edge] = rules.either(tainted[edge], found) if edge in tainted else found
     nothing = torch.zeros(x.shape, dtype=torch.bool, device=asked.device)
@@ -180,8 +184,30 @@ def _write(
     return _asked(node, outputs), kind in rules.LINEAR or kind in rules.ARITHMETIC
 
 
+def _renames(node: Node, seen: Sequence[Tensor]) -> bool:
+    """Return True if an operation only shows in another shape what was no covered map before it.
+
+    Tokens [N, L, C] that are split into heads [N, L, h, C / h] look like a map of L channels.
+    """
+    return graph.kind_of(node) in rules.TENSOR_VIEWS and all(each.dim() > 2 for each in seen)
+
+
 def _culprit(node: Node, users: dict[Node, Node]) -> str:
     """Name the operation that made the taint cover a map; for a view, the one that used it."""
     while graph.kind_of(node) in rules.TENSOR_VIEWS and node in users:
         node = users[node]
-    return graph.kind_of(node)
+    return ATTENTION if _attends(node) else graph.kind_of(node)
+
+
+def _attends(node: Node) -> bool:
+    """Return True if an operation is attention, or the product of its weights and its values."""
+    kind = graph.kind_of(node)
+    return kind.startswith("ScaledDotProduct") or (
+        kind == "Bmm" and any(_is_softmax(factor) for factor, _ in node.next_functions)
+    )
+
+
+def _is_softmax(node: Node | None) -> bool:
+    while node is not None and graph.kind_of(node) in rules.TENSOR_VIEWS:
+        node = node.next_functions[0][0]
+    return node is not None and graph.kind_of(node) in ("Softmax", "SafeSoftmax")

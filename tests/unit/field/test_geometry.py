@@ -123,7 +123,7 @@ def attention() -> nn.Module:
         ),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2)), "NativeBatchNorm"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.GroupNorm(1, 2)), "NativeGroupNorm"),
-        (attention(), "Bmm"),
+        (attention(), "attention"),
     ],
 )
 def test_global_fields_are_called_so(module: nn.Module, through: str) -> None:
