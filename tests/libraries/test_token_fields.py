@@ -85,7 +85,7 @@ def test_the_first_block_of_swin_sees_28_pixels_at_224() -> None:
             net.eval(), layer=layer, input_size=(224, 224), samples=1
         ).geometry
         assert geometry.x is not None and geometry.x == geometry.y and geometry.through is None
-        assert geometry.x.shift == 28
+        assert geometry.x.shift == 28 and geometry.x.stride == 4
         sizes[layer] = geometry.x.size
     # A shifted window lies on two by two of those before it.
     assert sizes == {"layers.0.blocks.0": 28, "layers.0.blocks.1": 56}
