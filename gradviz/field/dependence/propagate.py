@@ -19,7 +19,7 @@ Edge = tuple[Node, int]
 """An operation, and the number of one of its outputs."""
 
 
-ATTENTION = "attention"
+_ATTENTION = "attention"
 """The name of attention, which has several kinds of operations."""
 
 
@@ -196,7 +196,7 @@ def _culprit(node: Node, users: dict[Node, Node]) -> str:
     """Name the operation that made the taint cover a map; for a view, the one that used it."""
     while graph.kind_of(node) in rules.TENSOR_VIEWS and node in users:
         node = users[node]
-    return ATTENTION if _attends(node) else graph.kind_of(node)
+    return _ATTENTION if _attends(node) else graph.kind_of(node)
 
 
 def _attends(node: Node) -> bool:
