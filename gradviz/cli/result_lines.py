@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +13,10 @@ from gradviz.runs.expectations import Expectation
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, ResultLine
 from gradviz.text import one_line
+
+MOST_ALIKE = 3
+"""The results whose warning is printed if many have the same, but for numbers; others are counted.
+All warnings are in results.jsonl."""
 
 
 def complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> Iterator[str]:
@@ -40,13 +46,23 @@ def print_remarks(
     started = perf_counter()
     lines = []
     printed: set[tuple[str, str]] = set()
+    alike: defaultdict[str, list[str]] = defaultdict(list)
     for line in results:
         lines.append(line)
         # An image that cannot be read fails under every seed: one message is enough.
         for remark in set(remarks(line)) - printed:
             printed.add(remark)
             level, text = remark
-            {"error": console.error, "warning": console.warn, "note": console.note}[level](text)
+            {"error": console.error, "note": console.note}[level](text)
+        for warning in line.warnings if isinstance(line, Done) else ():
+            same = alike[re.sub(r"\d+", "0", warning)]
+            same.append(warning)
+            if len(same) <= MOST_ALIKE:
+                console.warn(f"{line.image} ({line.seed}): {warning}")
+    for same in alike.values():
+        if len(same) > MOST_ALIKE:
+            more = len(same) - MOST_ALIKE
+            console.warn(f"{more} more results, listed in results.jsonl: {same[-1]}")
     failed = sum(isinstance(line, Failed) for line in lines)
     others = f"; {ignored} other files ignored" if ignored else ""
     console.note(
@@ -57,15 +73,12 @@ def print_remarks(
 
 
 def remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
-    """Yield the level and the text of the remarks that a reader of the results must not miss."""
+    """Yield the level and the text of the remarks beside warnings."""
     if isinstance(line, Failed):
         message = line.error.message
         yield "error", message if line.image in message else f"{line.image}: {message}"
-    elif isinstance(line, Done):
-        if line.layer_reason is not None:
-            yield "note", f"reads the layer {line.layer}: {line.layer_reason}"
-        for warning in line.warnings:
-            yield "warning", f"{line.image} ({line.seed}): {warning}"
+    elif isinstance(line, Done) and line.layer_reason is not None:
+        yield "note", f"reads the layer {line.layer}: {line.layer_reason}"
 
 
 def row(line: Done, out: Path) -> str:

@@ -18,6 +18,7 @@ from PIL import Image, ImageFilter
 import gradviz as package
 from gradviz.cli.app import COMMANDS
 from tests.helpers.commands import Gradviz, contents, lines
+from tests.helpers.formats import script
 
 
 @pytest.fixture
@@ -434,3 +435,17 @@ def test_shell_completion_knows_the_options() -> None:
         [sys.executable, "-m", "gradviz"], env=environment, capture_output=True, text=True
     )
     assert done.stdout.split() == ["heatmap"], done.stderr
+
+
+def test_a_warning_of_many_results_is_printed_of_some_and_counted(gradviz: Gradviz) -> None:
+    script("x * 0", "zero.ts")
+    for n in range(6):
+        np.save(f"{n}.npy", np.full((3, 2, 2), n / 9, np.float32))
+    found = gradviz("saliency", "zero.ts", "*.npy", "--seed", "ones")
+    assert found.exit_code == 0
+    told = [line for line in found.stderr.splitlines() if "zero everywhere" in line]
+    assert [line.partition(" (")[0] for line in told[:3]] == [f"warning: {n}.npy" for n in range(3)]
+    assert told[3:] == [
+        told[0].replace("0.npy (ones):", "3 more results, listed in results.jsonl:")
+    ]
+    assert all("zero everywhere" in line["warnings"][0] for line in lines())

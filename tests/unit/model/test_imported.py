@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,12 @@ import torch
 from torch import nn
 from typer.testing import Result
 
+from gradviz.commands.saliency.settings import Settings
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.formats.factory import build_network
 from gradviz.model.formats.imported import ImportedCode
+from gradviz.model.load import wrap
+from gradviz.runs.record import RunSetup, changes_between, describe
 from tests.helpers.processes import gradviz as process
 from tests.helpers.processes import photos
 
@@ -78,6 +83,24 @@ def test_installed_packages_are_told_by_version(
     assert code.packages == {"imported_wheel": "4.2"}
     assert [*code.files] == ["imported_net.py"]
     monkeypatch.delitem(sys.modules, "imported_wheel")
+
+
+def test_another_version_of_a_package_is_another_run() -> None:
+    """So `--resume` refuses it, and `compare` names it."""
+    records = [
+        describe(
+            RunSetup(
+                "saliency",
+                replace(wrap(nn.Identity()), code=ImportedCode(packages={"wheel": version})),
+                Preprocess(),
+                Settings(),
+            ),
+            *([], [], []),
+        )
+        for version in ("4.2", "4.3")
+    ]
+    assert [*changes_between(*records)] == ["versions.wheel was 4.2, is 4.3"]
+    assert [*changes_between(records[0], records[0])] == []
 
 
 @pytest.mark.process

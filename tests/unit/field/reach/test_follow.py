@@ -25,12 +25,13 @@ def unfolded(x: Tensor) -> Tensor:
 def unbound(x: Tensor) -> Tensor:
     """Neighbours in the second axis added up, of which each is taken out by itself."""
     first, *others = F.avg_pool2d(x, (3, 2), 1).unbind(1)
-    return first[:, None] + sum(others)[:, None]
+    return (first + others[0] + others[1])[:, None]
 
 
 def split(x: Tensor) -> Tensor:
-    one, other = F.avg_pool2d(x, (3, 2), 1).split([1, 2], 1)
-    return one + other
+    one, other = torch.split(F.avg_pool2d(x, (3, 2), 1), [1, 2], 1)
+    y: Tensor = one + other
+    return y
 
 
 def normed(x: Tensor) -> Tensor:
