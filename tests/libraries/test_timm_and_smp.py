@@ -14,8 +14,9 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import transformers
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
+from timm.data import create_transform, resolve_data_config, resolve_model_data_config
 from torch import Tensor, nn
 
 from gradviz.image.prepare import prepare
@@ -79,6 +80,27 @@ def test_the_gradient_is_that_of_timm_s_own_transform_and_model(
     transform = create_transform(**resolve_model_data_config(net))
     x = transform(Image.open("photo.png"))[None]
     check_gradient(gradviz, folder, net, "photo.png", x)
+
+
+@pytest.mark.transformers
+def test_a_model_of_timm_that_transformers_wrapped(gradviz: Gradviz, tmp_path: Path) -> None:
+    """Names and preprocessing are kept as timm does, and the gradient is that of timm's transform."""
+    described = {"input_size": [3, 96, 96], "crop_pct": 0.9, "mean": [0.4] * 3, "std": [0.2] * 3}
+    config = transformers.TimmWrapperConfig(
+        architecture="test_resnet",
+        pretrained_cfg=described,
+        id2label={0: "tench", 1: "Egyptian cat"},
+        initializer_range=0.02,
+    )
+    net = transformers.TimmWrapperForImageClassification(config).eval()
+    randomise(net)
+    net.save_pretrained(tmp_path / "net")
+    assert load_model(tmp_path / "net").labels == ("tench", "Egyptian cat")
+    draws = np.random.default_rng(1)
+    Image.fromarray(draws.integers(0, 256, (203, 251, 3), np.uint8)).save("photo.png")
+    transform = create_transform(**resolve_data_config(pretrained_cfg={"": None, **described}))
+    x = transform(Image.open("photo.png"))[None]
+    check_gradient(gradviz, tmp_path / "net", net.timm_model, "photo.png", x)
 
 
 @pytest.mark.parametrize("kind", [smp.Unet, smp.FPN])

@@ -72,10 +72,16 @@ def open_timm(folder: Folder, request: Request) -> Opened:
                 **{key: value for key, value in arguments.items() if key not in own},
             )
     opened = with_weights(network, folder, TIMM, request.trust, _labels(folder, described))
-    return replace(opened, preprocess=_preprocess(described, f"{where}/{CONFIG}"))
+    return replace(opened, preprocess=described_preprocess(described, f"{where}/{CONFIG}"))
 
 
-def _preprocess(described: Mapping[str, object], where: str) -> Beside:
+def described_preprocess(described: Mapping[str, object], where: str) -> Beside:
+    """Translate the `pretrained_cfg` of a folder, if it can be followed.
+
+    Args:
+        described: the description.
+        where: the file that has it.
+    """
     try:
         return Beside(recipe_of_timm(described, f"{where}: pretrained_cfg"), where)
     except GradvizError as error:

@@ -17,12 +17,13 @@ import torch
 from gradviz.errors import ModelError, TrustError
 from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.imported import ImportedCode, imported_code
-from gradviz.model.formats.opened import Opened, Request, refuse_weights_options
+from gradviz.model.formats.opened import Beside, Opened, Request, refuse_weights_options
 from gradviz.model.formats.trust import load_saved
 from gradviz.model.libraries.building import no_larger_than_its_weights
 from gradviz.model.libraries.contents import CONFIG, Folder, labels_from
 from gradviz.model.libraries.library import TRANSFORMERS, offline
 from gradviz.model.libraries.processors import recipe_beside
+from gradviz.model.libraries.timm import described_preprocess
 from gradviz.model.support import Format
 from gradviz.text import listed
 
@@ -56,7 +57,9 @@ def open_transformers(folder: Folder, request: Request) -> Opened:
     where = str(folder.path)
     refuse_weights_options(where, request, "a folder of transformers")
     _refuse_additions(folder)
-    labels = labels_from(folder.config.get("id2label"), f"{where}/{CONFIG}: id2label")
+    # Models of timm that transformers wraps keep names and preprocessing as timm does.
+    key = "label_names" if "label_names" in folder.config else "id2label"
+    labels = labels_from(folder.config.get(key), f"{where}/{CONFIG}: {key}")
     with offline():
         library = TRANSFORMERS.module(where)
         name = _class_name(folder)
@@ -74,6 +77,9 @@ def open_transformers(folder: Folder, request: Request) -> Opened:
             )
         module, surplus = _loaded(library, kind, folder, request.trust)
         preprocess = recipe_beside(library, folder)
+        described = folder.config.get("pretrained_cfg")
+        if preprocess == Beside() and isinstance(described, dict):
+            preprocess = described_preprocess(described, f"{where}/{CONFIG}")
     return Opened(
         module,
         Format.STATE_DICT,
