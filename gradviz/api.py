@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from gradviz.arrays import Size
 from gradviz.backward.methods import METHODS
 from gradviz.commands.receptive_field.measure import Field, FieldMeter, FieldSettings
 from gradviz.commands.saliency.explain import Explainer
@@ -200,9 +201,13 @@ def receptive_field(
     recipe = _recipe(None if one is not None else preprocess, model)
     model = model.with_others([_other(*each, recipe) for each in (inputs or {}).items()])
     sources = [] if images is None or one is not None else _sources(images)
-    if inputs and images is not None:  # they may fit images of one size only
+
+    def first_size() -> Size:
         first = load_image(sources[0], recipe) if one is None else one
-        input_size = first.prepared.frame.input
+        return first.prepared.frame.input
+
+    if inputs and images is not None:  # they may fit images of one size only
+        input_size = first_size()
     settings = FieldSettings(
         pixels=tuple(pixels),
         input_size=input_size,
@@ -212,6 +217,8 @@ def receptive_field(
     )
     meter = FieldMeter(model, recipe, settings)
     with _differentiable():
+        if images is not None:
+            meter = meter.for_image(first_size)
         geometry = meter.geometry
         if images is None:
             return ReceptiveFields(list(meter.at_noise(geometry)), geometry)

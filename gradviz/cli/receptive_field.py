@@ -84,6 +84,10 @@ def receptive_field(
         )
         with console.steps("receptive-field") as on_step:
             meter = FieldMeter(loaded, preprocess, settings, on_step)
+            if sources:
+                meter = meter.for_image(
+                    lambda: load_image(sources[0], preprocess).prepared.frame.input
+                )
             outcome = measure_fields(meter, sources, folder, palette, sys.argv)
         for line in outcome.lines:
             if isinstance(line, Failed):

@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_timm_s_own_transform_and_model(
 
 @pytest.mark.transformers
 def test_a_model_of_timm_that_transformers_wrapped(gradviz: Gradviz, tmp_path: Path) -> None:
-    """Names and preprocessing are kept as timm does, and the gradient is that of timm's transform."""
+    """It keeps names and preprocessing as timm does; the gradient is through timm's transform."""
     described = {"input_size": [3, 96, 96], "crop_pct": 0.9, "mean": [0.4] * 3, "std": [0.2] * 3}
     config = transformers.TimmWrapperConfig(
         architecture="test_resnet",

@@ -22,7 +22,7 @@ import gradviz as python
 from gradviz.model import outputs
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from tests.helpers.commands import Gradviz, failed
+from tests.helpers.commands import Gradviz, document, failed
 from tests.libraries.small_transformers import Small
 
 pytestmark = pytest.mark.transformers
@@ -53,6 +53,19 @@ def test_fused_attention_has_the_field_of_attention_that_is_written_out(saved: S
     assert fused[0] == written_out[0] == "exact"
     for one, other in zip(fused[1:], written_out[1:], strict=True):
         assert one.sum() == 16 * 16 and np.array_equal(one, other)
+
+
+def test_fields_of_a_model_that_takes_images_of_one_size(
+    gradviz: Gradviz, saved: Saved, images: Path
+) -> None:
+    """It looks at no other size than the image's."""
+    folder, _ = saved("ViT")
+    place = "vit.layers.1.layernorm_before"
+    given = [folder, images / "shapes_01.png", "--resize", "32x32", "--layer", place]
+    (field,) = document(gradviz("receptive-field", *given, "--json"))["fields"]
+    assert (field["status"], field["box"], field["area"]) == ("exact", [0, 0, 31, 31], 32 * 32)
+    found = python.receptive_field(load_model(folder), torch.rand(3, 32, 32), layer=place)
+    assert found.fields[0].local.all()
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,19 @@ class FieldMeter:
         """A pass with numbers on small input."""
         return next(growing_probes(self._random_probes, 0, self._only_size))
 
+    def for_image(self, size: Callable[[], Size]) -> FieldMeter:
+        """Return the meter for images, of whose size all input is if the model takes no other.
+
+        Args:
+            size: finds the width and height of the first image.
+        """
+        if self._only_size is None:
+            try:
+                _ = self._small
+            except ModelError:
+                return replace(self, settings=replace(self.settings, input_size=size()))
+        return self
+
     def geometries(self, names: Sequence[str | None]) -> list[Geometry]:
         """Measure the unclipped fields of the output (None) and of layers.
 

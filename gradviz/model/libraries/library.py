@@ -15,8 +15,13 @@ from gradviz.errors import GradvizError, ModelError
 from gradviz.model.foreign import describe_error, same_surroundings
 from gradviz.model.formats.imported import ImportedCode
 
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""The environment variables that huggingface_hub reads once, when it is imported."""
+_SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "critical",
+}
+"""The environment variables that huggingface_hub and transformers read once, when they are
+imported."""
 
 _QUIET = ("transformers", "timm", "huggingface_hub", "segmentation_models_pytorch")
 """The loggers of libraries that comment on what they load."""
@@ -93,8 +98,8 @@ def offline() -> Iterator[None]:
 
     A backbone may ask for weights of its own, even if the folder has them.
     """
-    before = {name: os.environ.get(name) for name in _OFFLINE}
-    os.environ.update(dict.fromkeys(_OFFLINE, "1"))
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    os.environ.update(_SETTINGS)
     levels = {name: logging.getLogger(name).level for name in _QUIET}
     try:
         constants: Any = importlib.import_module("huggingface_hub.constants")
@@ -115,7 +120,8 @@ def offline() -> Iterator[None]:
             else:
                 os.environ[name] = value
         if constants is not None:
-            constants.HF_HUB_OFFLINE = any(_is_true(value) for value in before.values())
+            asked = (before["HF_HUB_OFFLINE"], before["TRANSFORMERS_OFFLINE"])
+            constants.HF_HUB_OFFLINE = any(map(_is_true, asked))
 
 
 def _is_true(value: str | None) -> bool:
