@@ -227,17 +227,21 @@ def _argument(text: str) -> tuple[str, object]:
     return key, parse_scalar(value)
 
 
-def pixel_from(text: str) -> tuple[int, int]:
-    """Parse `X,Y` of an output pixel.
+def pixel_from(text: str) -> tuple[bool, tuple[int, int]]:
+    """Parse `X,Y` of an output pixel, or `at:X,Y` of the one over a pixel of the photo.
+
+    Returns:
+        True for a pixel of the photo, and x and y.
 
     Raises:
-        UsageError: it is not two whole numbers.
+        UsageError: it is neither.
     """
+    numbers = text.removeprefix("at:")
     try:
-        x, y = (int(part) for part in text.split(","))
+        x, y = (int(part) for part in numbers.split(","))
     except ValueError:
-        raise UsageError(f"--pixel {text}: write it as X,Y, such as 64,48") from None
-    return x, y
+        raise UsageError(f"--pixel {text}: write it as X,Y or at:X,Y, such as 64,48") from None
+    return numbers != text, (x, y)
 
 
 def size_from(text: str) -> Size:

@@ -241,7 +241,9 @@ class FieldOptions:
     """The receptive fields that are measured."""
 
     pixel: list[str] | None = _field(
-        "An output pixel, 0-based (repeatable). [default: the one in the middle]", "X,Y"
+        "An output pixel, 0-based, or the one over a pixel of the photo (repeatable). [default: "
+        "the one in the middle]",
+        "X,Y|at:X,Y",
     )
     layer: Text = _field("Measure the fields of this layer's output.", "NAME")
     layers: bool = _field("Measure every layer: the table of sizes and strides.", default=False)
@@ -295,6 +297,9 @@ class FieldOutputOptions:
         "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
     )
     log: bool = _output("Draw the effective field in logarithmic colours.", default=False)
+    frame: Literal["input", "image"] = _output(
+        "Draw in the model's pixels or the photo's. [default: input]", default="input"
+    )
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
     overwrite: bool = _output("Replace the run in the folder.", default=False)
 

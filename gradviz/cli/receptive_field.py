@@ -44,13 +44,18 @@ def receptive_field(
         from gradviz.cli import arguments
         from gradviz.heatmap.colours import load_palette
         from gradviz.image.find import find_images
+        from gradviz.image.frame import check_placed
         from gradviz.runs.expectations import parse_expectation
         from gradviz.runs.names import check_image_names
         from gradviz.runs.resume import RunWriter
         from gradviz.runs.schema import Failed
         from gradviz.runs.verdict import exit_code
 
-        pixels = tuple(arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ()))
+        named = [arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ())]
+        in_photo = "--pixel at:X,Y" if any(at for at, _ in named) else ""
+        in_photo = in_photo or ("--frame image" if output.frame == "image" else "")
+        if in_photo and not image:
+            raise UsageError(f"{in_photo}: random input has no photo; give an image")
         size = None if fields.input_size is None else arguments.size_from(fields.input_size)
         if image and size is not None:
             raise UsageError("--input-size is that of random input; leave it out with images")
@@ -65,6 +70,8 @@ def receptive_field(
 
         loaded = arguments.load(model, model_options, device_options, console)
         preprocess = arguments.preprocess_of(recipe, loaded, sources, console)
+        if in_photo:
+            check_placed(preprocess.processor)
         loaded = arguments.with_others(loaded, others, preprocess, console)
         from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
         from gradviz.commands.receptive_field.run import measure_fields
@@ -73,13 +80,15 @@ def receptive_field(
         if others and sources:  # they may fit images of one size only
             size = load_image(sources[0], preprocess).prepared.frame.input
         settings = FieldSettings(
-            pixels=pixels,
+            pixels=tuple(pixel for at, pixel in named if not at),
+            at=tuple(pixel for at, pixel in named if at),
             input_size=size,
             layer=fields.layer,
             layers=fields.layers,
             map=fields.map,
             samples=fields.samples,
             log=output.log,
+            frame=output.frame,
             random_seed=fields.random_seed,
         )
         with console.steps("receptive-field") as on_step:

@@ -24,6 +24,13 @@ from gradviz.arrays import Doubles, Mask, Numbers
 PERCENTS = (20, 30, 50, 99)
 """The shares of the whole for which sizes are given, in percent; RepLKNet's choice."""
 
+CONTOURS = (99, 50, 20)
+"""The shares of the energy that contours are drawn around, in percent, the widest first."""
+
+SMOOTHING = 0.01
+"""The standard deviation of the Gaussian by which a field is smoothed for its contours, as a share
+of the longer side of what is not zero."""
+
 FRACTION_OF_PEAK = 1 - 0.9545
 """The share of the peak that Luo et al. count from. 95.45 % of a normal distribution lies within 2
 σ."""
@@ -112,6 +119,38 @@ def contribution_of(gradient: Numbers) -> Doubles:
     """
     contribution: Doubles = np.maximum(gradient, 0, dtype=np.float64).sum(axis=0)
     return contribution
+
+
+def energy_regions(energy: Numbers) -> list[Mask]:
+    """Find the smallest regions that hold `CONTOURS` of the energy, the widest first.
+
+    The energy is smoothed before, by a Gaussian of at least one pixel, as single pixels of a
+    gradient differ more than what lies around them.
+
+    Args:
+        energy: [H, W] of `energy_of`; NaN and Inf count as zero.
+
+    Returns:
+        bool [H, W] for each share; empty if there is no energy.
+    """
+    finite = np.where(np.isfinite(energy), energy, 0).astype(np.float64)
+    if not finite.any():
+        return []
+    y, x = np.nonzero(finite)
+    sigma = max(1.0, SMOOTHING * max(np.ptp(y), np.ptp(x)))
+    reach = np.arange(-round(3 * sigma), round(3 * sigma) + 1)
+    kernel = np.exp(-(reach**2) / (2 * sigma**2))
+    for axis in (0, 1):
+        finite = np.apply_along_axis(_spread, axis, finite, kernel / kernel.sum())
+    falling = np.sort(finite, axis=None)[::-1]
+    held = falling.cumsum()
+    return [finite >= falling[np.searchsorted(held, share / 100 * held[-1])] for share in CONTOURS]
+
+
+def _spread(line: Doubles, kernel: Doubles) -> Doubles:
+    """Convolve a line with a kernel; the result is as long as the line."""
+    start = len(kernel) // 2
+    return np.convolve(line, kernel)[start : start + len(line)]
 
 
 def statistics_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, floor
 
 import numpy as np
@@ -17,7 +18,7 @@ Colour = tuple[int, int, int]
 LOG_DECADES = 5
 """The powers of ten below the peak that the logarithmic picture distinguishes."""
 
-DIM = 0.3
+DIM = 0.6
 """The share of the image's brightness that is left outside the mask."""
 
 PIXELS_PER_LINE = 400
@@ -28,6 +29,8 @@ OUTLINE: Colour = (255, 225, 0)
 """The colour of the mask's outline: yellow inside its edge, beside `DARK` outside."""
 BOX: Colour = (0, 230, 255)
 """The colour of the box: dashes, cyan and `DARK` in turn."""
+CONTOUR_LINES: tuple[Colour, ...] = (255, 0, 255), (255, 120, 0), (255, 255, 255)
+"""The colours of the contours, from the widest: magenta, orange, white."""
 FOOTPRINT: tuple[Colour, Colour] = (230, 0, 70), (255, 255, 255)
 """The colours of the output pixel's footprint: a red frame in a white one."""
 
@@ -70,6 +73,7 @@ def overlay_picture(
     mask: Mask,
     box: Box | None,
     footprint: tuple[float, float, float, float],
+    contours: Sequence[Mask] = (),
 ) -> Image.Image:
     """Draw the image with the field marked on it.
 
@@ -80,6 +84,7 @@ def overlay_picture(
     - the mask's outline, on the mask's side of every edge, holes and the image's border included;
     - the box, dashed, around its pixels; its sides on the image's border are left out: only beyond
       an open side can the field go on;
+    - the contours of the energy, inside the edge of each region;
     - the footprint, a double frame around its pixels, likewise open at the image's border.
 
     Args:
@@ -88,6 +93,7 @@ def overlay_picture(
         box: the bounding box of the mask; None to leave it out.
         footprint: the part of the input that the output pixel itself covers (x0, y0, x1, y1), where
             pixel `i` is `[i, i + 1)`; every pixel it touches belongs to it.
+        contours: bool [H, W] each: the regions that are outlined, the widest first.
 
     Returns:
         an RGB picture of W×H.
@@ -103,6 +109,9 @@ def overlay_picture(
         y, x = np.nonzero(_frame(mask, box, 0, width))
         dashes = (x + y) // (4 * width) % 2
         pixels[y, x] = np.where(dashes[:, None], DARK, BOX)
+
+    for region, colour in zip(contours, CONTOUR_LINES, strict=False):
+        pixels[_grown(~region, width, beyond=False) & region] = colour
 
     touched = _touched(footprint)
     for n, colour in enumerate(FOOTPRINT):

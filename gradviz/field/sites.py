@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from gradviz.field.axis import Axis
 from gradviz.field.geometry import bounded_axis
+from gradviz.image.frame import Frame
 from gradviz.image.prepare import Prepared
 from gradviz.model.model import Model
 from gradviz.seeds.places import Centres, Site
@@ -36,11 +38,20 @@ def site_of(
     if not seed.has("at"):
         return Site(image.frame, model.labels)
     field_along = field_along or partial(bounded_axis, model, image.shape[0])
-    x, y = field_along(0), field_along(1)
+    return replace(placed(image.frame, field_along(0), field_along(1)), labels=model.labels)
+
+
+def placed(frame: Frame, x: Axis | None, y: Axis | None) -> Site:
+    """Describe where output pixels lie in an image.
+
+    Args:
+        frame: the map between the pixels of the file and the input's.
+        x: the horizontal axis of their fields; None if it is not bounded.
+        y: the vertical axis, likewise.
+    """
     if x is None or y is None:
-        return Site(image.frame, model.labels)
-    centres = Centres(x.centre, x.stride), Centres(y.centre, y.stride)
-    return Site(image.frame, model.labels, centres=centres)
+        return Site(frame)
+    return Site(frame, centres=(Centres(x.centre, x.stride), Centres(y.centre, y.stride)))
 
 
 def notes_on(seed: Seed, site: Site) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ LOCK = ".lock"
 
 RESULT_FILES = frozenset(
     {
-        *("gradient", "activation", "attribution", "structural", "local", "effective"),
+        *("gradient", "activation", "attribution", "structural", "local", "effective", "closeup"),
         *("heatmap", "signed", "rgb", "positive", "negative", "gray", "overlay"),
     }
 )

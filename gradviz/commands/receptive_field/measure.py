@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -22,18 +23,24 @@ from gradviz.field.probe import (
     probes_without_numbers,
     random_probes,
 )
+from gradviz.field.sites import BY_PROPORTION, placed
 from gradviz.field.strips import SIZES, growing_probes
 from gradviz.field.tiles import Tile, input_pixels
+from gradviz.image.frame import Frame
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
+from gradviz.seeds.places import Site, at_box
 
 NOISE = "noise"
 """The name that stands for an image if there is none."""
 MEAN = "mean"
 """The name of the mean over all images."""
+
+GRAY = 128
+"""The level of the even picture that a mean is drawn over: it belongs to no one image."""
 
 GLOBAL_SIDE = 224
 """The side of random input along an axis on which the field is global."""
@@ -44,7 +51,10 @@ class FieldSettings:
     """The choices of a `receptive-field` run."""
 
     pixels: tuple[tuple[int, int], ...] = ()
-    """The output pixels (x, y); empty for the one in the middle."""
+    """The output pixels (x, y)."""
+    at: tuple[tuple[int, int], ...] = ()
+    """Pixels (x, y) of the photo, over which output pixels lie. Without these and `pixels`, the
+    output pixel in the middle is measured."""
     input_size: Size | None = None
     """The width and height of random input; None to choose."""
     layer: str | None = None
@@ -58,6 +68,8 @@ class FieldSettings:
     image."""
     log: bool = False
     """True if the effective field is drawn in logarithmic colours."""
+    frame: Literal["input", "image"] = "input"
+    """The pixels that pictures are drawn in: the input's, or the image file's."""
     random_seed: int = 0
 
 
@@ -77,9 +89,21 @@ class Field:
     footprint: tuple[float, float, float, float]
     """The part of the input that the output pixel itself covers: x0, y0, x1, y1 in pixels."""
     shown: Bytes = field(repr=False)
-    """uint8 [H, W, 3]: the image that the model saw."""
+    """uint8 [H, W, 3]: the image that the model saw; the whole photo if there is a frame."""
+    frame: Frame | None = field(default=None, repr=False)
+    """The map to the photo's pixels, if the field is drawn there; None for the input's pixels."""
     notes: tuple[str, ...] = ()
     """The parts of the image that were left out."""
+
+    def drawn_in(self, photo: Bytes, frame: Frame) -> Field:
+        """Return the field with the photo as what its pictures are drawn over.
+
+        Args:
+            photo: uint8 [H, W, 3], the whole image file.
+            frame: the map between its pixels and the input's.
+        """
+        frame.check_placed()
+        return replace(self, shown=photo, frame=None if frame.unchanged else frame)
 
     def statistics(self, geometry: Geometry) -> effective.Statistics:
         """Compute the effective field's sizes, about the middle of the unclipped field."""
@@ -196,7 +220,8 @@ class FieldMeter:
     def _fields(self, image: LoadedImage, samples: Sequence[Prepared]) -> Iterator[Field]:
         """Measure the fields at an image; the effective ones are averaged over the samples."""
         probe = self._structure(image.prepared)
-        structures = {pixel: probe.structural(*pixel) for pixel in self._pixels(probe)}
+        site = self._site(image)
+        structures = {pixel: probe.structural(*pixel) for pixel in self._pixels(probe, site)}
         parts = {pixel: self._part(image.prepared, pixel) for pixel in structures}
         gradients: dict[tuple[int, int], list[Floats]] = {pixel: [] for pixel in parts}
         for n, sample in enumerate(samples):
@@ -209,7 +234,9 @@ class FieldMeter:
                 else:
                     gradients[pixel].append(self._gradient_of(part, sample))
         for pixel, structure in structures.items():
-            yield _field(image, pixel, probe.size, structure, gradients[pixel])
+            found = _field(image, pixel, probe.size, structure, gradients[pixel])
+            unsure = self.settings.at and site.centres is None
+            yield replace(found, notes=(*found.notes, BY_PROPORTION)) if unsure else found
 
     def _structure(self, image: Prepared) -> Probe:
         """Probe an image, without its numbers if the model needs none: that costs nothing."""
@@ -254,9 +281,16 @@ class FieldMeter:
     def _only_size(self) -> Size | None:
         return self.settings.input_size or only_size(self.model)
 
-    def _pixels(self, probe: Probe) -> Sequence[tuple[int, int]]:
+    def _pixels(self, probe: Probe, site: Site) -> Sequence[tuple[int, int]]:
         width, height = probe.size
-        return self.settings.pixels or [(width // 2, height // 2)]
+        over = [at_box(probe.size, site, x, y)[:2] for x, y in self.settings.at]
+        return [*self.settings.pixels, *over] or [(width // 2, height // 2)]
+
+    def _site(self, image: LoadedImage) -> Site:
+        """Find where the output's pixels lie in an image."""
+        if not self.settings.at:
+            return Site(image.prepared.frame)
+        return placed(image.prepared.frame, self.geometry.x, self.geometry.y)
 
 
 def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
@@ -358,10 +392,13 @@ class RunningMean:
         )
 
     def field(self) -> Field:
-        """Return the mean as a field, over the first image."""
+        """Return the mean as a field, over an even gray."""
         return replace(
             self.first,
             image=MEAN,
+            shown=np.full((*self.energy.shape, 3), GRAY, np.uint8),
+            frame=None,
+            notes=(),
             local=self.local,
             energy=self.energy / self.count,
             contribution=self.contribution / self.count,

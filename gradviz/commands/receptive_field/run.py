@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradviz.arrays import Mask
+from gradviz.commands.receptive_field.draw import pictures_of
 from gradviz.commands.receptive_field.measure import MEAN, NOISE, Field, FieldMeter, RunningMean
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
-from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette
 from gradviz.image.find import Source
-from gradviz.image.load import load_image
+from gradviz.image.load import load_image, load_photo
 from gradviz.runs import schema
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import BOXES, FIELDS
@@ -160,9 +160,11 @@ def _outcomes(
     for source, before in recorded.items():
         try:
             image = load_image(source, meter.recipe)
+            in_photo = meter.settings.frame == "image"
+            photo = load_photo(source, meter.recipe) if in_photo else None
             check_same(source, before)
             for field in meter.at_image(image):
-                yield field
+                yield field if photo is None else field.drawn_in(photo, image.prepared.frame)
                 means[field.pixel] = RunningMean.of(field, means.get(field.pixel))
         except (ImageError, ModelError, SeedError) as error:
             yield Failure(source.name, None, error)
@@ -200,8 +202,9 @@ WRITES = (
     "effective.npy",
     "effective.png",
     "overlay.png",
+    "closeup.png",
 )
-"""The files of each field."""
+"""The files of each field; a small one alone has a close-up."""
 
 
 def write_field(
@@ -226,19 +229,11 @@ def write_field(
         "local": field.local,
         "effective": field.energy.astype(np.float32),
     }
-    pictures = {
-        "structural": mask_picture(field.structural.mask),
-        "local": mask_picture(field.local),
-        "effective": effective_picture(field.energy, palette, log),
-        "overlay": overlay_picture(
-            field.shown, field.structural.mask, field.structural.box, field.footprint
-        ),
-    }
     files = {}
     for name, array in arrays.items():
         files[f"{name}.npy"] = f"{folder}/{name}.npy"
         out.save(files[f"{name}.npy"], partial(write_npy, array))
-    for name, picture in pictures.items():
+    for name, picture in pictures_of(field, palette, log).items():
         files[f"{name}.png"] = f"{folder}/{name}.png"
         out.save(files[f"{name}.png"], partial(picture.save, format="PNG"))
     return schema.FieldEntry.model_validate({**_entry(field, geometry), "files": files})

@@ -17,11 +17,13 @@ from torch import nn
 import gradviz
 from gradviz.arrays import Doubles, Numbers
 from gradviz.field.effective import (
+    CONTOURS,
     PERCENTS,
     Area,
     Statistics,
     contribution_of,
     energy_of,
+    energy_regions,
     high_contribution,
     statistics_of,
     support_of,
@@ -279,3 +281,27 @@ def test_high_contribution_by_brute_force(logarithms: Any) -> None:
         ]
         expected = fitting[0] if fitting else None
         assert found[str(share)] == (expected if logarithms.any() else Area(0, 0))
+
+
+def test_energy_regions_a_bell_are_its_discs() -> None:
+    """A disc that holds the share p of a bell of deviation s has the radius s √(−2 ln(1 − p))."""
+    size, s = 401, 40.0
+    y, x = np.mgrid[:size, :size] - size // 2
+    widened = s**2 + (0.01 * (size - 1)) ** 2  # by the smoothing, which is a Gaussian too
+    regions = energy_regions(np.exp(-(x**2 + y**2) / (2 * s**2)))
+    for share, region in zip(CONTOURS, regions, strict=True):
+        radius = sqrt(-2 * widened * log(1 - share / 100))
+        assert abs(region.sum() - np.pi * radius**2) < 0.02 * np.pi * radius**2
+        assert np.hypot(x, y)[region].max() < radius + 2
+
+
+def test_contours_lie_within_each_other_and_hold_their_share() -> None:
+    energy = np.abs(np.random.default_rng(0).normal(size=(60, 80))) ** 3
+    energy[5, 5] = np.nan
+    wide, middle, narrow = energy_regions(energy)
+    assert (wide >= middle).all() and (middle >= narrow).all()
+    assert 0 < narrow.sum() < middle.sum() < wide.sum() <= energy.size
+
+
+def test_without_energy_there_are_no_contours() -> None:
+    assert energy_regions(np.zeros((4, 5))) == []
