@@ -432,3 +432,21 @@ def test_two_ranks_of_torchrun_are_one_run(done: Run) -> None:
     assert same("whole", "ranks")
     assert json.loads(Path("ranks/run.json").read_text())["kind"] == "saliency"
     assert len(list(Path("ranks").glob("results.*-of-2.jsonl"))) == 2
+
+
+def test_a_shard_that_replaces_its_results_leaves_no_old_ones_and_those_of_others(
+    done: Run, saliency: Run
+) -> None:
+    """An image that was computed before and is broken now; a line that names another's files."""
+    for index in (1, 2):
+        done("-o", "out", "--shard", f"{index}/2")
+    path = Path("out/results.1-of-2.jsonl")
+    rows = [json.loads(row) for row in path.read_text().splitlines()]
+    rows[0]["files"]["gradient"] = "04.npy/top/gradient.npy"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("in/01.npy").write_bytes(b"none")
+    # Only the command that replaces them may not bring them back.
+    result = saliency("-o", "out", "--shard", "1/2", "--overwrite")
+    assert result.exit_code == 4, result.stderr
+    assert Path("out/04.npy/top/gradient.npy").exists()
+    assert not Path("out/01.npy").exists()
