@@ -32,7 +32,8 @@ from gradviz.model.load import wrap
 from gradviz.model.model import Model
 from gradviz.model.recipes import recipe_named
 from gradviz.runs.results import Failure
-from gradviz.seeds.seed import check_labels, parse_seed
+from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
+from gradviz.seeds.suppression import Suppression
 
 InputValues = str | Path | np.ndarray | torch.Tensor | Image.Image
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor | Image.Image
@@ -55,6 +56,8 @@ def saliency(
     inputs: Mapping[str, InputValues] | None = None,
     wrt: str | None = None,
     layout: str | None = None,
+    box_score: float = Suppression.score,
+    box_iou: float = Suppression.iou,
 ) -> list[Attribution]:
     """Compute gradients of images: the results of `gradviz saliency`, without files.
 
@@ -81,6 +84,8 @@ def saliency(
         wrt: the input of `inputs` with respect to which the gradient is taken; None for the image.
         layout: how the output of `layer` lies in memory, if the pass does not show it: `nchw`,
             `nhwc` or `tokens:P`, with P tokens before those of the image.
+        box_score: the least score of a detection that `box:` and `object:` choose.
+        box_iou: the overlap above which a detection gives way to a better one of its class.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -106,6 +111,11 @@ def saliency(
         raise UsageError(f"no method is called {method!r}; use one of {', '.join(METHODS)}")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: expected at least 1")
+    seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
+    check_labels(seeds, model.labels)
+    boxes = Suppression(box_score, box_iou) if ask_for_boxes(seeds) else None
+    if boxes is not None:
+        model = model.as_detector()
     settings = Settings(
         method=method,
         layer=layer,
@@ -116,10 +126,9 @@ def saliency(
         batch_size=batch_size or model.batch or Settings.batch_size,
         tile=tile,
         wrt=wrt,
+        boxes=boxes,
     )
     explainer = Explainer(model, settings)
-    seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
-    check_labels(seeds, model.labels)
     one = _one(images, preprocess, model)
     if one is not None:
         names = {one.name: 0}

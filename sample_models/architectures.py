@@ -1,4 +1,4 @@
-"""The two sample networks: dense depth in metres, and one of four shapes."""
+"""The sample networks: depth in metres, the shape in a picture, by two means, and their boxes."""
 
 from itertools import pairwise
 
@@ -13,6 +13,12 @@ def block(*channels: int) -> nn.Sequential:
         convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
         layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def halved(before: int, after: int) -> nn.Sequential:
+    """A 4x4 convolution with stride 2, in which every pixel has the same part."""
+    convolution = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
 
 
 class DepthNet(nn.Module):
@@ -71,6 +77,107 @@ class ShapesNet(nn.Module):
         return logits
 
 
+class BoxNet(nn.Module):
+    """A one-stage detector without anchors: every cell of 8x8 pixels suggests one box.
+
+    A cell gives the distances from its centre to the four sides, and a probability for each class.
+    The output is laid out as that of YOLO: [N, 4 + classes, cells], boxes as centre, width and
+    height in pixels of the input.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        one, two, four = width, 2 * width, 4 * width
+        self.features = nn.Sequential(
+            halved(3, one),
+            block(one, one),
+            halved(one, two),
+            block(two, two),
+            halved(two, four),
+            block(four, four, four, four),
+        )
+        self.sides = nn.Conv2d(four, 4, 1)
+        self.scores = nn.Conv2d(four, classes, 1)
+
+    def raw(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes [N, 4, cells] as x0, y0, x1, y1 in pixels, and logits [N, classes, cells]."""
+        features = self.features(image)
+        stride = 8
+        rows, columns = features.shape[2], features.shape[3]
+        y = (torch.arange(rows, device=image.device, dtype=image.dtype) + 0.5) * stride
+        x = (torch.arange(columns, device=image.device, dtype=image.dtype) + 0.5) * stride
+        centre = torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)])
+        distance = stride * self.sides(features).to(image.dtype).exp()
+        corners = torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], 1)
+        return corners.flatten(2), self.scores(features).flatten(2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        corners, logits = self.raw(image)
+        first, second = corners[:, :2], corners[:, 2:]
+        return torch.cat([(first + second) / 2, second - first, logits.sigmoid()], 1)
+
+
+class Attention(nn.Module):
+    """Each token looks at all tokens, by several heads."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.ask = nn.Linear(width, 3 * width)
+        self.join = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        count, length, width = tokens.shape
+        asked = self.ask(tokens).view(count, length, 3, self.heads, width // self.heads)
+        query, key, value = asked.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query @ key.transpose(2, 3) * (width // self.heads) ** -0.5).softmax(3)
+        joined: Tensor = self.join((weights @ value).transpose(1, 2).reshape(count, length, width))
+        return joined
+
+
+class Block(nn.Module):
+    """Attention, then two layers for each token by itself, each added to what enters."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(self.norm1(tokens))
+        added: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return added
+
+
+class ShapesViT(nn.Module):
+    """A vision transformer: a class token before one token for every 8x8 pixels, blocks, one layer.
+
+    Three convolutions make the tokens, which small transformers learn from in minutes (Xiao et al.
+    2021, arXiv:2106.14881).
+    """
+
+    def __init__(self, side: int, width: int, depth: int, heads: int, classes: int) -> None:
+        super().__init__()
+        self.patches = nn.Sequential(
+            halved(3, width // 4), halved(width // 4, width // 2), halved(width // 2, width)
+        )
+        self.first = nn.Parameter(torch.zeros(1, 1, width))
+        self.places = nn.Parameter(0.02 * torch.randn(1, 1 + (side // 8) ** 2, width))
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.scores = nn.Linear(width, classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = self.patches(image).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.first.expand(len(image), -1, -1), tokens], 1) + self.places
+        logits: Tensor = self.scores(self.norm(self.blocks(tokens))[:, 0])
+        return logits
+
+
 def depth_net(width: int = 16) -> nn.Module:
     """[N, 3, H, W] -> [N, 1, H, W] metres; H and W divisible by 8."""
     return DepthNet(width)
@@ -79,3 +186,15 @@ def depth_net(width: int = 16) -> nn.Module:
 def shapes_net(width: int = 16, classes: int = 4) -> nn.Module:
     """[N, 3, H, W] -> [N, classes] logits."""
     return ShapesNet(width, classes)
+
+
+def boxes_net(width: int = 16, classes: int = 4) -> nn.Module:
+    """[N, 3, H, W] -> [N, 4 + classes, H/8 * W/8]; H and W divisible by 8."""
+    return BoxNet(width, classes)
+
+
+def shapes_vit(
+    side: int = 96, width: int = 64, depth: int = 3, heads: int = 4, classes: int = 4
+) -> nn.Module:
+    """[N, 3, side, side] -> [N, classes] logits."""
+    return ShapesViT(side, width, depth, heads, classes)

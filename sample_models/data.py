@@ -15,6 +15,7 @@ MEAN = [0.5, 0.5, 0.5]
 STD = [0.25, 0.25, 0.25]
 ROOM = 128  # the sides that the models are trained at
 SHAPE = 96
+BOXED = 128
 HELD_OUT = 10_000_000  # the first seed of the held-out pictures
 
 Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]  # such as a pool's
@@ -45,3 +46,19 @@ def shapes(seeds: Iterable[int], count: int = 1, each: Map = map) -> tuple[Tenso
     made = list(each(partial(render_shapes, size=SHAPE, count=count), seeds))
     present = [[(drawn.mask == 1 + label).any() for label in range(4)] for drawn in made]
     return pixels([drawn.rgb for drawn in made]), torch.tensor(present) / count
+
+
+def extent(mask: NDArray[np.uint8], label: int) -> list[float]:
+    """The box x0, y0, x1, y1 of a shape in pixels, right and bottom exclusive; zeros for none."""
+    rows, columns = np.nonzero(mask == 1 + label)
+    if not len(rows):
+        return [0.0] * 4
+    x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return [float(x0), float(y0), float(x1), float(y1)]
+
+
+def boxes(seeds: Iterable[int], count: int = 1, each: Map = map) -> tuple[Tensor, Tensor]:
+    """Images [N, 3, S, S] in bytes and the box of each class [N, 4, 4]; zeros without it."""
+    made = list(each(partial(render_shapes, size=BOXED, count=count), seeds))
+    found = [[extent(drawn.mask, label) for label in range(4)] for drawn in made]
+    return pixels([drawn.rgb for drawn in made]), torch.tensor(found)

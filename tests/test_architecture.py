@@ -12,6 +12,7 @@ from tests.helpers.paths import ROOT
 VALUES = {
     "arrays",
     "descriptors",
+    "detections",
     "errors",
     "files",
     "labels",

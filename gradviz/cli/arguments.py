@@ -163,6 +163,7 @@ def load(
         arch_args=dict(_argument(text) for text in options.arch_arg or ()),
         weights_key=options.weights_key,
         output=options.output,
+        boxes=options.boxes,
         labels=labels,
         trust=options.trust,
         device=device_options.device,

@@ -13,7 +13,7 @@ from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import ExitCode
-from gradviz.seeds.seed import check_labels, parse_seed
+from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
 
 if TYPE_CHECKING:
     from gradviz.runs.schema import CheckTest
@@ -46,6 +46,8 @@ def check(
             device_options = replace(device_options, precision="float32")
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
+        if ask_for_boxes(seeds):
+            loaded = loaded.as_detector()
         preprocess = arguments.preprocess_of(recipe, loaded, [source], console)
         loaded = arguments.with_others(loaded, others, preprocess, console)
 

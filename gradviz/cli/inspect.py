@@ -12,7 +12,7 @@ from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
-from gradviz.seeds.seed import check_labels, parse_seed
+from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
 
 if TYPE_CHECKING:
     from gradviz.runs.schema import InspectDocument
@@ -52,6 +52,8 @@ def inspect(
 
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels([] if seed is None else [seed], loaded.labels)
+        if seed is not None and ask_for_boxes([seed]):
+            loaded = loaded.as_detector()
         preprocess = arguments.preprocess_of(
             recipe, loaded, [] if source is None else [source], console
         )

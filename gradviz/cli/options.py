@@ -100,6 +100,11 @@ class ModelOptions:
     output: Text = _model(
         "The key of one of several outputs: out, 0, aux.1, predicted_depth.", "KEY"
     )
+    boxes: Text = _model(
+        "The form of a detector's boxes: two corners, a corner and the size, or the centre and the "
+        "size. [default: the model card's, or the one under which they lie in the image]",
+        "xyxy|xywh|cxcywh",
+    )
     input: list[str] | None = _model(
         "The file of another input of the model, by its argument or position: depth=FILE, 1=FILE. "
         "A picture is preprocessed as the image, an array enters as it is (repeatable).",
@@ -160,6 +165,14 @@ class BackwardOptions:
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
         "or top for class scores]",
         "SPEC",
+    )
+    box_score: float | None = _backward(
+        "The least score of a detection that box: and object: choose. [default: 0.25]", "N"
+    )
+    box_iou: float | None = _backward(
+        "The overlap above which a detection gives way to a better one of its class. "
+        "[default: 0.5]",
+        "N",
     )
     wrt: Text = _backward(
         "Differentiate with respect to this --input. [default: the image]", "NAME"
@@ -337,11 +350,11 @@ class OutputOptions:
     frame: Literal["input", "image"] = _output(
         "Draw in the model's pixels or the photo's. [default: input]", default="input"
     )
-    inside: Path | None = _output(
+    inside: Text = _output(
         "Measure the share of the energy inside: Σm² where the mask is not black / Σm², "
         "m = Σ|g| over the channels. A picture of the image's size, or a folder of them by the "
-        "images' names.",
-        "MASK",
+        "images' names; or the word box, for the box of the detection itself.",
+        "MASK|box",
     )
     expect: list[str] | None = _output(
         "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "

@@ -91,6 +91,8 @@ def row(line: Done, out: Path) -> str:
     found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
     if line.answer is not None:
         found.append(str(line.answer))
+    if line.detection is not None:
+        found.append(str(line.detection))
     if line.layer is not None:
         found.append(f"layer {line.layer}")
     if line.completeness is not None:

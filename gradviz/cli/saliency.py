@@ -17,7 +17,8 @@ from gradviz.cli import options
 from gradviz.cli.console import reporting
 from gradviz.errors import ExitCode, UsageError
 from gradviz.seeds.kinds import KINDS
-from gradviz.seeds.seed import Seed, check_labels, parse_seed
+from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
+from gradviz.seeds.suppression import Suppression
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def saliency(
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.cli import arguments, result_lines
-        from gradviz.commands.saliency.pointing import find_masks
+        from gradviz.commands.saliency.pointing import OWN_BOX, find_masks
         from gradviz.commands.saliency.print_figure import (
             check_apart,
             check_figure,
@@ -85,7 +86,8 @@ def saliency(
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         check_image_names([source.name for source in found.sources])
-        masks = {} if output.inside is None else find_masks(output.inside, found.sources)
+        own = settings.inside in (None, OWN_BOX)
+        masks = {} if own else find_masks(Path(str(settings.inside)), found.sources)
         if output.figure is not None:
             if folder.shard is not None:
                 raise UsageError(
@@ -104,8 +106,10 @@ def saliency(
 
         loaded = arguments.load(model, model_options, device_options, console)
         check_labels(seeds, loaded.labels)
+        if settings.boxes is not None:
+            loaded = loaded.as_detector()
         preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
-        if masks or output.frame == "image" or any(seed.spec.startswith("at:") for seed in seeds):
+        if masks or output.frame == "image" or any(seed.at_photo for seed in seeds):
             check_placed(preprocess.processor)
         loaded = arguments.with_others(loaded, others, preprocess, console)
         if loaded.batch is not None:
@@ -158,6 +162,7 @@ def _settings(
 ) -> Settings:
     """Make the run's settings, as far as they do not depend on the model."""
     from gradviz.cli import arguments
+    from gradviz.commands.saliency.pointing import OWN_BOX
     from gradviz.commands.saliency.settings import Settings
     from gradviz.heatmap.colours import load_palette
 
@@ -175,7 +180,7 @@ def _settings(
         clip=output.clip,
         scale=arguments.scale_from(output.scale),
         frame=output.frame,
-        inside=None if output.inside is None else str(output.inside),
+        inside=output.inside,
         batch_size=backward.batch_size or Settings.batch_size,
         tile=arguments.tile_from(backward.tile),
         optimize=not model.no_optimize,
@@ -185,10 +190,31 @@ def _settings(
         baseline=backward.baseline,
         random_seed=backward.random_seed,
         wrt=backward.wrt,
+        boxes=_suppression(seeds, backward),
     )
+    if settings.inside == OWN_BOX and not (seeds and all(seed.of_one_box for seed in seeds)):
+        raise UsageError(
+            f"--inside {OWN_BOX}: the box of which detection? give --seed box:N or object:NAME, "
+            f"and no sum; a file of that name is ./{OWN_BOX}"
+        )
     load_palette(settings.colormap)
     settings.sampling  # noqa: B018  reads a baseline's file, if one is named
     return settings
+
+
+def _suppression(seeds: Sequence[Seed], backward: options.BackwardOptions) -> Suppression | None:
+    """Make the rule by which detections are chosen; None if no seed is about any.
+
+    Raises:
+        UsageError: an option is for detections only, or seeds are about detections and others not.
+    """
+    chosen = {"score": backward.box_score, "iou": backward.box_iou}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if ask_for_boxes(seeds):
+        return Suppression(**given)
+    for name in given:
+        raise UsageError(f"--box-{name}: is for detections; give --seed box:N or object:NAME")
+    return None
 
 
 def _is_no_picture(
@@ -210,7 +236,7 @@ def _is_no_picture(
         "--view overlay": "overlay" in map(str, output.view or ()),
         "--frame image": output.frame == "image",
         "--inside": output.inside is not None,
-        **{f"--seed {seed.spec}": seed.has("at") for seed in seeds},
+        **{f"--seed {seed.spec}": seed.at_photo for seed in seeds},
     }
     for option in (option for option, given in needs.items() if given):
         raise UsageError(f"--wrt {wrt}: {others[wrt]} is no picture; leave out {option}")

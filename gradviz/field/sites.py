@@ -13,6 +13,7 @@ from gradviz.image.prepare import Prepared
 from gradviz.model.model import Model
 from gradviz.seeds.places import Centres, Site
 from gradviz.seeds.seed import Seed
+from gradviz.seeds.suppression import Suppression
 
 BY_PROPORTION = (
     "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
@@ -36,7 +37,8 @@ def site_of(
         field_along: the field along axis 0 (x) or 1 (y), if that is kept; None to measure it.
     """
     if not seed.has("at"):
-        return Site(image.frame, model.labels)
+        rule = Suppression() if model.detects else None
+        return Site(image.frame, model.labels, suppression=rule)
     field_along = field_along or partial(bounded_axis, model, image.shape[0])
     return replace(placed(image.frame, field_along(0), field_along(1)), labels=model.labels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
 
@@ -36,6 +37,8 @@ class Card(BaseModel):
     """The preprocessing of images."""
     output: str | None = None
     """The dotted path of the chosen output."""
+    boxes: Literal["xyxy", "xywh", "cxcywh"] | None = None
+    """The form of a detector's boxes."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; the card may name a file that has them."""
 
@@ -47,6 +50,7 @@ _MUST_BE = {
     "weights_key": "text",
     "preprocess": "a mapping",
     "output": "text",
+    "boxes": "xyxy, xywh or cxcywh",
     "labels": "a list of text, or a file of labels",
 }
 """The keys of a card, and the form of each value."""
@@ -99,8 +103,8 @@ def card_beside(model: Path) -> FoundCard:
     """Read the card of the same stem beside the file `model`, if there is one.
 
     The user did not name it, so it may not choose what is run: of what it holds, only `preprocess`,
-    `output` and `labels` are returned, and `max_pixels` is not above the default. A file with keys
-    that no card has belongs to another program.
+    `output`, `boxes` and `labels` are returned, and `max_pixels` is not above the default. A file
+    with keys that no card has belongs to another program.
 
     Raises:
         UsageError: it has a card's keys only, and a value of a wrong type.
@@ -119,6 +123,7 @@ def card_beside(model: Path) -> FoundCard:
                 path=path,
                 preprocess=card.preprocess and _within_limits(card.preprocess),
                 output=card.output,
+                boxes=card.boxes,
                 labels=card.labels,
             )
         )

@@ -16,6 +16,7 @@ from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.card import Card, card_beside, read_card
+from gradviz.model.detector import box_form
 from gradviz.model.foreign import foreign_code
 from gradviz.model.formats.opened import Beside, Request
 from gradviz.model.formats.openers import open_model
@@ -33,6 +34,7 @@ def load_model(
     arch_args: Mapping[str, object] | None = None,
     weights_key: str | None = None,
     output: str | None = None,
+    boxes: str | None = None,
     labels: Sequence[str] | None = None,
     trust: bool = False,
     device: str = "cpu",
@@ -41,8 +43,8 @@ def load_model(
     """Load a model file, the folder of a library, or the model that a card names.
 
     Arguments override the card. `arch_args` override the card's one by one, unless `arch` replaces
-    the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`
-    and `labels` are used.
+    the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`,
+    `boxes` and `labels` are used.
 
     Args:
         path: the model file, a folder that transformers, timm or segmentation_models_pytorch
@@ -51,6 +53,7 @@ def load_model(
         arch_args: the arguments of the factory.
         weights_key: the dotted key of the weights in a checkpoint.
         output: the dotted path of the chosen output.
+        boxes: the form of a detector's boxes, `xyxy`, `xywh` or `cxcywh`; None to find it.
         labels: the names of the classes, in order; None for those of the card or the folder.
         trust: True if the file may run code while it is loaded.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; the default of the command line is `auto`.
@@ -112,6 +115,7 @@ def load_model(
         arch_args=arch_args,
         weights_key=opened.weights_key,
         output=output or (card.output if card else None),
+        boxes=box_form(boxes) or (card.boxes if card else None),
         labels=tuple(labels or (card.labels if card else ()) or opened.labels),
         preprocess=beside.recipe,
         preprocess_origin=beside.origin,
@@ -126,6 +130,7 @@ def wrap(
     module: nn.Module,
     *,
     output: str | None = None,
+    boxes: str | None = None,
     labels: Sequence[str] = (),
     preprocess: Preprocess | str | None = None,
     device: str = "cpu",
@@ -139,6 +144,7 @@ def wrap(
     Args:
         module: an eager module or TorchScript, that takes [N, C, H, W].
         output: the dotted path of the chosen output; None if there is only one.
+        boxes: the form of a detector's boxes, `xyxy`, `xywh` or `cxcywh`; None to find it.
         labels: the names of the classes, in order.
         preprocess: the recipe for image files, or its name, such as `imagenet`; None for none.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -173,6 +179,7 @@ def wrap(
         device=place,
         dtype=dtype,
         output=output,
+        boxes=box_form(boxes),
         labels=tuple(labels),
         preprocess=recipe,
     )

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from gradviz.detections import Detections
 from gradviz.errors import ModelError, UsageError
 from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
 from gradviz.layout import Layout
+from gradviz.model.detector import Reading, detections_in
 from gradviz.model.foreign import foreign_code, wrong_channels
 from gradviz.model.formats.imported import ImportedCode
 from gradviz.model.formats.script import as_written
 from gradviz.model.inputs import Inputs, InputShape, assigned, program_shapes, turned
-from gradviz.model.outputs import check_differentiable, select_output
+from gradviz.model.outputs import check_differentiable, part_at, select_output
 from gradviz.model.support import Capability, Format, support
 
 
@@ -50,6 +52,12 @@ class Model:
     """The dotted key of the weights in a checkpoint; None if they were the whole checkpoint."""
     output: str | None = None
     """The dotted path of the chosen output; None if there is only one."""
+    boxes: str | None = None
+    """The form of a detector's boxes, one of `BOX_FORMS`; None to find it in its output."""
+    detects: bool = False
+    """True if its output is read as detections."""
+    classes: int | None = None
+    """The number of classes of a detector; None if it is not known."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; empty if unknown."""
     preprocess: Preprocess | None = None
@@ -104,6 +112,7 @@ class Model:
             "arch_args": dict(self.arch_args),
             "weights_key": self.weights_key,
             "output": self.output,
+            **({"boxes": self.boxes} if self.boxes else {}),
             "labels": list(self.labels),
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             **({"inputs": others} if (others := self._described_others()) else {}),
@@ -123,6 +132,13 @@ class Model:
             UsageError: the model has no such input, or none is left for the image.
         """
         return self._with(assigned(self.module, others, self.device)) if others else self
+
+    def as_detector(self) -> Model:
+        """Return the model as a function whose output is detections, packed [N, K, 7]."""
+        # Models of transformers have it, also if their classes have no names.
+        count = getattr(getattr(self.module, "config", None), "num_labels", None)
+        classes = len(self.labels) or (count if isinstance(count, int) else None)
+        return replace(self, detects=True, classes=classes)
 
     def turned(self, wrt: str, image: OtherInput) -> tuple[Model, OtherInput]:
         """Exchange the roles of an image and of another input.
@@ -178,6 +194,44 @@ class Model:
                 floating tensor with the batch first, or, if `x` requires a gradient, cannot be
                 differentiated.
         """
+        if self.detects:
+            found = self.detections(x)
+            with torch.enable_grad():
+                y = found.packed()
+        else:
+            output, count = self._run(x)
+            y = select_output(output, self.output, count)
+            y = y[: len(x)] if count > len(x) else y
+        if y.is_meta and not x.is_meta:
+            raise ModelError(
+                "the output cannot be differentiated: it is on the device meta, without numbers: "
+                "load the weights onto a real one"
+            )
+        if x.requires_grad and y.numel():
+            check_differentiable(y)
+        return y
+
+    def detections(self, x: Tensor) -> Detections:
+        """Compute the boxes that a detector suggests.
+
+        Args:
+            x: [N, C, H, W], of `dtype` and on `device`.
+
+        Returns:
+            the boxes of the N images, with their graph.
+
+        Raises:
+            UsageError: `x` is not such a tensor, or the output fits several readings.
+            ModelError: the model fails on `x`, or is no detector.
+        """
+        output, _ = self._run(x)
+        height, width = x.shape[2:]
+        reading = Reading((width, height), len(x), self.classes, self.boxes)
+        with foreign_code("the model's boxes cannot be read"), torch.enable_grad():
+            return detections_in(part_at(output, self.output), reading)
+
+    def _run(self, x: Tensor) -> tuple[Any, int]:
+        """Call the module; return its whole output, and the number of images that entered."""
         self._check(x)
         surplus = 0 if self.batch is None else self.batch - len(x)
         # An eager module may hold TorchScript as well, so every format is run this way.
@@ -190,15 +244,7 @@ class Model:
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
             output = self.inputs.call(self.module, full)
-        y = select_output(output, self.output, len(full))
-        if y.is_meta and not x.is_meta:
-            raise ModelError(
-                "the output cannot be differentiated: it is on the device meta, without numbers: "
-                "load the weights onto a real one"
-            )
-        if x.requires_grad:
-            check_differentiable(y)
-        return y[: len(x)] if surplus else y
+        return output, len(full)
 
     def _entering(self, x: Tensor) -> str:
         """Name the shapes that enter, for messages."""

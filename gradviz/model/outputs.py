@@ -33,7 +33,7 @@ def select_output(output: object, key: str | None, batch: int) -> Tensor:
             single image's output may lack that axis.
     """
     with foreign_code("the model's output cannot be read"):  # it may be of a class of its own
-        tensor = _only(_at(output, key), key or "")
+        tensor = _only(part_at(output, key), key or "")
     if odd := _oddness(tensor):
         raise ModelError(f"the output cannot be differentiated: it is {odd}")
     if not tensor.is_floating_point():
@@ -51,7 +51,12 @@ def select_output(output: object, key: str | None, batch: int) -> Tensor:
     )
 
 
-def _at(output: object, key: str | None) -> object:
+def part_at(output: object, key: str | None) -> object:
+    """Return the part of a model's output at a dotted path; all of it for None.
+
+    Raises:
+        UsageError: there is no such path; the message lists the tensors that there are.
+    """
     if key is None:
         return output
     try:

@@ -147,6 +147,8 @@ class ModelRecord(JsonObject):
     """The dotted key of the weights in the checkpoint."""
     output: String | None
     """The key of the output that was chosen."""
+    boxes: String | None = None
+    """The form of a detector's boxes, if it was given."""
     labels: list[String]
     """The names of the classes."""
     input_shape: list[StrictInt | None] | None
@@ -271,25 +273,30 @@ class Stats(JsonObject):
     """The share of the map's energy inside of the mask of `--inside`."""
 
 
-class AnswerEntry(JsonObject):
-    """A class that was asked about, and what the model gives it."""
+class ClassEntry(JsonObject):
+    """A class of a model."""
 
     index: StrictInt
     """The number of the class, from 0."""
     label: String | None
     """The name of the class; null if the model has no label for it."""
-    score: Number | None
-    """The output value of the class; on a dense output, its sum over the map."""
-    share: Number | None
-    """The share of the class among all classes, from 0 to 1: the softmax of the output, or the
-    output itself if it is made of probabilities. Null for a dense output, a single value, or
-    outputs of a sigmoid, each of which is a probability of its own."""
 
     @property
     def name(self) -> str:
         """The number and the label in short, for people."""
         label = "" if self.label is None else f" ({shortened(one_line(self.label), 40)})"
         return f"{self.index}{label}"
+
+
+class AnswerEntry(ClassEntry):
+    """A class that was asked about, and what the model gives it."""
+
+    score: Number | None
+    """The output value of the class; on a dense output, its sum over the map."""
+    share: Number | None
+    """The share of the class among all classes, from 0 to 1: the softmax of the output, or the
+    output itself if it is made of probabilities. Null for a dense output, a single value, or
+    outputs of a sigmoid, each of which is a probability of its own."""
 
     @property
     def percent(self) -> str | None:
@@ -315,6 +322,29 @@ class Absorbed(JsonObject):
     """The relevance of the constant term in the expansion of softmax."""
 
 
+class DetectionEntry(ClassEntry):
+    """A box that was asked about, and what the model gives it."""
+
+    score: Number | None
+    """The probability that the model gives its class, from 0 to 1, by which boxes are ranked."""
+    box: OfSides | None
+    """x0, y0, x1, y1 in pixels of the image file; null if it is not known where the input lies."""
+    box_in_input: OfSides
+    """x0, y0, x1, y1 in pixels of the input."""
+
+    @property
+    def place(self) -> str:
+        """The box in short, for people."""
+        sides = self.box_in_input if self.box is None else self.box
+        text = ", ".join("?" if side is None else f"{side:.1f}" for side in sides)
+        return f"{text} of the input" if self.box is None else text
+
+    def __str__(self) -> str:
+        """The class, its score and the box in one phrase."""
+        score = "NaN" if self.score is None else f"{self.score:.3g}"
+        return f"class {self.name}, score {score}, box {self.place}"
+
+
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
@@ -332,11 +362,14 @@ class Done(FieldDone):
     seed: String
     """The spec of the seed."""
     output_shape: list[StrictInt]
-    """The shape of the model's output for this image, without the batch axis."""
+    """The shape of the model's output for this image, without the batch axis; of a detector, the
+    number of its boxes and that of the numbers of each."""
     score: Number | None
     """⟨v, y⟩, the number that was differentiated."""
     answer: AnswerEntry | None = Field(default=None, alias="class")
     """The class that `top` or `class:` took; not there for other seeds."""
+    detection: DetectionEntry | None = None
+    """The box that `box:` or `object:` took; not there for other seeds."""
     layer: String | None = None
     """The layer that was read, if one was: the name that `--layer` takes."""
     layer_reason: String | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import ranked
+from gradviz.seeds.boxes import BOX_NUMBERS, best_of_class, numbered
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import OutputKind
@@ -46,8 +47,8 @@ class Kind:
     """The outputs that it fits."""
     parse: Callable[[str], tuple[Any, ...]]
     """The parser of the text after the colon; raises ValueError if the text does not fit."""
-    build: Callable[..., Tensor]
-    """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError."""
+    build: Callable[..., Tensor] | None = None
+    """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError. None for detections."""
     box: Callable[..., Box] | None = None
     """`(size of the map, site, *values) -> the bounding box of v's non-zero part`; raises
     SeedError. None if the size alone does not determine a box."""
@@ -56,6 +57,9 @@ class Kind:
     takes: Callable[..., int | None] | None = None
     """`(planes [C, H, W], site, *values) -> the number of the one class whose output it takes`, if
     it takes one. None if it never does."""
+    picks: Callable[..., int] | None = None
+    """`(rows [K, 7], site, *values) -> the number of the detection that it is about`; raises
+    SeedError. None if it is about another output."""
 
     @property
     def form(self) -> str:
@@ -91,6 +95,20 @@ def _class(argument: str) -> tuple[int | str]:
         return (int(argument),)
     except ValueError:
         return (argument,)
+
+
+def _box(argument: str) -> tuple[int | tuple[int, int], str | None]:
+    first, *rest = argument.split(":")
+    place: int | tuple[int, int]
+    if first == "at":
+        x, y = (int(number) for number in "".join(rest[:1]).split(","))
+        place, rest = (x, y), rest[1:]
+    else:
+        place = int(first)
+    side = rest.pop(0) if rest else None
+    if rest or side not in (None, *BOX_NUMBERS):
+        raise ValueError
+    return place, side
 
 
 def _mask_file(argument: str) -> tuple[ArrayFile]:
@@ -235,9 +253,10 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) 
 
 
 # The table ----------------------------------------------------------------------------------------
-_ANY = frozenset(OutputKind)
+_ANY = frozenset(OutputKind) - {OutputKind.DETECTIONS}
 _PLANES = frozenset({OutputKind.SCORES, OutputKind.DENSE})
 _DENSE = frozenset({OutputKind.DENSE})
+_BOXES = frozenset({OutputKind.DETECTIONS})
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -333,6 +352,24 @@ KINDS: dict[str, Kind] = {
             _loss_target,
             _loss,
             names_class=True,
+        ),
+        Kind(
+            "box",
+            f"N|at:X,Y[:{'|'.join(BOX_NUMBERS)}]",
+            "1 on the score of the N-th detection, from 0 by falling score, or of the best one "
+            "over that pixel of the image file; or on one number of its box",
+            _BOXES,
+            _box,
+            picks=numbered,
+        ),
+        Kind(
+            "object",
+            "K|NAME",
+            "1 on the score of the best detection of class K, a number or a name",
+            _BOXES,
+            _class,
+            names_class=True,
+            picks=best_of_class,
         ),
     )
 }

@@ -15,6 +15,7 @@ class OutputKind(Enum):
     SCORES = "class scores [N, C]"
     DENSE = "a dense map [N, C, H, W] or [N, H, W]"
     OTHER = "an output of another rank"
+    DETECTIONS = "detections of a detector"
 
 
 def output_kind(y: Tensor) -> OutputKind:

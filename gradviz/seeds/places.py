@@ -9,6 +9,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from gradviz.errors import SeedError
+from gradviz.seeds.suppression import Suppression
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,8 @@ class Site:
     """The centres of the fields of output pixels, along x and y; None if they are unknown."""
     apart: bool = False
     """True if each score is a probability of its own, as after a sigmoid: they have no shares."""
+    suppression: Suppression | None = None
+    """The rule by which detections are chosen; None if the output holds no detections."""
 
 
 def bounding_box(boxes: Sequence[Box]) -> Box:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from gradviz.errors import SeedError
 from gradviz.seeds.answers import Answer
+from gradviz.seeds.boxes import Detection
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.places import Site, bounding_box
@@ -65,6 +66,27 @@ class Seed:
         """True if it may be a question about one class."""
         return len(self.terms) == 1 and self.terms[0][1].kind.takes is not None
 
+    @property
+    def about_boxes(self) -> bool:
+        """True if a term is about a detection."""
+        return any(term.of_detections for _, term in self.terms)
+
+    @property
+    def of_one_box(self) -> bool:
+        """True if it is about one detection."""
+        return len(self.terms) == 1 and self.about_boxes
+
+    @property
+    def asked(self) -> list[str]:
+        """The parts of detections that its terms ask for: `boxes`, `scores`."""
+        sides = {term.side is not None for _, term in self.terms if term.of_detections}
+        return [part for part, of_side in (("boxes", True), ("scores", False)) if of_side in sides]
+
+    @property
+    def at_photo(self) -> bool:
+        """True if a term names a pixel of the image file."""
+        return any(term.at_photo for _, term in self.terms)
+
     def has(self, kind: str) -> bool:
         """Return True if a term is of this kind.
 
@@ -104,6 +126,18 @@ class Seed:
             the class with its score and share; None if the seed is no question about one class.
         """
         return self.terms[0][1].answer(y, site) if self.takes_class else None
+
+    def detection(self, y: Tensor, site: Site) -> Detection | None:
+        """Describe the detection whose number the cotangent takes.
+
+        Args:
+            y: one image's packed detections, which the seed fits.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            its class, score and box; None if the seed is about none, or about several.
+        """
+        return self.terms[0][1].detection(y, site) if self.of_one_box else None
 
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than those that the seed is about.
@@ -204,6 +238,26 @@ def check_labels(seeds: Sequence[Seed], labels: Sequence[str]) -> None:
         for name in seed.class_names:
             with _naming(seed.spec, None):
                 class_index(name, labels)
+
+
+def ask_for_boxes(seeds: Sequence[Seed]) -> bool:
+    """Return True if seeds are about detections.
+
+    Args:
+        seeds: the seeds of a run.
+
+    Raises:
+        SeedError: some terms are, and others are not.
+    """
+    of_boxes = [seed for seed in seeds if seed.about_boxes]
+    terms = [term for seed in seeds for _, term in seed.terms]
+    others = [term.spec for term in terms if not term.of_detections]
+    if of_boxes and others:
+        raise SeedError(
+            f"seed {of_boxes[0].spec}: is about detections, and {others[0]} about an output as it "
+            "is: give them in two runs"
+        )
+    return bool(of_boxes)
 
 
 def default_seed(y: Tensor) -> Seed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import Answer, answer_for, label_warnings
+from gradviz.seeds.boxes import Detection, detection_at, weights_of
 from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
 from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
 from gradviz.seeds.places import Site
@@ -41,6 +42,22 @@ class Term:
         named = self.kind.names_class and isinstance(self.values[-1], str)
         return self.values[-1] if named else None
 
+    @property
+    def of_detections(self) -> bool:
+        """True if it is about a detection."""
+        return self.kind.picks is not None
+
+    @property
+    def side(self) -> str | None:
+        """The number of a box that it asks for, or None."""
+        return self.values[1] if self.of_detections and len(self.values) > 1 else None
+
+    @property
+    def at_photo(self) -> bool:
+        """True if it names a pixel of the image file."""
+        over_pixel = self.kind.name == "box" and not isinstance(self.values[0], int)
+        return self.kind.name == "at" or over_pixel
+
     def cotangent(self, y: Tensor, site: Site) -> Tensor:
         """Compute the cotangent for one image's output.
 
@@ -54,13 +71,16 @@ class Term:
         Raises:
             SeedError: the term does not fit this output; the message has the valid range.
         """
-        form = output_kind(y)
+        form = output_kind(y) if site.suppression is None else OutputKind.DETECTIONS
         if form not in self.kind.outputs:
             fitting = " or ".join(each.value for each in OutputKind if each in self.kind.outputs)
             raise SeedError(
                 f"needs {fitting}, but one image's output has the shape {list(y.shape)}; use "
                 f"{_alternatives(form)}"
             )
+        if self.kind.picks is not None:
+            return weights_of(y, self.kind.picks(y, site, *self.values), *self.values[1:])
+        assert self.kind.build is not None
         return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
 
     def answer(self, y: Tensor, site: Site) -> Answer | None:
@@ -79,6 +99,20 @@ class Term:
         index = self.kind.takes(planes, site, *self.values)
         return None if index is None else answer_for(planes, index, site.labels, site.apart)
 
+    def detection(self, y: Tensor, site: Site) -> Detection | None:
+        """Describe the detection whose number the cotangent takes.
+
+        Args:
+            y: one image's packed detections, which the term fits.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            its class, score and box; None if the term is about no detection.
+        """
+        if self.kind.picks is None:
+            return None
+        return detection_at(y, self.kind.picks(y, site, *self.values), site)
+
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than the one that the term is about.
 
@@ -86,6 +120,8 @@ class Term:
             y: one image's output.
             site: the image's frame and the model's labels.
         """
+        if site.suppression is not None:  # the number of classes was checked as it was read
+            return ()
         about_classes = self.kind.takes is not None or self.class_name is not None
         return label_warnings(len(planes_of(y)), site.labels) if about_classes else ()
 

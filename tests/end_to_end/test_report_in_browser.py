@@ -158,6 +158,37 @@ def run(tmp_path: Path) -> Path:
 # The gallery
 
 
+def test_the_box_of_a_detection_is_outlined(tmp_path: Path, open_page: Open) -> None:
+    """The input is 8x6 pixels, and the box lies from 2, 3 to 6, 6."""
+    found = {"index": 1, "label": "cat", "score": 0.5, "box": None, "box_in_input": [2, 3, 6, 6]}
+    run = runs.saliency_run(
+        tmp_path / "run",
+        {("a.png", "box:0"): G, ("a.png", "ones"): G},
+        lines={("a.png", "box:0"): {"detection": found}},
+    )
+    page = open_page(run)
+    (card, other) = page.locator(".cards li").all()
+    assert "class 1 (cat), score 0.5, box 2.0, 3.0, 6.0, 6.0 of the input" in card.inner_text()
+    assert other.locator(".asked").count() == 0
+
+    def within(mark: Any, canvas: Any) -> list[float]:
+        inner, outer = mark.bounding_box(), canvas.bounding_box()
+        return [
+            (inner["x"] - outer["x"]) / outer["width"],
+            (inner["y"] - outer["y"]) / outer["height"],
+            (inner["x"] + inner["width"] - outer["x"]) / outer["width"],
+            (inner["y"] + inner["height"] - outer["y"]) / outer["height"],
+        ]
+
+    expected = pytest.approx([0.25, 0.5, 0.75, 1], abs=0.03)
+    assert within(card.locator(".asked"), drawn(card.locator("canvas").first)) == expected
+    card.locator("button").first.click()
+    stage = page.locator("dialog .stage")
+    assert within(stage.locator(".asked"), drawn(stage.locator("canvas"))) == expected
+    page.keyboard.press("ArrowRight")
+    assert stage.locator(".asked").is_hidden()
+
+
 def test_every_result_is_shown_and_has_a_name(run: Path, open_page: Open) -> None:
     page = open_page(run)
     assert cards(page) == ["a.png", "a.png", "b9.png", "b10.png"]

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 
 import torch
+from torch import Tensor
 
 _BOXES = "Tensor input, Tensor rois, float scale, SymInt height, SymInt width"
 _SHAPE = "SymInt height, SymInt width, SymInt batch, SymInt channels, SymInt h, SymInt w"
@@ -51,3 +52,55 @@ def make_torchvision_importable() -> None:
             with suppress(RuntimeError):  # it is registered
                 library.define(operator)  # type: ignore[no-untyped-call]
         importlib.import_module("torchvision")
+
+
+def bring_suppression() -> None:
+    """Give torchvision an `nms` in Python where its build has none for the CPU."""
+    if torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::nms", "CPU"):
+        return
+    asks = vars(importlib.import_module("torchvision.ops.boxes"))
+    asks["_assert_has_ops"] = lambda: None  # for the build's own
+    _KEPT.append(library := torch.library.Library("torchvision", "IMPL"))  # type: ignore[no-untyped-call]
+    library.impl("nms", _nms, "CPU")  # type: ignore[no-untyped-call]
+
+
+def _nms(boxes: Tensor, scores: Tensor, most: float) -> Tensor:
+    """The best boxes, none of which overlaps a better one by more than `most`."""
+    corners, kept = boxes.tolist(), list[int]()
+    for n in scores.argsort(descending=True).tolist():
+        if all(_overlap(corners[n], corners[k]) <= most for k in kept):
+            kept.append(n)
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def _overlap(one: list[float], other: list[float]) -> float:
+    (a0, b0, a1, b1), (c0, d0, c1, d1) = one, other
+    shared = max(0, min(a1, c1) - max(a0, c0)) * max(0, min(b1, d1) - max(b0, d0))
+    both = (a1 - a0) * (b1 - b0) + (c1 - c0) * (d1 - d0) - shared
+    return shared / both if both else 0.0
+
+
+def bring_roi_align() -> None:
+    """Give torchvision a `roi_align` in Python where its build has none for the CPU."""
+    if torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::roi_align", "CPU"):
+        return
+    for name in ("roi_align", "poolers"):
+        vars(importlib.import_module(f"torchvision.ops.{name}"))["roi_align"] = _roi_align
+
+
+def _roi_align(
+    maps: Tensor, boxes: Tensor, output_size: tuple[int, int], spatial_scale: float, **_: int
+) -> Tensor:
+    """Two by two bilinear samples in each cell of boxes [K, 5], all of the same one image."""
+    height, width = maps.shape[2:]
+    down, across = (2 * cells for cells in output_size)
+    found = []
+    for x0, y0, x1, y1 in boxes[:, 1:] * spatial_scale:
+        x = x0 + (torch.arange(across) + 0.5) / across * (x1 - x0).clamp(min=1)
+        y = y0 + (torch.arange(down) + 0.5) / down * (y1 - y0).clamp(min=1)
+        across_it = (2 * x / width - 1).expand(down, across)
+        down_it = (2 * y / height - 1)[:, None].expand(down, across)
+        grid = torch.stack([across_it, down_it], 2)
+        samples = torch.nn.functional.grid_sample(maps, grid[None], align_corners=False)
+        found.append(torch.nn.functional.avg_pool2d(samples, 2)[0])
+    return torch.stack(found) if found else maps.new_zeros(0, maps.shape[1], *output_size)

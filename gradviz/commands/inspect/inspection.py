@@ -68,7 +68,7 @@ def inspect_model(
         else:
             prepared, raw = _random(model, preprocess, input_size, random_seed)
         keys = [key for key, value in leaves(raw) if _fits(value)]
-        if model.output is None and len(keys) > 1:
+        if model.output is None and len(keys) > 1 and not model.detects:
             model = replace(model, output=main_output(keys) or keys[0])
             warnings.append(
                 f"the model has {len(keys)} outputs; looking at {model.output}: choose with "

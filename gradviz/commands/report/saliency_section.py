@@ -54,6 +54,7 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
         "seed": line.seed,
         "score": line.score,
         "answer": None if line.answer is None else _answer(line.answer),
+        "detection": None if line.detection is None else _detection(line, run),
         "stats": line.stats.content(),
         "warnings": line.warnings,
         "output": line.output_shape,
@@ -66,6 +67,23 @@ def _answer(answer: AnswerEntry) -> dict[str, str | None]:
     """Write a class in short for a card, and in full."""
     whole = str(answer.index) if answer.label is None else f"{answer.index} ({answer.label})"
     return {"short": str(answer), "whole": whole, "share": answer.percent}
+
+
+def _detection(line: Done, run: FinishedRun) -> dict[str, Any]:
+    """Write a detection in short for a card, and in full; with the box where the map shows it."""
+    found = line.detection
+    assert found is not None
+    in_image = array_of(line) is None and run.record.settings.get("frame") == "image"
+    box = found.box if in_image else found.box_in_input
+    placed = line.layer is None and box is not None and None not in box
+    whole = str(found.index) if found.label is None else f"{found.index} ({found.label})"
+    return {
+        "short": str(found),
+        "whole": whole,
+        "score": found.score,
+        "place": found.place,
+        "box": box if placed else None,
+    }
 
 
 def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:

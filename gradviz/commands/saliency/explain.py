@@ -16,6 +16,7 @@ from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, names_operation, run_with_layers
 from gradviz.backward.relevance.hand_back import recorder
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
+from gradviz.commands.saliency.branches import Branches, branches_of
 from gradviz.commands.saliency.independence import Independence
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
@@ -92,6 +93,7 @@ class Explainer:
         self._allocate = allocate
         self._on_progress = on_progress
         self._independence = Independence()
+        self._branches: Branches | None = None
 
     def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
@@ -124,7 +126,9 @@ class Explainer:
                     yield step.outcome(self._model, self._settings, self._allocate)
                 else:
                     work = Work(tuple(group), step.seeds)
-                    alone = self._independence.mixes or self._settings.reads_operands
+                    # Detectors that choose boxes give each image another number of them.
+                    alone = self._independence.mixes or self._model.detects
+                    alone = alone or self._settings.reads_operands
                     for each in work.one_by_one() if alone else [work]:
                         yield from self._whole(each)
 
@@ -174,6 +178,8 @@ class Explainer:
             x = x.to(self._model.device, self._model.dtype, non_blocking=True)
         # Operations that draw random numbers draw the same ones for this batch in every run.
         with deterministic():
+            if self._model.detects and self._branches is None:
+                self._branches = branches_of(self._model, x)
             forward = self._forward(work.images, x)
             together = self._settings.batch_size if self._settings.points.sampler else len(x)
             self._independence.look(self._model, x.detach(), forward.y.detach(), together)
@@ -226,9 +232,13 @@ class Explainer:
         sites = [replace(self._tiler.site(image, seed), apart=apart) for image in work.images]
         for n, site in enumerate(sites):
             try:
+                if self._branches is not None:
+                    self._branches.check(seed, self._settings.points.sampler is not None)
                 v[n] = seed.cotangent(output[n], site)
             except SeedError as error:
                 misfits[n] = error
+        if len(misfits) == len(work.images):
+            return [Failure(work.images[n].name, seed.spec, each) for n, each in misfits.items()]
         try:
             found = self._found(forward, seed, v, retain_graph)
         except MemoryShort:
@@ -240,6 +250,8 @@ class Explainer:
             return [outcome for each in alone for outcome in self._whole(each)]
         notes = work.notes + self._tiler.notes(work.images[0], seed)
         notes += seed.warnings(output[0], sites[0])
+        if self._branches is not None:
+            notes += self._branches.notes(seed)
         return [
             Failure(each.image, seed.spec, misfits[n])
             if n in misfits
@@ -247,6 +259,7 @@ class Explainer:
             else replace(
                 each,
                 answer=seed.answer(output[n], sites[n]),
+                detection=seed.detection(output[n], sites[n]),
                 notes=tuple(dict.fromkeys(each.notes + notes)),
             )
             for n, each in enumerate(found)

@@ -14,11 +14,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Floats, Mask
+from gradviz.arrays import Doubles, Floats, Mask, Size
 from gradviz.errors import ImageError, UsageError
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
 from gradviz.image.mask import read_mask
+from gradviz.seeds.boxes import Edges
+
+OWN_BOX = "box"
+"""The word of `--inside` for the box of the detection that a seed asks about."""
 
 
 def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:
@@ -89,12 +93,49 @@ def energy_inside(array: Floats, frame: Frame, path: Path) -> float:
         ImageError: the mask cannot be read, or has another size.
         UsageError: the array has no places.
     """
+    energy = _energy(array)
+    return _share(energy, _sampled(frame.in_input(_read(path, frame), False), energy.shape))
+
+
+def energy_in_box(array: Floats, size: Size, box: Edges) -> float:
+    """Compute Σ m² inside a box / Σ m², where m = Σ_c |g_c|.
+
+    NaN and Inf are left out. A pixel is inside if its centre is.
+
+    Args:
+        array: g [C, h, w], of the input's size or of a layer's.
+        size: the width and height of the input.
+        box: x0, y0, x1, y1 in pixels of the input.
+
+    Returns:
+        the share in [0, 1]; NaN for a map that is zero.
+
+    Raises:
+        UsageError: the array has no places.
+    """
+    energy = _energy(array)
+    columns, rows = (
+        (low <= places) & (places < high)
+        for places, low, high in (
+            ((np.arange(count) + 0.5) * side / count, box[axis], box[axis + 2])
+            for axis, (count, side) in enumerate(zip(reversed(energy.shape), size, strict=True))
+        )
+    )
+    return _share(energy, rows[:, None] & columns)
+
+
+def _energy(array: Floats) -> Doubles:
+    """Compute m² at each place [h, w]."""
     if array.ndim != 3:
         raise UsageError(
             f"--inside: a map of shape {list(array.shape)} has no places; name another --layer"
         )
-    energy = np.abs(np.where(np.isfinite(array), array, 0).astype(np.float64)).sum(axis=0) ** 2
-    inside = _sampled(frame.in_input(_read(path, frame), False), energy.shape)
+    finite = np.where(np.isfinite(array), array, 0).astype(np.float64)
+    energy: Doubles = np.abs(finite).sum(axis=0) ** 2
+    return energy
+
+
+def _share(energy: Doubles, inside: Mask) -> float:
     total = float(energy.sum())
     return float(energy[inside].sum()) / total if total else float("nan")
 

@@ -18,7 +18,7 @@ from gradviz.files import write_whole
 from gradviz.heatmap.colours import Palette
 from gradviz.heatmap.views import VIEWS, View
 from gradviz.runs.names import is_result_path
-from gradviz.runs.schema import Done
+from gradviz.runs.schema import DetectionEntry, Done
 from gradviz.text import one_line
 
 if TYPE_CHECKING:
@@ -206,7 +206,11 @@ def _draw_row(
         axis.imshow(np.asarray(picture), interpolation="none")
         axis.set_xticks([])
         axis.set_yticks([])
-    title = f"{line.image}, {line.seed}" + (f": {line.answer}" if line.answer else "")
+    taken = line.answer or line.detection
+    if line.detection is not None:
+        for axis in panels:
+            _outline(axis, line.detection)
+    title = f"{line.image}, {line.seed}" + (f": {taken}" if taken else "")
     _set_row_title(panels[0], one_line(title))
     if not scale > 0:
         bar.axis("off")  # an evenly blank picture has no scale
@@ -216,6 +220,21 @@ def _draw_row(
     ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), palette, shown)
     colours = ListedColormap(ramp.reshape(-1, 3) / 255)
     figure.colorbar(ScalarMappable(Normalize(low * scale, scale), colours), cax=bar)
+
+
+def _outline(axis: Axes, detection: DetectionEntry) -> None:
+    """Draw the box of a detection over a panel, in white within black."""
+    from matplotlib.patches import Rectangle
+
+    if None in detection.box_in_input:
+        return
+    x0, y0, x1, y1 = (float(side or 0) for side in detection.box_in_input)
+    for colour, width in (("black", 2.0), ("white", 0.8)):
+        # Pixel 0 covers -0.5 to 0.5 in a panel, and 0 to 1 in a box.
+        place = x0 - 0.5, y0 - 0.5
+        axis.add_patch(
+            Rectangle(place, x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=width)
+        )
 
 
 def _set_row_title(axis: Axes, title: str) -> None:

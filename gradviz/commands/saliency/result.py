@@ -20,6 +20,7 @@ from gradviz.heatmap.views import CLIP, VIEWS, View
 from gradviz.image.prepare import Prepared
 from gradviz.runs.results import Failure
 from gradviz.seeds.answers import Answer
+from gradviz.seeds.boxes import Detection
 from gradviz.seeds.seed import Seed
 
 MOST_MISSING = 0.01
@@ -47,6 +48,9 @@ class Attribution:
     answer: Answer | None = None
     """The class that `top` or `class:` took, with its label, score and share at the image itself;
     None for other seeds."""
+    detection: Detection | None = None
+    """The detection that `box:` or `object:` took, with its class, score and box; None for other
+    seeds."""
     layer: str | None = None
     """The layer that was read, if one was."""
     layer_reason: str | None = None

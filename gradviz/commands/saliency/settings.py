@@ -12,6 +12,7 @@ from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Points, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import CLIP
+from gradviz.seeds.suppression import Suppression
 
 if TYPE_CHECKING:
     from gradviz.backward.rules import BackwardRule
@@ -69,6 +70,8 @@ class Settings:
     """The seed of the noise."""
     wrt: str | None = None
     """The other input with respect to which the gradient is taken; None for the image."""
+    boxes: Suppression | None = None
+    """The rule by which detections are chosen; None for seeds that are about none."""
 
     def __post_init__(self) -> None:
         self._check_points()

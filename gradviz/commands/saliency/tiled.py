@@ -151,9 +151,10 @@ class Tiler:
 
     def site(self, image: LoadedImage, seed: Seed) -> Site:
         """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
-        return site_of(
+        site = site_of(
             self._model, image.prepared, seed, lambda axis: self._known(image).field(axis)
         )
+        return replace(site, suppression=self._settings.boxes)
 
     def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
         """Return the warnings about the place that a seed names."""
@@ -175,6 +176,13 @@ class Tiler:
                 raise UsageError(
                     f"--tile {self._settings.tile}: the model's other input is a picture of the "
                     "image's size, which has no tiles; leave out --tile"
+                )
+            return [Whole(tuple(seeds))]
+        if self._model.detects:
+            if self._settings.tiling == "always":
+                raise UsageError(
+                    f"--tile {self._settings.tile}: the boxes of a detector are chosen from the "
+                    "whole image; leave out --tile"
                 )
             return [Whole(tuple(seeds))]
         if not self._may_pay(width * height, seeds):

@@ -11,7 +11,7 @@ from typing import Any
 
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
-from gradviz.commands.saliency.pointing import energy_inside
+from gradviz.commands.saliency.pointing import OWN_BOX, energy_in_box, energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import MemoryShort, UsageError
@@ -181,6 +181,9 @@ class ResultWriter:
         return line.model_copy(update={"files": {**line.files, **files}, "stats": stats})
 
     def _inside(self, outcome: Attribution) -> dict[str, float]:
+        if self.settings.inside == OWN_BOX and outcome.detection is not None:
+            size, box = outcome.prepared.frame.input, outcome.detection.box_in_input
+            return {"inside": energy_in_box(outcome.array, size, box)}
         if outcome.image not in self.masks:
             return {}
         mask = self.masks[outcome.image]
@@ -201,5 +204,6 @@ class ResultWriter:
 
 
 def _taken(outcome: Attribution) -> dict[str, Any]:
-    """Return the entry of a line for the class that its seed took, if it took one."""
-    return {} if outcome.answer is None else {"class": asdict(outcome.answer)}
+    """Return the entry of a line for the class or the detection that its seed took, if any."""
+    taken = {"class": outcome.answer, "detection": outcome.detection}
+    return {name: asdict(each) for name, each in taken.items() if each is not None}

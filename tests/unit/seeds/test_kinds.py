@@ -253,6 +253,8 @@ def test_forms_read_as_the_contract_writes_them() -> None:
         "mask:FILE",
         "tensor:FILE",
         "loss:NAME=TARGET",
+        "box:N|at:X,Y[:x0|y0|x1|y1|cx|cy|w|h]",
+        "object:K|NAME",
     ]
 
 

@@ -72,6 +72,16 @@ async function show(map, state, canvas, bar) {
   await drawMap(canvas, map, { view, scale, fade: state.fade, palette });
 }
 
+/* Outline the box of a detection over its map. */
+function markBox(mark, { detection, size: [width, height] }) {
+  mark.hidden = !detection?.box;
+  if (mark.hidden) return;
+  const [x0, y0, x1, y1] = detection.box;
+  const sides = { left: x0 / width, top: y0 / height, width: (x1 - x0) / width,
+    height: (y1 - y0) / height };
+  for (const [side, share] of Object.entries(sides)) mark.style[side] = `${100 * share}%`;
+}
+
 class Gallery {
   constructor(section, maps) {
     this.section = section;
@@ -151,13 +161,21 @@ class Gallery {
     const canvas = make("canvas", { role: "img", className: "map", width: 1, height: 1 });
     shape(canvas, canvasSize(map));
     const open = make("button", { type: "button", title: "Open large" }, canvas);
+    if (map.detection) {
+      const asked = make("i", { className: "asked" });
+      markBox(asked, map);
+      const mat = make("span", { className: "mat" }, canvas, asked);
+      shape(canvas, canvasSize(map), mat);
+      open.replaceChildren(mat);
+    }
     open.addEventListener("click", () => this.large.open(map));
     const lines = [
       make("bdi", { className: "image", title: map.image }, map.image),
       make("span", { className: "seed" }, make("bdi", {}, map.seed)),
       make("span", { className: "score" }, `score ${short(map.score)}`),
     ];
-    if (map.answer) lines.push(make("bdi", { className: "answer" }, map.answer.short));
+    const taken = map.answer ?? map.detection;
+    if (taken) lines.push(make("bdi", { className: "answer" }, taken.short));
     if (this.controls.elements.run) {
       lines.push(make("bdi", { className: "run" }, map.run));
     }
@@ -193,6 +211,7 @@ class Large {
     this.gallery = gallery;
     this.canvas = dialog.querySelector(".stage canvas");
     this.cross = dialog.querySelector(".cross");
+    this.asked = dialog.querySelector(".asked");
     this.bar = dialog.querySelector(".bar");
     this.readout = dialog.querySelector("output.value");
     gallery.hover(this.canvas, () => this.map, this.readout);
@@ -250,6 +269,7 @@ class Large {
     dialog.querySelector(".warnings").replaceChildren(
       ...map.warnings.map((warning) => make("li", {}, warning)));
     shape(this.canvas, canvasSize(map), dialog.querySelector(".left"));
+    markBox(this.asked, map);
     show(map, state, this.canvas, this.bar);
   }
 
@@ -301,6 +321,11 @@ function facts(map) {
     ["run", map.run],
     ...(map.answer ? [["class", map.answer.whole]] : []),
     ...(map.answer?.share ? [["share", map.answer.share]] : []),
+    ...(map.detection ? [
+      ["class", map.detection.whole],
+      ["score of the box", short(map.detection.score)],
+      ["box", map.detection.place],
+    ] : []),
     ["score ⟨v, y⟩", short(map.score, 6)],
     ["output", map.output.join("×")],
     ["input", map.size.join("×") + cells],
@@ -310,7 +335,7 @@ function facts(map) {
     ["mean |g|", short(map.stats.abs_mean)],
     ["zeros", `${(100 * map.stats.zero_fraction).toFixed(1)} %`],
     ["nonfinite", String(map.stats.nonfinite)],
-    ...("inside" in map.stats ? [["inside the mask", short(map.stats.inside)]] : []),
+    ...("inside" in map.stats ? [[map.detection ? "inside" : "inside the mask", short(map.stats.inside)]] : []),
   ];
   if (map.drawn) rows.push(["numbers", "not kept by the run: pictures as it drew them"]);
   else {
