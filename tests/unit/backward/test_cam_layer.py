@@ -240,6 +240,34 @@ def test_every_format_reads_the_same_tensor_under_a_name_that_layer_takes(
         np.testing.assert_allclose(each, arrays[0], rtol=1e-4, atol=1e-7)
 
 
+class Joined(nn.Module):
+    """A map that is joined of two, which no module returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y: Tensor = self.head(torch.cat([x, x.relu()], 1).mean((2, 3)))
+        return y
+
+
+def test_filling_up_the_batch_of_a_program_changes_no_names(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, SIDE, SIDE)
+    for n, image in enumerate(images):
+        np.save(tmp_path / f"{n}.npy", image.numpy())
+    files = [tmp_path / f"{n}.npy" for n in range(3)]
+    found = models(Joined().eval(), images[:2], tmp_path, "program.pt2")
+    plain, program = (
+        package.saliency(model, files, "class:1", method="gradcam") for model in found.values()
+    )
+    assert [each.layer for each in (*plain, *program)] == ["cat_0"] * 6
+    for one, other in zip(plain, program, strict=True):
+        np.testing.assert_allclose(one.array, other.array, rtol=1e-4, atol=1e-7)
+
+
 def test_an_operation_has_a_field_and_a_gradient_too() -> None:
     torch.manual_seed(0)
     net = Blocks(bare=True).eval()
