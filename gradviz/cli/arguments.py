@@ -70,6 +70,8 @@ class Recipe:
     """`--preprocess` and the name."""
     flags: Mapping[str, object]
     """The single steps that are given, which override every recipe."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes of the weights that `--preprocess` names."""
 
     def of(self, model: Model) -> Preprocess:
         """Put the flags over the named recipe, or else over the model's.
@@ -105,20 +107,14 @@ def recipe_from(options: InputOptions) -> Recipe:
     given = {key: value for key, value in asdict(options).items() if value is not None}
     named = given.pop("preprocess", None)
     preprocess_from(given, _FLAGS)
-    return Recipe(
-        None if named is None else _recipe(named), f"--preprocess {named}", spelled_out(given)
-    )
-
-
-def _recipe(named: str) -> Preprocess:
-    """Find the recipe of a name, of a library, or in a file."""
-    if named in RECIPES:
-        return RECIPES[named]
+    steps, origin = spelled_out(given), f"--preprocess {named}"
+    if named is None or named in RECIPES:
+        return Recipe(None if named is None else RECIPES[named], origin, steps)
     if ":" in named and not Path(named).exists():
-        from gradviz.model.recipes import recipe_named  # imports torch, which is slow
+        from gradviz.model.recipes import labels_with, recipe_named  # import torch, which is slow
 
-        return recipe_named(named)
-    return read_preprocess(Path(named))
+        return Recipe(recipe_named(named), origin, steps, labels_with(named))
+    return Recipe(read_preprocess(Path(named)), origin, steps)
 
 
 def preprocess_of(
@@ -149,13 +145,22 @@ def preprocess_of(
 
 
 def load(
-    path: str, options: ModelOptions, device_options: DeviceOptions, console: Console
+    path: str,
+    options: ModelOptions,
+    device_options: DeviceOptions,
+    console: Console,
+    recipe: Recipe,
 ) -> Model:
-    """Load the model as the options ask, and warn of what is odd about it."""
+    """Load the model as the options ask, and warn of what is odd about it.
+
+    If nothing names its classes, and it has as many as the weights that `--preprocess` names, they
+    are named as those.
+    """
     labels = None if options.labels is None else read_labels(options.labels)
     layout = None if options.layout is None else parse_layout(options.layout)
 
     from gradviz.model.load import load_model
+    from gradviz.model.model import classes_of
 
     model = load_model(
         Path(path),
@@ -174,6 +179,8 @@ def load(
     # What torch and the model consist of stays: looking through it for garbage takes 0.1 s a time.
     if not gc.get_freeze_count():  # once, so that nothing is kept for good in a long process
         gc.freeze()
+    if not model.labels and len(recipe.labels) == classes_of(model.module):
+        model = replace(model, labels=recipe.labels)
     return replace(model, layout=layout)
 
 

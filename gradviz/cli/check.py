@@ -44,7 +44,7 @@ def check(
         automatic = device_options.precision == "auto"
         if automatic:
             device_options = replace(device_options, precision="float32")
-        loaded = arguments.load(model, model_options, device_options, console)
+        loaded = arguments.load(model, model_options, device_options, console, recipe)
         check_labels(seeds, loaded.labels)
         if ask_for_boxes(seeds):
             loaded = loaded.as_detector()

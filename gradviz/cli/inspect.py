@@ -50,7 +50,7 @@ def inspect(
         recipe = arguments.recipe_from(input_options)
         others = arguments.other_inputs(model_options)
 
-        loaded = arguments.load(model, model_options, device_options, console)
+        loaded = arguments.load(model, model_options, device_options, console, recipe)
         check_labels([] if seed is None else [seed], loaded.labels)
         if seed is not None and ask_for_boxes([seed]):
             loaded = loaded.as_detector()

@@ -68,7 +68,7 @@ def receptive_field(
         check_image_names([source.name for source in sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
-        loaded = arguments.load(model, model_options, device_options, console)
+        loaded = arguments.load(model, model_options, device_options, console, recipe)
         preprocess = arguments.preprocess_of(recipe, loaded, sources, console)
         if in_photo:
             check_placed(preprocess.processor)

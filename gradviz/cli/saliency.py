@@ -104,7 +104,7 @@ def saliency(
             check_apart(output.figure, output.out, [source.name for source in found.sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
-        loaded = arguments.load(model, model_options, device_options, console)
+        loaded = arguments.load(model, model_options, device_options, console, recipe)
         check_labels(seeds, loaded.labels)
         if settings.boxes is not None:
             loaded = loaded.as_detector()

@@ -320,6 +320,12 @@ def size_of(model: Model) -> dict[str, int]:
     }
 
 
+def classes_of(module: nn.Module) -> int:
+    """Count the numbers that the last parameter of a classifier gives; 0 if it has none."""
+    last = next(iter([*module.parameters()][::-1]), torch.zeros(()))
+    return len(last) if last.dim() else 0
+
+
 def _constants(module: nn.Module) -> Iterator[Tensor]:
     # The graph must outlive its nodes, so it has a name.
     graph: Any = module.inlined_graph

@@ -154,6 +154,28 @@ def test_the_answer_can_be_copied(
     )
 
 
+@pytest.mark.parametrize(
+    ("arch", "recipe"),
+    [
+        ("torchvision:squeezenet1_1", "torchvision:SqueezeNet1_1_Weights.IMAGENET1K_V1"),
+        ("timm:test_resnet", "timm:test_resnet.r160_in1k"),
+    ],
+)
+def test_the_preprocessing_of_weights_brings_the_names_of_their_classes(
+    gradviz: Gradviz, images: Path, no_network: None, arch: str, recipe: str
+) -> None:
+    """They are those of a network with as many classes; the label of class 285 is Egyptian cat."""
+    for count, code in ((1000, 0), (999, 2)):
+        net = build_network(arch, {"num_classes": count})
+        torch.save(net.state_dict(), f"{count}.pth")
+        command = [f"{count}.pth", images / "room_01.png", "--arch", arch]
+        command += ["--arch-arg", f"num_classes={count}", "--preprocess", recipe]
+        result = gradviz("saliency", *command, "--seed", "class:Egyptian cat", "-o", str(count))
+        assert result.exit_code == code, result.stderr
+        assert ("class 285 (Egyptian cat)" in result.stdout) == (count == 1000)
+        assert ("the model has no class names" in result.stderr) == (count != 1000)
+
+
 def test_weights_under_torchvision_s_own_name_have_their_preprocessing(no_network: None) -> None:
     state = torchvision_net("resnet50").state_dict()
     words = options_for(state, "resnet50-11ad3fa6.pth")

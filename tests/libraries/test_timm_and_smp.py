@@ -159,6 +159,21 @@ def test_labels_are_in_words_if_timm_has_words(saved: Saved, tmp_path: Path) -> 
     assert load_model(folder).labels == ("tench", "b", "shark")
 
 
+def test_labels_are_those_of_imagenet_if_the_weights_are_for_it(tmp_path: Path) -> None:
+    """timm's tag says so, and the number of classes."""
+    for count, tag, label in (
+        (1000, "r160_in1k", "Egyptian cat"),
+        (1000, "mine", None),
+        (1001, "r160_in1k", None),
+    ):
+        net = timm.create_model("test_resnet", num_classes=count)
+        timm.models.save_for_hf(net, tmp_path / "net")
+        config = json.loads((tmp_path / "net/config.json").read_text("utf-8"))
+        edit(tmp_path / "net", {"pretrained_cfg": config["pretrained_cfg"] | {"tag": tag}})
+        labels = load_model(tmp_path / "net").labels
+        assert (labels[285] if labels else None) == label
+
+
 def test_a_folder_names_its_library_in_the_record(saved: Saved) -> None:
     model = load_model(saved("test_resnet")[0])
     assert model.code.packages == {"timm": timm.__version__}

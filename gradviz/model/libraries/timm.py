@@ -13,6 +13,7 @@ from gradviz.model.formats.opened import Beside, Opened, Request, refuse_weights
 from gradviz.model.libraries.building import no_larger_than_its_weights
 from gradviz.model.libraries.contents import CONFIG, Folder, Labels, labels_from
 from gradviz.model.libraries.library import TIMM, offline
+from gradviz.model.libraries.named_classes import imagenet_labels
 from gradviz.model.libraries.presets import recipe_of_timm
 from gradviz.model.libraries.weights import with_weights
 
@@ -98,4 +99,6 @@ def _labels(folder: Folder, described: Mapping[str, object]) -> Labels:
     words = folder.config.get("label_descriptions", described.get("label_descriptions"))
     if isinstance(names, list) and isinstance(words, dict):
         names = [words.get(name, name) if isinstance(name, str) else name for name in names]
+    if names is None:
+        names = imagenet_labels(described)
     return labels_from(names, f"{folder.path}/{CONFIG}: label_names")
