@@ -122,6 +122,16 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gradviz/field/boxes.py", "low, high = (0, len(reached) - 1) if measured is None else"): (
         "what lies beyond is found, and every pixel is measured by itself"
     ),
+    ("gradviz/field/dependence/rules.py", "allowed = torch.ones(query.shape[-2], key.shape[-2]"): (
+        "queries and keys have four axes, so that the last but one is the third"
+    ),
+    ("gradviz/field/geometry.py", "if (high < low).any() or (high - low).max() > length // 3:"): (
+        "a field that does not fit in the share is measured on a longer input"
+    ),
+    ("gradviz/field/reach/extents.py", "NOWHERE ="): "any place that no map has",
+    ("gradviz/field/tiles.py", "first = min(self.field.extent(i)[0] for i in range(start"): (
+        "later fields begin later, so that it does not matter how many more are looked at"
+    ),
     ("gradviz/field/trial.py", "SMALL_INPUT ="): "how large the input of a trial may be",
     ("gradviz/field/dependence/trace.py", "super().__init__()"): "torch's own does nothing",
     ("gradviz/commands/check/finite_differences.py", "if noise <= allowed"): (
@@ -131,6 +141,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gradviz/heatmap/draw.py", "if values.shape[-2:] == size[::-1]:"): (
         "maps of the picture's own size are resized to that size, which leaves them as they are"
     ),
+    ("gradviz/runs/folder.py", "def array(self, name: str, mapped: bool = False)"): (
+        "if an array is read at once or as it is used"
+    ),
+    ("gradviz/runs/shards.py", "shard = Shard(*map(int, found.groups())) if found else"): (
+        "either is refused"
+    ),
+    ("gradviz/runs/workers.py", "THREADS ="): "how many threads work",
     ("gradviz/image/array.py", "if path.stat().st_size > SMALL_FILE:"): (
         "a file of 268,435,456 bytes, for which memory is short, and the message about it"
     ),

@@ -44,3 +44,10 @@ def test_the_box_of_a_pixel_has_its_right_and_bottom_border(
     net = nn.Conv2d(3, 1, (5, 3), padding=(2, 1))
     found = gradviz.receptive_field(net, torch.rand(3, 4, 5), [pixel])
     assert found.fields[0].structural.box == box
+
+
+@pytest.mark.parametrize("length", [1, 4, 9])
+def test_the_pixels_within_an_input_are_counted(length: int) -> None:
+    for i in range(-4, 12):
+        first, last = AXIS.extent(i)
+        assert AXIS.within(length, i) == sum(first <= pixel <= last for pixel in range(length))

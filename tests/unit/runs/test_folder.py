@@ -234,3 +234,17 @@ def test_a_large_array_lies_in_a_nameless_file_of_its_size(
     assert os.pread(file, 4, 796) == np.float32(7).tobytes()
     os.close(file)
     assert [path.name for path in folder.out.iterdir()] == ["run.json"]
+
+
+def test_no_descriptor_stays_open(folder: RunWriter) -> None:
+    """A run of many images opens folders many times."""
+
+    def work() -> None:
+        for name in ("a.png", "deep/b.png"):
+            result(folder, name)
+        folder.begin(RECORD)
+
+    work()
+    before = sorted(Path("/dev/fd").iterdir())
+    work()
+    assert sorted(Path("/dev/fd").iterdir()) == before
