@@ -17,6 +17,8 @@ from torchvision.models.vgg import VGG, make_layers
 
 import gradviz
 from tests.libraries import relevance_by_hand as by_hand
+from tests.libraries.conftest import randomise
+from tests.libraries.small_transformers import SMALL
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -104,6 +106,23 @@ def test_a_mobilenet_by_hand(image: Tensor) -> None:
     expected, biases = by_hand.mobilenet(net, image[None], K)
     check(found, expected[0])
     assert found.absorbed["biases"] == pytest.approx(biases, rel=1e-6)
+
+
+@pytest.mark.transformers
+@pytest.mark.parametrize(
+    "name", ["BEiT", "ConvNeXt", "DETR", "DINOv2", "DPT", "EfficientNet", "SegFormer", "Swin"]
+)
+def test_nothing_of_the_score_is_lost_in_networks_of_transformers(name: str) -> None:
+    small = SMALL[name]()
+    randomise(small.model)
+    model = gradviz.wrap(small.model.eval(), precision="float64", output=small.output)
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    (found,) = gradviz.saliency(model, image, "ones", method="lrp")
+    absorbed = found.absorbed or {}
+    arrived = float(found.array.sum(dtype=np.float64))
+    assert found.array.any() and absorbed["biases"]
+    whole = sum(map(abs, absorbed.values())) + abs(arrived)
+    assert abs(found.score - arrived - sum(absorbed.values())) <= 1e-6 * whole
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -45,11 +45,11 @@ SELECTIONS = frozenset(
     _words(
         "View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Slice Select "
         "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack Clone Copy ToCopy "
-        "Alias Diagonal Flip Roll Rot90 Repeat PixelShuffle PixelUnshuffle ChannelShuffle Unfold "
-        "Im2Col ConstantPadNd ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D "
-        "ReplicationPad2D ReplicationPad3D Tril Triu Index IndexSelect Gather Where MaskedFill "
-        "MaxPool2DWithIndices MaxPool3DWithIndices AdaptiveMaxPool2D AdaptiveMaxPool3D Amax Amin "
-        "Max Min Maximum Minimum Topk Sort"
+        "Alias AsStrided Diagonal Flip Roll Rot90 Repeat PixelShuffle PixelUnshuffle "
+        "ChannelShuffle Unfold Im2Col ConstantPadNd ReflectionPad1D ReflectionPad2D "
+        "ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D Tril Triu Index "
+        "IndexSelect Gather Where MaskedFill MaxPool2DWithIndices MaxPool3DWithIndices "
+        "AdaptiveMaxPool2D AdaptiveMaxPool3D Amax Amin Max Min Maximum Minimum Topk Sort"
     )
 )
 """Operations that move or select elements: relevance goes the way that the element came."""

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import gradviz
 from gradviz.backward.relevance.hand_back import HandedBack, hand_back, recorder
+from gradviz.backward.rules import BACKWARD_RULES, Way
 from gradviz.errors import ModelError
 from tests.helpers.formats import models
 from tests.helpers.nets import Net
@@ -113,6 +114,13 @@ CLOSED: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, Tensor]] = {
         lambda h: F.batch_norm(h.relu()[None], C, C.abs(), C, C)[0],
         R,
         R,
+    ),
+    "a mean, channels last": (
+        lambda h: F.adaptive_avg_pool2d(
+            h.view(1, 1, 2, 2).expand(1, 2, 2, 2).contiguous(memory_format=torch.channels_last), 1
+        ).flatten(),
+        torch.tensor([5.0, 10]),
+        H / 2.5 * 15,
     ),
     "enlarged": (
         lambda h: F.interpolate(h[None, None], scale_factor=2)[0, 0],
@@ -297,6 +305,12 @@ def test_what_has_no_rule_is_refused_by_name(name: str) -> None:
 def test_a_model_without_weights_has_no_layers_to_go_through() -> None:
     with pytest.raises(ModelError, match="no layer with a weight"):
         gradviz.saliency(Net(lambda x: x.relu()), torch.rand(1, 4, 4), "ones", method="lrp")
+
+
+def test_float16_has_too_small_a_range() -> None:
+    y = torch.ones(1, 2, dtype=torch.float16)
+    with pytest.raises(ModelError, match="range of float16"):
+        BACKWARD_RULES["lrp"].pull(Way(y, y, recorder()), y, False)
 
 
 def test_what_float32_cannot_add_up_is_warned_of() -> None:
