@@ -27,7 +27,7 @@ MOST_OUTSIDE = 0.1
 CLEARLY = 4
 """The factor by which more boxes of every other form must lie elsewhere."""
 
-MARGIN = 0.05
+_MARGIN = 0.05
 """The share of a side of the input by which a box may leave it."""
 
 NORMALISED = 2.0
@@ -255,7 +255,7 @@ def _form_of(boxes: Tensor, size: Size) -> str:
 def _inside(corners: Tensor, size: Size) -> Tensor:
     low, high = corners[..., :2], corners[..., 2:]
     sides = corners.new_tensor(size)
-    room = MARGIN * sides
+    room = _MARGIN * sides
     fits = (low < high) & (low >= -room) & (high <= sides + room)
     return fits.all(-1)
 

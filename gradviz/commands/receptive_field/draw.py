@@ -14,7 +14,7 @@ from gradviz.heatmap.colours import Palette
 SMALL = 4
 """A field whose box takes at most this part of both sides of a picture has a close-up."""
 
-MARGIN = 0.25
+_MARGIN = 0.25
 """The part of the longer side of the box that a close-up shows around it."""
 
 CLOSE_UP_SIDE = 512
@@ -95,7 +95,7 @@ def _is_small(box: Box, shape: tuple[int, ...]) -> bool:
 def _part_around(box: Box, shape: tuple[int, ...]) -> tuple[Box, int]:
     """Find the part of a picture around a box, and how many times as large it is drawn."""
     x0, y0, x1, y1 = box
-    margin = max(2, round(MARGIN * max(x1 - x0, y1 - y0)))
+    margin = max(2, round(_MARGIN * max(x1 - x0, y1 - y0)))
     part = max(0, x0 - margin), max(0, y0 - margin), x1 + margin, y1 + margin
     part = *part[:2], min(part[2], shape[1]), min(part[3], shape[0])
     longer = max(part[2] - part[0], part[3] - part[1])

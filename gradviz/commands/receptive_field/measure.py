@@ -36,11 +36,7 @@ from gradviz.seeds.places import Site, at_box
 
 NOISE = "noise"
 """The name that stands for an image if there is none."""
-MEAN = "mean"
-"""The name of the mean over all images."""
 
-GRAY = 128
-"""The level of the even picture that a mean is drawn over: it belongs to no one image."""
 
 GLOBAL_SIDE = 224
 """The side of random input along an axis on which the field is global."""
@@ -354,52 +350,3 @@ def _field(
         shown=image.prepared.shown,
         notes=image.prepared.notes,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class RunningMean:
-    """One output pixel's field, averaged over several images.
-
-    The effective fields are averaged, the local ones united. Images whose size differs from the
-    first one's are left out.
-    """
-
-    first: Field
-    count: int
-    local: Mask
-    energy: Doubles
-    contribution: Doubles
-    """The sum over the images."""
-
-    @classmethod
-    def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
-        """Add one image to the mean of those before.
-
-        Args:
-            field: the field at that image.
-            before: the mean so far; None for the first image.
-        """
-        if before is None:
-            return cls(field, 1, field.local, field.energy, field.contribution)
-        if field.energy.shape != before.energy.shape:
-            return before
-        return cls(
-            before.first,
-            before.count + 1,
-            before.local | field.local,
-            before.energy + field.energy,
-            before.contribution + field.contribution,
-        )
-
-    def field(self) -> Field:
-        """Return the mean as a field, over an even gray."""
-        return replace(
-            self.first,
-            image=MEAN,
-            shown=np.full((*self.energy.shape, 3), GRAY, np.uint8),
-            frame=None,
-            notes=(),
-            local=self.local,
-            energy=self.energy / self.count,
-            contribution=self.contribution / self.count,
-        )

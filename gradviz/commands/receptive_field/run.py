@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gradviz.arrays import Mask
 from gradviz.commands.receptive_field.draw import pictures_of
-from gradviz.commands.receptive_field.measure import MEAN, NOISE, Field, FieldMeter, RunningMean
+from gradviz.commands.receptive_field.mean import MEAN, RunningMean
+from gradviz.commands.receptive_field.measure import NOISE, Field, FieldMeter
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry

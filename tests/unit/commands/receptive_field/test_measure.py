@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gradviz.commands.receptive_field.mean import RunningMean
 from gradviz.commands.receptive_field.measure import (
     Field,
     FieldMeter,
     FieldSettings,
-    RunningMean,
     choose_size,
 )
 from gradviz.errors import ModelError
