@@ -61,6 +61,12 @@ class Arrangement:
         return alike and self.channels == other.channels and torch.equal(self.order, other.order)
 
     @property
+    def rows_last(self) -> bool:
+        """True if rows and columns lie along the last two axes, as in a map."""
+        axes = range(len(self.shape) - 2, len(self.shape))
+        return not {*axes} & {*self.channels} and {*self.shape[-2:]} == {*self.grid[1:]}
+
+    @property
     def _axes(self) -> list[int]:
         others = [axis for axis in range(len(self.shape)) if axis not in self.channels]
         return [*self.channels, *others]

@@ -192,8 +192,13 @@ class Layers(Mapping[str, Layer]):
     @cached_property
     def output_is_map(self) -> bool:
         """True if the output is a map, or of a rank that may be one."""
+        return self.y.dim() > 2 or self.output.spatial
+
+    @cached_property
+    def output(self) -> Layer:
+        """The model's output, as a layer without a name."""
         end = graph.edge_of(self.y)
-        return self.y.dim() > 2 or self._make("", end, (end.node._sequence_nr(), 0)).spatial
+        return self._make("", end, (end.node._sequence_nr(), 0))
 
 
 def run_with_layers(

@@ -133,6 +133,20 @@ class Probe:
                 f"{listed(self.layers.maps, 8) or 'none of them has a map either'}"
             )
 
+    def check_rows(self) -> None:
+        """Check that rows and columns lie along the last two axes of the model's output.
+
+        Raises:
+            UsageError: the pass shows that they do not, as if the channels come last.
+        """
+        output = self.layers.output
+        if output.spatial and output.arrangement is not None and not output.arrangement.rows_last:
+            raise UsageError(
+                f"the output {list(self.shape)} does not have its rows and columns last: move them "
+                "there in a small module around the model, or look at a layer with --layer: "
+                f"{', '.join(self.layers.maps[:8]) or 'none of them has a map'}"
+            )
+
     def structural(self, x: int, y: int, target: Target | None = None) -> StructuralField:
         """Find the pixels that can matter to output pixel (x, y), on any of its channels.
 

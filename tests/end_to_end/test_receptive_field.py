@@ -14,6 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gradviz as package
+from gradviz.commands.inspect.inspection import inspect_model
+from gradviz.errors import UsageError
+from gradviz.image.preprocess import Preprocess
 from tests.helpers.commands import Gradviz, failed, strict
 from tests.helpers.formats import export, save, script
 from tests.helpers.nets import Fails
@@ -471,3 +474,41 @@ def test_one_cause_is_one_warning_however_many_images_there_are(
     assert len(warnings) == 1 and told in warnings[0]
     assert warnings[0].endswith("at 0.npy (pixel 2,2), 1.npy (pixel 2,2), 2.npy (pixel 2,2), "
                                 "3.npy (pixel 2,2), 4.npy (pixel 2,2) and 1 more")  # fmt: skip
+
+
+class Rearranged(nn.Module):
+    """A map, as another library or a loss may want it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.conv = nn.Conv2d(3, 5, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.tanh(self.conv(x))
+        return {
+            "map": lambda: y,
+            "one channel": lambda: y.sum(1),
+            "flipped": lambda: y.flip(3),
+            "last": lambda: y.permute(0, 2, 3, 1),
+            "tokens": lambda: y.flatten(2).mT,
+            "flat": lambda: y.flatten(2),
+        }[self.how]()
+
+
+@pytest.mark.parametrize("how", ["map", "one channel", "flipped", "last", "tokens", "flat"])
+def test_an_output_whose_rows_are_elsewhere_is_refused(how: str) -> None:
+    """A channel would be taken for x, and the field of the wrong axes be called exact."""
+    model = package.wrap(Rearranged(how))
+    warned = "does not have its rows and columns last"
+    if how in ("map", "one channel", "flipped"):
+        found = package.receptive_field(model, input_size=(48, 32))
+        assert found.geometry.y is not None and found.geometry.y.size == 3
+    else:
+        with pytest.raises(UsageError, match=f"{warned}.*--layer: conv"):
+            package.receptive_field(model, input_size=(48, 32))
+    document = inspect_model(model, Preprocess(), input_size=(48, 32))
+    told = [warning for warning in document.warnings if warned in warning]
+    assert len(told) == (how in ("last", "tokens", "flat"))
+    inner = package.receptive_field(model, layer="conv", input_size=(48, 32))
+    assert inner.geometry.y is not None and inner.geometry.y.size == 3

@@ -96,6 +96,9 @@ def inspect_model(
     ]
     flows += _apart(recorder, layers, trace)
     two = _of_two(model, x) if may_mix(y) else None
+    shown = layers.output.arrangement if layers.output.spatial else None
+    if shown is not None and not shown.rows_last and output_kind(output) is OutputKind.DENSE:
+        warnings.append(_ROWS_ELSEWHERE.format(list(y.shape)))
     warnings += warnings_of(y, two, flows, _idle(model.module, recorder), tuple(trace.random))
     described = model.describe() | {
         "trust": trust_tier(model.format, model.path, model.arch, bool(model.code.files)),
@@ -124,6 +127,12 @@ def inspect_model(
             "warnings": warnings,
         }
     )
+
+
+_ROWS_ELSEWHERE = (
+    "the output {} does not have its rows and columns last, so that pixel:X,Y and the other seeds "
+    "of places read other axes: move them there in a small module around the model"
+)
 
 
 # Input and outputs --------------------------------------------------------------------------------

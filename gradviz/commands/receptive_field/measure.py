@@ -183,6 +183,8 @@ class FieldMeter:
         """
         try:
             self._small.check_map()
+            if self.settings.layer is None:
+                self._small.check_rows()
             return measure_geometries(
                 self._random_probes, names, self._only_size, self._small, self.on_step
             )
