@@ -164,6 +164,12 @@ def test_suppression_is_that_of_sets_of_pixels(
     assert survivors(packed, rule) == slowly(drawn, rule)
 
 
+def test_a_box_that_overlaps_as_much_as_allowed_stays() -> None:
+    rows = torch.tensor([[0, 0, 2, 1, 1.0, 0.9, 0], [0, 0, 1, 1, 1.0, 0.8, 0]])
+    assert survivors(rows, Suppression(iou=0.5)) == [0, 1]
+    assert survivors(rows, Suppression(iou=0.49)) == [0]
+
+
 def test_boxes_with_nan_are_left_out() -> None:
     rows = ROWS.clone()
     rows[1, 0] = float("nan")
