@@ -52,7 +52,7 @@ TESTS = {
     "gradviz/model/fast.py": ["unit/model/test_fast.py"],
     "gradviz/model/outputs.py": ["unit/model/test_outputs.py", "unit/model/test_fast.py"],
     "gradviz/runs/expectations.py": ["unit/runs"],
-    "gradviz/runs/lock.py": ["unit/runs/test_lock.py"],
+    "gradviz/runs/lock.py": ["unit/runs/test_lock.py", "robustness/faults/test_outside.py"],
     "gradviz/runs/reader.py": ["unit/commands/report", "robustness/fuzz/test_run_folders.py"],
     "gradviz/runs/": ["unit/runs", "robustness/faults/test_outside.py",
                       "robustness/faults/test_out.py", "end_to_end/test_resume.py",
@@ -141,6 +141,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gradviz/heatmap/draw.py", "if values.shape[-2:] == size[::-1]:"): (
         "maps of the picture's own size are resized to that size, which leaves them as they are"
     ),
+    ("gradviz/runs/folder.py", "IN_MEMORY ="): "where an array is put together",
     ("gradviz/runs/folder.py", "def array(self, name: str, mapped: bool = False)"): (
         "if an array is read at once or as it is used"
     ),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gradviz.errors import UsageError
+from gradviz.runs.names import is_below
 from gradviz.runs.results import read_lines
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import Done, Failed, RunRecord
@@ -248,3 +249,24 @@ def test_no_descriptor_stays_open(folder: RunWriter) -> None:
     before = sorted(Path("/dev/fd").iterdir())
     work()
     assert sorted(Path("/dev/fd").iterdir()) == before
+
+
+def test_a_run_that_wrote_nothing_leaves_the_folders_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    folder = RunWriter(tmp_path / "empty" / "new" / "out")
+    with pytest.raises(ZeroDivisionError), folder.held(overwrite=False, resume=False):
+        assert folder.out.is_dir()
+        raise ZeroDivisionError
+    assert [*(tmp_path / "empty").iterdir()] == [] and (tmp_path / "empty").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "below"),
+    [
+        *(("a/b.png", True), ("caf\udce9.png", True), ("a..png", True)),
+        *(("\ud800.png", False), ("a\0b", False), ("", False), ("/a", False), ("a//b", False)),
+        *(("..", False), ("a/../b", False), ("./a", False), ("a/", False)),
+    ],
+)
+def test_names_below_a_folder(name: str, below: bool) -> None:
+    assert is_below(name) == below
