@@ -41,7 +41,7 @@ def check_gradient(
     Args:
         model: the model, best in float64.
         image: the image at which the gradient is tested.
-        seeds: the seeds; empty for the default of the output's layout.
+        seeds: the seeds; empty for the default of the output's kind.
         random_seed: the seed of the random directions.
 
     Raises:

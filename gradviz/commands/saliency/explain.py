@@ -103,7 +103,7 @@ class Explainer:
 
         Args:
             images: the images.
-            seeds: the seeds; empty for the default of the output's layout.
+            seeds: the seeds; empty for the default of the output's kind.
 
         Raises:
             UsageError: the model has several outputs, and none was named; or the layer that was
