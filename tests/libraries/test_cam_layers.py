@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from gradviz.backward.cam_layer import cam_layer
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import run_with_layers
 from gradviz.model.outputs import select_output
+from tests.helpers.formats import models
 from tests.helpers.grad_cam_here import import_grad_cam
 from tests.helpers.paths import ROOT
 from tests.libraries.conftest import randomise
@@ -191,6 +193,25 @@ def test_the_map_is_that_of_pytorch_grad_cam(
     found = package.saliency(model, image, SEEDS, method=method)
     assert {each.layer for each in found} == {layer}
     close([each.array[0] for each in found], theirs(net, image, layer, reshape, METHODS[method]))
+
+
+def test_a_class_token_is_seen_in_every_format(tmp_path: Path) -> None:
+    case = CASES["ViT of timm"]
+    net = case.make().eval()
+    randomise(net)
+    image = torch.rand(3, case.side, case.side)
+    maps = {}
+    for format, model in models(net, image[None], tmp_path, "traced.ts", "program.pt2").items():
+        found = package.saliency(model, image, SEEDS, method="gradcam")
+        names = {each.layer for each in found}
+        assert names == ({"blocks.10"} if format == "eager" else {"add_22"})
+        again = package.saliency(model, image, SEEDS, method="gradcam", layer="add_22")
+        maps[format] = np.stack([each.array for each in found])
+        assert np.array_equal(maps[format], np.stack([each.array for each in again]))
+    largest = np.abs(maps["eager"]).max()
+    assert largest > 0
+    for other in maps.values():
+        assert np.abs(other - maps["eager"]).max() <= 1e-4 * largest
 
 
 @pytest.mark.filterwarnings("ignore:Setting (forward, )?backward hooks:UserWarning")
