@@ -149,6 +149,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "either is refused"
     ),
     ("gradviz/runs/workers.py", "THREADS ="): "how many threads work",
+    ("gradviz/runs/workers.py", "return 0"): "everything weighs at least 1",
     ("gradviz/image/array.py", "if path.stat().st_size > SMALL_FILE:"): (
         "a file of 268,435,456 bytes, for which memory is short, and the message about it"
     ),

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gradviz.runs.record import differences
+from gradviz.runs.record import changes_between, differences
+from gradviz.runs.schema import RunRecord
+from tests.helpers import documents
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,21 @@ from gradviz.runs.record import differences
 )
 def test_differences(before: dict[str, Any], now: dict[str, Any], told: list[str]) -> None:
     assert [*differences(before, now)] == told
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("cuda:0", "cuda:1", []),
+        ("cpu", "cuda:0", ["model.device was cpu, is cuda"]),
+        ("cuda:1", "cpu", ["model.device was cuda, is cpu"]),
+    ],
+)
+def test_shards_may_run_on_devices_of_one_kind(before: str, now: str, told: list[str]) -> None:
+    records = [
+        RunRecord.model_validate(
+            documents.run_record("saliency", [], model={**documents.model(), "device": device})
+        )
+        for device in (before, now)
+    ]
+    assert [*changes_between(*records)] == told
