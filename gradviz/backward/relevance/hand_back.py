@@ -75,6 +75,10 @@ def hand_back(y: Tensor, end: End, relevance: Tensor, operands: OperandRecorder)
                 found = outputs.pop(goal.output_nr, None)
             if not outputs:
                 continue
+            if isinstance(rule, str):
+                if any(bool(each.any()) for each in outputs.values()):
+                    raise _refusal(plan, operation)
+                continue
             count = max(outputs) + 1
             shares = rule(operation, *(outputs.get(place) for place in range(count)))
             for cause, amount in shares.absorbed.items():
@@ -92,32 +96,41 @@ def hand_back(y: Tensor, end: End, relevance: Tensor, operands: OperandRecorder)
     return HandedBack(found, {cause: sum(map(float, each)) for cause, each in absorbed.items()})
 
 
-def _planned(y: Tensor, operands: OperandRecorder) -> list[tuple[Operation, RelevanceRule]]:
-    """Find the rule of every operation that relevance reaches, each before what it depends on."""
-    plan: list[tuple[Operation, RelevanceRule]] = []
-    missing: dict[str, None] = {}
+Plan = list[tuple[Operation, RelevanceRule | str]]
+"""Operations, each before what it depends on, with its rule, or what to call it if it has none."""
+
+
+def _planned(y: Tensor, operands: OperandRecorder) -> Plan:
+    """Find the rule of every operation that relevance may reach."""
+    plan: Plan = []
     reached = {edge_of(y).node}
     for operation in reversed([*_operations(y, operands)]):
         if operation.node not in reached:
             continue
         rule = rule_of(operation)
-        if isinstance(rule, str):
-            missing[rule] = None
-        else:
-            plan.append((operation, rule))
+        plan.append((operation, rule))
         edges = operation.node.next_functions
         reached.update(edges[place][0] for place in receivers(operation, rule))
-    if missing:
-        raise ModelError(
-            f"relevance has no rule for {listed(list(missing), 8)}: use the method "
-            "input-x-gradient or integrated-gradients"
-        )
     if not any(operation.first for operation, _ in plan):
         raise ModelError(
             "relevance is handed from layer to layer, and the model has no layer with a weight: "
             "use the method input-x-gradient"
         )
     return plan
+
+
+def _refusal(plan: Plan, first: Operation) -> ModelError:
+    """Make the error that names an operation without a rule, and those behind it."""
+    behind, names = {first.node}, dict[str, None]()
+    for operation, rule in plan:
+        if operation.node in behind:
+            behind.update(before for before, _ in operation.node.next_functions)
+            if isinstance(rule, str):
+                names[rule] = None
+    return ModelError(
+        f"relevance has no rule for {listed(list(names), 8)}: use the method input-x-gradient or "
+        "integrated-gradients"
+    )
 
 
 def _operations(y: Tensor, operands: OperandRecorder) -> Iterator[Operation]:

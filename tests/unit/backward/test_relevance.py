@@ -302,6 +302,15 @@ def test_what_has_no_rule_is_refused_by_name(name: str) -> None:
         back(function, torch.ones(()))
 
 
+def test_an_operation_that_no_relevance_reaches_needs_no_rule() -> None:
+    """Of a detector, the scores can be asked for if the sides of its boxes are powers."""
+    seeded = torch.cat([R, torch.zeros(4)])
+    found = back(lambda h: torch.cat([h.relu(), h.exp()]), seeded)
+    torch.testing.assert_close(found.relevance[0, 0], R, rtol=1e-5, atol=0)
+    with pytest.raises(ModelError, match="no rule for exp:"):
+        back(lambda h: torch.cat([h.relu(), h.exp()]), seeded.flip(0))
+
+
 def test_a_model_without_weights_has_no_layers_to_go_through() -> None:
     with pytest.raises(ModelError, match="no layer with a weight"):
         gradviz.saliency(Net(lambda x: x.relu()), torch.rand(1, 4, 4), "ones", method="lrp")
