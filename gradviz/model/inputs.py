@@ -65,6 +65,15 @@ def arguments_of(module: nn.Module) -> Arguments:
     return Arguments(names, sum(kinds[name].name != "KEYWORD_ONLY" for name in names))
 
 
+def _takes_list(module: nn.Module) -> bool:
+    """Return True if images enter a TorchScript as a list, as in the detectors of torchvision."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return False
+    forward: Any = module.forward
+    first = forward.schema.arguments[1:2]
+    return bool(first) and str(first[0].type) == "List[Tensor]"
+
+
 def program_shapes(program: nn.Module) -> dict[str, InputShape]:
     """List the shapes of an exported program's inputs by name; empty for what is no tensor."""
     graph: Any = program.graph
@@ -130,7 +139,7 @@ class Inputs:
         if self.shape is not None:
             images = images.reshape(len(images), *self.shape)
         if name is None:
-            return module(images)
+            return module(list(images) if _takes_list(module) else images)
         values = {name: images}
         for key, other in self.others.items():
             values[key] = _repeated(other.values, len(images), images.dtype)
