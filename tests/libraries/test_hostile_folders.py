@@ -67,9 +67,9 @@ def run(gradviz: Gradviz, folder: Path, *flags: str) -> Result:
         ({"num_hidden_layers": 3}, "missing"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, which is no size"),
         ({"num_labels": [2, {"a": -(10**400)}]}, "num_labels.a is -1000000"),
-        ({"num_hidden_layers": 10**6}, "a network of more than 20,000"),
-        ({"hidden_size": 10**6, "intermediate_size": 10**6}, "elements, and its weights have"),
-        ({"image_size": 10**6, "patch_size": 1}, "elements, and its weights have"),
+        ({"num_hidden_layers": 10**5}, "a network of more than 20,000"),
+        ({"hidden_size": 10**5, "intermediate_size": 10**5}, "elements, and its weights have"),
+        ({"image_size": 10**5, "patch_size": 1}, "elements, and its weights have"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised"),
     ],
 )

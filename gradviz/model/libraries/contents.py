@@ -15,7 +15,7 @@ from gradviz.text import listed, one_line, shortened
 LARGEST_JSON = 8_000_000
 """The most bytes of a JSON file that is read. Fifty thousand classes take four million."""
 
-LARGEST_NUMBER = 1 << 20
+LARGEST_NUMBER = 1 << 18
 """The largest whole number of a configuration, unless the weights have more bytes. Libraries make
 lists of as many names or layers, before anything shows that the weights are not for them."""
 
@@ -146,7 +146,8 @@ def file_in(folder: Path, name: str) -> Path:
         home.parent.name == "snapshots" and real.is_relative_to(blobs)
     ):
         raise ModelError(
-            f"{path}: leads out of the folder, to {real}: put the file itself into the folder"
+            f"{folder}/{name}: leads out of the folder, to {real}: put the file itself into the "
+            "folder"
         )
     if not real.is_file():
         raise ModelError(f"{path}: is no regular file: download it again")
