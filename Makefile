@@ -43,7 +43,7 @@ compat:
 	$(COMPAT)/bin/pip install --quiet --disable-pip-version-check -c $(COMPAT)/constraints.txt \
 	    torch==$(TORCH) torchvision -e '.[test]'
 	$(COMPAT)/bin/pip install --quiet --disable-pip-version-check -c $(COMPAT)/constraints.txt \
-	    --no-deps timm segmentation-models-pytorch
+	    --no-deps $(filter-out torchvision,$(LIBRARIES))
 	$(COMPAT)/bin/python -m pytest $(or $(T),-n auto --dist loadfile)
 
 fuzz: $(READY)

@@ -157,6 +157,7 @@ def train_depth(each: Map, width: int = 16) -> None:
     model = depth_net(width)
     model.state_dict()["metres.bias"].fill_(4.0)  # a typical depth to start from
     fit(model, sets, depth_loss, Plan(epochs=12, batch=16, rate=4e-3))
+    # By the oldest torch that gradviz takes, whose operations all others have: make compat.
     torch.jit.save(torch.jit.script(model), HERE / "depth.ts")
     save_file(model.state_dict(), HERE / "depth.safetensors")
     write_card(

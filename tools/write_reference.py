@@ -34,9 +34,25 @@ def support_page() -> str:
         "# What works with which model format\n\n"
         "`tools/write_reference.py` writes this page from the table in\n"
         "`gradviz/model/support.py`, the one place where gradviz looks this up. A refusal prints\n"
-        "the reason below the table.\n\n" + as_markdown() + CANNOT_BE_TOLD
+        "the reason below the table.\n\n" + as_markdown() + VERSIONS + CANNOT_BE_TOLD
     )
 
+
+VERSIONS = """
+## Versions
+
+gradviz needs Python 3.11 or later, and torch 2.10.0 or later: the first whose weights-only loader
+has no known hole. Tests were run with these versions, on Linux without a GPU:
+
+| torch | Python | tests |
+|---|---|---|
+| 2.13.0 | 3.11.7 | all |
+| 2.10.0 | 3.11.7 | unit, oracles; libraries and end to end in part |
+
+torch 2.10.0 lacks the Lanczos filter of `interpolate` and the gradient of `aminmax`, so that four
+tests of these fail there. The gradient of a DETR is off by 1.05e-5 there, for 1e-5. `make compat
+TORCH=2.10.0` runs the tests on a version, in an environment of its own.
+"""
 
 CANNOT_BE_TOLD = """
 ## What cannot be told

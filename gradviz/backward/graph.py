@@ -110,7 +110,7 @@ def kind_of(node: Node) -> str:
     of torch.
     """
     if isinstance(node, BackwardCFunction):
-        return node.name()
+        return type(node).__name__
     return re.sub(r"Backwards?\d*(_copy)?$", "", node.name().rpartition("::")[2])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,11 @@ def load_exported(path: Path, device: torch.device) -> tuple[nn.Module, InputSha
         foreign_code(f"{path}: cannot be loaded as an exported program, perhaps it is damaged"),
         _raised_not_logged(),
     ):
-        program = move_to_device_pass(torch.export.load(path), device)
+        with warnings.catch_warnings():
+            # Torch 2.10 warns of buffers of its own making.
+            warnings.filterwarnings("ignore", "The given buffer is not writable")
+            exported = torch.export.load(path)
+        program = move_to_device_pass(exported, device)
         module = program.module()
         shapes = program_shapes(module)
     first, *others = [*shapes.values()] or [()]
