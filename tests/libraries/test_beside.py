@@ -233,15 +233,15 @@ BESIDE: dict[str, tuple[str, dict[str, Any]]] = {
 def test_the_gradient_is_that_of_the_library_s_processor_and_model(
     gradviz: Gradviz, saved: Saved, photos: list[Path], tmp_path: Path, name: str
 ) -> None:
-    """No flag is needed but the seed. The library's model uses its own attention, in float64."""
+    """No flag is needed but the seed. The library's model uses its own attention."""
     folder, small = saved(name)
     shutil.copytree(folder, tmp_path / "model")
     kind, settings = BESIDE[name]
     processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings, do_convert_rgb=True)
     processor.save_pretrained(tmp_path / "model")
     x = processor(upright(photos[3]), return_tensors="pt")["pixel_values"]
-    x = x.double().requires_grad_()
-    y = copy.deepcopy(small.model).double()(pixel_values=x)[small.output]
+    x.requires_grad_()
+    y = copy.deepcopy(small.model)(pixel_values=x)[small.output]
     seed, score = ("class:1", y[:, 1]) if y.dim() == 2 else ("ones", y)
     (expected,) = torch.autograd.grad(score.sum(), x)
 

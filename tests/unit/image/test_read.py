@@ -384,10 +384,10 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path, mode: str) -> None:
+    def denied(path: Path, flags: int) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", denied)  # chmod does not stop root
+    monkeypatch.setattr("gradviz.files.os.open", denied)  # chmod does not stop root
     with pytest.raises(ImageError, match=r"x\.png: permission denied; make the file readable"):
         read_image(tmp_path / "x.png")
 
