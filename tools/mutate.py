@@ -141,6 +141,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("gradviz/heatmap/draw.py", "if values.shape[-2:] == size[::-1]:"): (
         "maps of the picture's own size are resized to that size, which leaves them as they are"
     ),
+    ("gradviz/runs/durable.py", "SHARE ="): "how often files are made safe",
+    ("gradviz/runs/folder.py", "CHUNK ="): "how much is written at a time",
     ("gradviz/runs/folder.py", "IN_MEMORY ="): "where an array is put together",
     ("gradviz/runs/folder.py", "def array(self, name: str, mapped: bool = False)"): (
         "if an array is read at once or as it is used"
