@@ -270,3 +270,11 @@ def test_a_run_that_wrote_nothing_leaves_the_folders_that_were_there(tmp_path: P
 )
 def test_names_below_a_folder(name: str, below: bool) -> None:
     assert is_below(name) == below
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "./x", "", "a\0b", "\ud800"])
+def test_nothing_is_written_outside_whatever_the_name(folder: RunWriter, name: str) -> None:
+    before = sorted(folder.out.parent.rglob("*"))
+    with pytest.raises(UsageError, match="is no name of a file below the output folder"):
+        folder.save(name, lambda file: file.write(b"x"))
+    assert sorted(folder.out.parent.rglob("*")) == before
