@@ -49,8 +49,9 @@ has no known hole. Tests were run with these versions, on Linux without a GPU:
 | 2.13.0 | 3.11.7 | all |
 | 2.10.0 | 3.11.7 | unit, oracles; libraries and end to end in part |
 
-torch 2.10.0 lacks the Lanczos filter of `interpolate` and the gradient of `aminmax`, whose tests are
-left out there. `make compat TORCH=2.10.0` runs the tests on a version, in an environment of its own.
+torch 2.10.0 lacks the Lanczos filter of `interpolate` and the gradient of `aminmax`, whose tests
+are left out there. `make compat TORCH=2.10.0` runs the tests on a version, in an environment of its
+own.
 """
 
 CANNOT_BE_TOLD = """
