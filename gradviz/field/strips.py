@@ -133,10 +133,14 @@ def _look(probe: Probe, target: Target, axis: int) -> Axis | Covered | None:
     length = target.shape[-1 - axis]
     guess = _guess_period(target.end, axis, length)
     start = max(0, length // 2 - guess)
-    stop = min(length, start + max(4 * guess + 8, MOST_NEIGHBOURS))
+    most = max(4 * guess + 8, MOST_NEIGHBOURS)
     extents: list[tuple[int, int]] = []
-    for indices in (range(start, stop), range(start - 1, -1, -1)):
+    for indices in (range(start, length), range(start - 1, -1, -1)):
+        if indices.step < 0 and not extents:
+            return None
         for i in indices:
+            if len(extents) == most:
+                return None
             extent = _extent(probe, target, axis, i)
             if isinstance(extent, Covered):
                 return extent
