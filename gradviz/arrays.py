@@ -1,4 +1,4 @@
-"""The kinds of arrays, boxes and sizes that every part of gradviz passes on."""
+"""The arrays, boxes and sizes that every part of gradviz passes on."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ Size = tuple[int, int]
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; half-open: the right and the bottom edge are exclusive."""
+
+
+def box_around(mask: Array) -> Box | None:
+    """Find the smallest box around what a map [h, w] marks; None if it marks nothing."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -51,6 +51,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
+def words(text: str) -> list[str]:
+    """Split names that stand in one text with spaces between them, as tables of names do."""
+    return text.split()
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """List the first names, and count the others.
 

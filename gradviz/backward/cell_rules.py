@@ -25,6 +25,7 @@ from gradviz.backward.cells import (
     same_index,
     thin,
 )
+from gradviz.text import words
 from gradviz.watch import tensors_in
 
 
@@ -202,10 +203,6 @@ def _queried(call: OperatorCall) -> list[Cells | None]:
     return [found.with_index(found.index.unsqueeze(-1).expand(call.shapes[0]))]
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 _VIEWS = frozenset({"view", "_unsafe_view", "reshape", "_reshape_alias"})
 
 _FACTORS = {
@@ -219,7 +216,7 @@ _FACTORS = {
 
 CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
     **dict.fromkeys(
-        _words(
+        words(
             "view _unsafe_view reshape _reshape_alias permute transpose t expand slice select "
             "split split_with_sizes unsafe_split unsafe_split_with_sizes unbind chunk cat stack "
             "roll flip repeat index_select index gather squeeze unsqueeze unfold narrow "
@@ -228,7 +225,7 @@ CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
         _moved,
     ),
     **dict.fromkeys(
-        _words(
+        words(
             "relu leaky_relu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh "
             "threshold _prelu_kernel sigmoid log_sigmoid_forward tanh softplus clamp clamp_min "
             "clamp_max abs neg sqrt rsqrt exp exp2 expm1 log log1p pow reciprocal sin cos erf "
@@ -244,7 +241,7 @@ CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
     "as_strided": _uniform,
     "im2col": _unfolded,
     **dict.fromkeys(
-        _words(
+        words(
             "convolution _convolution convolution_overrideable max_pool2d_with_indices avg_pool2d "
             "_adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d _upsample_nearest_exact2d "
             "upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
@@ -253,11 +250,11 @@ CELL_RULES: dict[str, Callable[[OperatorCall], list[Cells | None]]] = {
         _new_grid,
     ),
     **dict.fromkeys(
-        _words("mean sum amax amin max min var std linalg_vector_norm logsumexp"), _reduced
+        words("mean sum amax amin max min var std linalg_vector_norm logsumexp"), _reduced
     ),
     **dict.fromkeys(_FACTORS, _product),
     **dict.fromkeys(
-        _words(
+        words(
             "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_attention_math "
             "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention "
             "_scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable"

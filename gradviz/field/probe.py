@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradviz.arrays import Box, Floats, Mask, Size
+from gradviz.arrays import Box, Floats, Mask, Size, box_around
 from gradviz.backward.arrangement import Arrangement
 from gradviz.backward.graph import End, kind_of, nodes_of, shape_of
 from gradviz.backward.layers import find_layer, run_with_layers
@@ -49,10 +49,7 @@ class StructuralField:
     @cached_property
     def box(self) -> Box | None:
         """The smallest box around the mask, in pixels of the input; None if nothing matters."""
-        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
-            return None
-        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        return box_around(self.mask)
 
 
 @dataclass(frozen=True, eq=False)

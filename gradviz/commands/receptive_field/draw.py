@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Array, Box
+from gradviz.arrays import Array, Box, box_around
 from gradviz.commands.receptive_field.measure import Field
 from gradviz.field.effective import energy_regions
 from gradviz.field.pictures import effective_picture, mask_picture, overlay_picture
@@ -38,7 +37,7 @@ def pictures_of(field: Field, palette: Palette, log: bool) -> dict[str, Image.Im
     # Smoothed, the regions reach a little way out of the field.
     contours = [_placed(field, each) & mask for each in energy_regions(field.energy)]
     footprint = _footprint(field)
-    box = _box_of(mask)
+    box = box_around(mask)
     pictures = {
         "structural": mask_picture(mask),
         "local": mask_picture(local),
@@ -61,7 +60,7 @@ def pictures_of(field: Field, palette: Palette, log: bool) -> dict[str, Image.Im
         pictures["closeup"] = overlay_picture(
             close(field.shown),
             close(mask),
-            _box_of(close(mask)),
+            box_around(close(mask)),
             (left, top, right, bottom),
             [close(each) for each in contours],
         )
@@ -78,13 +77,6 @@ def _footprint(field: Field) -> tuple[float, float, float, float]:
         return field.footprint
     x0, y0, x1, y1 = field.footprint
     return (*field.frame.to_image(x0, y0), *field.frame.to_image(x1, y1))
-
-
-def _box_of(mask: Array) -> Box | None:
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _is_small(box: Box, shape: tuple[int, ...]) -> bool:

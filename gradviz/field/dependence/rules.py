@@ -34,6 +34,7 @@ from gradviz.field.dependence.windows import (
 )
 from gradviz.field.reach.arguments import Shape
 from gradviz.field.resampling import cubic_taps, linear_taps
+from gradviz.text import words
 
 
 def elementwise(node: Node, tainted: Tensor, place: int, shape: Shape) -> Tensor:
@@ -189,13 +190,9 @@ def _attention(node: Any, tainted: Tensor, place: int, shape: Shape) -> Tensor:
 # The tables -----------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 LINEAR = frozenset(
     # Sums over axes, fixed resampling and windows.
-    _words(
+    words(
         "Sum Mean Cumsum AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
         "Im2Col Col2Im Unfold UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D "
         "UpsampleNearestExact1D UpsampleNearestExact2D UpsampleNearestExact3D UpsampleLinear1D "
@@ -217,7 +214,7 @@ LINEAR = frozenset(
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        _words(
+        words(
             "Relu LeakyRelu Elu Celu Gelu Silu Mish Hardswish Hardsigmoid Hardtanh "
             "Hardshrink Softshrink Threshold PreluKernel RreluWithNoise Sigmoid LogSigmoid Tanh "
             "Softplus Logit Clamp ClampMin ClampMax Abs Neg Sqrt Rsqrt Exp Exp2 Expm1 Log Log1P "
@@ -239,7 +236,7 @@ RULES: dict[str, Rule] = {
     "AdaptiveMaxPool2D": adaptive_max_pool(2),
     "AdaptiveMaxPool3D": adaptive_max_pool(3),
     **dict.fromkeys(
-        _words(
+        words(
             "Max Min Amax Amin Aminmax LinalgVectorNorm Norm Std Var StdMean VarMean Prod "
             "Logsumexp Nansum"
         ),
@@ -275,7 +272,7 @@ ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div"])
 """Operations of `RULES` whose own formula carries NaN to both operands as well."""
 
 TENSOR_VIEWS = frozenset(
-    _words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
+    words("View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Clone")
 )
 """Operations that only rename places."""
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
-from gradviz.watch import EXPORTS, Watch, storage_of
+from gradviz.watch import EXPORTS, Watch, storage_of, tensors_in
 
 FACTORIES = frozenset(
     [
@@ -65,7 +64,7 @@ class DependenceTrace(Watch):
     ) -> Any:
         self._settle()
         kwargs = kwargs or {}
-        given = _tensors((args, kwargs))
+        given = list(tensors_in((args, kwargs)))
         carrying = [tensor for tensor in given if tensor.requires_grad]
         hidden = any(not tensor.requires_grad and self.depends_on_image(tensor) for tensor in given)
         self._remember(carrying)
@@ -76,7 +75,7 @@ class DependenceTrace(Watch):
         name = _name(func)
         if name in FACTORIES or not (carrying or hidden):
             return result
-        made = _tensors(result)
+        made = list(tensors_in(result))
         self._remember(made)
         if READS.intersection(func.tags) and (hidden or name not in PICKS):
             self.selections["item" if name == "_local_scalar_dense" else name] = None
@@ -165,10 +164,6 @@ def _mark(made: Iterable[Tensor], in_place: bool, name: str, selects: bool) -> N
 def _name(func: Any) -> str:
     name: str = func._schema.name.partition("::")[2]
     return name
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _storages(tensors: Iterable[Tensor]) -> set[StorageWeakRef]:

@@ -42,6 +42,7 @@ from gradviz.field.reach.windows import (
     unfolded,
 )
 from gradviz.field.resampling import cubic_taps, linear_taps
+from gradviz.text import words
 from gradviz.watch import tensors_in
 
 
@@ -144,12 +145,8 @@ _FACTORS = {
 # The table ------------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 ALIKE = frozenset(
-    _words(
+    words(
         "relu leaky_relu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh "
         "hardshrink softshrink threshold _prelu_kernel sigmoid log_sigmoid_forward tanh "
         "softplus logit clamp clamp_min clamp_max abs neg sqrt rsqrt exp exp2 expm1 log log1p "
@@ -165,7 +162,7 @@ ALIKE = frozenset(
 
 REACHES: dict[str, Computes] = {
     **dict.fromkeys(ALIKE, _pointwise),
-    **dict.fromkeys(_words("clone detach alias contiguous lift_fresh"), _copied),
+    **dict.fromkeys(words("clone detach alias contiguous lift_fresh"), _copied),
     **dict.fromkeys(["convolution", "convolved"], convolved),
     **dict.fromkeys(["max_pool2d_with_indices", "avg_pool2d"], pooled),
     **dict.fromkeys(["_adaptive_avg_pool2d", "adaptive_max_pool2d"], shared_out),
@@ -178,7 +175,7 @@ REACHES: dict[str, Computes] = {
     "replication_pad2d": padded(lambda i, n: np.clip(i, 0, n - 1)),
     "reflection_pad2d": padded(reflected),
     **dict.fromkeys(
-        _words("view _unsafe_view reshape _reshape_alias squeeze unsqueeze flatten unflatten"),
+        words("view _unsafe_view reshape _reshape_alias squeeze unsqueeze flatten unflatten"),
         viewed,
     ),
     **dict.fromkeys(["permute", "transpose", "t"], permuted),
@@ -186,7 +183,7 @@ REACHES: dict[str, Computes] = {
     "slice": sliced,
     "select": selected,
     **dict.fromkeys(
-        _words("split split_with_sizes unsafe_split unsafe_split_with_sizes unbind"), parted
+        words("split split_with_sizes unsafe_split unsafe_split_with_sizes unbind"), parted
     ),
     **dict.fromkeys(["cat", "stack"], concatenated),
     "roll": rolled,
@@ -197,12 +194,12 @@ REACHES: dict[str, Computes] = {
     **dict.fromkeys(["pixel_shuffle", "pixel_unshuffle"], shuffled),
     "channel_shuffle": regrouped,
     **dict.fromkeys(
-        _words("mean sum amax amin max min std var var_mean linalg_vector_norm logsumexp prod"),
+        words("mean sum amax amin max min std var var_mean linalg_vector_norm logsumexp prod"),
         _reduced,
     ),
     **dict.fromkeys(["_softmax", "_log_softmax", "_safe_softmax"], _coupled(_softmax_axes)),
     **dict.fromkeys(
-        _words(
+        words(
             "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
             "cudnn_batch_norm"
         ),
@@ -215,20 +212,20 @@ REACHES: dict[str, Computes] = {
 """The table of operators, by name: the reach of their results."""
 
 UNIFORM = frozenset(
-    _words("zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full")
+    words("zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full")
 )
 """Operators whose elements are all the same number."""
 
-FREE = frozenset(_words("empty empty_like new_empty empty_strided new_empty_strided"))
+FREE = frozenset(words("empty empty_like new_empty empty_strided new_empty_strided"))
 """Operators whose elements are no numbers yet."""
 
 SAME = frozenset(
-    _words("slice select view _unsafe_view expand permute transpose unsqueeze squeeze detach clone")
+    words("slice select view _unsafe_view expand permute transpose unsqueeze squeeze detach clone")
 )
 """Operators that leave a tensor of one number such a tensor."""
 
 SIZED = UNIFORM | frozenset(
-    _words(
+    words(
         "view _unsafe_view reshape _reshape_alias expand slice select split split_with_sizes empty "
         "new_empty empty_strided upsample_nearest1d upsample_nearest2d upsample_nearest3d "
         "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_bicubic2d "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gradviz.field.reach.arguments import META, Shape
+from gradviz.text import words
 from gradviz.watch import tensors_in
 
 ShapesOf = Callable[[dict[str, Any]], list[Shape] | None]
@@ -131,13 +132,9 @@ def along(values: Sequence[int], axis: int) -> int:
     return 0 if not values else values[0] if len(values) == 1 else values[axis]
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 SHAPES: dict[str, ShapesOf] = {
     **dict.fromkeys(
-        _words(
+        words(
             "relu leaky_relu elu gelu silu mish hardswish hardsigmoid hardtanh threshold "
             "_prelu_kernel sigmoid tanh softplus clamp abs neg sqrt rsqrt exp log pow reciprocal "
             "sin cos maximum minimum mul div add sub rsub lerp square clone"
@@ -148,7 +145,7 @@ SHAPES: dict[str, ShapesOf] = {
     **dict.fromkeys(["convolution", "_convolution"], _convolution),
     **dict.fromkeys(["max_pool2d_with_indices", "avg_pool2d"], _pooled),
     **dict.fromkeys(
-        _words(
+        words(
             "_adaptive_avg_pool2d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d "
             "upsample_bicubic2d"
         ),
