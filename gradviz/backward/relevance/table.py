@@ -32,17 +32,14 @@ from gradviz.backward.relevance.norms import batch_norm, group_norm, layer_norm
 from gradviz.backward.relevance.operation import Operation, Shares
 from gradviz.backward.relevance.weights import spread_flat, z_plus
 from gradviz.backward.relevance.written_norms import normalised, passed_to_value
+from gradviz.text import words
 
 RelevanceRule = Callable[..., Shares]
 """`(operation, the relevance of its outputs) -> shares`."""
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 SELECTIONS = frozenset(
-    _words(
+    words(
         "View UnsafeView ReshapeAlias Permute Transpose T Expand Squeeze Unsqueeze Slice Select "
         "Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack Clone Copy ToCopy "
         "Alias AsStrided Diagonal Flip Roll Rot90 Repeat PixelShuffle PixelUnshuffle "
@@ -55,7 +52,7 @@ SELECTIONS = frozenset(
 """Operations that move or select elements: relevance goes the way that the element came."""
 
 AVERAGES = frozenset(
-    _words(
+    words(
         "Mean AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D UpsampleNearest1D "
         "UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D "
         "UpsampleNearestExact3D UpsampleLinear1D UpsampleBilinear2D UpsampleTrilinear3D "
@@ -66,7 +63,7 @@ AVERAGES = frozenset(
 
 NORMS: Mapping[str, RelevanceRule] = {
     **dict.fromkeys(
-        _words("NativeBatchNorm CudnnBatchNorm NativeBatchNormLegitNoTraining"), batch_norm
+        words("NativeBatchNorm CudnnBatchNorm NativeBatchNormLegitNoTraining"), batch_norm
     ),
     "NativeLayerNorm": layer_norm,
     "NativeGroupNorm": group_norm,
@@ -74,7 +71,7 @@ NORMS: Mapping[str, RelevanceRule] = {
 }
 
 ATTENTIONS = frozenset(
-    _words(
+    words(
         "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention "
         "ScaledDotProductEfficientAttention ScaledDotProductCudnnAttention "
         "ScaledDotProductFusedAttentionOverrideable"
@@ -84,10 +81,10 @@ ATTENTIONS = frozenset(
 RELEVANCE_RULES: dict[str, RelevanceRule] = {
     **dict.fromkeys(SELECTIONS, routed),
     **dict.fromkeys(AVERAGES, shared),
-    **dict.fromkeys(_words("Add Sub Rsub Sum Mul Mm Mv Bmm Addmm Baddbmm"), shared),
+    **dict.fromkeys(words("Add Sub Rsub Sum Mul Mm Mv Bmm Addmm Baddbmm"), shared),
     **dict.fromkeys([*ACTIVATIONS, *BOUNDED.keys() - {"Maximum"}], passed),
     **dict.fromkeys(
-        _words("Sigmoid Tanh Hardsigmoid LogSigmoid Softshrink Hardshrink ClampMax Neg"), passed
+        words("Sigmoid Tanh Hardsigmoid LogSigmoid Softshrink Hardshrink ClampMax Neg"), passed
     ),
     **dict.fromkeys(["Softmax", "SafeSoftmax"], linearised),
     **NORMS,
@@ -98,7 +95,7 @@ RELEVANCE_RULES: dict[str, RelevanceRule] = {
 """The rule of each kind of operation, if no other case below applies."""
 
 EARLY: dict[str, RelevanceRule] = {
-    **dict.fromkeys(_words("Add Sub Rsub"), passed),
+    **dict.fromkeys(words("Add Sub Rsub"), passed),
     **dict.fromkeys(AVERAGES, routed),
     **dict.fromkeys(NORMS, passed),
 }
@@ -108,7 +105,7 @@ it cannot be shared by them: shifts hand all of it on, averages spread it evenly
 RECORDED = frozenset(
     [
         *(*AVERAGES, *NORMS, *ATTENTIONS, *FACTORS),
-        *_words("Convolution Add Sub Rsub Sum Softmax SafeSoftmax Glu"),
+        *words("Convolution Add Sub Rsub Sum Softmax SafeSoftmax Glu"),
     ]
 )
 """The operations whose values the rules read."""

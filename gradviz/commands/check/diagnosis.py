@@ -11,8 +11,8 @@ from torch.autograd.function import BackwardCFunction
 
 from gradviz.backward.graph import SELECTS, kind_of, nodes_of
 from gradviz.backward.layer_outputs import ActivationRecorder
-from gradviz.backward.layers import Layer, gradients_at, run_with_layers
-from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.backward.layers import gradients_at, run_with_layers
+from gradviz.field.dependence.trace import DependenceTrace, detached_layers
 from gradviz.field.sites import notes_on, site_of
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
@@ -102,7 +102,10 @@ def cause_of(model: Model, x: Tensor, v: Tensor) -> str:
     broken = list(_not_finite(gradients))
     if broken:
         return f"the gradient is NaN or Inf from the layer {broken[-1]} back to the image"
-    unreached = [*_unreached(layers, gradients), *_apart(recorder, layers, trace)]
+    unreached = [
+        *_unreached(layers, gradients),
+        *(name for name, _ in detached_layers(recorder, layers, trace)),
+    ]
     if unreached:
         return f"no gradient reaches {listed(unreached, MOST_IN_CAUSE)}"
     return "look for custom backward passes, detach() and no_grad() in the model"
@@ -121,14 +124,4 @@ def _unreached(layers: Iterable[str], gradients: Mapping[str, Tensor | None]) ->
     for name in layers:
         gradient = gradients[name]
         if gradient is None or not gradient.any():
-            yield name
-
-
-def _apart(
-    recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
-) -> Iterator[str]:
-    """List the layers that ran on the image under `no_grad`, so that no gradient reaches them."""
-    for name, key in recorder.ran.items():
-        output = recorder.recorded.get(key)
-        if name not in layers and output is not None and trace.depends_on_image(output):
             yield name

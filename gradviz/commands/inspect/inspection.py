@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any
@@ -16,7 +16,7 @@ from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_layers
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
 from gradviz.errors import ModelError, UsageError
-from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.dependence.trace import DependenceTrace, detached_layers
 from gradviz.field.sites import notes_on, site_of
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
@@ -94,7 +94,7 @@ def inspect_model(
         _flow(layer, gradients[layer.name], dead.get(layer.name), tuple(x.shape))
         for layer in layers.values()
     ]
-    flows += _apart(recorder, layers, trace)
+    flows += (_detached(*each) for each in detached_layers(recorder, layers, trace))
     two = _of_two(model, x) if may_mix(y) else None
     shown = layers.output.arrangement if layers.output.spatial else None
     if shown is not None and not shown.rows_last and output_kind(output) is OutputKind.DENSE:
@@ -232,21 +232,15 @@ def _flow(
     )
 
 
-def _apart(
-    recorder: ActivationRecorder, layers: Mapping[str, Layer], trace: DependenceTrace
-) -> Iterator[InspectedLayer]:
-    """Yield the layers that ran on the image, but that no gradient can reach."""
-    for name, key in recorder.ran.items():
-        output = recorder.recorded.get(key)
-        if name not in layers and output is not None and trace.depends_on_image(output):
-            yield InspectedLayer(
-                name=name,
-                shape=list(output.shape),
-                stride=None,
-                activation=_norm(output),
-                gradient=None,
-                dead=None,
-            )
+def _detached(name: str, output: Tensor) -> InspectedLayer:
+    return InspectedLayer(
+        name=name,
+        shape=list(output.shape),
+        stride=None,
+        activation=_norm(output),
+        gradient=None,
+        dead=None,
+    )
 
 
 def _idle(module: nn.Module, recorder: ActivationRecorder) -> list[str]:

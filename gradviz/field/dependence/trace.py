@@ -6,7 +6,7 @@ taken, which element is picked, what is cut out of the gradient) depends on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from gradviz.backward.graph import SELECTS, WROTE, kind_of_operator
+from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.watch import EXPORTS, Watch, storage_of, tensors_in
 
 FACTORIES = frozenset(
@@ -146,6 +147,22 @@ class _Exports(TorchFunctionMode):
         if name in EXPORTS and self._watcher.depends_on_image(args[0]):
             self._watcher.selections[name] = None
         return func(*args, **(kwargs or {}))
+
+
+def detached_layers(
+    recorder: ActivationRecorder, reached: Collection[str], trace: DependenceTrace
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the layers that ran on the image but that no gradient reaches, with their outputs.
+
+    Args:
+        recorder: the outputs of the layers in one pass.
+        reached: the names of the layers that a gradient reaches.
+        trace: the dependence on the image in the same pass.
+    """
+    for name, key in recorder.ran.items():
+        output = recorder.recorded.get(key)
+        if name not in reached and output is not None and trace.depends_on_image(output):
+            yield name, output
 
 
 def _mark(made: Iterable[Tensor], in_place: bool, name: str, selects: bool) -> None:
