@@ -86,7 +86,7 @@ def test_the_view_of_the_example_passes_its_test() -> None:
 
 def test_the_example_keeps_one_order_of_views() -> None:
     files = patched()
-    page = re.findall(r"^  (\w+): \{ quantity", files["gradviz/commands/report/web/paint.js"], re.M)
+    page = re.findall(r"^  (\w+): \{ quantity", files["gradviz/heatmap/web/paint.js"], re.M)
     guide = re.findall(r"^\| `(\w+)` \|", files["docs/guide/views.md"], re.MULTILINE)
     assert page == guide
     assert "absolute" in page

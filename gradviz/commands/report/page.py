@@ -28,8 +28,10 @@ from gradviz.text import strict_json
 from gradviz.version import VERSION
 
 STYLE = "report.css"
-SCRIPTS = ("decode.js", "paint.js", "gallery.js", "explorer.js", "pairs.js", "main.js")
-"""The scripts of the page, each after those that it builds on."""
+SHARED = ("elements.js", "paint.js")
+"""The scripts that all pages share; those of this page build on them."""
+SCRIPTS = ("decode.js", "maps.js", "gallery.js", "explorer.js", "pairs.js", "main.js")
+"""The scripts of this page, each after those that it builds on."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,11 @@ def report(
         )
     html = _template().render(
         version=VERSION,
-        style=_asset(STYLE),
-        scripts=[_asset(name) for name in SCRIPTS],
+        style=_asset("gradviz.commands.report", STYLE),
+        scripts=[
+            *(_asset("gradviz.heatmap", name) for name in SHARED),
+            *(_asset("gradviz.commands.report", name) for name in SCRIPTS),
+        ],
         data=htmlsafe_json_dumps(data, dumps=strict_json),
         blobs=page.blobs,
         views=VIEWS.values(),
@@ -147,10 +152,8 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def _asset(name: str) -> Asset:
-    return Asset(
-        Markup(files("gradviz.commands.report").joinpath("web", name).read_text(encoding="utf-8"))
-    )
+def _asset(package: str, name: str) -> Asset:
+    return Asset(Markup(files(package).joinpath("web", name).read_text(encoding="utf-8")))
 
 
 def _palette(name: str | None) -> dict[str, str]:

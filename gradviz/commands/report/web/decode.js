@@ -57,33 +57,3 @@ async function pictureOf(id) {
   await image.decode();
   return image;
 }
-
-/* An element with properties and children; text stays text. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in element && name !== "list") element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-/* Which way an arrow key goes, along x and y. */
-const ARROWS = {
-  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-};
-
-/* A number as people read it, with so many digits. */
-function short(number, digits = 4) {
-  if (number === null || number === undefined) return "none";
-  if (!Number.isFinite(number)) return "NaN or Inf";
-  if (number === 0) return "0";
-  const size = Math.abs(number);
-  if (size >= 1e6 || size < 1e-3) {
-    return number.toExponential(digits - 1).replace(/\.?0+e/, "e");
-  }
-  const text = number.toPrecision(digits);
-  if (text.includes("e")) return String(Math.round(number));
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
-}

@@ -68,7 +68,7 @@ async function show(map, state, canvas, bar) {
     `${view} of ${map.image}, seed ${map.seed}` + (scale === null ? "" : `, scale ${short(scale)}`),
   );
   bar.hidden = map.drawn !== undefined;
-  if (!bar.hidden) drawScale(bar, view, scale, palette);
+  if (!bar.hidden) drawScale(bar, { view, signed: DATA.views[view].signed, scale, palette });
   await drawMap(canvas, map, { view, scale, fade: state.fade, palette });
 }
 

@@ -79,10 +79,11 @@ class Pairs {
         const view = this.viewOf(map);
         const both = Math.max(...maps.slice(0, 2).map((each) => each.scales[view]));
         const scale = n < 2 ? both : map.scales[view];
-        drawScale(bars[n], view, scale, PALETTES[map.palette]);
+        const palette = PALETTES[map.palette];
+        drawScale(bars[n], { view, signed: DATA.views[view].signed, scale, palette });
         canvases[n].setAttribute("aria-label",
           `${["A", "B", "A minus B"][n]}: ${view} of ${image}, ${seed}, scale ${short(scale)}`);
-        drawMap(canvases[n], map, { view, scale, fade: 1, palette: PALETTES[map.palette] });
+        drawMap(canvases[n], map, { view, scale, fade: 1, palette });
       });
     }
   }
