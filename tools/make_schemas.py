@@ -37,7 +37,8 @@ INTRODUCTION = """\
 
 Each document is strict JSON: a number that is NaN or Inf is null. Each has a JSON Schema beside
 this page. A later version may add keys, so a reader must ignore those that it does not know; what
-is here keeps its name and its meaning as long as `schema` is 1. A key in *italics* may be missing.
+is here keeps its name and its meaning as long as `schema` stays. A key in *italics* may be missing.
+[Versions](versions.md) says how documents of other schemas are read.
 
 With `--json`, stdout has one document: that of the command, or [that of an error](#error). It is
 empty only if the options themselves cannot be read. The exit code is the same with and without.

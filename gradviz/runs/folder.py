@@ -21,11 +21,12 @@ from numpy.lib import format as npy
 from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
 from gradviz.files import disk, open_regular
+from gradviz.runs.conversion import read_document
 from gradviz.runs.directory import Directory
 from gradviz.runs.durable import SafeLines
 from gradviz.runs.names import RESULTS, RUN, is_results
 from gradviz.runs.results import read_lines
-from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, parse_record
+from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, record_type
 from gradviz.runs.shards import Shard
 from gradviz.text import one_line
 
@@ -88,10 +89,12 @@ class RunFolder:
         """Read the content of run.json.
 
         Raises:
-            UsageError: it is not a run's record, or the disk refuses.
+            UsageError: it is not a run's record, its schema is missing or newer, or the disk
+                refuses.
         """
         try:
-            return parse_record(self.json(RUN))
+            content = self.json(RUN)
+            return read_document(record_type(content), content, self.out / RUN)
         except ValueError as error:
             raise UsageError(
                 f"{self.out / RUN}: not a run's record ({damage(error)}); run it again with "

@@ -9,6 +9,7 @@ from typing import get_args
 
 from gradviz.errors import UsageError
 from gradviz.runs import schema
+from gradviz.runs.conversion import read_document
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import BOXES, FIELDS, RESULTS, RUN
 
@@ -122,7 +123,7 @@ def read_run(path: Path) -> SaliencyResults | FieldResults:
 def _fields(folder: RunFolder) -> schema.FieldDocument:
     """Read the content of field.json."""
     try:
-        return schema.FieldDocument.model_validate(folder.json(FIELDS))
+        return read_document(schema.FieldDocument, folder.json(FIELDS), folder.out / FIELDS)
     except ValueError as error:
         raise UsageError(
             f"{folder.out / FIELDS}: damaged ({schema.damage(error)}); run it again"

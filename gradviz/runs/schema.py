@@ -1,8 +1,8 @@
 """The JSON documents that gradviz writes and prints, as types.
 
-Every document has a `schema`, the version of these types, and a `kind`. Keys that a type does not
-have are kept as they are, so that a folder which a later version wrote can still be read. NaN and
-Inf are null in a file.
+Every document has a `schema`, the version of its type, and a `kind`. Keys that a type does not have
+are kept as they are, so that a later version can add some without a new schema. NaN and Inf are
+null in a file. Documents of older schemas are read by `gradviz/runs/conversion.py`.
 """
 
 from __future__ import annotations
@@ -230,14 +230,10 @@ class CompareRecord(Document):
 AnyRecord = RunRecord | CompareRecord
 
 
-def parse_record(content: Any) -> AnyRecord:
-    """Read the content of a run.json as a type.
-
-    Raises:
-        ValueError: it is not such a content.
-    """
+def record_type(content: Any) -> type[AnyRecord]:
+    """Return the type of a run.json by its content."""
     of_compare = isinstance(content, Mapping) and content.get("kind") == "compare"
-    return (CompareRecord if of_compare else RunRecord).model_validate(content)
+    return CompareRecord if of_compare else RunRecord
 
 
 # results.jsonl ------------------------------------------------------------------------------------

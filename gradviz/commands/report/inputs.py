@@ -13,6 +13,7 @@ from gradviz.arrays import Array, Bytes
 from gradviz.errors import UsageError
 from gradviz.files import reading
 from gradviz.image.find import Source
+from gradviz.runs.conversion import read_document
 from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.schema import CompareDocument, ImageRecord, InspectDocument, damage
@@ -75,9 +76,9 @@ def _document(path: Path) -> InspectDocument | CompareDocument:
     try:
         match kind:
             case "inspect":
-                return InspectDocument.model_validate(content)
+                return read_document(InspectDocument, content, path)
             case "compare":
-                return CompareDocument.model_validate(content)
+                return read_document(CompareDocument, content, path)
     except ValueError as error:
         raise UsageError(
             f"{path}: a damaged document of {kind} ({damage(error)}); write it again"
