@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 EXPORTS = frozenset(
@@ -23,7 +25,23 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     torch wraps a mode so that its compiler skips it, and imports the compiler for that. Nothing
     here is compiled.
+
+    Args:
+        exports: a mode that is on for as long, to see how values leave torch without an operator.
     """
+
+    def __init__(self, exports: TorchFunctionMode | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._exports = exports or nullcontext()
+
+    def __enter__(self) -> Self:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._exports.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._exports.__exit__(*exception)
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -153,7 +153,7 @@ def _regular(index: Tensor, grid: tuple[int, int, int]) -> tuple[int, int, int] 
     return images, part.shape[1], part.shape[2]
 
 
-class CellFollower(Watch):
+class CellFollower(Watch):  # type: ignore[no-untyped-call]
     """Follows the cells of all tensors through a forward pass.
 
     Args:
@@ -161,7 +161,7 @@ class CellFollower(Watch):
     """
 
     def __init__(self, x: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._made: dict[tuple[int, int], Cells | None] = {}
         self._writes: dict[int, int] = {}
         # Not an attribute of the tensor, which a model that pickles it would write too.

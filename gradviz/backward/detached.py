@@ -36,11 +36,11 @@ class _Mark:
     """The origin of the values if they were cut off: a tensor with a gradient may share them."""
 
 
-class DetachWatch(Watch):
+class DetachWatch(Watch):  # type: ignore[no-untyped-call]
     """A watch over one forward pass that follows detached values."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._within: list[str] = []
         self._marks: dict[int, _Mark] = {}
 

@@ -50,7 +50,7 @@ def memory_of(tensor: Tensor) -> int:
     return storage_of(tensor).data_ptr()
 
 
-class ActivationRecorder(Watch):
+class ActivationRecorder(Watch):  # type: ignore[no-untyped-call]
     """A recorder of layer outputs during a forward pass, below autograd.
 
     An output is copied only if an operation is about to write into it, as an in-place ReLU does to
@@ -63,7 +63,7 @@ class ActivationRecorder(Watch):
     """
 
     def __init__(self, module: nn.Module, operations: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._operations = operations
         self.recorded: dict[Hashable, Tensor] = {}
         """The outputs by node and output number. An output without a gradient has the name of its

@@ -45,11 +45,11 @@ def channels_taken(model: Model) -> int:
     return max(1, taken - beside) if multiple == 1 else USUAL_CHANNELS
 
 
-class FirstWeight(Watch):
+class FirstWeight(Watch):  # type: ignore[no-untyped-call]
     """A mode that ends a forward pass at its first weight, and stores the weight's widths."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.widths: Widths | None = None
 
     def __torch_dispatch__(

@@ -53,7 +53,7 @@ class KeptCall:
         return tensor
 
 
-class OperandRecorder(Watch):
+class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
     """A recorder of the values that operations read and compute, below autograd.
 
     A tensor is copied only if an operation is about to write into it.
@@ -61,7 +61,7 @@ class OperandRecorder(Watch):
 
     def __init__(self, kinds: Collection[str]) -> None:
         """Take the kinds of operations to record, as `kind_of` names them."""
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._kinds = kinds
         self._calls: dict[int, KeptCall] = {}
         self._kept: defaultdict[int, list[_Kept]] = defaultdict(list)

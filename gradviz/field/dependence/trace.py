@@ -7,7 +7,7 @@ taken, which element is picked, what is cut out of the gradient) depends on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class DependenceTrace(Watch):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(_Exports(self))
         self.selections: dict[str, None] = {}
         """The operators that gave values to the program, in order: every field is partial."""
         self.random: dict[str, None] = {}
@@ -58,7 +58,6 @@ class DependenceTrace(Watch):
         self._addresses: dict[int, StorageWeakRef] = {}
         """The memory of what was computed: another tensor may be made of it past all operators."""
         self._after: Callable[[], None] | None = None
-        self._exports = _Exports(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -86,14 +85,8 @@ class DependenceTrace(Watch):
             self._after = lambda: _mark(made, in_place, name, selects=hidden)
         return result
 
-    def __enter__(self) -> Self:
-        super().__enter__()  # type: ignore[no-untyped-call]
-        self._exports.__enter__()  # type: ignore[no-untyped-call]
-        return self
-
     def __exit__(self, *exception: Any) -> None:
-        self._exports.__exit__(*exception)  # type: ignore[no-untyped-call]
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        super().__exit__(*exception)
         self._settle()
 
     def _settle(self) -> None:
