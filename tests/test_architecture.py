@@ -27,9 +27,10 @@ VALUES = {
 MAY_USE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {"api", "model"},
-    "cli": {"commands", "runs", "seeds", "backward", "heatmap", "model", "image"},
+    "cli": {"commands", "figure", "runs", "seeds", "backward", "heatmap", "model", "image"},
     "api": {"commands", "runs", "field", "seeds", "backward", "model", "image"},
-    "commands": {"runs", "field", "seeds", "backward", "heatmap", "model", "image"},
+    "commands": {"figure", "runs", "field", "seeds", "backward", "heatmap", "model", "image"},
+    "figure": {"runs"},
     "runs": {"model", "image"},
     "field": {"seeds", "backward", "heatmap", "model", "image"},
     "seeds": {"image"},

@@ -66,6 +66,12 @@ class Method:
     passes: tuple[Pass, ...] = (Pass(),)
     points: str = "image"
     """The choice of inputs at which the gradient is taken: a name of `sampling.POINTS`."""
+    unit: str = "score"
+    """The unit of its numbers, where `{at}` stands for the input or the activation."""
+
+    def unit_at(self, layer: str | None) -> str:
+        """Return the unit of its numbers, read at a layer; None for the input."""
+        return self.unit.format(at="input" if layer is None else "activation")
 
     def passes_at(self, layer: str | None) -> tuple[Pass, ...]:
         """Return the passes, read at the layer that the user names; None for no layer."""
@@ -126,6 +132,9 @@ def _guided_cam(guided: Read, layer: Read) -> Tensor:
 _NO_EVIDENCE = "nowhere do the layer's weighted channels add up to more than 0"
 _STILL = "the seeded output does not react to small changes of this image"
 
+SLOPE = "score / {at}"
+"""The unit of a gradient."""
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -135,6 +144,7 @@ METHODS: dict[str, Method] = {
             "gradient",
             _STILL,
             _gradient,
+            unit=SLOPE,
         ),
         Method(
             "input-x-gradient",
@@ -151,6 +161,7 @@ METHODS: dict[str, Method] = {
             "cancel",
             _gradient,
             points="noise",
+            unit=SLOPE,
         ),
         Method(
             "vargrad",
@@ -159,6 +170,7 @@ METHODS: dict[str, Method] = {
             "the gradient is the same at all noisy copies",
             _gradient,
             points="spread",
+            unit=f"({SLOPE})²",
         ),
         Method(
             "integrated-gradients",
@@ -176,6 +188,7 @@ METHODS: dict[str, Method] = {
             "no positive gradient passes the activations",
             _gradient,
             (Pass("guided"),),
+            unit=SLOPE,
         ),
         Method(
             "deconvnet",
@@ -185,6 +198,7 @@ METHODS: dict[str, Method] = {
             "no positive gradient passes the activations",
             _gradient,
             (Pass("deconvnet"),),
+            unit=SLOPE,
         ),
         Method(
             "gradcam",
@@ -229,6 +243,7 @@ METHODS: dict[str, Method] = {
             "nowhere do a positive Grad-CAM and a guided gradient meet",
             _guided_cam,
             (Pass("guided"), Pass(read_at="layer")),
+            unit="score² / input",
         ),
         Method(
             "lrp",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gradviz.arrays import Size
 from gradviz.cli.console import Console
-from gradviz.cli.options import DeviceOptions, InputOptions, ModelOptions
+from gradviz.cli.options import DeviceOptions, FigureOptions, InputOptions, ModelOptions
 from gradviz.commands.saliency.settings import Scale, TileOption
 from gradviz.errors import UsageError
+from gradviz.figure.sheet import TEXT_WIDTH, Sheet
 from gradviz.image.find import Source, find_images
 from gradviz.image.preprocess import RECIPES, Preprocess, preprocess_from, spelled_out
 from gradviz.labels import read_labels
@@ -265,3 +266,17 @@ def size_from(text: str) -> Size:
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise UsageError(f"--input-size {text}: write it as WxH, such as 512x512")
     return numbers[0], numbers[-1]
+
+
+def sheet_from(options: FigureOptions) -> Sheet | None:
+    """Make the choices of a figure; None if there is to be none.
+
+    Raises:
+        UsageError: one of them is given without a file.
+    """
+    if options.figure is None:
+        chosen = {"width": options.figure_width, "columns": options.figure_columns}
+        for name in (name for name, value in chosen.items() if value is not None):
+            raise UsageError(f"--figure-{name}: of which figure? give --figure FILE as well")
+        return None
+    return Sheet(options.figure, options.figure_width or TEXT_WIDTH, options.figure_columns or 1)

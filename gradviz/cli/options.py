@@ -361,14 +361,25 @@ class OutputOptions:
         "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
         "'QUANTITY OP N'",
     )
-    figure: Path | None = _output(
-        "Also one figure for print: input, map, overlay and scale of every result.",
-        "FILE.png|pdf|svg",
-    )
     overwrite: bool = _output("Replace the run in the folder.", default=False)
     resume: bool = _output("Finish the run in the folder.", default=False)
     shard: Text = _output(
         "Do the I-th of N shares of the batches, I from 1. [default: all, or torchrun's]", "I/N"
+    )
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """The figure for print, and its measures."""
+
+    figure: Path | None = _output(
+        "Also one figure for print of all results. A PDF has pages.", "FILE.png|pdf|svg"
+    )
+    figure_width: float | None = _output(
+        "The width of the figure in millimetres, such as 88. [default: 183]", "MM", min=30, max=1000
+    )
+    figure_columns: int | None = _output(
+        "The results side by side in the figure. [default: 1]", "N", min=1
     )
 
 

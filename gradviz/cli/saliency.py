@@ -58,17 +58,14 @@ def saliency(
     backward: options.BackwardOptions,
     device_options: options.DeviceOptions,
     output: options.OutputOptions,
+    figure: options.FigureOptions,
     message_options: options.MessageOptions,
 ) -> None:
     """Check the command, load the model, run, and print the results."""
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.cli import arguments, result_lines
         from gradviz.commands.saliency.pointing import OWN_BOX, find_masks
-        from gradviz.commands.saliency.print_figure import (
-            check_apart,
-            check_figure,
-            write_figure,
-        )
+        from gradviz.commands.saliency.print_figure import PICTURES, print_results
         from gradviz.image.find import find_images
         from gradviz.image.frame import check_placed
         from gradviz.runs.names import check_image_names
@@ -88,20 +85,23 @@ def saliency(
         check_image_names([source.name for source in found.sources])
         own = settings.inside in (None, OWN_BOX)
         masks = {} if own else find_masks(Path(str(settings.inside)), found.sources)
-        if output.figure is not None:
+        sheet = arguments.sheet_from(figure)
+        if sheet is not None:
             if folder.shard is not None:
                 raise UsageError(
-                    f"--figure {output.figure}: one shard has not all results; leave it out"
+                    f"--figure {sheet.path}: one shard has not all results; leave it out"
                 )
-            rows = len(found.sources) * (len(seeds) or 1)
+            if settings.array == "none":
+                raise UsageError("--figure draws from the arrays; leave out --array none")
+            results = len(found.sources) * (len(seeds) or 1)
             read = [
                 *(source.path for source in found.sources),
                 *masks.values(),
                 *(file for seed in seeds for file in seed.files),
                 *others.values(),
             ]
-            check_figure(output.figure, rows, settings.array, read)
-            check_apart(output.figure, output.out, [source.name for source in found.sources])
+            sheet.check(results, PICTURES, read)
+            sheet.check_apart(output.out, [source.name for source in found.sources])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
         loaded = arguments.load(model, model_options, device_options, console, recipe)
@@ -130,9 +130,9 @@ def saliency(
             closing(console.progress(run, here, "saliency", settings.sampling.most)) as coming,
         ):
             lines = result_lines.print_remarks(coming, found.ignored, output.out, console)
-        if output.figure is not None:
+        if sheet is not None:
             title = f"{settings.method} of {Path(loaded.name).name}"
-            write_figure(output.figure, run.writer, title)
+            print_results(sheet, run.writer, title)
         written = result_lines.lines_here(folder)
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))

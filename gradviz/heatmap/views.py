@@ -31,6 +31,8 @@ class View:
     """`(quantity / scale clipped to [-1, 1], palette, input picture [H, W, 3]) -> [H, W, 3]`."""
     signed: bool = False
     """True if the quantity can be negative."""
+    symbol: str = "Σ|g|"
+    """The quantity in short, for a colour bar."""
 
 
 def _magnitude(g: Floats) -> Doubles:
@@ -85,6 +87,7 @@ VIEWS: dict[str, View] = {
             _sum,
             _diverging,
             True,
+            "Σg",
         ),
         View(
             "rgb",
@@ -92,18 +95,21 @@ VIEWS: dict[str, View] = {
             lambda g: g.astype("float64"),
             _rgb,
             signed=True,
+            symbol="g",
         ),
         View(
             "positive",
             "where more would raise the output: max(Σg, 0)",
             lambda g: _sum(g).clip(0),
             _sequential,
+            symbol="max(Σg, 0)",
         ),
         View(
             "negative",
             "where more would lower the output: max(−Σg, 0)",
             lambda g: (-_sum(g)).clip(0),
             _sequential,
+            symbol="max(−Σg, 0)",
         ),
         View("gray", "as heatmap, in gray", _magnitude, _gray),
         View("overlay", "the heatmap over the input that the model saw", _magnitude, _overlay),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+from PIL import Image
+
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.pointing import OWN_BOX, energy_in_box, energy_inside
@@ -85,7 +87,7 @@ class ResultWriter:
     def _line(self, outcome: Attribution) -> Done | Failed:
         try:
             inside = self._inside(outcome)
-            backdrop = None if self.settings.scale == "shared" else self._backdrop(outcome)
+            backdrop = None if self.settings.scale == "shared" else self.backdrop(outcome)
             self._check_same(outcome.image)
         except UsageError as error:
             return failure_line(Failure(outcome.image, outcome.seed, error))
@@ -123,7 +125,7 @@ class ResultWriter:
             ImageError: the image cannot be read any more, or was replaced.
         """
         result = self.result(line)
-        backdrop = self._backdrop(result)
+        backdrop = self.backdrop(result)
         self._check_same(line.image)
         return self._with_pictures(result, line, backdrop)
 
@@ -157,24 +159,29 @@ class ResultWriter:
         for other in self.drawn_over:
             check_same(other, self.recorded.get(other))
 
-    def _backdrop(self, result: Attribution) -> Bytes:
+    def backdrop(self, result: Attribution) -> Bytes:
+        """Read the picture [H, W, 3] that a result is drawn over."""
         if self.settings.frame == "image":
             (source,) = self.drawn_over or [self.sources[result.image]]
             return load_photo(source, self.preprocess)
         return result.prepared.shown
 
+    def picture(self, result: Attribution, view: str, scale: float, backdrop: Bytes) -> Image.Image:
+        """Draw a view of a result, in the pixels of the run's frame.
+
+        Args:
+            result: the result.
+            view: the name of the view.
+            scale: the value that gets the strongest colour.
+            backdrop: the picture of `backdrop`.
+        """
+        frame = result.prepared.frame if self.settings.frame == "image" else None
+        return draw(result.colour_array, VIEWS[view], scale, self.palette, backdrop, frame)
+
     def _with_pictures(self, result: Attribution, line: Done, backdrop: Bytes) -> Done:
-        in_image = self.settings.frame == "image"
         files = {}
         for view in self.settings.views:
-            picture = draw(
-                result.colour_array,
-                VIEWS[view],
-                line.scales[view],
-                self.palette,
-                backdrop,
-                result.prepared.frame if in_image else None,
-            )
+            picture = self.picture(result, view, line.scales[view], backdrop)
             files[view] = self._place(result, f"{view}.png")
             self.folder.save(files[view], partial(picture.save, **PNG))
         stats = line.stats.model_copy(update={"scale": line.scales["heatmap"]})
