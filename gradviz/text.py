@@ -67,6 +67,20 @@ def listed(names: Sequence[str], most: int) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Name files or folders by the ends of their paths, as long as it takes to tell them apart.
+
+    Args:
+        paths: the paths; equal ones keep equal names.
+    """
+    parts = [[part for part in path.replace("\\", "/").split("/") if part] for path in paths]
+    for length in range(1, max(map(len, parts), default=1)):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len({*names}) == len({*map(tuple, parts)}):
+            return names
+    return ["/".join(part) for part in parts]
+
+
 def nearest(
     name: str,
     known: Iterable[str],

@@ -156,7 +156,8 @@ def _type(value: JsonSchema) -> str:
             return " or ".join(f"`{json.dumps(each)}`" for each in choices)
         case {"type": "array", "items": items}:
             inner = f"({_type(items)})" if "anyOf" in items else _type(items)
-            return f"{value['minItems']} × {inner}" if "minItems" in value else f"list of {inner}"
+            fixed = "minItems" in value and value["minItems"] == value.get("maxItems")
+            return f"{value['minItems']} × {inner}" if fixed else f"list of {inner}"
         case {"type": "object"}:
             each = value.get("additionalProperties")
             return f"name → {_type(each) if isinstance(each, dict) else 'any value'}"

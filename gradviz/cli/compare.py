@@ -31,7 +31,12 @@ def compare_runs(
     run_a: Annotated[
         Path, typer.Argument(metavar="RUN_A", help="The folder of the earlier run, A.")
     ],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The folder of the later run, B.")],
+    run_b: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_B...", help="The folder of the later run, B; several, each against A."
+        ),
+    ],
     options: CompareOptions,
     message_options: MessageOptions,
 ) -> None:
@@ -51,7 +56,7 @@ def compare_runs(
             until_done.enter_context(folder.held(overwrite=options.overwrite, resume=False))
 
         metric = None if options.metric is None else str(options.metric)
-        found = compare(run_a, run_b, metric, options.tolerance)
+        found = compare(run_a, *run_b, metric=metric, tolerance=options.tolerance)
         for warning in found.warnings:
             console.warn(warning)
         document = (
@@ -71,13 +76,25 @@ command = flat(compare_runs)
 def _table(found: Comparison) -> Iterator[str]:
     """Format the items in columns of even width, the worst first; programs read --json."""
     metrics = [found.metric, *(each for each in METRICS.values() if each is not found.metric)]
-    rows = [("verdict", "image", "seed", "array", *(each.name for each in metrics), "")]
+    several = len(found.runs) > 2
+    rows = [
+        (
+            "verdict",
+            *(["run"] if several else []),
+            "image",
+            "seed",
+            "array",
+            *(each.name for each in metrics),
+            "",
+        )
+    ]
     for item in found.items:
         worst = item.worst(found.metric)
         values = {} if worst is None else item.measured[worst[0]]
         rows.append(
             (
                 _verdict(item, found),
+                *([one_line(found.labels[item.run])] if several else []),
                 one_line(item.image or "(network)"),
                 one_line(item.seed or "-"),
                 "-" if worst is None else one_line(worst[0]),
@@ -96,9 +113,10 @@ def _verdict(item: Item, found: Comparison) -> str:
 
 def _failure(found: Comparison, out: Path | None) -> str:
     worst = found.failed[0]
-    a, b = (run.folder.out for run in found.runs)
+    a, b = (found.runs[place].folder.out for place in (0, worst.run))
+    where = f" in {b}" if len(found.runs) > 2 else ""
     return (
-        f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}: "
+        f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}{where}: "
         f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "
         f"it is meant, keep {b} in place of {a}"
     )

@@ -194,7 +194,7 @@ class RunRecord(Document):
 
 
 class ComparedRun(JsonObject):
-    """One of two runs that are compared, and how it was made."""
+    """One of the runs that are compared, and how it was made."""
 
     path: String
     """The folder of the run, as it was named."""
@@ -220,9 +220,9 @@ class CompareRecord(Document):
     command: list[String]
     """The command line of the program."""
     runs: list[ComparedRun]
-    """The two runs."""
+    """The runs, the first of which the others are compared with."""
     images: list[ImageName]
-    """The images of both runs."""
+    """The images of all runs."""
     writes: list[String]
     """The names of the pictures that an item may have."""
 
@@ -557,8 +557,10 @@ class FieldDocument(Document):
 
 
 class ItemEntry(JsonObject):
-    """One image and seed in both runs, or the network itself."""
+    """One image and seed in the first run and a later one, or the network itself."""
 
+    run: StrictInt = Field(default=1, ge=1)
+    """The place of the later run in `runs`: 1 is the second."""
     image: String | None
     """The name of the image; null for the network."""
     seed: String | None
@@ -590,8 +592,8 @@ class CompareDocument(Document):
     """The metric that judges."""
     tolerance: Number
     """The farthest value of it that passes."""
-    runs: Annotated[list[ComparedRun], Field(min_length=2, max_length=2)]
-    """The earlier run A and the later run B."""
+    runs: Annotated[list[ComparedRun], Field(min_length=2)]
+    """The first run, and the later ones, each of which is compared with it."""
     warnings: list[String]
     """Warnings for a reader of the verdict."""
     items: list[ItemEntry]

@@ -113,6 +113,7 @@ def test_json(gradviz: Gradviz, photos: Path) -> None:
     values = {"relative": 0.2, "max": 0.5, "cosine": 1, "iou": 1}
     assert document["items"] == [
         {
+            "run": 1,
             "image": image,
             "seed": "ones",
             "ok": False,
@@ -144,10 +145,53 @@ def test_pictures(gradviz: Gradviz, photos: Path) -> None:
     for item in document["items"]:
         assert item["files"] == {"gradient": f"{item['image']}/ones/gradient.png"}
         assert item["scales"] == {"gradient": 0.5}
-        with Image.open(Path("out") / item["files"]["gradient"]) as picture:
-            assert picture.size == (4, 3)
-            ((count, (red, _, blue)),) = picture.convert("RGB").getcolors()  # type: ignore[misc]
-        assert (count, blue > red) == (12, True)  # B is larger everywhere
+        a, b, difference = thirds(Path("out") / item["files"]["gradient"])
+        # Both are positive, and B has the end of the common scale.
+        assert (b[0] > b[2], a[0] > a[2], a[2] > b[2]) == (True, True, True)
+        assert difference[2] > difference[0]  # B is larger everywhere
+
+
+def thirds(path: Path) -> list[tuple[int, ...]]:
+    """The commonest colour, but for white, of each third of a picture from left to right."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    found = []
+    for third in np.array_split(pixels, 3, axis=1):
+        colours, counts = np.unique(third.reshape(-1, 3), axis=0, return_counts=True)
+        counts[(colours == 255).all(axis=1)] = 0
+        found.append(tuple(map(int, colours[counts.argmax()])))
+    return found
+
+
+def test_several_runs_are_compared_with_the_first(gradviz: Gradviz, photos: Path) -> None:
+    for number, out in ((2, "a"), (2, "deep/x"), (3, "deep/y")):
+        explain(gradviz, number, out)
+    result = gradviz("compare", "a", "deep/x", "deep/y", "-o", "out")
+    assert result.exit_code == 6
+    head, *rows = (line.split() for line in result.stdout.splitlines())
+    assert head[:4] == ["verdict", "run", "image", "seed"]
+    assert [row[:3] for row in rows] == [
+        ["DIFFERS", "y", "p.png"],
+        ["DIFFERS", "y", "q.png"],
+        ["ok", "x", "p.png"],
+        ["ok", "x", "q.png"],
+    ]
+    assert "2 of 4 differ; the worst is p.png (ones) in deep/y: " in result.stderr
+    assert "keep deep/y in place of a" in result.stderr
+    assert "warning: deep/x: the runs were made" not in result.stderr
+    document = json.loads(Path("out/compare.json").read_text())
+    assert [run["path"] for run in document["runs"]] == ["a", "deep/x", "deep/y"]
+    assert [(item["run"], item["ok"]) for item in document["items"]] == [
+        *[(2, False), (2, False)],
+        *[(1, True), (1, True)],
+    ]
+    assert {item["files"]["gradient"] for item in document["items"]} == {
+        "p.png/ones/gradient.png",
+        "q.png/ones/gradient.png",
+    }
+    assert gradviz("report", "out", "-o", "page.html").exit_code == 0
+    again = gradviz("compare", "a", "deep/x", "-o", "out", "--overwrite", "-q")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
 
 
 def test_an_output_folder_is_not_replaced_unasked(gradviz: Gradviz, photos: Path) -> None:
@@ -201,7 +245,7 @@ def test_receptive_fields(gradviz: Gradviz, photos: Path) -> None:
     assert field["problems"] == ["box was [0, 0, 1, 1], is [0, 0, 2, 2]"]
     with Image.open(Path("out") / field["files"]["structural"]) as picture:
         colours = np.asarray(picture)
-    assert (colours == (0, 80, 200)).all(axis=2).sum() == 5
+    assert (colours == (0, 80, 200)).all(axis=2).sum() == 5 * 64**2  # enlarged to 256 pixels
 
 
 def test_runs_without_arrays(gradviz: Gradviz, photos: Path) -> None:

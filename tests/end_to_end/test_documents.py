@@ -316,7 +316,7 @@ def test_an_interrupt_and_a_bug_are_documents(
     error: BaseException,
     code: int,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("gradviz.commands.compare.comparison.compare", fail)

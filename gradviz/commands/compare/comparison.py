@@ -1,9 +1,9 @@
-"""Two runs beside each other: which results differ, by how much, and whether that passes."""
+"""Runs beside the first one: which results differ, by how much, and whether that passes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gradviz.runs import schema
 from gradviz.runs.names import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.record import differences
-from gradviz.text import listed
+from gradviz.text import listed, short_names
 
 MOST_NAMED = 3
 """The most results that a warning names; the others are counted."""
@@ -39,7 +39,7 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Item:
-    """One image and seed in both runs, or the network itself."""
+    """One image and seed in the first run and a later one, or the network itself."""
 
     image: str | None
     """The image's name; None for the network and the unclipped sizes of its fields."""
@@ -54,6 +54,8 @@ class Item:
     """The path of each measured array in either run's folder."""
     facts: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """The `status`, `box` and `global` of a receptive field in either run."""
+    run: int = 1
+    """The place of the later run among the runs; the first one has 0."""
 
     @property
     def name(self) -> str:
@@ -84,16 +86,21 @@ class Item:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, compared."""
+    """Runs, each compared with the first."""
 
-    runs: tuple[FinishedRun, FinishedRun]
-    """The runs A and B."""
+    runs: tuple[FinishedRun, ...]
+    """The first run, A, and the later ones."""
     metric: Metric
     tolerance: float
     items: tuple[Item, ...]
     """The items, the worst first."""
     warnings: tuple[str, ...]
     """Warnings for a reader of the verdict."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the runs in tables and pictures: the ends of their paths."""
+        return short_names([run.name for run in self.runs])
 
     @property
     def failed(self) -> list[Item]:
@@ -121,6 +128,7 @@ class Comparison:
     def _entry(self, item: Item) -> schema.ItemEntry:
         worst = item.worst(self.metric)
         return schema.ItemEntry(
+            run=item.run,
             image=item.image,
             seed=item.seed,
             ok=item.ok(self.metric, self.tolerance),
@@ -132,13 +140,13 @@ class Comparison:
 
 
 def compare(
-    first: Path, second: Path, metric: str | None = None, tolerance: float | None = None
+    first: Path, *later: Path, metric: str | None = None, tolerance: float | None = None
 ) -> Comparison:
-    """Compare the runs in two folders.
+    """Compare the runs in folders with the first one.
 
     Args:
         first: the folder of the earlier run, A.
-        second: the folder of the later run, B.
+        later: the folders of the later runs, at least one.
         metric: a name of `METRICS`; None for the `DEFAULT` of the runs' kind.
         tolerance: the farthest value that passes; None for the metric's own.
 
@@ -146,16 +154,24 @@ def compare(
         UsageError: one of the folders holds no finished run; the runs are of different kinds; there
             is nothing to compare, or nothing that the metric can be taken of.
     """
-    a, b = read_run(first), read_run(second)
+    a, *others = (read_run(folder) for folder in (first, *later))
     kind = a.record.kind
-    if kind != b.record.kind:
-        raise UsageError(
-            f"{first} is a run of {kind}, {second} of {b.record.kind}; name two runs of one kind"
-        )
+    items: list[Item] = []
+    warnings: list[str] = []
+    for place, b in enumerate(others, 1):
+        if kind != b.record.kind:
+            raise UsageError(
+                f"{first} is a run of {kind}, {b.name} of {b.record.kind}; name runs of one kind"
+            )
+        pairs = [*_results(a, b), *_network(a, b)]
+        if not any(item.compared for item in pairs):
+            raise UsageError(
+                f"{first} and {b.name}: no result in either to compare; run them again"
+            )
+        items += [replace(item, run=place) for item in pairs]
+        named = f"{b.name}: " if len(others) > 1 else ""
+        warnings += [f"{named}{warning}" for warning in _warnings(a, b, pairs)]
     judge = METRICS[metric or DEFAULT[kind]]
-    items = [*_results(a, b), *_network(a, b)]
-    if not any(item.compared for item in items):
-        raise UsageError(f"{first} and {second}: no result in either to compare; run them again")
     for item in items:
         if any(judge.name not in values for values in item.measured.values()):
             able = " or ".join(each.name for each in METRICS.values() if each.of_numbers)
@@ -169,11 +185,11 @@ def compare(
         return bool(item.problems), 0.0 if worst is None else judge.distance(worst[1])
 
     return Comparison(
-        (a, b),
+        (a, *others),
         judge,
         judge.tolerance if tolerance is None else tolerance,
         tuple(sorted(items, key=badness, reverse=True)),
-        tuple(_warnings(a, b, items)),
+        tuple(warnings),
     )
 
 

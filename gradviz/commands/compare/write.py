@@ -1,19 +1,16 @@
-"""Writing a comparison: a picture of each difference, and compare.json."""
+"""Writing a comparison: a picture of each array in all runs, and compare.json."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-import numpy as np
-from PIL import Image
-
-from gradviz.arrays import Array, Mask
 from gradviz.commands.compare.comparison import Comparison, Item
+from gradviz.commands.compare.sides import NamedArray, sides_picture
 from gradviz.errors import UsageError
-from gradviz.heatmap.colours import NONFINITE, Palette
+from gradviz.heatmap.colours import Palette
 from gradviz.runs.names import COMPARED, RUN, is_result_path
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
@@ -39,12 +36,12 @@ def check_folder(folder: RunWriter, overwrite: bool) -> None:
 def write_comparison(
     comparison: Comparison, folder: RunWriter, palette: Palette, command: Sequence[str]
 ) -> CompareDocument:
-    """Draw each pair of arrays that are pictures in shape, and write compare.json last.
+    """Draw the arrays that are pictures in shape beside each other, and write compare.json last.
 
-    All pictures of a seed's arrays of one name have one scale: the largest |A − B| among them.
+    All differences of a seed's arrays of one name have one scale: the largest |A − B| among them.
 
     Args:
-        comparison: the two runs, compared.
+        comparison: the compared runs.
         folder: the output folder.
         palette: the colour maps.
         command: the command line of the program, for the record.
@@ -53,7 +50,7 @@ def write_comparison(
         the content of compare.json: `document` with the `files` and the `scales` of each item.
 
     Raises:
-        UsageError: the folder is one of the two runs', or the disk refuses.
+        UsageError: the folder is one of the runs', or the disk refuses.
     """
     for run in comparison.runs:
         if folder.path == run.folder.path:
@@ -71,26 +68,50 @@ def write_comparison(
     )
     folder.begin(record, documents=(COMPARED,))
     scales = _scales(items)
+    drawn: dict[tuple[str | None, str | None, str], str] = {}
+    for (image, seed, name), group in _groups(items).items():
+        path = group[0].paths[name][0]
+        if not is_result_path(path, image):
+            raise UsageError(
+                f"{comparison.runs[0].folder.out / path}: not where gradviz writes an array"
+            )
+        first, *later = _arrays(comparison, group, name)
+        if first.values.ndim not in (2, 3) or not first.values.size:
+            continue
+        picture = sides_picture(first, later, scales[seed, name], palette)
+        drawn[image, seed, name] = str(PurePosixPath(path).with_suffix(".png"))
+        folder.save(drawn[image, seed, name], partial(picture.save, format="PNG"))
     entries = []
     for item, entry in zip(items, document.items, strict=True):
-        files: dict[str, str] = {}
-        drawn: dict[str, float] = {}
-        for name, paths in item.paths.items():
-            a, b = (run.folder.array(p) for run, p in zip(comparison.runs, paths, strict=True))
-            if a.ndim not in (2, 3) or not a.size:
-                continue
-            if not is_result_path(paths[0], item.image):
-                raise UsageError(
-                    f"{comparison.runs[0].folder.out / paths[0]}: not where gradviz writes an array"
-                )
-            drawn[name] = scales[item.seed, name]
-            picture = difference_picture(a, b, drawn[name], palette)
-            files[name] = str(PurePosixPath(paths[0]).with_suffix(".png"))
-            folder.save(files[name], partial(picture.save, format="PNG"))
-        entries.append(entry.model_copy(update={"files": files, "scales": drawn}))
+        files = {
+            name: drawn[item.image, item.seed, name]
+            for name in item.paths
+            if (item.image, item.seed, name) in drawn
+        }
+        of = {name: scales[item.seed, name] for name in files}
+        entries.append(entry.model_copy(update={"files": files, "scales": of}))
     document = document.model_copy(update={"items": entries})
     folder.save_document(COMPARED, document)
     return document
+
+
+def _groups(
+    items: Sequence[Item],
+) -> dict[tuple[str | None, str | None, str], list[Item]]:
+    """Group the items whose arrays one picture shows, by image, seed and the array's name."""
+    groups = defaultdict(list)
+    for item in sorted(items, key=lambda item: item.run):
+        for name in item.paths:
+            groups[item.image, item.seed, name].append(item)
+    return groups
+
+
+def _arrays(comparison: Comparison, group: Sequence[Item], name: str) -> Iterator[NamedArray]:
+    """Yield the first run's array of a name, and those of the later runs."""
+    runs, labels = comparison.runs, comparison.labels
+    yield NamedArray(labels[0], runs[0].folder.array(group[0].paths[name][0]))
+    for item in group:
+        yield NamedArray(labels[item.run], runs[item.run].folder.array(item.paths[name][1]))
 
 
 def _scales(items: Sequence[Item]) -> dict[tuple[str | None, str], float]:
@@ -100,48 +121,3 @@ def _scales(items: Sequence[Item]) -> dict[tuple[str | None, str], float]:
             key = item.seed, name
             largest[key] = max(largest[key], item.measured[name]["max"])
     return largest
-
-
-ONLY_A = (200, 0, 40)
-
-
-ONLY_B = (0, 80, 200)
-
-
-BOTH = (150, 150, 150)
-"""The colour of pixels in both masks; those in neither are black."""
-
-
-def difference_picture(a: Array, b: Array, scale: float, palette: Palette) -> Image.Image:
-    """Draw A − B in diverging colours, or two masks over each other.
-
-    Of a pixel's channels, the one that differs most is drawn, so that none hides another.
-
-    Args:
-        a: [C, h, w] or [h, w], of numbers or truth values.
-        b: of the same shape and kind.
-        scale: the |difference| that gets the strongest colour; 0 draws an evenly blank picture.
-        palette: the colour maps.
-
-    Returns:
-        an RGB picture of w×h. Places that are NaN or Inf in either are painted in `NONFINITE`.
-    """
-    if a.dtype == b.dtype == bool and a.ndim == 2:
-        return _masks(a, b)
-    planes = [each.astype(np.float64).reshape(-1, *each.shape[-2:]) for each in (a, b)]
-    broken = ~(np.isfinite(planes[0]) & np.isfinite(planes[1]))
-    x, y = (np.where(broken, 0, each) for each in planes)
-    most = np.abs(x - y).argmax(axis=0, keepdims=True)
-    difference = np.take_along_axis(x - y, most, axis=0)[0]
-    t = np.clip(difference, -scale, scale) / scale if scale > 0 else np.zeros_like(difference)
-    pixels = palette.diverging(t)
-    pixels[broken.any(axis=0)] = NONFINITE
-    return Image.fromarray(pixels)
-
-
-def _masks(a: Mask, b: Mask) -> Image.Image:
-    pixels = np.zeros((*a.shape, 3), np.uint8)
-    pixels[a & ~b] = ONLY_A
-    pixels[b & ~a] = ONLY_B
-    pixels[a & b] = BOTH
-    return Image.fromarray(pixels)

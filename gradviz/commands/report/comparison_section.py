@@ -1,4 +1,4 @@
-"""The section of a comparison: two runs beside each other, and their difference maps."""
+"""The section of a comparison: runs beside the first one, and their difference maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Array
-from gradviz.commands.report.inputs import ComparedPair, array_in
+from gradviz.commands.report.inputs import ComparedRuns, array_in
 from gradviz.commands.report.page_data import MapSize, Page
 from gradviz.commands.report.saliency_section import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.errors import UsageError
@@ -21,7 +21,7 @@ SIDE_BY_SIDE = ("effective.npy", "structural.npy")
 """The arrays of a receptive field that are drawn side by side."""
 
 
-def pairs_of(page: Page, comparison: ComparedPair) -> dict[str, Any]:
+def pairs_of(page: Page, comparison: ComparedRuns) -> dict[str, Any]:
     """Convert the items of a comparison for the page, in their order."""
     rows = [
         row
@@ -31,11 +31,11 @@ def pairs_of(page: Page, comparison: ComparedPair) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def pair_sizes(comparison: ComparedPair) -> Iterator[MapSize]:
+def pair_sizes(comparison: ComparedRuns) -> Iterator[MapSize]:
     """Yield the shapes of the arrays that are drawn, and the heights and widths of the inputs."""
     for item in comparison.document.items:
         files = _files(comparison, item)
-        for run, names in zip(comparison.runs, files, strict=True):
+        for run, names in zip(_pair(comparison, item), files, strict=True):
             for name in names:
                 with suppress(UsageError):  # a note is made when the array is drawn
                     channels, height, width = _map(array_in(run, name)).shape
@@ -44,10 +44,12 @@ def pair_sizes(comparison: ComparedPair) -> Iterator[MapSize]:
 
 
 def _rows(
-    page: Page, comparison: ComparedPair, item: ItemEntry, files: Sequence[Sequence[str]]
+    page: Page, comparison: ComparedRuns, item: ItemEntry, files: Sequence[Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each array of an item; a row has no pictures if a run lacks the array."""
+    pair = _pair(comparison, item)
     told = {
+        "run": pair[1].name if len(comparison.runs) > 2 else "",
         "image": item.image or "the network",
         "seed": item.seed or "",
         "ok": item.ok,
@@ -55,14 +57,14 @@ def _rows(
     }
     if not all(files):
         yield {**told, "value": item.value, "maps": []}
-    for pair in zip(*files, strict=False):
-        name = file_name(pair[0])
+    for both in zip(*files, strict=False):
+        name = file_name(both[0])
         measured = item.measured.get(name, {})
         yield {
             **told,
             "array": name,
             "value": measured.get(comparison.document.metric),
-            "maps": _three(page, comparison.runs, pair, item.image or ""),
+            "maps": _three(page, pair, both, item.image or ""),
         }
 
 
@@ -93,9 +95,14 @@ def _map(array: Array) -> Array:
     return array[None] if array.ndim == 2 else as_map(array)
 
 
-def _files(comparison: ComparedPair, item: ItemEntry) -> list[list[str]]:
-    """List the files of an item's arrays that are drawn, for each run."""
-    lines = [run.by_key.get((item.image or "", item.seed)) for run in comparison.runs]
+def _pair(comparison: ComparedRuns, item: ItemEntry) -> tuple[FinishedRun, FinishedRun]:
+    """Return the first run, and the later one that an item is about."""
+    return comparison.runs[0], comparison.runs[item.run]
+
+
+def _files(comparison: ComparedRuns, item: ItemEntry) -> list[list[str]]:
+    """List the files of an item's arrays that are drawn, for each of its two runs."""
+    lines = [run.by_key.get((item.image or "", item.seed)) for run in _pair(comparison, item)]
     return [[] if line is None or isinstance(line, Failed) else _drawn(line) for line in lines]
 
 

@@ -29,16 +29,17 @@ class InspectedFlow:
 
 
 @dataclass(frozen=True)
-class ComparedPair:
-    """The document that `compare --json` printed, and the two runs."""
+class ComparedRuns:
+    """The document that `compare --json` printed, and the runs."""
 
     name: str
     """The file or folder, as the user named it."""
     document: CompareDocument
-    runs: tuple[FinishedRun, FinishedRun]
+    runs: tuple[FinishedRun, ...]
+    """The first run, and the later ones."""
 
 
-ReportInput = SaliencyResults | FieldResults | InspectedFlow | ComparedPair
+ReportInput = SaliencyResults | FieldResults | InspectedFlow | ComparedRuns
 """The kinds of input that a report can show."""
 
 
@@ -59,8 +60,11 @@ def read_input(argument: str) -> ReportInput:
     document = _document(path)
     if isinstance(document, InspectDocument):
         return InspectedFlow(argument, document)
-    first, second = (read_run(Path(run.path)) for run in document.runs)
-    return ComparedPair(argument, document, (first, second))
+    if any(item.run >= len(document.runs) for item in document.items):
+        raise UsageError(f"{path}: a damaged document of compare (items.run); write it again")
+    return ComparedRuns(
+        argument, document, tuple(read_run(Path(run.path)) for run in document.runs)
+    )
 
 
 def _document(path: Path) -> InspectDocument | CompareDocument:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from gradviz.commands.report.comparison_section import pair_sizes, pairs_of
 from gradviz.commands.report.field_section import explorer_of, field_sizes
-from gradviz.commands.report.inputs import ComparedPair, InspectedFlow, ReportInput
+from gradviz.commands.report.inputs import ComparedRuns, InspectedFlow, ReportInput
 from gradviz.commands.report.layer_chart import HEIGHT, WIDTH, Chart, chart_of
 from gradviz.commands.report.page_data import LEVELS, Page, side_for
 from gradviz.commands.report.saliency_section import map_of, sizes_of
@@ -78,7 +78,7 @@ def report(
     saliency = [run for run in runs if isinstance(run, SaliencyResults)]
     fields = [run for run in runs if isinstance(run, FieldResults)]
     flows = [each for each in inputs if isinstance(each, InspectedFlow)]
-    comparisons = [each for each in inputs if isinstance(each, ComparedPair)]
+    comparisons = [each for each in inputs if isinstance(each, ComparedRuns)]
     compared = [run for comparison in comparisons for run in comparison.runs]
     page = Page(
         side_for(
@@ -187,7 +187,7 @@ def _warnings(inputs: Sequence[ReportInput]) -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each warning for a reader."""
     for each in inputs:
         match each:
-            case InspectedFlow() | ComparedPair():
+            case InspectedFlow() | ComparedRuns():
                 yield from ((each.name, warning) for warning in each.document.warnings)
             case FieldResults():
                 for field in each.document.fields:

@@ -42,6 +42,7 @@ class Pairs {
   row(row) {
     const title = make("p", {},
       make("strong", { className: row.ok ? "good" : "bad" }, row.ok ? "ok " : "differs "),
+      row.run ? make("bdi", {}, row.run) : "", row.run ? " " : "",
       make("bdi", {}, row.image), " ", make("bdi", { className: "seed" }, row.seed),
       row.array ? ` ${row.array}` : "", row.value === null ? "" : `, ${short(row.value)}`);
     const problems = row.problems.map((problem) => make("li", {}, problem));

@@ -150,7 +150,7 @@ def test_the_metric_and_the_tolerance_judge(
     changed[0, 0, 0] += 0.5  # cosine 0.9989…
     a = saliency(tmp_path / "a", {("x.png", "ones"): G})
     b = saliency(tmp_path / "b", {("x.png", "ones"): changed})
-    assert bool(compare(a, b, metric, tolerance).failed) == fails
+    assert bool(compare(a, b, metric=metric, tolerance=tolerance).failed) == fails
 
 
 def test_results_that_one_run_lacks(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_without_arrays_the_statistics_are_compared(tmp_path: Path) -> None:
     assert item(found, "y.png").measured["range"] == {"relative": 0, "max": 0}
     assert warning.startswith("x.png (ones), y.png (ones): without arrays in both runs")
     with pytest.raises(UsageError, match=r"--metric cosine: .* use relative or max"):
-        compare(a, b, "cosine")
+        compare(a, b, metric="cosine")
 
 
 def test_statistics_that_are_nan(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gradviz.commands.report.field_section import contours_of
-from gradviz.commands.report.inputs import ComparedPair, InspectedFlow, read_input
+from gradviz.commands.report.inputs import ComparedRuns, InspectedFlow, read_input
 from gradviz.commands.report.page import report
 from gradviz.errors import UsageError
 from gradviz.heatmap.views import VIEWS
@@ -127,9 +127,9 @@ def test_arguments_are_recognised_by_content(
     assert type(read_input(str(run))) is SaliencyResults
     assert type(read_input(str(flow))) is InspectedFlow
     document = runs.compare_document(tmp_path / "odd name", (run, run), [])
-    assert type(read_input(str(document))) is ComparedPair
+    assert type(read_input(str(document))) is ComparedRuns
     runs.compare_document(tmp_path / "compare.json", (run, run), [])
-    assert type(read_input(str(tmp_path))) is ComparedPair
+    assert type(read_input(str(tmp_path))) is ComparedRuns
     assert type(read_input(str(field_run))) is FieldResults
 
 

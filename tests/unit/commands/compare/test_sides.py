@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradviz.commands.compare.write import BOTH, ONLY_A, ONLY_B, difference_picture
+from gradviz.commands.compare.sides import BOTH, ONLY_A, ONLY_B, difference_picture
 from gradviz.heatmap.colours import NONFINITE, load_palette
 
 PALETTE = load_palette()
