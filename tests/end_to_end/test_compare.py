@@ -275,7 +275,7 @@ def test_runs_of_two_kinds(gradviz: Gradviz, photos: Path) -> None:
     result = gradviz("compare", "a", "b")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: a is a run of saliency, b of receptive-field; name two runs of one kind\n"
+        "error: a is a run of saliency, b of receptive-field; name runs of one kind\n"
     )
 
 

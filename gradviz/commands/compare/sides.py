@@ -59,7 +59,8 @@ def sides_picture(
         backdrop = np.zeros((*run.values.shape[-2:], 3), np.uint8)
         picture = draw(_planes(run.values), view, shared, palette, backdrop)
         table = palette.diverging_table if view.signed else palette.sequential_table
-        return TitledPicture(run.run, picture, ColourBar(table, -shared if view.signed else 0.0, shared))
+        bar = ColourBar(table, -shared if view.signed else 0.0, shared)
+        return TitledPicture(run.run, picture, bar)
 
     def difference(run: NamedArray) -> TitledPicture:
         title = f"{first.run} - {run.run}"

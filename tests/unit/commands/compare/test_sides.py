@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from gradviz.commands.compare.sides import BOTH, ONLY_A, ONLY_B, difference_picture
+from gradviz.commands.compare.sides import (
+    BOTH,
+    ONLY_A,
+    ONLY_B,
+    NamedArray,
+    difference_picture,
+    sides_picture,
+)
 from gradviz.heatmap.colours import NONFINITE, load_palette
 
 PALETTE = load_palette()
@@ -53,3 +61,39 @@ def test_nan_is_green_and_equal_arrays_are_blank() -> None:
 def test_what_is_not_finite_in_one_of_the_two_is_green(bad: float) -> None:
     a, b = np.array([[bad, 3.0]]), np.array([[1.0, 3.0]])
     assert pixels(a, b) == pixels(b, a) == [[NONFINITE, NEUTRAL]]
+
+
+def panels(picture: Image.Image, columns: int = 3) -> list[list[tuple[int, int, int]]]:
+    """The colours of each column of a picture, by how often they occur."""
+    pixels = np.asarray(picture)
+    found = []
+    for part in np.array_split(pixels, columns, axis=1):
+        colours, counts = np.unique(part.reshape(-1, 3), axis=0, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        found.append([tuple(map(int, colours[n])) for n in order])
+    return found
+
+
+def test_runs_share_a_scale_and_differences_have_their_own() -> None:
+    first = NamedArray("a", np.full((1, 4, 4), 1.0, np.float32))
+    later = [NamedArray("b", np.full((1, 4, 4), -4.0, np.float32)), NamedArray("c", first.values)]
+    picture = sides_picture(first, later, 5, PALETTE)
+    above, below = (
+        panels(picture.crop((0, top, picture.width, top + picture.height // 2)))
+        for top in (0, picture.height // 2)
+    )
+    table = PALETTE.diverging_table
+    quarter = tuple(table[round(254 * (1 + 1 / 4) / 2)])  # 1 of 4
+    assert [quarter in above[0][:2], tuple(table[0]) in above[1][:2]] == [True, True]
+    assert tuple(table[-1]) in above[2][:2]  # 1 - -4 is 5 of 5
+    assert [quarter in below[0][:2], quarter in below[1][:2]] == [True, True]
+    assert NEUTRAL in below[2][:2]
+
+
+def test_maps_without_channels_are_drawn_from_zero() -> None:
+    first = NamedArray("a", np.array([[0.0, 2], [0, 2]]))
+    picture = sides_picture(first, [NamedArray("b", first.values / 2)], 1, PALETTE)
+    table = PALETTE.sequential_table
+    a, b, _ = panels(picture)
+    assert {tuple(table[0]), tuple(table[-1])} <= {*a[:3]}
+    assert {tuple(table[0]), tuple(table[127])} <= {*b[:3]}
