@@ -63,7 +63,7 @@ def test_what_is_not_finite_in_one_of_the_two_is_green(bad: float) -> None:
     assert pixels(a, b) == pixels(b, a) == [[NONFINITE, NEUTRAL]]
 
 
-def panels(picture: Image.Image, columns: int = 3) -> list[list[tuple[int, int, int]]]:
+def panels(picture: Image.Image, columns: int = 3) -> list[list[tuple[int, ...]]]:
     """The colours of each column of a picture, by how often they occur."""
     pixels = np.asarray(picture)
     found = []
