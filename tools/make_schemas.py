@@ -25,6 +25,7 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "saliency": ("`saliency --json`", schema.SaliencyDocument),
     "inspect": ("`inspect --json`", schema.InspectDocument),
     "check": ("`check --json`", schema.CheckDocument),
+    "explore": ("`explore --json`", schema.ExploreDocument),
     "report": ("`report --json`", schema.ReportDocument),
     "error": ("`--json` of a command that fails", schema.ErrorDocument),
 }

@@ -19,6 +19,7 @@ COMMANDS = {
     "receptive-field": "Measure how far an output pixel looks: what can matter, and what does.",
     "inspect": "Describe a model, and how its gradient flows through its layers.",
     "report": "Write one HTML page of finished runs, to look at them in a browser.",
+    "explore": "Open a page: point at the output, and see what it looks at.",
     "check": "Compare a gradient with finite differences of the model: is it right, how far?",
     "compare": "Compare two runs: did gradients or receptive fields change?",
 }

@@ -68,6 +68,7 @@ _backward = partial(_option, "Backward pass")
 _field = partial(_option, "Fields")
 _comparison = partial(_option, "Comparison")
 _output = partial(_option, "Output")
+_page = partial(_option, "Page")
 _messages = partial(_option, "Messages")
 _SEEDS: dict[str, Any] = {"min": RANDOM_SEEDS[0], "max": RANDOM_SEEDS[-1], "metavar": "N"}
 
@@ -330,6 +331,26 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
+class PageOptions:
+    """The address of the page, and what it may compare and write."""
+
+    against: Text = _page("A second model, beside the first under one pointer.", "MODEL")
+    host: str = _page(
+        "The address to listen on. [default: 127.0.0.1, for this machine alone]",
+        "HOST",
+        default="127.0.0.1",
+    )
+    port: int = _page("[default: one that is free]", "N", default=0, min=0, max=65535)
+    no_browser: bool = _page("Open no browser.", default=False)
+    out: Path = _output(
+        "The folder below which the page saves. [default: gradviz-out]",
+        default=Path("gradviz-out"),
+        short="-o",
+        **_FOLDER,
+    )
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """The pictures, the arrays, and the folder of a run."""
 
@@ -428,3 +449,26 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
+
+
+def words_of(*groups: Any) -> list[str]:
+    """Write the options of some groups again, as far as they are not the defaults.
+
+    Args:
+        groups: dataclasses of options.
+
+    Returns:
+        the words, as a shell takes them.
+    """
+    words = []
+    for group in groups:
+        for each in fields(group):
+            value, flag = getattr(group, each.name), f"--{each.name.replace('_', '-')}"
+            if value == each.default:
+                continue
+            if value is True:
+                words.append(flag)
+            else:
+                values = value if isinstance(value, list) else [value]
+                words += [word for one in values for word in (flag, str(one))]
+    return words

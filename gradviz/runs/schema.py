@@ -752,6 +752,19 @@ class ReportDocument(Document):
     """Notes on the inputs that could not be shown, with reasons."""
 
 
+class ExploreDocument(Document):
+    """The document that `explore --json` prints."""
+
+    kind: Literal["explore"]
+    """The command."""
+    address: String
+    """The address of the page; its token works once."""
+    host: String
+    """The address that it listens on."""
+    port: StrictInt
+    """The port."""
+
+
 class ErrorDocument(Document):
     """The document of a command that fails, printed with `--json` in place of its own."""
 

@@ -131,7 +131,7 @@ def test_options_named_exist() -> None:
 
 def test_every_command_has_its_part_of_the_readme() -> None:
     commands = get_command(make_app()).commands  # type: ignore[attr-defined]
-    section = Page("README.md").text.partition("\n## Six commands\n")[2].partition("\n## ")[0]
+    section = Page("README.md").text.partition("\n## Seven commands\n")[2].partition("\n## ")[0]
     named = re.findall(r"^\*\*`gradviz ([a-z-]+) (?:MODEL|RUN)", section, re.MULTILINE)
     assert sorted(named) == sorted(commands)
     run = re.findall(r"^\$ gradviz ([a-z-]+) ", section, re.MULTILINE)

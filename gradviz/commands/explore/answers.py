@@ -1,0 +1,150 @@
+"""The answers to what the page asks, as it draws them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from time import monotonic
+
+import numpy as np
+from PIL import Image
+
+from gradviz.arrays import Box, Floats
+from gradviz.commands.explore.command import command_for
+from gradviz.commands.explore.engine import Engine
+from gradviz.commands.explore.model_output import ModelOutput
+from gradviz.commands.explore.packing import PackedAnswer, Plane
+from gradviz.commands.explore.question import Asked, OutputAsked, Question, SaveAsked
+from gradviz.commands.explore.session import Session
+from gradviz.commands.explore.worker import Task
+from gradviz.errors import UsageError
+from gradviz.image.load import load_photo
+
+
+class Answers:
+    """The models of a session, and how their answers are told."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._engines = [Engine(each, session.sources) for each in session.models]
+
+    def engine(self, model: int) -> Engine:
+        """Return the engine of a model.
+
+        Raises:
+            UsageError: there is no such model.
+        """
+        if model >= len(self._engines):
+            raise UsageError(f"model {model}: there are {len(self._engines)}, from 0")
+        return self._engines[model]
+
+    def picture(self, model: int, image: int, photo: bool) -> Image.Image:
+        """Return what a model sees of an image, or with `photo` the whole file."""
+        engine = self.engine(model)
+        if photo:
+            return Image.fromarray(load_photo(engine.source(image), engine.preprocess))
+        return Image.fromarray(engine.image(image).prepared.shown)
+
+    def output(self, asked: OutputAsked, task: Task) -> bytes:
+        """Answer what the model makes of an image."""
+        engine = self.engine(asked.model)
+        frame = engine.image(asked.image).prepared.frame
+        task.show("the model runs")
+        found = engine.output(asked.image)
+        fields, reason = engine.fields(asked.image)
+        channel, planes = _planes(found, asked.channel)
+        return PackedAnswer(
+            {
+                "number": asked.number,
+                "model": asked.model,
+                "image": asked.image,
+                "kind": found.kind,
+                "shape": list(found.shape),
+                "input": list(frame.input),
+                "photo": list(frame.image),
+                "placed": frame.maker is None,
+                "channel": channel,
+                "channels": None if found.planes is None else len(found.planes),
+                "classes": [asdict(each) for each in found.classes],
+                "detections": [
+                    {"place": n, **asdict(each)} for n, each in enumerate(found.detections)
+                ],
+                "fields": fields,
+                "fields_reason": reason,
+                "milliseconds": _milliseconds(task),
+            },
+            planes,
+        ).body()
+
+    def layers(self, asked: Asked) -> dict[str, object]:
+        """List the layers that can be read."""
+        return {"layers": self.engine(asked.model).layers(asked.image)}
+
+    def save(self, asked: SaveAsked) -> dict[str, object]:
+        """Write an answer into a new folder."""
+        raise UsageError("saving is not there yet")
+
+    def ask(self, question: Question, task: Task) -> bytes:
+        """Answer what a place of the output looks at."""
+        engine = self.engine(question.model)
+        found = engine.attribution(question, task.show)
+        array = found.colour_array
+        window = _window(array)
+        x0, y0, x1, y1 = window
+        height, width = array.shape[1:]
+        plane = Plane(found.method.writes, array[:, y0:y1, x0:x1], (width, height), window)
+        return PackedAnswer(
+            {
+                "number": question.number,
+                "model": question.model,
+                "image": question.image,
+                "seed": found.seed,
+                "method": found.method.name,
+                "score": found.score,
+                "class": None if found.answer is None else asdict(found.answer),
+                "detection": None if found.detection is None else asdict(found.detection),
+                "layer": found.layer,
+                "samples": found.samples,
+                "completeness": found.completeness,
+                "conservation": found.conservation,
+                "tiles": found.tiles,
+                "parts": found.parts,
+                "shape": list(found.array.shape),
+                "input": list(found.prepared.frame.input),
+                "warnings": list(found.warnings),
+                "command": command_for(self.session, question),
+                "milliseconds": _milliseconds(task),
+            },
+            [plane],
+        ).body()
+
+
+def _planes(found: ModelOutput, channel: int | None) -> tuple[int | None, list[Plane]]:
+    """Choose the planes of a map that are shown."""
+    if found.planes is None:
+        return None, []
+    channel = channel or 0
+    if channel >= len(found.planes):
+        raise UsageError(f"channel {channel}: there are {len(found.planes)}, from 0")
+    height, width = found.planes.shape[1:]
+    whole = (0, 0, width, height)
+    shown = {"output": found.planes[channel : channel + 1].numpy()}
+    if len(found.planes) > 1:
+        shown["winner"] = found.planes.argmax(0, keepdim=True).numpy().astype(np.float32)
+    return channel, [Plane(name, each, (width, height), whole) for name, each in shown.items()]
+
+
+def _window(array: Floats) -> Box:
+    """Find the smallest box [C, h, w] that holds all that is not 0; one pixel if all is."""
+    marked = (array != 0).any(0)
+    columns, rows = np.flatnonzero(marked.any(0)), np.flatnonzero(marked.any(1))
+    if not len(columns):
+        return 0, 0, 1, 1
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _milliseconds(task: Task) -> dict[str, float]:
+    begun = task.begun or task.asked
+    return {
+        "waited": round(1e3 * (begun - task.asked), 2),
+        "computed": round(1e3 * (monotonic() - begun), 2),
+    }

@@ -1,0 +1,160 @@
+"""The engine behind the page: what one model answers, and what its answers look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache, partial
+
+from gradviz.backward.integrated_gradients import BASELINES
+from gradviz.backward.layers import run_with_layers
+from gradviz.backward.methods import METHODS
+from gradviz.commands.explore.fields import Fields, fields_of
+from gradviz.commands.explore.model_output import ModelOutput, output_of
+from gradviz.commands.explore.question import Question
+from gradviz.commands.explore.session import MOST_CLASSES, ExploredModel
+from gradviz.commands.saliency.explain import Explainer
+from gradviz.commands.saliency.result import Attribution
+from gradviz.commands.saliency.settings import Settings
+from gradviz.errors import UsageError
+from gradviz.image.find import Source
+from gradviz.image.load import LoadedImage, load_image
+from gradviz.model.fast import optimised_for
+from gradviz.model.model import Model, deterministic
+from gradviz.runs.results import Failure
+from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
+from gradviz.seeds.suppression import Suppression
+
+Progress = Callable[[str], object]
+"""Takes the next step, in words."""
+
+IMAGES_KEPT = 2
+"""The images whose pixels are kept."""
+
+
+class Engine:
+    """One model and the images that it is asked about."""
+
+    def __init__(self, explored: ExploredModel, sources: Sequence[Source]) -> None:
+        """Take the model and the images; nothing is read yet."""
+        self.model = explored.model
+        self.preprocess = explored.preprocess
+        self._sources = sources
+        self._explainers = lru_cache(4)(self._explainer)
+        self._outputs = lru_cache(1)(self._output)
+        self._fields = lru_cache(4)(partial(fields_of, self.model))
+        self.image = lru_cache(IMAGES_KEPT)(self._image)
+        self._step: Progress = lambda step: None
+
+    def _image(self, place: int) -> LoadedImage:
+        return load_image(self.source(place), self.preprocess)
+
+    def _output(self, place: int) -> ModelOutput:
+        return output_of(self.model, self.image(place).prepared, MOST_CLASSES)
+
+    def source(self, place: int) -> Source:
+        """Return the image file at a place.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if place >= len(self._sources):
+            raise UsageError(f"image {place}: there are {len(self._sources)}, from 0")
+        return self._sources[place]
+
+    @cached_property
+    def detector(self) -> Model:
+        """The model, read as a detector."""
+        return self.model.as_detector()
+
+    @cached_property
+    def _faster(self) -> Model:
+        return optimised_for(self.model, self.preprocess)
+
+    def seeds(self, question: Question) -> list[Seed]:
+        """Parse the seed of a question; an empty list stands for the default.
+
+        Raises:
+            SeedError: it cannot be read, or names a file.
+        """
+        if not question.seed:
+            return []
+        seeds = [parse_seed(question.seed)]
+        check_labels(seeds, self.model.labels)
+        return seeds
+
+    def settings(self, question: Question) -> Settings:
+        """Make the settings of a run that answers the question.
+
+        Raises:
+            UsageError: they contradict each other, or name a file.
+        """
+        if question.method not in METHODS:
+            raise UsageError(f"no method is called {question.method!r}; use {', '.join(METHODS)}")
+        if question.baseline not in (None, *BASELINES):
+            raise UsageError(f"--baseline {question.baseline}: use {', '.join(BASELINES)}")
+        seeds = self.seeds(question)
+        return Settings(
+            method=question.method,
+            layer=question.layer,
+            baseline=question.baseline,
+            batch_size=self.model.batch or Settings.batch_size,
+            boxes=Suppression() if ask_for_boxes(seeds) else None,
+        )
+
+    def attribution(self, question: Question, show: Progress) -> Attribution:
+        """Answer what a place of the output looks at: what `gradviz saliency` would write.
+
+        Raises:
+            GradvizError: the question cannot be answered.
+        """
+        self._step = show
+        explainer = self._explainers(self.settings(question))
+        image = self.image(question.image)
+        (outcome,) = explainer.outcomes([image], self.seeds(question))
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        return outcome
+
+    def output(self, image: int) -> ModelOutput:
+        """Run the model on an image; the last output is kept, whatever channel is looked at.
+
+        Raises:
+            GradvizError: it fails.
+        """
+        return self._outputs(image)
+
+    def fields(self, image: int) -> tuple[Fields | None, str]:
+        """Find the structural box of every output pixel of an image.
+
+        Returns:
+            the boxes; or None, and the reason why they are not known.
+        """
+        channels, height, width = self.image(image).prepared.shape
+        return self._fields(channels, (width, height))
+
+    def layers(self, image: int) -> list[dict[str, object]]:
+        """List the layers that can be read, in the order in which they run.
+
+        Raises:
+            GradvizError: the model fails.
+        """
+        prepared = self.image(image).prepared
+        model = self.model
+        with deterministic():
+            x = model.batch_of(prepared.tensor)
+            _, layers = run_with_layers(model.module, model, x, layout=model.layout)
+        return [
+            {"name": layer.name, "shape": list(layer.shape), "map": layer.spatial}
+            for layer in layers.values()
+        ]
+
+    def _explainer(self, settings: Settings) -> Explainer:
+        model = self.detector if settings.boxes is not None else self.model
+        faster = self._faster if settings.speeds_up(1) else None
+        name = settings.method
+        return Explainer(
+            model,
+            settings,
+            faster=faster,
+            on_progress=lambda points: self._step(f"{name}: {points} points"),
+        )

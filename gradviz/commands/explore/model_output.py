@@ -1,0 +1,95 @@
+"""The answer of a model to one image, of whatever kind its output is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from gradviz.backward.graph import is_of_sigmoid
+from gradviz.detections import Detections
+from gradviz.errors import GradvizError, UsageError
+from gradviz.image.frame import Frame
+from gradviz.image.prepare import Prepared
+from gradviz.model.model import Model, deterministic
+from gradviz.seeds.answers import Answer, answer_for, ranked
+from gradviz.seeds.boxes import Detection, detection_at
+from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
+from gradviz.seeds.places import Site
+from gradviz.seeds.suppression import Suppression, survivors
+
+KindName = Literal["map", "classes", "boxes", "other"]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutput:
+    """The answer of a model to one image."""
+
+    kind: KindName
+    shape: tuple[int, ...]
+    """The shape of the output without the batch axis; of detections [K, 7]."""
+    planes: Tensor | None = None
+    """A map [C, h, w], on the CPU; None for another kind."""
+    classes: tuple[Answer, ...] = ()
+    """The classes that rank first, by falling score."""
+    detections: tuple[Detection, ...] = ()
+    """The detections after suppression, by falling score."""
+
+
+def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
+    """Run a model on one image, and read its output.
+
+    Args:
+        model: the model.
+        prepared: the image.
+        most: the most classes that are listed.
+
+    Raises:
+        GradvizError: the model fails, or its output is none that can be asked.
+    """
+    x = prepared.tensor[None].to(model.device, model.dtype)
+    with deterministic():
+        try:
+            y = model(x)[0].detach()
+        except UsageError:
+            # Several outputs fit, as a detector's boxes and scores do.
+            found = _detections(model, x)
+            if found is None:
+                raise
+            return _boxes(model, found, prepared.frame)
+        if model.boxes is not None or (y.dim() == 2 and model.labels):
+            found = _detections(model, x)
+            if found is not None:
+                return _boxes(model, found, prepared.frame)
+        match output_kind(y):
+            case OutputKind.SCORES:
+                return _classes(model, x, y, most)
+            case OutputKind.DENSE:
+                return ModelOutput("map", tuple(y.shape), planes_of(y).float().cpu())
+    return ModelOutput("other", tuple(y.shape))
+
+
+def _detections(model: Model, x: Tensor) -> Detections | None:
+    try:
+        return model.as_detector().detections(x)
+    except GradvizError:
+        return None
+
+
+def _boxes(model: Model, found: Detections, frame: Frame) -> ModelOutput:
+    rows = found.packed()[0].detach()
+    rule = Suppression()
+    site = Site(frame, model.labels, suppression=rule)
+    chosen = tuple(detection_at(rows, row, site) for row in survivors(rows, rule))
+    return ModelOutput("boxes", tuple(rows.shape), detections=chosen)
+
+
+def _classes(model: Model, x: Tensor, y: Tensor, most: int) -> ModelOutput:
+    apart = bool(((y >= 0) & (y <= 1)).all())
+    if apart:  # the graph of the pass tells a sigmoid from a softmax
+        apart = is_of_sigmoid(model(x.clone().requires_grad_()))
+    planes = planes_of(y)
+    first = ranked(planes)[:most].flatten().tolist()
+    classes = tuple(answer_for(planes, index, model.labels, apart) for index in first)
+    return ModelOutput("classes", tuple(y.shape), classes=classes)

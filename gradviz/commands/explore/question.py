@@ -1,0 +1,59 @@
+"""The questions of the page, as the server accepts them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Word = Annotated[str, Field(max_length=200)]
+"""A name that the page sends."""
+
+
+class Asked(BaseModel):
+    """Anything that the page asks: who asks, and about which model and image."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    client: Annotated[str, Field(min_length=1, max_length=64)]
+    """The name that a tab drew at random."""
+    number: Annotated[int, Field(ge=0, le=2**53)]
+    """The number of the question, which rises for each client."""
+    model: Annotated[int, Field(ge=0)] = 0
+    """The place of the model, from 0."""
+    image: Annotated[int, Field(ge=0)] = 0
+    """The place of the image, from 0."""
+
+
+class OutputAsked(Asked):
+    """A request for what the model answers."""
+
+    channel: Annotated[int, Field(ge=0)] | None = None
+    """The channel of a map that is shown; None for the first."""
+
+
+class Question(Asked):
+    """A question about one place of the output, or of the input."""
+
+    seed: Annotated[str, Field(max_length=4000)] = ""
+    """A spec as `--seed` takes it; empty for the default of the output."""
+    method: Word = "gradient"
+    layer: Word | None = None
+    baseline: Word | None = None
+
+
+class SaveAsked(Question):
+    """A request to write the answer into a folder."""
+
+    views: Annotated[list[Word], Field(max_length=20)] = ["heatmap", "overlay"]
+    clip: float = 99.0
+    colormap: Word | None = None
+    scale: float | None = None
+
+
+class Client(BaseModel):
+    """A request about all that a client has asked."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    client: Annotated[str, Field(min_length=1, max_length=64)]

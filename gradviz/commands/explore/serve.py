@@ -1,0 +1,115 @@
+"""The server of the page: a socket, and a thread that answers it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from gradviz.commands.explore.app import app_of
+from gradviz.commands.explore.guard import EVERYWHERE, Admission
+from gradviz.commands.explore.session import Session
+from gradviz.commands.explore.worker import Worker
+from gradviz.errors import UsageError
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the main thread."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Serving:
+    """A page that is served until it is closed."""
+
+    def __init__(self, session: Session, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Begin to serve.
+
+        Args:
+            session: the models and images.
+            host: the address to listen on.
+            port: its port; 0 for one that is free.
+
+        Raises:
+            UsageError: the address cannot be listened on.
+        """
+        self._socket = _listen(host, port)
+        self.host, self.port = host, int(self._socket.getsockname()[1])
+        admission = Admission(host, self.port)
+        self.address = f"http://{_shown(host)}:{self.port}/?token={admission.token}"
+        """The address to open in a browser; its token works once."""
+        self._worker = Worker()
+        config = uvicorn.Config(
+            app_of(session, admission, self._worker),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="gradviz-serve", daemon=True
+        )
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"Serving({self.address!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the page."""
+        self.close()
+
+    def wait(self) -> None:
+        """Wait until the page is closed; a signal may interrupt this."""
+        while self._thread.is_alive():
+            self._thread.join(1)
+
+    def close(self) -> None:
+        """Stop serving; a pass that runs ends in the background."""
+        self._worker.close()
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._socket.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, number)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--host {host} --port {port}: cannot listen there ({reason}); give another --port, or "
+            "none for a free one"
+        ) from None
+    return made
+
+
+def _shown(host: str) -> str:
+    """Write a host as it stands in an address."""
+    if host in EVERYWHERE:
+        host = "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,96 @@
+"""The models and images that are explored, and the choices of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradviz.backward.integrated_gradients import BASELINES
+from gradviz.backward.methods import METHODS
+from gradviz.backward.sampling import POINTS
+from gradviz.heatmap.colours import load_palette
+from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.image.find import Source
+from gradviz.image.preprocess import Preprocess
+from gradviz.model.model import Model
+from gradviz.version import VERSION
+
+PALETTES = (None, "viridis", "magma", "cividis", "gray")
+"""The colour maps that the page offers; None for the defaults."""
+
+MOST_CLASSES = 100
+"""The most classes that are listed for an image."""
+
+
+@dataclass(frozen=True)
+class ExploredModel:
+    """One model, and how it is called in commands."""
+
+    name: str
+    model: Model
+    preprocess: Preprocess
+    """The recipe of its images."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The models and images of one server."""
+
+    models: Sequence[ExploredModel]
+    """One model, or two to compare."""
+    sources: Sequence[Source]
+    """The images."""
+    out: Path
+    """The folder below which answers are saved."""
+    options: Sequence[str] | None = ()
+    """The options of the model and the images, as a shell takes them; None in Python."""
+    command: Sequence[str] = ()
+    """The command line of the program, for the records of saved runs."""
+
+    def describe(self) -> dict[str, object]:
+        """Describe the session for the page, in JSON-ready values."""
+        return {
+            "version": VERSION,
+            "models": [
+                {
+                    "name": each.name,
+                    "format": each.model.format.value,
+                    "labels": list(each.model.labels),
+                }
+                for each in self.models
+            ],
+            "images": [{"name": source.name} for source in self.sources],
+            "methods": [
+                {
+                    "name": method.name,
+                    "meaning": method.meaning,
+                    "writes": method.writes,
+                    "takes": [
+                        *(["layer"] if method.points == "image" else []),
+                        *(["baseline"] if "baseline" in POINTS[method.points].options else []),
+                    ],
+                    "needs_layer": method.needs_layer,
+                }
+                for method in METHODS.values()
+            ],
+            "baselines": list(BASELINES),
+            "views": {
+                view.name: {"meaning": view.meaning, "signed": view.signed}
+                for view in VIEWS.values()
+            },
+            "palettes": [palette_of(name) for name in PALETTES],
+            "clip": CLIP,
+            "save": str(self.out),
+            "limits": {"classes": MOST_CLASSES},
+        }
+
+
+def palette_of(name: str | None) -> dict[str, str | None]:
+    """Write the colour maps of a name as hexadecimal text, six digits a colour."""
+    palette = load_palette(name)
+    return {
+        "name": name,
+        "sequential": palette.sequential_table.tobytes().hex(),
+        "diverging": palette.diverging_table.tobytes().hex(),
+    }

@@ -1,0 +1,155 @@
+"""The one thread in which models run: the latest question of each asker is answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeVar
+
+from gradviz.errors import GradvizError
+
+Result = TypeVar("Result")
+
+MOST_ASKERS = 1000
+"""The most askers whose last number is kept."""
+
+
+class Dropped(GradvizError):
+    """A question that a newer one has replaced."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A question that waits or is computed."""
+
+    asker: Hashable
+    work: Callable[[Task], Any]
+    future: Future[Any] = field(default_factory=Future)
+    asked: float = field(default_factory=monotonic)
+    """The time when it came."""
+    begun: float | None = None
+    step: str = ""
+    """What is done now, in words."""
+    dropped: bool = False
+    """True if nobody waits for the answer any more."""
+
+    def show(self, step: str) -> None:
+        """Take the next step; end the work here if nobody waits for it any more.
+
+        Args:
+            step: the step, in words.
+
+        Raises:
+            Dropped: a newer question of the asker has come.
+        """
+        self.step = step
+        if self.dropped:
+            raise Dropped("a newer question has come")
+
+
+class Worker:
+    """A thread that works off questions, of each asker the latest only."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Hashable, Task] = OrderedDict()
+        self._numbers: OrderedDict[Hashable, int] = OrderedDict()
+        self._now: Task | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        threading.Thread(target=self._work, name="gradviz-explore", daemon=True).start()
+
+    def ask(self, asker: Hashable, number: int, work: Callable[[Task], Result]) -> Future[Result]:
+        """Take a question; an older one of the same asker is dropped, before it starts if it waits.
+
+        Args:
+            asker: who asks; questions of different askers do not replace each other.
+            number: the number of the question; one that is not above the last is dropped at once.
+            work: computes the answer in the worker's thread; it may show its steps.
+
+        Returns:
+            the answer; or `Dropped`, or what `work` raised.
+        """
+        task = Task(asker, work)
+        with self._changed:
+            if number <= self._numbers.get(asker, -1):
+                task.future.set_exception(Dropped("a newer question has come"))
+                return task.future
+            self._numbers[asker] = number
+            self._numbers.move_to_end(asker)
+            while len(self._numbers) > MOST_ASKERS:
+                self._numbers.popitem(last=False)
+            older = self._waiting.get(asker)
+            self._waiting[asker] = task  # in the place of the older one, if there is one
+            if self._now is not None and self._now.asker == asker:
+                self._now.dropped = True
+            self._changed.notify()
+        if older is not None:
+            older.future.set_exception(Dropped("a newer question has come"))
+        return task.future
+
+    def forget(self, mine: Callable[[Hashable], bool]) -> None:
+        """Drop the questions of some askers.
+
+        Args:
+            mine: returns True for those askers.
+        """
+        with self._changed:
+            gone = [asker for asker in self._waiting if mine(asker)]
+            tasks = [self._waiting.pop(asker) for asker in gone]
+            if self._now is not None and mine(self._now.asker):
+                self._now.dropped = True
+        for task in tasks:
+            task.future.set_exception(Dropped("it is not asked any more"))
+
+    def step(self, mine: Callable[[Hashable], bool]) -> tuple[str, float] | None:
+        """Return what is done for some askers now, and the seconds since it was asked.
+
+        Args:
+            mine: returns True for those askers.
+
+        Returns:
+            None if nothing is.
+        """
+        with self._changed:
+            task = self._now
+            waiting = [each for asker, each in self._waiting.items() if mine(asker)]
+        if task is not None and mine(task.asker):
+            return task.step or "computing", monotonic() - task.asked
+        if waiting:
+            return "waiting for another question", monotonic() - waiting[0].asked
+        return None
+
+    def close(self) -> None:
+        """End the thread after what it is computing now."""
+        with self._changed:
+            self._closed = True
+            tasks = [*self._waiting.values()]
+            self._waiting.clear()
+            if self._now is not None:
+                self._now.dropped = True
+            self._changed.notify()
+        for task in tasks:
+            task.future.set_exception(Dropped("the page is closed"))
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._now = None
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                _, task = self._waiting.popitem(last=False)
+                self._now = task
+            task.begun = monotonic()
+            try:
+                answer = task.work(task)
+            except BaseException as error:  # a bug is answered too: the page lives on
+                task.future.set_exception(error)
+            else:
+                task.future.set_result(answer)
+            # An error, or an answer, keeps the memory of its pass alive.
+            task = answer = None  # type: ignore[assignment]
