@@ -135,4 +135,4 @@ def test_every_command_has_its_part_of_the_readme() -> None:
     named = re.findall(r"^\*\*`gradviz ([a-z-]+) (?:MODEL|RUN)", section, re.MULTILINE)
     assert sorted(named) == sorted(commands)
     run = re.findall(r"^\$ gradviz ([a-z-]+) ", section, re.MULTILINE)
-    assert {*run} == {*commands}
+    assert {*run} == {*commands} - {"explore"}  # it serves until it is closed

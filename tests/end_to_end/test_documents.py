@@ -288,6 +288,7 @@ WRONG = {
     "check": ["check", "nowhere.ts", "nowhere.png"],
     "compare": ["compare", "nowhere", "nowhere"],
     "report": ["report", "nowhere", "-o", "page.html"],
+    "explore": ["explore", "nowhere.ts", "nowhere.png"],
 }
 
 

@@ -27,7 +27,7 @@ from gradviz.text import one_line, strict_json
 
 AskedKind = TypeVar("AskedKind", bound=BaseModel)
 
-ASSETS = {"web": "gradviz.commands.explore", "report": "gradviz.commands.report"}
+ASSETS = {"web": "gradviz.commands.explore", "heatmap": "gradviz.heatmap"}
 """The first part of a file's address, and the package whose folder `web` holds the file."""
 
 SERVED = {".html", ".js", ".css", ".svg", ".png"}
@@ -56,7 +56,7 @@ class Routes:
         reading = {
             "/": self.page,
             "/web/{name}": self.asset,
-            "/report/{name}": self.asset,
+            "/heatmap/{name}": self.asset,
             "/image": self.image,
         }
         computing = {

@@ -33,7 +33,7 @@ class Task:
     """The time when it came."""
     begun: float | None = None
     step: str = ""
-    """What is done now, in words."""
+    """The present step, in words."""
     dropped: bool = False
     """True if nobody waits for the answer any more."""
 

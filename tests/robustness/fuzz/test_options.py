@@ -28,6 +28,7 @@ ARGUMENTS = {
     "check": ["model.ts", "photo.png"],
     "compare": ["run", "run", "--overwrite"],
     "report": ["run", "--out=page.html"],
+    "explore": ["model.ts", "nowhere.png", "--no-browser"],  # it would serve for ever
 }
 """What each command works on."""
 CODES = {0, 2, 3, 4, 5, 6}
