@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Array, Mask
+from gradviz.figure.panels import ColourBar, FigurePanel
+from gradviz.figure.quick import quick_picture
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.draw import draw, scale_in
-from gradviz.heatmap.panels import ColourBar, TitledPicture, beside_each_other
 from gradviz.heatmap.views import CLIP, VIEWS
 
 ONLY_A = (200, 0, 40)
@@ -22,6 +23,10 @@ ONLY_B = (0, 80, 200)
 
 BOTH = (150, 150, 150)
 """The colour of pixels in both masks; those in neither are black."""
+
+IN_MASK = np.array([[0] * 3, [255] * 3], np.uint8)
+WHOSE = np.array([ONLY_B, BOTH, ONLY_A], np.uint8)
+"""The colours of the bars of a mask and of the difference of two."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +58,28 @@ def sides_picture(
     view = VIEWS["heatmap" if first.values.ndim == 2 else "signed"]
     shared = 0.0 if masks else max(scale_in(_planes(each.values), view, CLIP) for each in runs)
 
-    def panel(run: NamedArray) -> TitledPicture:
+    def panel(run: NamedArray) -> FigurePanel:
         if masks:
-            return TitledPicture(run.run, Image.fromarray(run.values), legend="white: in the mask")
+            pixels = np.where(run.values[..., None], np.uint8(255), np.uint8(0)).repeat(3, axis=-1)
+            return FigurePanel(run.run, pixels, bar=ColourBar(IN_MASK, 0, 1, "in the mask"))
         backdrop = np.zeros((*run.values.shape[-2:], 3), np.uint8)
-        picture = draw(_planes(run.values), view, shared, palette, backdrop)
+        picture = np.asarray(draw(_planes(run.values), view, shared, palette, backdrop))
         table = palette.diverging_table if view.signed else palette.sequential_table
-        bar = ColourBar(table, -shared if view.signed else 0.0, shared)
-        return TitledPicture(run.run, picture, bar)
+        bar = ColourBar(table, -shared if view.signed else 0.0, shared, view.symbol)
+        return FigurePanel(run.run, picture, bar=bar)
 
-    def difference(run: NamedArray) -> TitledPicture:
-        title = f"{first.run} - {run.run}"
-        picture = difference_picture(first.values, run.values, scale, palette)
-        if masks:
-            legend = f"red: {first.run} only; blue: {run.run} only"
-            return TitledPicture(title, picture, legend=legend)
-        return TitledPicture(title, picture, ColourBar(palette.diverging_table, -scale, scale))
+    def difference(run: NamedArray) -> FigurePanel:
+        name = f"{first.run} − {run.run}"
+        picture = np.asarray(difference_picture(first.values, run.values, scale, palette))
+        label = "difference" if len(_planes(run.values)) == 1 else "difference, largest channel"
+        bar = (
+            ColourBar(WHOSE, -1, 1, f"1: {first.run} only; -1: {run.run} only")
+            if masks
+            else ColourBar(palette.diverging_table, -scale, scale, label)
+        )
+        return FigurePanel(name, picture, bar=bar)
 
-    return beside_each_other([[panel(first), panel(run), difference(run)] for run in later])
+    return quick_picture(tuple((panel(first), panel(run), difference(run)) for run in later))
 
 
 def _planes(values: Array) -> Array:
