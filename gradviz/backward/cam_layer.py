@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ def cam_layer(layers: Layers) -> CamLayer:
         for layer in few:
             gradient = gradients.get(layer.name)
             if layer not in partly or (gradient is not None and layer.as_maps(gradient).any()):
-                return CamLayer(layer, _reason(passed))
+                return CamLayer(layer, _reason(passed, _unread(layers, layer)))
             passed.append(layer)
     if passed:  # the output does not depend on the image here, and every picture is blank
         return CamLayer(passed[0], REASON)
@@ -79,7 +80,9 @@ def cam_layer(layers: Layers) -> CamLayer:
 def _few_at_once(layers: Layers) -> Iterator[list[Layer]]:
     """Yield the maps that qualify in small groups, of which a complete one is the last."""
     few: list[Layer] = []
-    for layer in _maps_on_all_paths(layers):
+    for layer in _layers_on_all_paths(layers):
+        if not layer.spatial:
+            continue
         few.append(layer)
         if _complete(layer) or len(few) == LOOKED_AT:
             yield few
@@ -94,15 +97,35 @@ def _complete(layer: Layer) -> bool:
     return torch.Size(layer.shape).numel() == torch.Size(layer.arrangement.map_shape).numel()
 
 
-def _reason(passed: Sequence[Layer]) -> str:
-    if not passed:
-        return REASON
-    names = listed([layer.name for layer in passed], LOOKED_AT)
-    return f"{REASON} with a gradient at its places: that of {names} is zero but for other tokens"
+def _reason(passed: Sequence[Layer], unread: Sequence[Layer]) -> str:
+    reason = REASON
+    if passed:
+        names = listed([layer.name for layer in passed], LOOKED_AT)
+        reason += f" with a gradient at its places: that of {names} is zero but for other tokens"
+    if unread:
+        names = listed([layer.name for layer in unread], LOOKED_AT)
+        reason += (
+            f"; what lies where in {names} behind it is not known, and can be said with --layer "
+            "and --layout"
+        )
+    return reason
 
 
-def _maps_on_all_paths(layers: Layers) -> Iterator[Layer]:
-    """Yield the maps that every path from the image to the output passes, the last one first."""
+def _unread(layers: Layers, chosen: Layer) -> list[Layer]:
+    """List the layers behind the chosen one that may be maps, but are not known as such."""
+    behind = takewhile(lambda each: each is not chosen, _layers_on_all_paths(layers))
+    images = layers.x.shape[0]
+    return [
+        each
+        for each in behind
+        if each.arrangement is None
+        and each.cells is None
+        and sum(size > 1 for size in each.shape) - (images > 1) > 1
+    ]
+
+
+def _layers_on_all_paths(layers: Layers) -> Iterator[Layer]:
+    """Yield the layers that every path from the image to the output passes, the last one first."""
     named: defaultdict[tuple[Node, int], list[Layer]] = defaultdict(list)
     for layer in layers.values():
         named[layer.end.node, layer.end.output_nr].append(layer)
@@ -114,7 +137,7 @@ def _maps_on_all_paths(layers: Layers) -> Iterator[Layer]:
             continue  # the same values in another order, and so the same place
         if passage.before and (passage.behind or not layers.output_is_map):
             found = _layer_at(ends, named) or operations.get(ends[0].node)
-            if found is not None and found.spatial and found.activation is not None:
+            if found is not None and found.activation is not None:
                 yield found
         ends = []
 

@@ -21,6 +21,7 @@ from gradviz.backward.cells import (
     coarser,
     first_line,
     is_map,
+    lies_once,
     on_grid,
     same_index,
     thin,
@@ -101,23 +102,33 @@ def _as_map(cells: Cells) -> Cells | None:
 
 
 def _merged(call: OperatorCall) -> list[Cells | None]:
-    """Combine element by element: what has a cell keeps it, two different cells are none."""
-    shape = call.shapes[0]
+    """Combine element by element: what has a cell keeps it, two different cells are none.
+
+    If a map is added to what repeats its cells, it stays where it is: the result of attention
+    repeats those of its query if the query is the same in every window.
+    """
+    found = _combined(call.known(), call.shapes[0])
+    if found is None:
+        found = _combined([each for each in call.known() if lies_once(each)], call.shapes[0])
+    return [found]
+
+
+def _combined(known: list[Cells], shape: torch.Size) -> Cells | None:
     merged: Cells | None = None
-    for cells in sorted(call.known(), key=lambda each: -each.size):
+    for cells in sorted(known, key=lambda each: -each.size):
         if merged is not None and cells.size < merged.size and cells.size == cells.grid[0]:
             continue  # one number for a whole image, such as the weight of a channel
         index = cells.index.expand(shape)
         if merged is None:
             merged = cells.with_index(index)
         elif cells.grid != merged.grid:
-            return []
+            return None
         elif not same_index(merged.index, index):
             one, two = merged.index, index
             if bool(((one != two) & (one >= 0) & (two >= 0)).any()):
-                return []
+                return None
             merged = cells.with_index(thin(torch.maximum(one, two)))
-    return [merged]
+    return merged
 
 
 def _uniform(call: OperatorCall) -> list[Cells | None]:

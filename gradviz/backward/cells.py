@@ -84,6 +84,16 @@ def is_map(cells: Cells) -> bool:
     return alike and all(bool((line.flatten().diff() > 0).all()) for line in grid[1:])
 
 
+def lies_once(cells: Cells) -> bool:
+    """Return True if each cell of the grid has one place in a tensor, beside its channels."""
+    index = cells.index
+    for axis in range(index.dim()):
+        if index.stride(axis) == 0 and index.shape[axis]:
+            index = index.narrow(axis, 0, 1)
+    there = index[index >= 0]
+    return len(there) == cells.size == len(torch.unique(there))
+
+
 def first_line(index: Tensor, axis: int) -> Tensor | None:
     """Return the first slice along an axis along which nothing changes."""
     return None if index.stride(axis) or not index.shape[axis] else index.narrow(axis, 0, 1)

@@ -36,6 +36,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "pvt": lambda: timm.create_model("pvt_v2_b0"),
     "convnext": lambda: timm.create_model("convnext_atto"),
     "beit": lambda: timm.create_model("beit_base_patch16_224", **PLAIN),
+    "gcvit": lambda: timm.create_model("gcvit_xxtiny", img_size=SIDE),
+    "nest": lambda: timm.create_model("nest_tiny_jx", img_size=SIDE),
+    "hiera": lambda: timm.create_model("hiera_tiny_224", img_size=SIDE, stages=(1, 1, 1, 1)),
+    "davit": lambda: timm.create_model("davit_tiny", depths=(1, 1, 1, 1)),
+    "volo": lambda: timm.create_model("volo_d1_224", img_size=SIDE),
     "segformer": lambda: SMALL["SegFormer"]().model,
     "dpt": lambda: SMALL["DPT"]().model,
     "yolos": lambda: SMALL["YOLOS"]().model,
@@ -43,6 +48,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         t.CLIPVisionConfig(**TRANSFORMER, projection_dim=8)
     ),
 }
+
+
+SPREADING = {"pvt", "segformer", "maxvit", "dpt", "gcvit", "nest", "hiera", "davit", "volo"}
+"""Those whose kernels with a stride, or interpolation, carry a change to cells nearby."""
 
 
 def cut(net: nn.Module) -> None:
@@ -55,7 +64,7 @@ def cut(net: nn.Module) -> None:
 
     for name, module in net.named_modules():
         kind = type(module).__name__
-        if kind.endswith(("Attention", "Attn", "AttentionCl")) and name:
+        if kind.endswith(("Attention", "Attn", "AttentionCl", "AttentionGlobal")) and name:
             module.register_forward_hook(silent)
         if isinstance(module, nn.Conv2d) and module.stride == (1, 1):
             middle = module.kernel_size[0] // 2
@@ -94,10 +103,11 @@ def test_a_token_lies_where_a_change_of_its_patch_comes_out(name: str) -> None:
         change = (layer.as_maps(other) - layer.as_maps(one)).double().square().sum((0, 1))
         rows, columns = change.shape
         row, column = divmod(int(change.argmax()), columns)
-        # Kernels with a stride carry the change to cells nearby, and so does interpolation.
-        far = {"pvt": 1, "segformer": 1, "maxvit": 1, "dpt": 1}.get(name, 0)
+        far = int(name in SPREADING)
         for cell, count, start in ((row, rows, top), (column, columns, left)):
             first, last = start * count // side, (start + 7) * count // side
             assert first - far <= cell <= last + far, place
         tokens += len(layer.shape) == 3
-    assert tokens > 5 or name in {"maxvit", "convnext", "swin", "swin v2"}
+    if name == "gcvit":  # attention with the same queries in every window lies before it
+        assert before["stages.3.norm"].spatial
+    assert tokens > 5 or name in {"maxvit", "convnext", "swin", "swin v2", "gcvit", "nest"}

@@ -310,6 +310,30 @@ def test_what_has_no_map_is_refused_with_the_reason() -> None:
         package.saliency(Around(), image, "ones", method="gradcam")
 
 
+class Sorting(nn.Module):
+    """A network in which it is not known where the elements lie, from the middle on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.late = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(SIDE * SIDE, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x)).flatten(2).sort(-1).values
+        y: Tensor = self.head(self.late(x).mean(1))
+        return y
+
+
+def test_what_may_be_a_later_map_is_named() -> None:
+    torch.manual_seed(0)
+    (found,) = package.saliency(Sorting().eval(), torch.rand(3, SIDE, SIDE), method="gradcam")
+    assert found.layer == "relu_0"
+    assert found.layer_reason == (
+        f"{REASON}; what lies where in late, sort_0 behind it is not known, and can be said "
+        "with --layer and --layout"
+    )
+
+
 def test_the_reason_is_printed_once_and_kept(gradviz: Gradviz, tmp_path: Path) -> None:
     torch.manual_seed(0)
     script(Blocks(bare=False).eval(), tmp_path / "net.ts")
