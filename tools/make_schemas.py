@@ -19,6 +19,7 @@ REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
 DOCUMENTS: dict[str, tuple[str, Any]] = {
     "run": ("`run.json`", schema.AnyRecord),
+    "environment": ("`environment.json`, which may be missing", schema.Environment),
     "results": ("A line of `results.jsonl`", schema.ResultLine),
     "field": ("`field.json`, `receptive-field --json`", schema.FieldDocument),
     "compare": ("`compare.json`, `compare --json`", schema.CompareDocument),

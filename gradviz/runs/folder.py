@@ -24,9 +24,19 @@ from gradviz.files import disk, open_regular
 from gradviz.runs.conversion import read_document
 from gradviz.runs.directory import Directory
 from gradviz.runs.durable import SafeLines
-from gradviz.runs.names import RESULTS, RUN, is_results
+from gradviz.runs.environment import join_record, split_record
+from gradviz.runs.names import ENVIRONMENT, RESULTS, RUN, is_results
 from gradviz.runs.results import read_lines
-from gradviz.runs.schema import AnyRecord, JsonObject, ResultLine, damage, record_type
+from gradviz.runs.schema import (
+    AnyRecord,
+    CompareRecord,
+    Environment,
+    JsonObject,
+    ResultLine,
+    RunRecord,
+    damage,
+    record_type,
+)
 from gradviz.runs.shards import Shard
 from gradviz.text import one_line
 
@@ -86,20 +96,40 @@ class RunFolder:
             raise ValueError("nested too deeply") from error
 
     def record(self) -> AnyRecord:
-        """Read the content of run.json.
+        """Read the contents of run.json and environment.json.
 
         Raises:
-            UsageError: it is not a run's record, its schema is missing or newer, or the disk
+            UsageError: they are not a run's record, a schema is missing or newer, or the disk
                 refuses.
         """
         try:
             content = self.json(RUN)
-            return read_document(record_type(content), content, self.out / RUN)
+            record = read_document(record_type(content), content, self.out / RUN)
         except ValueError as error:
             raise UsageError(
                 f"{self.out / RUN}: not a run's record ({damage(error)}); run it again with "
                 "--overwrite, or choose another -o"
             ) from error
+        if isinstance(record, CompareRecord):
+            return record
+        return join_record(record, self._environment())
+
+    def _environment(self) -> Environment | None:
+        if not self.has(ENVIRONMENT):
+            return None
+        try:
+            return read_document(Environment, self.json(ENVIRONMENT), self.out / ENVIRONMENT)
+        except ValueError as error:
+            raise UsageError(
+                f"{self.out / ENVIRONMENT}: damaged ({damage(error)}); remove it, or run it again"
+            ) from error
+
+    def save_record(self, record: AnyRecord) -> None:
+        """Write run.json, and environment.json for what may differ in a repetition."""
+        if isinstance(record, RunRecord):
+            record, environment = split_record(record)
+            self.save_document(ENVIRONMENT, environment)
+        self.save_document(RUN, record)
 
     # Arrays
 

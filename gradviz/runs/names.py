@@ -12,6 +12,7 @@ from gradviz.errors import UsageError
 from gradviz.runs.schema import AnyRecord, CompareRecord
 
 RUN = "run.json"
+ENVIRONMENT = "environment.json"
 RESULTS = "results.jsonl"
 FIELDS = "field.json"
 COMPARED = "compare.json"
@@ -68,7 +69,7 @@ def check_image_names(names: Sequence[str]) -> None:
     for name in names:
         parts = name.split("/")
         first = parts[0]
-        if first in {RUN, FIELDS, COMPARED, BOXES, LOCK} or is_results(first):
+        if first in {RUN, ENVIRONMENT, FIELDS, COMPARED, BOXES, LOCK} or is_results(first):
             raise UsageError(
                 f"an image cannot be called {name}: {first} is a file of the run; rename it"
             )

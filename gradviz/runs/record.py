@@ -1,4 +1,4 @@
-"""Making run.json from the settings of a run, and comparing it with that of an earlier run."""
+"""Making the record of a run from its settings, and comparing it with that of an earlier run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gradviz.errors import ImageError
 from gradviz.files import open_regular, reading
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
+from gradviz.runs.environment import machine_of, portable, seen_from, time_now
 from gradviz.runs.schema import AnyRecord, ImageRecord, ModelRecord, RunKind, RunRecord
 from gradviz.version import VERSION
 
@@ -66,11 +67,14 @@ def describe(
         for path, digest in model.code.files.items()
         if str(Path(path).absolute()) not in known
     }
-    return RunRecord(
+    here = Path.cwd()
+    record = RunRecord(
         schema=1,
         kind=setup.kind,
         command=list(command),
-        folder=str(Path.cwd()),
+        folder=str(here),
+        started=time_now(),
+        machine=machine_of(model.device),
         versions={
             "gradviz": VERSION,
             "torch": torch.__version__,
@@ -85,6 +89,7 @@ def describe(
         images=[image_record(source) for source in sources],
         writes=list(writes),
     )
+    return portable(record, here)
 
 
 def image_record(source: Source) -> ImageRecord:
@@ -112,9 +117,14 @@ def check_same(source: Source, before: ImageRecord | None, again: str = "run it 
     """
     if before is None or not source.place.exists():
         return
-    now = image_record(source)
-    if (before.size, before.modified) != (now.size, now.modified):
+    if not is_same_file(before, image_record(source)):
         raise ImageError(f"{source.path}: was replaced while the run was under way; {again}")
+
+
+def is_same_file(before: ImageRecord, now: ImageRecord) -> bool:
+    """Return True if an image is the one that was recorded, by its size and its time, if known."""
+    same_time = before.modified == now.modified or None in (before.modified, now.modified)
+    return before.size == now.size and same_time
 
 
 def _digest(path: Path) -> str:
@@ -122,12 +132,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-VOLATILE = frozenset({"command", "folder", "preprocess_from"})
-"""The keys of run.json that may differ between two parts of one run."""
+VOLATILE = frozenset({"command", "folder", "started", "machine", "preprocess_from"})
+"""The keys of a record that may differ between two parts of one run."""
 
 
 def changes_between(before: AnyRecord, now: AnyRecord) -> Iterator[str]:
-    """Yield the keys of run.json that make two runs different, and the differences.
+    """Yield the keys of a record that make two runs different, and the differences.
 
     An image may have changed in between, and shards run on devices of their own.
 
@@ -136,6 +146,11 @@ def changes_between(before: AnyRecord, now: AnyRecord) -> Iterator[str]:
         now: the record of the present run.
     """
     old, new = _settled(before), _settled(now)
+    if before.kind != "compare" and now.kind != "compare" and before.folder and now.folder:
+        old = seen_from(Path(now.folder), old, new, Path(before.folder))
+    if not old.get("versions"):  # environment.json was not kept
+        old.pop("versions", None)
+        new.pop("versions", None)
     # Runs of version 0.1.0 do not say it.
     if "optimized" not in old["model"]:
         new["model"].pop("optimized", None)

@@ -12,9 +12,17 @@ from gradviz.files import disk
 from gradviz.runs.durable import is_whole
 from gradviz.runs.folder import RunFolder
 from gradviz.runs.lock import FolderLock, lock_folder
-from gradviz.runs.names import RUN, own_files, own_folders, own_images
-from gradviz.runs.record import changes_between
-from gradviz.runs.schema import AnyRecord, Done, Failed, FieldDone, ResultLine, RunRecord
+from gradviz.runs.names import ENVIRONMENT, RUN, own_files, own_folders, own_images
+from gradviz.runs.record import changes_between, is_same_file
+from gradviz.runs.schema import (
+    AnyRecord,
+    Done,
+    Failed,
+    FieldDone,
+    ImageRecord,
+    ResultLine,
+    RunRecord,
+)
 from gradviz.runs.shards import Shard
 
 
@@ -88,7 +96,7 @@ class RunWriter(RunFolder):
         A shard joins the run of the others, if there is one.
 
         Args:
-            record: the content of run.json.
+            record: the contents of run.json and environment.json.
             documents: the names of files that belong to no single result.
 
         Raises:
@@ -103,7 +111,7 @@ class RunWriter(RunFolder):
                 if self.shard is not None and not self._replaces:
                     self._refuse(self.lines())
                 self._clear(documents)
-                self.save_document(RUN, record)
+                self.save_record(record)
 
     def resume(self, record: RunRecord, images: Collection[str] | None = None) -> list[Done]:
         """Continue the run in the folder, or begin one.
@@ -134,14 +142,19 @@ class RunWriter(RunFolder):
                 f"{self.results}; resume it as it was run, or all of it without --shard"
             )
         with self.exclusive():
-            known = {image.name: image for image in self.record().images}
-            unchanged = {image.name for image in record.images if known.get(image.name) == image}
+            recorded = (each for each in self.record().images if isinstance(each, ImageRecord))
+            known = {image.name: image for image in recorded}
+            unchanged = {
+                image.name
+                for image in record.images
+                if image.name in known and is_same_file(known[image.name], image)
+            }
             # Another shard has yet to notice which of its images have changed.
             seen = [
                 image if images is None or image.name in images else known.get(image.name, image)
                 for image in record.images
             ]
-            self.save_document(RUN, record.model_copy(update={"images": seen}))
+            self.save_record(record.model_copy(update={"images": seen}))
         return [
             line
             for line in self.lines()
@@ -203,7 +216,7 @@ class RunWriter(RunFolder):
             for image in own_images(record):
                 for folder in filter(is_own, self._directory.entries(image)):
                     self._directory.clear(f"{image}/{folder}", files)
-        for name in (*self.results_files(), RUN, *documents):
+        for name in (*self.results_files(), RUN, ENVIRONMENT, *documents):
             self._directory.remove(name)
 
     def _seeds(self) -> list[str]:

@@ -110,11 +110,12 @@ class ImageRecord(ImageName):
     """An image of a run, and what tells it from another of the same name."""
 
     path: String
-    """The absolute path of the file."""
+    """The path of the file, relative to the folder in which the command was given."""
     size: StrictInt | None = Field(default=None, alias="bytes")
     """The size of the file, if there was one."""
     modified: StrictInt | None = None
-    """When the file was last changed, in ns since 1970."""
+    """When the file was last changed, in ns since 1970; not in run.json, but in
+    environment.json."""
 
 
 class InputRecord(JsonObject):
@@ -171,11 +172,17 @@ class RunRecord(Document):
     kind: RunKind
     """The command."""
     command: list[String]
-    """The command line of the program."""
-    folder: String
-    """The folder in which the command was given."""
-    versions: dict[String, String]
+    """The command line of the program. Paths, here and below, are relative to the folder in which
+    it was given; but seeds stay as they were given."""
+    folder: String | None = None
+    """The folder in which the command was given; not in run.json, but in environment.json, as the
+    next three."""
+    versions: dict[String, String] = {}
     """The versions of gradviz, torch and Python, and of the packages that `--arch` imports."""
+    started: String | None = None
+    """When the run began, in UTC."""
+    machine: dict[String, String] = {}
+    """The machine, as far as numbers may depend on it."""
     model: ModelRecord
     """The model."""
     preprocess: dict[String, Any]
@@ -193,6 +200,24 @@ class RunRecord(Document):
     """The names of the files that a result may have."""
 
 
+class Environment(Document):
+    """environment.json: what changes if the command is given at another time or place."""
+
+    kind: Literal["environment"]
+    """The content of the document."""
+    folder: String | None = None
+    """The absolute folder in which the command was given."""
+    versions: dict[String, String] = {}
+    """The versions of gradviz, torch and Python, and of the packages that `--arch` imports."""
+    started: String | None = None
+    """When the run began, or was resumed, in UTC."""
+    machine: dict[String, String] = {}
+    """The machine, as far as numbers may depend on it: `system`, `processor`, `instructions`,
+    `threads`, and `gpu` if one computed."""
+    modified: dict[String, StrictInt] = {}
+    """When the file of each image was last changed, in ns since 1970, by the image's name."""
+
+
 class ComparedRun(JsonObject):
     """One of the runs that are compared, and how it was made."""
 
@@ -201,7 +226,7 @@ class ComparedRun(JsonObject):
     kind: RunKind
     """The command that wrote it."""
     versions: dict[String, String]
-    """The versions, as in run.json."""
+    """The versions, as in environment.json."""
     model: dict[String, Any]
     """The model, as in run.json, without `path` and `card`."""
     preprocess: dict[String, Any]

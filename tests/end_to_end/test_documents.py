@@ -24,6 +24,7 @@ from gradviz.runs.schema import (
     CompareRecord,
     Document,
     Done,
+    Environment,
     ErrorDocument,
     Failed,
     FieldDocument,
@@ -102,7 +103,10 @@ def test_a_saliency_run(gradviz: Gradviz, models: Path, images: Path, options: l
     assert result.exit_code == 4, result.stderr
     found = SaliencyDocument.model_validate(json.loads(result.stdout))
     known(found, result.stdout)
-    assert record("out") == found.run
+    record("out")
+    assert RunFolder(Path("out")).record() == found.run
+    environment = Path("out/environment.json").read_text()
+    known(Environment.model_validate(json.loads(environment)), environment)
     lines = list(results("out"))
     assert lines == found.results
     assert {type(line) for line in lines} == {Done, Failed}

@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 
 import gradviz as package
 from gradviz.cli.app import COMMANDS
+from gradviz.runs.folder import RunFolder
 from tests.helpers.commands import Gradviz, contents, lines
 from tests.helpers.formats import script
 
@@ -41,7 +42,7 @@ def test_what_is_written(gradviz: Gradviz, models: Path, folder: Path) -> None:
     out = Path("gradviz-out")
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert files == sorted(
-        ["run.json", "results.jsonl"]
+        ["run.json", "environment.json", "results.jsonl"]
         + [
             f"{image}/{seed}/{name}"
             for image in ("deep/room_02.png", "room_01.png", "shapes_01.png")
@@ -132,7 +133,8 @@ def test_json_is_one_strict_document(gradviz: Gradviz, models: Path, images: Pat
     document = json.loads(result.stdout, parse_constant=pytest.fail)
     assert list(document) == ["schema", "kind", "run", "results"]
     assert (document["schema"], document["kind"]) == (1, "saliency")
-    assert document["run"] == json.loads(Path("gradviz-out/run.json").read_text())
+    record = json.loads(RunFolder(Path("gradviz-out")).record().json_text())
+    assert document["run"] == record
     assert [line["seed"] for line in document["results"]] == ["top", "class:triangle"]
     assert document["results"][0]["score"] == document["results"][1]["score"]
 
@@ -141,14 +143,16 @@ def test_run_json_says_how_to_run_it_again(gradviz: Gradviz, models: Path, image
     gradviz("saliency", models / "depth.ts", images / "room_01.png", "--crop", "64", "--clip", "95")
     run = json.loads(Path("gradviz-out/run.json").read_text())
     assert run["schema"] == 1
-    assert run["model"]["path"] == str(models / "depth.ts") and len(run["model"]["sha256"]) == 64
+    assert Path(run["model"]["path"]).samefile(models / "depth.ts")
+    assert len(run["model"]["sha256"]) == 64
     assert run["preprocess"]["resize"] == 128 and run["preprocess"]["crop"] == 64
     assert run["settings"]["clip"] == 95
     (image,) = run["images"]
-    assert image["name"] == "room_01.png" and image["path"] == str(images / "room_01.png")
+    assert image["name"] == "room_01.png" and Path(image["path"]).samefile(images / "room_01.png")
     assert run["writes"] == ["gradient.npy", "heatmap.png", "overlay.png"]
-    assert run["folder"] == str(Path.cwd())
-    assert {"gradviz", "torch", "python"} <= set(run["versions"])
+    environment = json.loads(Path("gradviz-out/environment.json").read_text())
+    assert environment["folder"] == str(Path.cwd())
+    assert {"gradviz", "torch", "python"} <= set(environment["versions"])
 
 
 def test_python_returns_what_the_command_writes(

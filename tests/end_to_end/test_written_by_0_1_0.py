@@ -41,7 +41,8 @@ def kept(tmp_path: Path) -> Path:
 
 def contents(folder: str) -> dict[str, bytes]:
     files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files if path.name != "run.json"}
+    records = ("run.json", "environment.json")
+    return {str(path): path.read_bytes() for path in files if path.name not in records}
 
 
 COMMAND = ("saliency", "model.ts", "photos", "--seed", "ones", "--view", "gray", "-o", "saliency")

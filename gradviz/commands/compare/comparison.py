@@ -196,7 +196,8 @@ def compare(
 def setup_of(record: schema.RunRecord) -> dict[str, Any]:
     """Select the parts of a run's record that can change its results, apart from its images."""
     content = record.content()
-    kept = {key: content[key] for key in ("versions", "model", "preprocess", "settings")}
+    kept: dict[str, Any] = {"versions": record.versions}
+    kept |= {key: content[key] for key in ("model", "preprocess", "settings")}
     kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("path", "card")}
     # Files are compared by name and content: a baseline is often made in another folder.
     if "inputs" in kept["model"]:
@@ -350,6 +351,8 @@ def _warnings(a: FinishedRun, b: FinishedRun, items: Sequence[Item]) -> Iterator
         {**setup_of(run.record), "images": {name: {"bytes": size[name]} for name in sorted(shared)}}
         for run, size in zip((a, b), sizes, strict=True)
     )
+    if not (a.record.versions and b.record.versions):  # environment.json was not kept
+        was["versions"] = now["versions"] = {}
     if changed := [*differences(was, now)]:
         yield f"the runs were made differently: {'; '.join(changed)}"
     if bare := [item.name for item in items if item.measured and not item.paths]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from gradviz.commands.compare.comparison import Comparison, Item
 from gradviz.commands.compare.sides import NamedArray, sides_picture
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
+from gradviz.runs.environment import portable_command
 from gradviz.runs.names import COMPARED, RUN, is_result_path
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
@@ -61,7 +62,7 @@ def write_comparison(
     record = CompareRecord(
         schema=1,
         kind="compare",
-        command=list(command),
+        command=portable_command(command, Path.cwd()),
         runs=document.runs,
         images=[ImageName(name=name) for name in images],
         writes=sorted({f"{name}.png" for item in items for name in item.paths}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gradviz.image.find import Source
 from gradviz.runs.conversion import read_document
 from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
+from gradviz.runs.record import image_record, is_same_file
 from gradviz.runs.schema import CompareDocument, ImageRecord, InspectDocument, damage
 
 
@@ -149,8 +151,8 @@ class RecordedImage:
         """
         path = self.source.path
         with reading(path):
-            status = path.stat()
-        if (status.st_size, status.st_mtime_ns) != (self.entry.size, self.entry.modified):
+            path.stat()
+        if not is_same_file(self.entry, image_record(self.source)):
             raise UsageError(f"{path}: has changed since the run; its map is shown alone")
 
 
@@ -167,5 +169,7 @@ def recorded_image(run: FinishedRun, image: str) -> RecordedImage | None:
     entry = next((each for each in run.record.images if each.name == image), None)
     if entry is None or entry.size is None:
         return None
-    path = Path(entry.path)
+    # A folder that is cloned elsewhere has its images below the working folder.
+    there = Path(os.path.normpath(Path(run.record.folder or "") / entry.path))
+    path = there if os.path.lexists(there) else Path(entry.path)
     return RecordedImage(Source(path, image), _is_inside(run, path), entry)

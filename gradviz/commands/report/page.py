@@ -211,13 +211,15 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     record = run.record
     model = record.model
     yield "command", shlex.join(["gradviz", *record.command[1:]])
-    yield "in the folder", record.folder
+    if record.folder is not None:
+        yield "in the folder", record.folder
     yield "model", f"{model.path} ({model.format})"
     yield "SHA-256", str(model.sha256)
     yield "device", f"{model.device}, {model.precision}"
     yield "preprocess", _listed(record.preprocess)
     yield "settings", _listed(record.settings)
-    yield "versions", _listed(record.versions)
+    if record.versions:
+        yield "versions", _listed(record.versions)
     yield "images", str(len(record.images))
 
 

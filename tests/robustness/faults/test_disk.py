@@ -54,7 +54,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
-        if path.is_file() and path.name != "run.json"
+        if path.is_file() and path.name not in ("run.json", "environment.json")
     }
 
 
@@ -66,6 +66,7 @@ SEEDS = [word for n in range(4) for word in ("--seed", f"pixel:{n},0")]
 @pytest.mark.parametrize(
     ("name", "side", "options"),
     [
+        ("environment.json", 4, []),
         ("run.json", 4, []),
         ("0000.png/ones/gradient.npy", 100, ["--seed", "ones"]),
         ("0000.png/ones/overlay.png", 100, ["--seed", "ones", "--array", "none", *VIEW]),
@@ -82,9 +83,10 @@ def test_a_disk_that_is_full(
     assert gradviz(*words, "-o", tmp_path / "whole").exit_code == 0
     size = (tmp_path / "whole" / name).stat().st_size
     out = tmp_path / "out"
-    done = process(
-        *words, "-o", out, before=FULL.format(limit=1 if name == "run.json" else size - 1)
-    )
+    # The longest file that is written before; run.json is some bytes shorter for another folder.
+    before = (tmp_path / "whole/environment.json").stat().st_size
+    limit = {"environment.json": 1, "run.json": before + 9}.get(name, size - 1)
+    done = process(*words, "-o", out, before=FULL.format(limit=limit))
     assert done.returncode == 2, done.stderr
     assert Path(errors(done)[0].split(": ")[1]).name == Path(name).name
     assert not [*out.rglob("*.part")]

@@ -27,13 +27,14 @@ KILLS = 6
 
 
 def contents(out: Path) -> dict[str, object]:
-    """Every file of a run; of the record, what does not tell how often it was resumed."""
+    """Every file of a run; of the record, what is the same however often it was resumed."""
     found: dict[str, object] = {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
         if path.is_file()
     }
     record = json.loads((out / "run.json").read_bytes())
+    del found["environment.json"]
     return {**found, "run.json": {**record, "command": None}}
 
 

@@ -53,7 +53,7 @@ def test_a_folder_in_that_of_the_images_is_taken(gradviz: Gradviz, tmp_path: Pat
         assert gradviz("saliency", model, "in", "-o", "in/out", *again).exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["run.json", ".lock", "results.jsonl"])
+@pytest.mark.parametrize("name", ["run.json", "environment.json", ".lock", "results.jsonl"])
 def test_an_image_that_is_called_like_a_file_of_the_run(
     name: str, gradviz: Gradviz, tmp_path: Path
 ) -> None:

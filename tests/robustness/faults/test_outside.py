@@ -139,6 +139,7 @@ def test_a_record_that_names_other_files(
         "0000.png/ones/gradient.npy",
         ".run.json.part",
         "run.json",
+        "environment.json",
         ".lock",
         "results.jsonl",
         ".results.jsonl.part",
@@ -202,6 +203,7 @@ def test_the_tables_of_names_are_complete() -> None:
     "names",
     [
         ["run.json"],
+        ["environment.json"],
         ["a.png", "run.json/a.png"],
         [".lock"],
         ["results.jsonl"],

@@ -94,7 +94,8 @@ def test_a_second_signal_ends_a_loop_in_torchscript(number: signal.Signals, tmp_
     ended = run.wait(10)
     assert ended is not None and ended.code == 130, ended
     assert ended.stderr == "error: interrupted\n"
-    assert {path.name for path in out.rglob("*") if path.is_file()} <= {"run.json", ".lock"}
+    left = {path.name for path in out.rglob("*") if path.is_file()}
+    assert left <= {"run.json", "environment.json", ".lock"}
 
 
 def test_a_pipe_as_an_image_is_refused(tmp_path: Path) -> None:

@@ -124,4 +124,4 @@ def test_a_model_that_closes_every_file(first: int, tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["error", "error"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert [name for name in names if name != ".lock"] == ["results.jsonl", "run.json"]
+    assert {*names} - {".lock"} == {"results.jsonl", "run.json", "environment.json"}

@@ -17,7 +17,9 @@ from tests.helpers.formats import save
 
 Fails = Callable[..., str]
 
-RECORD = {"gradviz-out", "gradviz-out/run.json", "gradviz-out/results.jsonl"}
+RECORD = {"gradviz-out"} | {
+    f"gradviz-out/{name}" for name in ("run.json", "environment.json", "results.jsonl")
+}
 """All that a run without results may write."""
 
 

@@ -171,7 +171,7 @@ def test_a_folder_of_broken_images(
     assert len(said) == len(names) and all(line.startswith("error: ") for line in said)
     assert all(any(f"{folder}/{name}: " in line for line in said) for name in names)
     out = {path.name for path in (tmp_path / "gradviz-out").iterdir()}
-    assert out == {"run.json", "results.jsonl", "whole.png"}
+    assert out == {"run.json", "environment.json", "results.jsonl", "whole.png"}
     record_property("cases", len(names))
 
 

@@ -138,6 +138,7 @@ def test_a_new_run_takes_away_what_the_old_one_wrote_and_nothing_else(folder: Ru
     assert sorted(str(path.relative_to(folder.out)) for path in folder.out.rglob("*")) == [
         "deep",
         "deep/notes.txt",
+        "environment.json",
         "run.json",
     ]
 
@@ -234,7 +235,7 @@ def test_a_large_array_lies_in_a_nameless_file_of_its_size(
     large[:] = 7
     assert os.pread(file, 4, 796) == np.float32(7).tobytes()
     os.close(file)
-    assert [path.name for path in folder.out.iterdir()] == ["run.json"]
+    assert {path.name for path in folder.out.iterdir()} == {"run.json", "environment.json"}
 
 
 def test_no_descriptor_stays_open(folder: RunWriter) -> None:

@@ -85,7 +85,7 @@ def test_shards_make_the_same_run_byte_for_byte(done: Run, count: int) -> None:
     names = sorted(path.name for path in Path("parts").glob("*.json*"))
     # 21 images are six batches of 4, so that a seventh shard has nothing to do.
     filled = [f"results.{index}-of-{count}.jsonl" for index in range(1, min(count, 6) + 1)]
-    assert names == sorted([*filled, "run.json"])
+    assert names == sorted([*filled, "run.json", "environment.json"])
     shares = [{line.image for line in RunWriter(Path("parts"), Shard(i + 1, count)).own()}
               for i in range(count)]  # fmt: skip
     assert sum(map(len, shares)) == 21

@@ -379,6 +379,8 @@ DAMAGE: dict[str, tuple[str, bytes]] = {
     "a list": ("run.json", b"[]"),
     "no model": ("run.json", b'{"kind": "saliency", "images": []}'),
     "kind is a list": ("run.json", b'{"kind": [], "images": []}'),
+    "an environment of words": ("environment.json", b'{"schema": 1, "versions": "2"}'),
+    "no environment": ("environment.json", b"{"),
     "no seed": ("results.jsonl", b'{"image": "x", "status": "ok"}\n'),
     "seed is a list": (
         "results.jsonl",
