@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from gradviz.errors import UsageError
-from gradviz.runs.schema import Document
+from gradviz.runs.schema import Document, RunRecord
 from gradviz.text import one_line, shortened
 from gradviz.version import VERSION
 
@@ -16,7 +16,10 @@ DocumentT = TypeVar("DocumentT", bound=Document)
 Conversion = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the content that a document has in the next schema. `schema` itself is set afterwards."""
 
-CONVERSIONS: dict[tuple[type[Document], int], Conversion] = {}
+CONVERSIONS: dict[tuple[type[Document], int], Conversion] = {
+    # All of environment.json was in run.json; `join_record` makes its paths relative.
+    (RunRecord, 1): lambda content: content,
+}
 """The conversion of each type from each older schema to the next one."""
 
 

@@ -69,7 +69,7 @@ def describe(
     }
     here = Path.cwd()
     record = RunRecord(
-        schema=1,
+        schema=2,
         kind=setup.kind,
         command=list(command),
         folder=str(here),

@@ -169,6 +169,8 @@ class ModelRecord(JsonObject):
 class RunRecord(Document):
     """run.json of `saliency` and `receptive-field`: everything needed to run it again."""
 
+    version: Literal[2] = Field(alias="schema")
+    """The version of this format."""
     kind: RunKind
     """The command."""
     command: list[String]

@@ -142,7 +142,7 @@ def test_json_is_one_strict_document(gradviz: Gradviz, models: Path, images: Pat
 def test_run_json_says_how_to_run_it_again(gradviz: Gradviz, models: Path, images: Path) -> None:
     gradviz("saliency", models / "depth.ts", images / "room_01.png", "--crop", "64", "--clip", "95")
     run = json.loads(Path("gradviz-out/run.json").read_text())
-    assert run["schema"] == 1
+    assert run["schema"] == 2
     assert Path(run["model"]["path"]).samefile(models / "depth.ts")
     assert len(run["model"]["sha256"]) == 64
     assert run["preprocess"]["resize"] == 128 and run["preprocess"]["crop"] == 64

@@ -34,7 +34,7 @@ def image(name: str, **changed: Any) -> JsonDict:
 
 def run_record(kind: str, images: Sequence[JsonDict], **changed: Any) -> JsonDict:
     return {
-        "schema": 1,
+        "schema": 2,
         "kind": kind,
         "command": ["gradviz", kind, "net.ts", "a photo.png"],
         "folder": "/somewhere",
