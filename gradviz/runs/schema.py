@@ -169,7 +169,7 @@ class ModelRecord(JsonObject):
 class RunRecord(Document):
     """run.json of `saliency` and `receptive-field`: everything needed to run it again."""
 
-    version: Literal[2] = Field(alias="schema")
+    version: Literal[2] = Field(alias="schema")  # type: ignore[assignment]
     """The version of this format."""
     kind: RunKind
     """The command."""
