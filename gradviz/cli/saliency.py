@@ -16,6 +16,7 @@ from rich.markup import escape
 from gradviz.cli import options
 from gradviz.cli.console import reporting
 from gradviz.errors import ExitCode, UsageError
+from gradviz.heatmap.views import VIEWS
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
 from gradviz.seeds.suppression import Suppression
@@ -170,7 +171,7 @@ def _settings(
         raise UsageError("--overwrite and --resume contradict each other; give one of them")
     views = Settings.views
     if backward.wrt is not None and _is_no_picture(backward.wrt, seeds, output, others):
-        views = tuple(view for view in views if view != "overlay")
+        views = tuple(view for view in views if not VIEWS[view].over_input)
     settings = Settings(
         seeds=tuple(seed.spec for seed in seeds),
         method=str(backward.method),
@@ -233,7 +234,7 @@ def _is_no_picture(
     if not is_array(others[wrt]):
         return False
     needs = {
-        "--view overlay": "overlay" in map(str, output.view or ()),
+        **{f"--view {view}": VIEWS[str(view)].over_input for view in output.view or ()},
         "--frame image": output.frame == "image",
         "--inside": output.inside is not None,
         **{f"--seed {seed.spec}": seed.at_photo for seed in seeds},

@@ -34,9 +34,10 @@ def site_of(
         model: the model.
         image: the image.
         seed: the seed.
-        field_along: the field along axis 0 (x) or 1 (y), if that is kept; None to measure it.
+        field_along: the field along axis 0 (x) or 1 (y), if that is kept: then with the centres for
+            every seed that has a place, which is to be marked; None to measure it.
     """
-    if not seed.has("at"):
+    if not seed.has("at") and (field_along is None or not seed.of_places):
         rule = Suppression() if model.detects else None
         return Site(image.frame, model.labels, suppression=rule)
     field_along = field_along or partial(bounded_axis, model, image.shape[0])

@@ -33,6 +33,10 @@ class View:
     """True if the quantity can be negative."""
     symbol: str = "Σ|g|"
     """The quantity in short, for a colour bar."""
+    over_input: bool = False
+    """True if it is drawn over the input's picture."""
+    marked: bool = False
+    """True if the places that the seed asks about are drawn over it."""
 
 
 def _magnitude(g: Floats) -> Doubles:
@@ -112,7 +116,21 @@ VIEWS: dict[str, View] = {
             symbol="max(−Σg, 0)",
         ),
         View("gray", "as heatmap, in gray", _magnitude, _gray),
-        View("overlay", "the heatmap over the input that the model saw", _magnitude, _overlay),
+        View(
+            "overlay",
+            "the heatmap over the input that the model saw",
+            _magnitude,
+            _overlay,
+            over_input=True,
+        ),
+        View(
+            "marked",
+            "the overlay, with the seed's pixel, region, box or mask",
+            _magnitude,
+            _overlay,
+            over_input=True,
+            marked=True,
+        ),
     )
 }
 """Every view, by name, in the order of the documentation."""

@@ -23,7 +23,7 @@ LOCK = ".lock"
 RESULT_FILES = frozenset(
     {
         *("gradient", "activation", "attribution", "structural", "local", "effective", "closeup"),
-        *("heatmap", "signed", "rgb", "positive", "negative", "gray", "overlay"),
+        *("heatmap", "signed", "rgb", "positive", "negative", "gray", "overlay", "marked"),
     }
 )
 """The stems of all files that any version wrote for a result, which tests hold complete."""

@@ -22,6 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from gradviz.marks import Mark
 from gradviz.text import one_line, shortened, strict_json
 
 
@@ -368,6 +369,26 @@ class DetectionEntry(ClassEntry):
         return f"class {self.name}, score {score}, box {self.place}"
 
 
+Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+class MarkEntry(JsonObject):
+    """The place that a term of a seed asks about."""
+
+    term: String
+    """The text of the term, without its factor."""
+    factor: Number
+    """The factor before the term; below 0 if it is subtracted."""
+    outline: list[list[Point]]
+    """The corners [x, y] of closed lines around the place, in pixels of the input."""
+
+    @property
+    def mark(self) -> Mark:
+        """The mark, to be drawn."""
+        rings = tuple(tuple((x, y) for x, y in ring) for ring in self.outline)
+        return Mark(self.term, self.factor, rings)
+
+
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
@@ -393,6 +414,9 @@ class Done(FieldDone):
     """The class that `top` or `class:` took; not there for other seeds."""
     detection: DetectionEntry | None = None
     """The box that `box:` or `object:` took; not there for other seeds."""
+    marks: list[MarkEntry] = []
+    """The places that the terms of the seed ask about; not there for a seed about the whole
+    output."""
     layer: String | None = None
     """The layer that was read, if one was: the name that `--layer` takes."""
     layer_reason: String | None = None

@@ -17,14 +17,14 @@ from gradviz.seeds.boxes import BOX_NUMBERS, best_of_class, numbered
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import OutputKind
-from gradviz.seeds.places import Site, at_box, check_index, part_of, pixel_box, region_box
+from gradviz.seeds.places import Part, Site, at_box, check_index, part_of, pixel_box, region_box
 from gradviz.text import nearest
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from gradviz.arrays import Box
+    from gradviz.arrays import Array, Box, Mask, Size
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Kind:
     box: Callable[..., Box] | None = None
     """`(size of the map, site, *values) -> the bounding box of v's non-zero part`; raises
     SeedError. None if the size alone does not determine a box."""
+    inside: Callable[..., Mask] | None = None
+    """`(size of the map, site, *values) -> the output pixels that it asks about, [H, W]`, if they
+    are some and no box. None for a row with a box, or one that is about the whole map."""
     names_class: bool = False
     """True if its last value may be a class: an `int`, or a `str` that is one of the labels."""
     takes: Callable[..., int | None] | None = None
@@ -192,21 +195,32 @@ def _within(box: Callable[..., Box], numbers: int) -> Callable[..., Tensor]:
 
 
 def _mask(planes: Tensor, site: Site, mask: ArrayFile) -> Tensor:
-    import numpy as np
     import torch
 
-    part = part_of(planes, site)
+    weights = _resized(mask.values, part_of(planes, site))
+    return torch.as_tensor(weights, dtype=planes.dtype, device=planes.device).expand_as(planes)
+
+
+def _inside_mask(size: Size, site: Site, mask: ArrayFile) -> Mask:
+    inside: Mask = _resized(mask.values, Part((0, 0, *size), size)) != 0
+    return inside
+
+
+def _resized(values: Array, part: Part) -> Array:
+    """Sample an array [H, W] at the pixels of a part of the output map."""
+    import numpy as np
+
     x0, y0, x1, y1 = part.box
     # The nearest pixel is the one that holds the centre. Computed in integers, so that parts of a
     # map agree with the whole map.
     columns, rows = (
         (2 * np.arange(start, stop) + 1) * length // (2 * size)
         for start, stop, length, size in zip(
-            (x0, y0), (x1, y1), reversed(mask.values.shape), part.of, strict=True
+            (x0, y0), (x1, y1), reversed(values.shape), part.of, strict=True
         )
     )
-    weights = mask.values[rows[:, None], columns]
-    return torch.as_tensor(weights, dtype=planes.dtype, device=planes.device).expand_as(planes)
+    sampled: Array = values[rows[:, None], columns]
+    return sampled
 
 
 def _tensor(planes: Tensor, site: Site, file: ArrayFile) -> Tensor:
@@ -334,6 +348,7 @@ KINDS: dict[str, Kind] = {
             _DENSE,
             _mask_file,
             _mask,
+            inside=_inside_mask,
         ),
         Kind(
             "tensor",

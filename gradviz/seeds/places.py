@@ -143,6 +143,31 @@ def region_box(size: Size, site: Site, *numbers: int) -> Box:
     return x0, y0, x1, y1
 
 
+def edges_in_input(size: Size, site: Site) -> tuple[list[float], list[float]]:
+    """Find where the edges of output pixels lie in the input.
+
+    An output pixel covers one stride around the centre of its field. If the centres are not known,
+    the output map is taken to cover the input evenly.
+
+    Args:
+        size: width and height of the output map.
+        site: the image; it has a frame.
+
+    Returns:
+        the w + 1 edges along x and the h + 1 along y, within the input.
+    """
+    assert site.frame is not None
+    both = []
+    for axis, (count, length) in enumerate(zip(size, site.frame.input, strict=True)):
+        if site.centres is None:
+            edges = [n * length / count for n in range(count + 1)]
+        else:
+            first, stride = site.centres[axis].first, site.centres[axis].stride
+            edges = [float(first + (n - Fraction(1, 2)) * stride) for n in range(count + 1)]
+        both.append([min(max(edge, 0.0), float(length)) for edge in edges])
+    return both[0], both[1]
+
+
 def part_of(planes: Tensor, site: Site) -> Part:
     """Return the window of the output map that some planes show, or the whole map.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradviz.errors import SeedError
+from gradviz.marks import Mark
 from gradviz.seeds.answers import Answer
 from gradviz.seeds.boxes import Detection
 from gradviz.seeds.class_names import class_index
@@ -65,6 +66,11 @@ class Seed:
     def takes_class(self) -> bool:
         """True if it may be a question about one class."""
         return len(self.terms) == 1 and self.terms[0][1].kind.takes is not None
+
+    @property
+    def of_places(self) -> bool:
+        """True if a term is about some pixels of a dense output."""
+        return any(term.of_places for _, term in self.terms)
 
     @property
     def about_boxes(self) -> bool:
@@ -138,6 +144,19 @@ class Seed:
             its class, score and box; None if the seed is about none, or about several.
         """
         return self.terms[0][1].detection(y, site) if self.of_one_box else None
+
+    def marks(self, y: Tensor, site: Site) -> tuple[Mark, ...]:
+        """Outline what its terms ask about.
+
+        Args:
+            y: one image's output, which the seed fits; or a part of it, if the site says which.
+            site: the image's frame, and the centres of output pixels if they are known.
+
+        Returns:
+            a mark for each term that is about a detection, or about some pixels of a dense output.
+        """
+        found = ((factor, term, term.outline(y, site)) for factor, term in self.terms)
+        return tuple(Mark(term.spec, factor, outline) for factor, term, outline in found if outline)
 
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than those that the seed is about.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
+from gradviz.marks import Ring, around, outline_of
 from gradviz.seeds.answers import Answer, answer_for, label_warnings
 from gradviz.seeds.boxes import Detection, detection_at, weights_of
 from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
 from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
-from gradviz.seeds.places import Site
+from gradviz.seeds.places import Site, edges_in_input, part_of
 from gradviz.text import nearest
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ class Term:
         """The class that the text names other than by its number, or None."""
         named = self.kind.names_class and isinstance(self.values[-1], str)
         return self.values[-1] if named else None
+
+    @property
+    def of_places(self) -> bool:
+        """True if it is about some pixels of a dense output."""
+        return self.kind.box is not None or self.kind.inside is not None
 
     @property
     def of_detections(self) -> bool:
@@ -141,6 +148,28 @@ class Term:
         if self.kind.box is None:
             return (0, 0, *size)
         return self.kind.box(size, site, *self.values)
+
+    def outline(self, y: Tensor, site: Site) -> tuple[Ring, ...]:
+        """Outline the detection or the output pixels that it asks about.
+
+        Args:
+            y: one image's output, which the term fits; or a part of it, if the site says which.
+            site: the image's frame, and the centres of output pixels if they are known.
+
+        Returns:
+            closed lines in pixels of the input; none if the term is about the whole output, or
+            about a box that is not finite.
+        """
+        if (found := self.detection(y, site)) is not None:
+            return around(*found.box_in_input) if all(map(isfinite, found.box_in_input)) else ()
+        if not self.of_places or site.frame is None:
+            return ()
+        size = part_of(planes_of(y), site).of
+        columns, rows = edges_in_input(size, site)
+        if self.kind.inside is not None:
+            return outline_of(self.kind.inside(size, site, *self.values), columns, rows)
+        x0, y0, x1, y1 = self.box(size, site)
+        return around(columns[x0], rows[y0], columns[x1], rows[y1])
 
 
 def parse_term(spec: str) -> Term:

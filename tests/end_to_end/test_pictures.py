@@ -240,6 +240,7 @@ def test_a_huge_gradient_is_drawn(view: str, gradviz: Gradviz) -> None:
         "signed": [103, 0, 31],
         "overlay": [round(0.9 * c + 0.1 * 0.8 * 128) for c in (252, 255, 164)],
     }
+    full["marked"] = full["overlay"]
     assert np.abs(picture("small.npy", view).astype(int) - full[view]).max() <= 1
 
 

@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
-from gradviz.arrays import Array, Floats
+from gradviz.arrays import Array, Floats, Size
 from gradviz.commands.report import page_data
 from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.errors import UsageError
+from gradviz.heatmap.marks import strokes
 from gradviz.heatmap.views import CLIP
+from gradviz.marks import Mark, around
 from gradviz.runs.reader import FinishedRun, SaliencyResults
-from gradviz.runs.schema import AnswerEntry, Done
+from gradviz.runs.schema import AnswerEntry, DetectionEntry, Done
 
 MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of results.jsonl that only some results have."""
@@ -47,6 +49,8 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
     drawn = _drawn(page, run, line)
     if drawn is None:
         return None
+    # A layer's map alone does not say how large the input is.
+    placed = line.layer is None or drawn.get("picture") is not None
     return {
         "run": run.name,
         "palette": page.palette(run),
@@ -54,11 +58,12 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
         "seed": line.seed,
         "score": line.score,
         "answer": None if line.answer is None else _answer(line.answer),
-        "detection": None if line.detection is None else _detection(line, run),
+        "detection": None if line.detection is None else _detection(line.detection),
         "stats": line.stats.content(),
         "warnings": line.warnings,
         "output": line.output_shape,
         "more": line.model_dump(include=set(MORE), exclude_unset=True),
+        "marks": [*_marks(line, run, drawn["size"])] if placed else [],
         **drawn,
     }
 
@@ -69,21 +74,27 @@ def _answer(answer: AnswerEntry) -> dict[str, str | None]:
     return {"short": str(answer), "whole": whole, "share": answer.percent}
 
 
-def _detection(line: Done, run: FinishedRun) -> dict[str, Any]:
-    """Write a detection in short for a card, and in full; with the box where the map shows it."""
-    found = line.detection
-    assert found is not None
-    in_image = array_of(line) is None and run.record.settings.get("frame") == "image"
-    box = found.box if in_image else found.box_in_input
-    placed = line.layer is None and box is not None and None not in box
+def _detection(found: DetectionEntry) -> dict[str, Any]:
+    """Write a detection in short for a card, and in full."""
     whole = str(found.index) if found.label is None else f"{found.index} ({found.label})"
-    return {
-        "short": str(found),
-        "whole": whole,
-        "score": found.score,
-        "place": found.place,
-        "box": box if placed else None,
-    }
+    return {"short": str(found), "whole": whole, "score": found.score, "place": found.place}
+
+
+def _marks(line: Done, run: FinishedRun, size: Size) -> Iterator[dict[str, Any]]:
+    """Yield the marks of a result as paths over its map of this width and height."""
+    in_image = array_of(line) is None and run.record.settings.get("frame") == "image"
+    marks = [entry.mark for entry in line.marks]
+    if (found := line.detection) is not None and (in_image or not marks):
+        # Runs of earlier versions have the detection alone.
+        box = found.box if in_image else found.box_in_input
+        known = [side for side in box or () if side is not None]
+        marks = [Mark(line.seed, 1.0, around(*known))] if len(known) == 4 else []
+    elif in_image:  # only the model's own pixels are recorded
+        marks = []
+    for mark in marks:
+        lines = (" ".join(f"{x:g},{y:g}" for x, y in each) for each in strokes(mark, size))
+        path = "".join(f"M{each}" for each in lines)
+        yield {"path": path, "subtracted": mark.factor < 0}
 
 
 def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:

@@ -260,6 +260,7 @@ class Explainer:
                 each,
                 answer=seed.answer(output[n], sites[n]),
                 detection=seed.detection(output[n], sites[n]),
+                marks=seed.marks(output[n], sites[n]),
                 notes=tuple(dict.fromkeys(each.notes + notes)),
             )
             for n, each in enumerate(found)

@@ -9,11 +9,12 @@ import numpy as np
 
 from gradviz.arrays import Bytes
 from gradviz.backward.methods import METHODS
-from gradviz.figure.panels import ColourBar, FigureGroup, FigureLine, FigurePanel
+from gradviz.figure.marks import mark_lines
+from gradviz.figure.panels import ColourBar, FigureGroup, FigurePanel
 from gradviz.figure.sheet import Sheet
 from gradviz.figure.write import write_figure
 from gradviz.heatmap.views import VIEWS, View
-from gradviz.runs.schema import DetectionEntry, Done
+from gradviz.runs.schema import Done
 from gradviz.text import one_line
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 PICTURES = 3
 """The pictures of a result: the input, the overlay and the map."""
-
-_WHITE, _BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
 
 def print_results(sheet: Sheet, writer: ResultWriter, title: str) -> None:
@@ -43,14 +42,15 @@ def print_results(sheet: Sheet, writer: ResultWriter, title: str) -> None:
 
 def _groups(writer: ResultWriter, lines: Sequence[Done]) -> Iterator[FigureGroup]:
     """Read each result back as its input, the overlay, and its map in one view."""
-    named = [view for view in writer.settings.views if view != "overlay"]
+    named = [view for view in writer.settings.views if not VIEWS[view].over_input]
     view = VIEWS[next(iter(named), "heatmap")]
     for line in lines:
         result = writer.result(line)
         backdrop = writer.backdrop(result)
         overlay = writer.picture(result, "overlay", line.scales["heatmap"], backdrop)
         drawn = writer.picture(result, view.name, line.scales[view.name], backdrop)
-        marks = _box_of(line.detection, writer.settings.frame == "image")
+        height, width, _ = backdrop.shape
+        marks = mark_lines(result.marks, (width, height), writer.frame(result))
         panels = (
             FigurePanel("input", backdrop, marks),
             FigurePanel("overlay", np.asarray(overlay), marks),
@@ -71,15 +71,3 @@ def _bar(writer: ResultWriter, line: Done, view: View, backdrop: Bytes) -> Colou
     ramp = view.paint(np.linspace(low, 1, 255).reshape(1, 1, -1), writer.palette, backdrop)
     unit = METHODS[writer.settings.method].unit_at(line.layer)
     return ColourBar(ramp.reshape(-1, 3), low * scale, scale, f"{view.symbol} ({unit})")
-
-
-def _box_of(detection: DetectionEntry | None, in_image: bool) -> tuple[FigureLine, ...]:
-    """Return the line around the box of a detection, if there is one whose place is known."""
-    if detection is None:
-        return ()
-    box = detection.box if in_image else detection.box_in_input
-    if box is None or None in box:
-        return ()
-    x0, y0, x1, y1 = (float(side or 0) for side in box)
-    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-    return (FigureLine(np.array(corners), _WHITE, edge=_BLACK),)

@@ -16,8 +16,10 @@ from gradviz.backward.relevance.operation import Cause
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw, scale_in, strips
+from gradviz.heatmap.marks import draw_marks
 from gradviz.heatmap.views import CLIP, VIEWS, View
 from gradviz.image.prepare import Prepared
+from gradviz.marks import Mark
 from gradviz.runs.results import Failure
 from gradviz.seeds.answers import Answer
 from gradviz.seeds.boxes import Detection
@@ -51,6 +53,8 @@ class Attribution:
     detection: Detection | None = None
     """The detection that `box:` or `object:` took, with its class, score and box; None for other
     seeds."""
+    marks: tuple[Mark, ...] = ()
+    """The places that the seed's terms ask about, in pixels of the input."""
     layer: str | None = None
     """The layer that was read, if one was."""
     layer_reason: str | None = None
@@ -178,13 +182,17 @@ class Attribution:
         Raises:
             UsageError: no view has that name.
         """
-        return draw(
+        chosen = _view(view)
+        picture = draw(
             self.colour_array,
-            _view(view),
+            chosen,
             self.scale(view) if scale is None else scale,
             palette or load_palette(),
             self.prepared.shown,
         )
+        if chosen.marked:
+            draw_marks(picture, self.marks)
+        return picture
 
 
 def _view(name: str) -> View:

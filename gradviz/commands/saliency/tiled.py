@@ -137,6 +137,7 @@ class TilePlan:
             notes=tuple(notes),
             tiles=len(self.tiles),
             parts=self.parts,
+            marks=self.seed.marks(inner_output, site),
         )
 
 
@@ -150,7 +151,7 @@ class Tiler:
         self._localities: dict[int, Locality] = {}
 
     def site(self, image: LoadedImage, seed: Seed) -> Site:
-        """Return the place of a seed in an image; for `at`, it has the centres of the fields."""
+        """Return the place of a seed in an image, with the centres of the fields if it is one."""
         site = site_of(
             self._model, image.prepared, seed, lambda axis: self._known(image).field(axis)
         )

@@ -20,8 +20,10 @@ from gradviz.errors import MemoryShort, UsageError
 from gradviz.files import write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
+from gradviz.heatmap.marks import draw_marks
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
+from gradviz.image.frame import Frame
 from gradviz.image.load import load_image, load_photo
 from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
@@ -149,6 +151,7 @@ class ResultWriter:
             output_shape=tuple(line.output_shape),
             score=line.score if line.score is not None else math.nan,
             prepared=prepared,
+            marks=tuple(entry.mark for entry in line.marks),
         )
 
     def _check_same(self, name: str) -> None:
@@ -175,8 +178,15 @@ class ResultWriter:
             scale: the value that gets the strongest colour.
             backdrop: the picture of `backdrop`.
         """
-        frame = result.prepared.frame if self.settings.frame == "image" else None
-        return draw(result.colour_array, VIEWS[view], scale, self.palette, backdrop, frame)
+        shown, frame = VIEWS[view], self.frame(result)
+        picture = draw(result.colour_array, shown, scale, self.palette, backdrop, frame)
+        if shown.marked:
+            draw_marks(picture, result.marks, frame)
+        return picture
+
+    def frame(self, result: Attribution) -> Frame | None:
+        """Return the map to the image file's pixels if pictures are drawn in them."""
+        return result.prepared.frame if self.settings.frame == "image" else None
 
     def _with_pictures(self, result: Attribution, line: Done, backdrop: Bytes) -> Done:
         files = {}
@@ -211,6 +221,9 @@ class ResultWriter:
 
 
 def _taken(outcome: Attribution) -> dict[str, Any]:
-    """Return the entry of a line for the class or the detection that its seed took, if any."""
+    """Return the entries of a line for what its seed took: a class, a detection, places."""
     taken = {"class": outcome.answer, "detection": outcome.detection}
-    return {name: asdict(each) for name, each in taken.items() if each is not None}
+    found: dict[str, Any] = {k: asdict(each) for k, each in taken.items() if each is not None}
+    if outcome.marks:
+        found["marks"] = [asdict(mark) for mark in outcome.marks]
+    return found

@@ -31,6 +31,23 @@ function short(number, digits = 4) {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
+/* An element of a drawing in lines. */
+function drawing(tag, properties, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/* Outline the places that a seed asks about over a picture of so many pixels. */
+function drawMarks(svg, marks, [width, height]) {
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.replaceChildren(...marks.map(({ path, subtracted }) =>
+    drawing("g", { class: subtracted ? "asked subtracted" : "asked" },
+      drawing("path", { d: path }), drawing("path", { d: path, class: "line" }))));
+}
+
 /* A scale bar: a view's colours between the numbers that they stand for. */
 function makeBar() {
   return make("div", { className: "bar" },
@@ -41,7 +58,7 @@ function drawScale(bar, { view, signed, scale, palette }) {
   const canvas = bar.querySelector("canvas");
   [canvas.width, canvas.height] = [255, 1];
   const colours = new ImageData(255, 1);
-  const paint = view === "overlay" ? sequential : VIEWS[view].paint;
+  const paint = VIEWS[view].paint === overlay ? sequential : VIEWS[view].paint;
   for (let i = 0; i < 255; i++) {
     const t = i / 254;
     const colour = view === "rgb" || !signed ? paint(t, palette) : paint(2 * t - 1, palette);

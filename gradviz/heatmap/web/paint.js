@@ -10,6 +10,7 @@ const VIEWS = {
   negative: { quantity: (...of) => risen(-1, ...of), paint: sequential },
   gray: { quantity: magnitude, paint: gray },
   overlay: { quantity: magnitude, paint: overlay },
+  marked: { quantity: magnitude, paint: overlay },
 };
 
 /* A map keeps its channels, or Σ|g| and Σg. */

@@ -1,14 +1,7 @@
 "use strict";
 /* The explorer of receptive fields: what does an output pixel see? */
 
-const SVG = "http://www.w3.org/2000/svg";
 const PLAIN = 160; // the gray level where there is no picture
-
-function drawing(tag, properties) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
-  return element;
-}
 
 /* A rectangle around a box, whose right and bottom pixels belong to it. */
 function frame([x0, y0, x1, y1], name) {

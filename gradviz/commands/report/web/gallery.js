@@ -72,16 +72,6 @@ async function show(map, state, canvas, bar) {
   await drawMap(canvas, map, { view, scale, fade: state.fade, palette });
 }
 
-/* Outline the box of a detection over its map. */
-function markBox(mark, { detection, size: [width, height] }) {
-  mark.hidden = !detection?.box;
-  if (mark.hidden) return;
-  const [x0, y0, x1, y1] = detection.box;
-  const sides = { left: x0 / width, top: y0 / height, width: (x1 - x0) / width,
-    height: (y1 - y0) / height };
-  for (const [side, share] of Object.entries(sides)) mark.style[side] = `${100 * share}%`;
-}
-
 class Gallery {
   constructor(section, maps) {
     this.section = section;
@@ -161,10 +151,10 @@ class Gallery {
     const canvas = make("canvas", { role: "img", className: "map", width: 1, height: 1 });
     shape(canvas, canvasSize(map));
     const open = make("button", { type: "button", title: "Open large" }, canvas);
-    if (map.detection) {
-      const asked = make("i", { className: "asked" });
-      markBox(asked, map);
-      const mat = make("span", { className: "mat" }, canvas, asked);
+    if (map.marks.length) {
+      const places = drawing("svg", { class: "places", "aria-hidden": "true" });
+      drawMarks(places, map.marks, map.size);
+      const mat = make("span", { className: "mat" }, canvas, places);
       shape(canvas, canvasSize(map), mat);
       open.replaceChildren(mat);
     }
@@ -211,7 +201,7 @@ class Large {
     this.gallery = gallery;
     this.canvas = dialog.querySelector(".stage canvas");
     this.cross = dialog.querySelector(".cross");
-    this.asked = dialog.querySelector(".asked");
+    this.places = dialog.querySelector(".places");
     this.bar = dialog.querySelector(".bar");
     this.readout = dialog.querySelector("output.value");
     gallery.hover(this.canvas, () => this.map, this.readout);
@@ -269,7 +259,7 @@ class Large {
     dialog.querySelector(".warnings").replaceChildren(
       ...map.warnings.map((warning) => make("li", {}, warning)));
     shape(this.canvas, canvasSize(map), dialog.querySelector(".left"));
-    markBox(this.asked, map);
+    drawMarks(this.places, map.marks, map.size);
     show(map, state, this.canvas, this.bar);
   }
 
