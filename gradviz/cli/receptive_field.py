@@ -33,6 +33,7 @@ def receptive_field(
     fields: options.FieldOptions,
     device_options: options.DeviceOptions,
     output: options.FieldOutputOptions,
+    figure: options.FigureOptions,
     message_options: options.MessageOptions,
     image: Annotated[
         list[str] | None,
@@ -42,11 +43,12 @@ def receptive_field(
     """Check the command, load the model, measure, and print what was found."""
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.cli import arguments
+        from gradviz.commands.receptive_field.print_figure import check_pixels, print_fields
         from gradviz.heatmap.colours import load_palette
         from gradviz.image.find import find_images
         from gradviz.image.frame import check_placed
         from gradviz.runs.expectations import parse_expectation
-        from gradviz.runs.names import check_image_names
+        from gradviz.runs.names import MEAN, NOISE, check_image_names
         from gradviz.runs.resume import RunWriter
         from gradviz.runs.schema import Failed
         from gradviz.runs.verdict import exit_code
@@ -66,6 +68,16 @@ def receptive_field(
         folder = RunWriter(output.out)
         sources = find_images(image, output.out).sources if image else ()
         check_image_names([source.name for source in sources])
+        sheet = arguments.sheet_from(figure)
+        if sheet is not None:
+            check_pixels(len(named))
+            # With several images there is one more, their mean.
+            sheet.check(
+                len(sources) + (len(sources) != 1),
+                1,
+                [*(source.path for source in sources), *others.values()],
+            )
+            sheet.check_apart(output.out, [*(source.name for source in sources), NOISE, MEAN])
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=False))
 
         loaded = arguments.load(model, model_options, device_options, console, recipe)
@@ -73,8 +85,9 @@ def receptive_field(
         if in_photo:
             check_placed(preprocess.processor)
         loaded = arguments.with_others(loaded, others, preprocess, console)
-        from gradviz.commands.receptive_field.measure import FieldMeter, FieldSettings
-        from gradviz.commands.receptive_field.run import measure_fields
+        from gradviz.commands.receptive_field.measure import Field, FieldMeter, FieldSettings
+        from gradviz.commands.receptive_field.outline import FieldOutline, outline_of
+        from gradviz.commands.receptive_field.run import measure_fields, picture_reader
         from gradviz.image.load import load_image
 
         if others and sources:  # they may fit images of one size only
@@ -97,7 +110,17 @@ def receptive_field(
                 meter = meter.for_image(
                     lambda: load_image(sources[0], preprocess).prepared.frame.input
                 )
-            outcome = measure_fields(meter, sources, folder, palette, sys.argv)
+            outlines: list[FieldOutline] = []
+
+            def keep(field: Field) -> None:
+                if sheet is not None:
+                    outlines.append(outline_of(field))
+
+            outcome = measure_fields(meter, sources, folder, palette, sys.argv, keep)
+        if sheet is not None:
+            of = Path(loaded.name).name if fields.layer is None else fields.layer
+            read = picture_reader(meter, sources, folder)
+            print_fields(sheet, outlines, read, f"receptive fields of {of}")
         for line in outcome.lines:
             if isinstance(line, Failed):
                 console.error(f"{line.image}: {line.error.message}")

@@ -124,27 +124,54 @@ def contribution_of(gradient: Numbers) -> Doubles:
 def energy_regions(energy: Numbers) -> list[Mask]:
     """Find the smallest regions that hold `CONTOURS` of the energy, the widest first.
 
-    The energy is smoothed before, by a Gaussian of at least one pixel, as single pixels of a
-    gradient differ more than what lies around them.
-
     Args:
         energy: [H, W] of `energy_of`; NaN and Inf count as zero.
 
     Returns:
         bool [H, W] for each share; empty if there is no energy.
     """
+    smooth = smooth_energy(energy)
+    return [smooth >= level for level in contour_levels(smooth)]
+
+
+def smooth_energy(energy: Numbers) -> Doubles:
+    """Smooth the energy for contours, by a Gaussian of at least one pixel.
+
+    Single pixels of a gradient differ more than what lies around them.
+
+    Args:
+        energy: [H, W] of `energy_of`; NaN and Inf count as zero.
+
+    Returns:
+        float64 [H, W].
+    """
     finite = np.where(np.isfinite(energy), energy, 0).astype(np.float64)
     if not finite.any():
-        return []
+        return finite
     y, x = np.nonzero(finite)
     sigma = max(1.0, SMOOTHING * max(np.ptp(y), np.ptp(x)))
     reach = np.arange(-round(3 * sigma), round(3 * sigma) + 1)
     kernel = np.exp(-(reach**2) / (2 * sigma**2))
     for axis in (0, 1):
         finite = np.apply_along_axis(_spread, axis, finite, kernel / kernel.sum())
-    falling = np.sort(finite, axis=None)[::-1]
+    return finite
+
+
+def contour_levels(smooth: Doubles) -> list[float]:
+    """Find the least energies of the smallest regions that hold `CONTOURS` of it.
+
+    Args:
+        smooth: [H, W] of `smooth_energy`.
+
+    Returns:
+        one for each share, the widest region first; empty if there is no energy.
+    """
+    if not smooth.any():
+        return []
+    falling = np.sort(smooth, axis=None)[::-1]
     held = falling.cumsum()
-    return [finite >= falling[np.searchsorted(held, share / 100 * held[-1])] for share in CONTOURS]
+    places = (np.searchsorted(held, share / 100 * held[-1]) for share in CONTOURS)
+    return [float(falling[place]) for place in places]
 
 
 def _spread(line: Doubles, kernel: Doubles) -> Doubles:

@@ -132,15 +132,6 @@ class _Row:
         return [wrapped(group.title, self.column, TEXT_SIZE, self.measure) for group in self.groups]
 
     @property
-    def _is_named(self) -> bool:
-        """True if the panels differ from those above, whose names would not do for them."""
-        return any(
-            tuple(panel.name for panel in row) != self.above
-            for group in self.groups
-            for row in group.rows
-        )
-
-    @property
     def height(self) -> float:
         scratch = SheetPage(self.column)
         return max(self._put_group(scratch, n, group) for n, group in enumerate(self.groups))
@@ -156,32 +147,60 @@ class _Row:
         titles = self._titles
         page.write(titles[n], (x, y), TEXT_SIZE)
         y += max(map(len, titles)) * LINE_HEIGHT * TEXT_SIZE
-        for panels in group.rows:
-            y += self._put_panels(page, panels, (x, y)) + _GAP
+        across = 1
+        for row, panels in enumerate(group.rows):
+            # The pictures of a row that goes on are as wide as those above.
+            across = len(panels) if across == 1 else max(across, len(panels))
+            width = (self.column - _GAP * (across - 1)) / across
+            y += self._put_names(page, row, panels, (x, y), width)
+            y += self._put_panels(page, panels, (x, y), width) + _GAP
         return y + self._put_legend(page, group.legend, (x, y)) - top
 
-    def _put_panels(
-        self, page: SheetPage, panels: Sequence[FigurePanel], place: tuple[float, float]
+    def _put_names(
+        self,
+        page: SheetPage,
+        row: int,
+        panels: Sequence[FigurePanel],
+        place: tuple[float, float],
+        width: float,
     ) -> float:
-        """Place the panels of a row; return its height."""
-        x, top = place
-        share = (self.column - _GAP * (len(panels) - 1)) / len(panels)
-        named = LINE_HEIGHT * SMALL_SIZE if self._is_named else 0
-        bottom = top
+        """Place the names of panels, as much of them as one line takes; return their height."""
+        if not self._is_named(row):
+            return 0
         for n, panel in enumerate(panels):
-            left, y = x + n * (share + _GAP), top + named
-            if named:
-                name = wrapped(panel.name, share, SMALL_SIZE, self.measure)[:1]
-                page.write(name, (left, top), SMALL_SIZE)
+            line = wrapped(panel.name, width, SMALL_SIZE, self.measure)[:1]
+            page.write(line, (place[0] + n * (width + _GAP), place[1]), SMALL_SIZE)
+        return LINE_HEIGHT * SMALL_SIZE
+
+    def _is_named(self, n: int) -> bool:
+        """Return True if names stand above the panels of the n-th row of each group.
+
+        Those that stand above the first row already do for it as well.
+        """
+        rows = [group.rows[n] for group in self.groups if n < len(group.rows)]
+        names = [tuple(panel.name for panel in row) for row in rows]
+        return any(any(each) and (n > 0 or each != self.above) for each in names)
+
+    def _put_panels(
+        self,
+        page: SheetPage,
+        panels: Sequence[FigurePanel],
+        place: tuple[float, float],
+        most: float,
+    ) -> float:
+        """Place pictures of at most this width beside each other; return their height."""
+        heights: list[float] = []
+        for n, panel in enumerate(panels):
+            x, y = place[0] + n * (most + _GAP), place[1]
             rows, columns = panel.picture.shape[:2]
-            width = min(share, _TALLEST * columns / rows)
+            width = min(most, _TALLEST * columns / rows)
             height = width * rows / columns
-            page.parts.append(PlacedPart(left, y, width, height, panel))
-            y += height
+            page.parts.append(PlacedPart(x, y, width, height, panel))
             if panel.bar is not None:
-                y += self._put_bar(page, panel.bar, (left, y + _GAP / 2), width) + _GAP / 2
-            bottom = max(bottom, y)
-        return bottom - top
+                height += _GAP / 2
+                height += self._put_bar(page, panel.bar, (x, y + height), width)
+            heights.append(height)
+        return max(heights)
 
     def _put_bar(
         self, page: SheetPage, bar: ColourBar, place: tuple[float, float], width: float
@@ -192,30 +211,34 @@ class _Row:
         below = y + _BAR + 0.4
         ends = number(bar.low), number(bar.high)
         page.texts.append(PlacedText(x, below, ends[0], SMALL_SIZE))
-        page.texts.append(PlacedText(x + width, below, ends[1], SMALL_SIZE, "right"))
-        taken = sum(self.measure(end, SMALL_SIZE) for end in ends)
-        if bar.low < 0 < bar.high and taken + 3 * self.measure("0", SMALL_SIZE) < width:
+        free = width - sum(self.measure(end, SMALL_SIZE) for end in ends)
+        digit, line = self.measure("0", SMALL_SIZE), LINE_HEIGHT * SMALL_SIZE
+        if bar.low < 0 < bar.high and free > 3 * digit:
             zero = x + width * -bar.low / (bar.high - bar.low)
             page.texts.append(PlacedText(zero, below, "0", SMALL_SIZE, "center"))
+        if free < digit:  # the highest value has a line of its own
+            below += line
+        page.texts.append(PlacedText(x + width, below, ends[1], SMALL_SIZE, "right"))
         label = wrapped(bar.label, width, SMALL_SIZE, self.measure)
-        page.write(label, (x, below + LINE_HEIGHT * SMALL_SIZE), SMALL_SIZE)
-        return below - y + (1 + len(label)) * LINE_HEIGHT * SMALL_SIZE
+        page.write(label, (x, below + line), SMALL_SIZE)
+        return below - y + (1 + len(label)) * line
 
     def _put_legend(
         self, page: SheetPage, legend: Sequence[LegendKey], place: tuple[float, float]
     ) -> float:
         """Place the entries of a legend in as many lines as they need; return their height."""
-        (left, y), line = place, LINE_HEIGHT * SMALL_SIZE
-        x, lines = left, 1
+        (left, top), line = place, LINE_HEIGHT * SMALL_SIZE
+        x, y, bottom = left, top, top
         for key in legend:
-            text = key.text
-            width = _SAMPLE + _GAP + self.measure(text, SMALL_SIZE)
+            room = self.column - _SAMPLE - _GAP
+            text = wrapped(key.text, room, SMALL_SIZE, self.measure)
+            width = _SAMPLE + _GAP + max(self.measure(each, SMALL_SIZE) for each in text)
             if x > left and x + width > left + self.column:
-                x, y, lines = left, y + line, lines + 1
+                x, y = left, bottom
             page.parts.append(PlacedPart(x, y, _SAMPLE, line, key))
-            page.write([text], (x + _SAMPLE + _GAP / 2, y), SMALL_SIZE)
-            x += width + _GAP
-        return lines * line if legend else 0
+            page.write(text, (x + _SAMPLE + _GAP / 2, y), SMALL_SIZE)
+            x, bottom = x + width + _GAP, max(bottom, y + len(text) * line)
+        return bottom - top
 
 
 def number(value: float) -> str:

@@ -43,7 +43,7 @@ class FigurePanel:
     """A picture with what is drawn over and below it."""
 
     name: str
-    """The text above it."""
+    """The text above it; empty for none."""
     picture: Bytes = field(repr=False)
     """uint8 [H, W, 3]."""
     lines: tuple[FigureLine, ...] = ()

@@ -30,7 +30,7 @@ DOTS_PER_INCH = 300
 _INCH = 25.4
 """Millimetres."""
 
-_EDGE = 1.2
+_EDGE = 0.7
 """The points by which a line's edge is wider than the line."""
 
 PRINT_STYLE: dict[Any, Any] = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,79 @@ def test_what_failed_is_left_out(gradviz: Gradviz, model: str, photo: Path) -> N
     assert result.exit_code == 2 and not Path("none.svg").exists()
 
 
+def test_text_is_legible_at_the_width_of_a_column(
+    gradviz: Gradviz, model: str, photo: Path
+) -> None:
+    result = gradviz("saliency", model, photo, "--figure", "f.svg", "--figure-width", "88")
+    assert result.exit_code == 0, result.stderr
+    root = ElementTree.parse("f.svg").getroot()
+    assert root.get("width") == f"{88 / 25.4 * 72:.6f}".rstrip("0") + "pt"
+    assert str(root.get("viewBox")).split()[2] == str(root.get("width")).removesuffix("pt")
+    styles = [str(each.get("style")) for each in root.iter(f"{SVG}text")]
+    sizes = [
+        float(size) for style in styles for size in re.findall(r"font(?:-size)?: ([\d.]+)px", style)
+    ]
+    assert len(sizes) == len(styles) and min(sizes) >= 6
+
+
+def test_the_colour_bar_has_quantity_and_unit(gradviz: Gradviz, model: str, photo: Path) -> None:
+    for method, view, label in (
+        ("gradient", "heatmap", "Σ|g| (score / input)"),
+        ("input-x-gradient", "signed", "Σg (score)"),
+    ):
+        command = ["saliency", model, photo, "--method", method, "--view", view, "--overwrite"]
+        assert gradviz(*command, "--figure", "f.svg").exit_code == 0
+        assert label in texts(Path("f.svg"))
+
+
+def test_a_pdf_has_pages_and_its_fonts(gradviz: Gradviz, model: str, photo: Path) -> None:
+    seeds = [f"--seed=pixel:{n},0" for n in range(26)]
+    result = gradviz("saliency", model, photo, *seeds, "--figure", "f.pdf", "--figure-width", "120")
+    assert result.exit_code == 0, result.stderr
+    written = Path("f.pdf").read_bytes()
+    boxes = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", written)
+    assert len(boxes) > 3 and b"/FontFile2" in written and b"/CreationDate" not in written
+    assert all(float(width) == pytest.approx(120 / 25.4 * 72) for width, _ in boxes)
+    assert max(float(height) for _, height in boxes) <= 240 / 25.4 * 72 + 1e-3
+
+
+def test_columns_put_results_side_by_side(gradviz: Gradviz, model: str, photo: Path) -> None:
+    seeds = [f"--seed=pixel:{n},0" for n in range(4)]
+    sizes = []
+    for columns in ("1", "2"):
+        command = ["saliency", model, photo, *seeds, "--overwrite", "--figure", "f.png"]
+        assert gradviz(*command, "--figure-columns", columns).exit_code == 0
+        with Image.open("f.png") as figure:
+            sizes.append(figure.size)
+    assert sizes[0][0] == sizes[1][0] == round(183 / 25.4 * 300)
+    assert sizes[1][1] < 0.4 * sizes[0][1]
+
+
+def test_the_figure_follows_the_frame(gradviz: Gradviz, model: str, photo: Path) -> None:
+    """In a vector file pictures keep their pixels: the photo's own, or the input's."""
+    for frame, size in (("image", (32, 24)), ("input", (16, 12))):
+        command = ["saliency", model, photo, "--resize", "16x12", "--frame", frame, "--overwrite"]
+        assert gradviz(*command, "--figure", "f.svg").exit_code == 0
+        pictures = [*ElementTree.parse("f.svg").iter(f"{SVG}image")]
+        sizes = []
+        for picture in pictures:
+            data = str(picture.get("{http://www.w3.org/1999/xlink}href")).partition("base64,")[2]
+            with Image.open(BytesIO(b64decode(data))) as shown:
+                sizes.append(shown.size)
+        assert sizes[:3] == [size] * 3
+
+
+def test_a_resumed_run_draws_the_same_figure(gradviz: Gradviz, model: str, photo: Path) -> None:
+    shutil.copy(photo, "other.png")
+    command = ["saliency", model, photo, "other.png", "--figure", "f.pdf"]
+    assert gradviz(*command).exit_code == 0
+    before = Path("f.pdf").read_bytes()
+    Path("f.pdf").unlink()
+    Path("gradviz-out/other.png/ones/gradient.npy").unlink()
+    assert gradviz(*command, "--resume").exit_code == 0
+    assert Path("f.pdf").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -106,6 +181,12 @@ def test_what_failed_is_left_out(gradviz: Gradviz, model: str, photo: Path) -> N
         (["--figure", "folder.png"], "is a folder; name a file in it"),
         (["--figure", "$a_1$.png"], "is a file that the run reads"),
         (["--figure", "f.png", *(f"--seed=pixel:{n},0" for n in range(25))], "more than the 24"),
+        (
+            ["--figure", "f.svg", "--figure-columns", "9"],
+            "9 columns of 3 pictures do not fit into 183",
+        ),
+        (["--figure-width", "88"], "--figure-width: of which figure? give --figure FILE"),
+        (["--figure-columns", "2"], "--figure-columns: of which figure? give --figure FILE"),
     ],
 )
 def test_figures_that_cannot_be_are_refused_before_the_run(

@@ -32,11 +32,11 @@ def pictures_of(field: Field, palette: Palette, log: bool) -> dict[str, Image.Im
         the pictures by name: `structural`, `local`, `effective`, `overlay`, and `closeup` if the
         field is small in the picture.
     """
-    mask, local = _placed(field, field.structural.mask), _placed(field, field.local)
-    energy = _placed(field, field.energy)
+    mask, local = in_picture(field, field.structural.mask), in_picture(field, field.local)
+    energy = in_picture(field, field.energy)
     # Smoothed, the regions reach a little way out of the field.
-    contours = [_placed(field, each) & mask for each in energy_regions(field.energy)]
-    footprint = _footprint(field)
+    contours = [in_picture(field, each) & mask for each in energy_regions(field.energy)]
+    footprint = footprint_of(field)
     box = box_around(mask)
     pictures = {
         "structural": mask_picture(mask),
@@ -44,9 +44,9 @@ def pictures_of(field: Field, palette: Palette, log: bool) -> dict[str, Image.Im
         "effective": effective_picture(energy, palette, log),
         "overlay": overlay_picture(field.shown, mask, box, footprint, contours),
     }
-    if box is not None and _is_small(box, mask.shape):
-        part, times = _part_around(box, mask.shape)
-        x0, y0, x1, y1 = part
+    if box is not None and is_small(box, mask.shape):
+        x0, y0, x1, y1 = part_around(box, mask.shape)
+        times = max(1, -(-CLOSE_UP_SIDE // max(x1 - x0, y1 - y0)))
 
         def close(array: Array) -> Array:
             return array[y0:y1, x0:x1].repeat(times, 0).repeat(times, 1)
@@ -67,28 +67,28 @@ def pictures_of(field: Field, palette: Palette, log: bool) -> dict[str, Image.Im
     return pictures
 
 
-def _placed(field: Field, array: Array) -> Array:
+def in_picture(field: Field, array: Array) -> Array:
     """Place an array [h, w] of the input in the picture's pixels; what was cropped away is zero."""
     return array if field.frame is None else field.frame.in_image(array, 0)
 
 
-def _footprint(field: Field) -> tuple[float, float, float, float]:
+def footprint_of(field: Field) -> tuple[float, float, float, float]:
+    """Return the part of the picture that the output pixel covers: x0, y0, x1, y1."""
     if field.frame is None:
         return field.footprint
     x0, y0, x1, y1 = field.footprint
     return (*field.frame.to_image(x0, y0), *field.frame.to_image(x1, y1))
 
 
-def _is_small(box: Box, shape: tuple[int, ...]) -> bool:
+def is_small(box: Box, shape: tuple[int, ...]) -> bool:
+    """Return True if a field of this box has a close-up in a picture of this shape [H, W]."""
     x0, y0, x1, y1 = box
     return SMALL * (x1 - x0) <= shape[1] and SMALL * (y1 - y0) <= shape[0]
 
 
-def _part_around(box: Box, shape: tuple[int, ...]) -> tuple[Box, int]:
-    """Find the part of a picture around a box, and how many times as large it is drawn."""
+def part_around(box: Box, shape: tuple[int, ...]) -> Box:
+    """Find the part of a picture of this shape [H, W] that a close-up around a box shows."""
     x0, y0, x1, y1 = box
     margin = max(2, round(_MARGIN * max(x1 - x0, y1 - y0)))
     part = max(0, x0 - margin), max(0, y0 - margin), x1 + margin, y1 + margin
-    part = *part[:2], min(part[2], shape[1]), min(part[3], shape[0])
-    longer = max(part[2] - part[0], part[3] - part[1])
-    return part, max(1, -(-CLOSE_UP_SIDE // longer))
+    return *part[:2], min(part[2], shape[1]), min(part[3], shape[0])

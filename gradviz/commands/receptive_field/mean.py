@@ -8,9 +8,7 @@ import numpy as np
 
 from gradviz.arrays import Doubles, Mask
 from gradviz.commands.receptive_field.measure import Field
-
-MEAN = "mean"
-"""The name of the mean over all images."""
+from gradviz.runs.names import MEAN
 
 GRAY = 128
 """The level of the even picture that a mean is drawn over: it belongs to no one image."""

@@ -32,11 +32,8 @@ from gradviz.image.prepare import Prepared
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.model.random_input import RandomInput, only_size
+from gradviz.runs.names import NOISE
 from gradviz.seeds.places import Site, at_box
-
-NOISE = "noise"
-"""The name that stands for an image if there is none."""
-
 
 GLOBAL_SIDE = 224
 """The side of random input along an axis on which the field is global."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradviz.arrays import Mask
+from gradviz.arrays import Bytes, Mask
 from gradviz.commands.receptive_field.draw import pictures_of
-from gradviz.commands.receptive_field.mean import MEAN, RunningMean
-from gradviz.commands.receptive_field.measure import NOISE, Field, FieldMeter
+from gradviz.commands.receptive_field.mean import RunningMean
+from gradviz.commands.receptive_field.measure import Field, FieldMeter
 from gradviz.errors import ImageError, ModelError, SeedError, UsageError
 from gradviz.field.boxes import boxes_of
 from gradviz.field.geometry import Geometry
@@ -24,7 +24,7 @@ from gradviz.image.find import Source
 from gradviz.image.load import load_image, load_photo
 from gradviz.runs import schema
 from gradviz.runs.folder import RunFolder
-from gradviz.runs.names import BOXES, FIELDS
+from gradviz.runs.names import BOXES, FIELDS, MEAN, NOISE
 from gradviz.runs.record import RunSetup, check_same, describe
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
@@ -86,6 +86,7 @@ def measure_fields(
     folder: RunWriter,
     palette: Palette,
     command: Sequence[str] = (),
+    on_field: Callable[[Field], object] = lambda field: None,
 ) -> FieldOutcome:
     """Measure the fields of a model, at images or at random input, and write them.
 
@@ -95,6 +96,7 @@ def measure_fields(
         folder: the folder that the results go into.
         palette: the colours of the effective field.
         command: the command line of the program, for run.json.
+        on_field: receives each field that was written.
 
     Raises:
         UsageError: the output has no pixels, there is no such layer, or the disk refuses.
@@ -128,6 +130,7 @@ def measure_fields(
                 notes |= dict.fromkeys(f"{outcome.image}: {note}" for note in outcome.notes)
                 entries.append(write_field(folder, outcome, geometry, palette, settings.log))
                 lines.append(_line(outcome, entries[-1].files))
+                on_field(outcome)
             append(lines[-1])
     document = schema.FieldDocument(
         schema=1,
@@ -172,6 +175,34 @@ def _outcomes(
     for mean in means.values():
         if mean.count > 1:
             yield mean.field()
+
+
+def picture_reader(
+    meter: FieldMeter, sources: Sequence[Source], folder: RunFolder
+) -> Callable[[str], Bytes]:
+    """Return a reader of the pictures [H, W, 3] that a run's fields are drawn over, by image name.
+
+    It raises ImageError if the image cannot be read any more, or was replaced.
+
+    Args:
+        meter: the meter of the run.
+        sources: the images of the run.
+        folder: the folder of the run.
+    """
+    images = folder.record().images
+    recorded = {each.name: each for each in images if isinstance(each, schema.ImageRecord)}
+    named = {source.name: source for source in sources}
+
+    def read(name: str) -> Bytes:
+        source = named[name]
+        if meter.settings.frame == "image":
+            shown = load_photo(source, meter.recipe)
+        else:
+            shown = load_image(source, meter.recipe).prepared.shown
+        check_same(source, recorded.get(name))
+        return shown
+
+    return read
 
 
 def _name(field: schema.FieldEntry) -> str:
