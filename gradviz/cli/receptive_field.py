@@ -86,7 +86,7 @@ def receptive_field(
             check_placed(preprocess.processor)
         loaded = arguments.with_others(loaded, others, preprocess, console)
         from gradviz.commands.receptive_field.measure import Field, FieldMeter, FieldSettings
-        from gradviz.commands.receptive_field.outline import FieldOutline, outline_of
+        from gradviz.commands.receptive_field.outline import FieldOutline, lines_around
         from gradviz.commands.receptive_field.run import measure_fields, picture_reader
         from gradviz.image.load import load_image
 
@@ -114,7 +114,7 @@ def receptive_field(
 
             def keep(field: Field) -> None:
                 if sheet is not None:
-                    outlines.append(outline_of(field))
+                    outlines.append(lines_around(field))
 
             outcome = measure_fields(meter, sources, folder, palette, sys.argv, keep)
         if sheet is not None:

@@ -40,7 +40,7 @@ class FieldOutline:
     """The picture [H, W, 3]; None if it is that of an image file, which can be read again."""
 
 
-def outline_of(field: Field) -> FieldOutline:
+def lines_around(field: Field) -> FieldOutline:
     """Find the lines around a field."""
     mask = in_picture(field, field.structural.mask)
     box = box_around(mask)

@@ -10,7 +10,7 @@ import pytest
 
 from gradviz.arrays import Doubles
 from gradviz.commands.receptive_field.measure import Field
-from gradviz.commands.receptive_field.outline import outline_of
+from gradviz.commands.receptive_field.outline import lines_around
 from gradviz.field.effective import CONTOURS
 from gradviz.field.probe import StructuralField
 from gradviz.image.frame import Frame
@@ -44,7 +44,7 @@ def radii(lines: tuple[Doubles, ...], centre: tuple[float, float]) -> Doubles:
 def test_contours_are_the_circles_that_hold_the_shares() -> None:
     """Within r of the middle, a bell holds 1 − exp(−r²/2σ²) of its energy."""
     smoothed = math.hypot(SIGMA, 0.01 * (SIDE - 1))
-    found = outline_of(bell()).contours
+    found = lines_around(bell()).contours
     for share, lines in zip(CONTOURS, found, strict=True):
         (line,) = lines
         assert np.array_equal(line[0], line[-1]), "a circle is closed"
@@ -57,7 +57,7 @@ def test_contours_lie_in_the_photo() -> None:
     """Four by two photo pixels for one of the input; 5 and 3 resized ones were cropped away."""
     frame = Frame((4 * 131, 2 * 127), (131, 127), (5, 3), (SIDE, SIDE))
     photo = np.zeros((2 * 127, 4 * 131, 3), np.uint8)
-    plain, placed = outline_of(bell()), outline_of(bell().drawn_in(photo, frame))
+    plain, placed = lines_around(bell()), lines_around(bell().drawn_in(photo, frame))
     for before, after in zip(plain.contours, placed.contours, strict=True):
         expected = (np.concatenate(before) + np.array([5, 3])) * [4, 2]
         assert np.concatenate(after) == pytest.approx(expected)
@@ -69,7 +69,7 @@ def test_contours_stay_within_the_field() -> None:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[52:70, 42:60] = True
     field = replace(bell(), structural=StructuralField(mask, (), None))
-    for lines in outline_of(field).contours:
+    for lines in lines_around(field).contours:
         points = np.concatenate(lines)
         assert (
             points.min(axis=0) == pytest.approx([42, 52], abs=0.6)
@@ -80,5 +80,5 @@ def test_contours_stay_within_the_field() -> None:
 
 def test_without_energy_there_are_no_contours() -> None:
     empty = np.zeros((SIDE, SIDE))
-    outline = outline_of(replace(bell(), energy=empty))
+    outline = lines_around(replace(bell(), energy=empty))
     assert outline.contours == () and outline.box == (0, 0, SIDE, SIDE)
