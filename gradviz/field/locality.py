@@ -10,7 +10,7 @@ a proof for this very size and this very part, of the gradient too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -24,9 +24,12 @@ from gradviz.field.reach.arguments import Shape
 from gradviz.field.reach.call import Reach
 from gradviz.field.reach.extents import Extents, Names, Untold
 from gradviz.field.reach.follow import follow, operations
-from gradviz.field.tiles import GridAxis, OutputGrid, Tile
+from gradviz.field.tiles import GridAxis, OutputGrid, Range, Tile
 from gradviz.field.trial import NotTileable, Trial
 from gradviz.model.model import Model
+
+FollowedOutput = tuple[Shape, Reach]
+"""The shape of an output, and what it was computed from."""
 
 Parts = Literal["proved", "tried"]
 """The evidence that parts agree with the whole."""
@@ -62,7 +65,8 @@ class Locality:
         self._model = model
         self._channels = channels
         self._trial = Trial(model, probe_at)
-        self._follow = lru_cache(8)(self._followed)
+        self._follow = lru_cache(32)(self._followed)
+        self._proved: dict[tuple[Size, Size], tuple[tuple[int, int], FollowedOutput]] = {}
         self._axes: dict[int, Axis | None] = dict(enumerate(axes))
 
     def of(self, size: Size) -> KnownGrid:
@@ -93,7 +97,7 @@ class Locality:
             return None
         return tile
 
-    def _grid(self, size: Size, whole: tuple[Shape, Reach]) -> OutputGrid:
+    def _grid(self, size: Size, whole: FollowedOutput) -> OutputGrid:
         shape, _ = whole
         if len(shape) not in (3, 4):
             raise NotTileable(f"its output {list(shape)} is no map")
@@ -123,24 +127,58 @@ class Locality:
         self._prove(size, whole, tiles)
         return "proved"
 
-    def _prove(self, size: Size, whole: tuple[Shape, Reach], tiles: Sequence[Tile]) -> None:
+    def _prove(self, size: Size, whole: FollowedOutput, tiles: Sequence[Tile]) -> None:
         for tile in tiles:
             x0, y0, x1, y1 = tile.inputs
-            if (x1 - x0, y1 - y0) == size:
+            of_part = (x1 - x0, y1 - y0)
+            if of_part == size or self._proved_elsewhere(size, whole, tile):
                 continue
-            part = self._follow((x1 - x0, y1 - y0), (x0, y0))
+            part = self._follow(of_part, (x0, y0))
             if isinstance(part, Untold):
                 raise NotTileable(f"a part of the image cannot be followed: {part}")
             if not _alike(whole, part, tile):
                 raise NotTileable("its output depends on where in the image a pixel is")
+            self._proved.setdefault((size, of_part), ((x0, y0), part))
 
-    def _followed(self, size: Size, start: tuple[int, int]) -> tuple[Shape, Reach] | Untold:
+    def _proved_elsewhere(self, size: Size, whole: FollowedOutput, tile: Tile) -> bool:
+        """True if a part of the same size was followed, and the whole is the same at both places.
+
+        The part does not know where it lies, so what was followed there holds here, moved. The
+        whole is followed once more over an image that begins one period later: an output pixel
+        named there as its neighbour one period on is named here is the same function of pixels one
+        period on.
+        """
+        x0, y0, x1, y1 = tile.inputs
+        if (size, (x1 - x0, y1 - y0)) not in self._proved:
+            return False
+        start, part = self._proved[size, (x1 - x0, y1 - y0)]
+        grid = self._grid(size, whole)
+        axes = (grid.x, grid.y)
+        moved = self._follow(size, (grid.x.field.shift, grid.y.field.shift))
+        if isinstance(moved, Untold):
+            return False
+        back = list[int]()
+        for axis, (along, here, there) in enumerate(zip(axes, (x0, y0), start, strict=True)):
+            periods, rest = divmod(here - there, along.field.shift)
+            step = periods * len(along.field.first)
+            low, high = tile.outputs[axis], tile.outputs[axis + 2]
+            path = (min(low, low - step), max(high, high - step))
+            back.append(step)
+            if rest or path[0] < 0 or path[1] > along.outputs:
+                return False
+            if not _moves(whole, moved, axis, path, len(along.field.first)):
+                return False
+        left, top, right, bottom = tile.outputs
+        outputs = (left - back[0], top - back[1], right - back[0], bottom - back[1])
+        return _alike(whole, part, replace(tile, outputs=outputs))
+
+    def _followed(self, size: Size, start: tuple[int, int]) -> FollowedOutput | Untold:
         try:
             return follow(self._model, self._channels, size, start)[None]
         except Untold as error:
             return error
 
-    def _axis(self, whole: tuple[Shape, Reach], axis: int, length: int) -> Axis:
+    def _axis(self, whole: FollowedOutput, axis: int, length: int) -> Axis:
         """The field along an axis: as the image shows it, or longer inputs do."""
         found = field_in(whole, axis, length)
         if isinstance(found, Axis):
@@ -170,7 +208,7 @@ class Locality:
             raise NotTileable("what it does depends on the size of the image")
 
 
-def _alike(whole: tuple[Shape, Reach], part: tuple[Shape, Reach], tile: Tile) -> bool:
+def _alike(whole: FollowedOutput, part: FollowedOutput, tile: Tile) -> bool:
     """True if the output pixels of a tile are computed in the same way from part and whole."""
     (outputs, there), (inner, here) = whole, part
     x0, y0, x1, y1 = tile.inner
@@ -184,6 +222,27 @@ def _alike(whole: tuple[Shape, Reach], part: tuple[Shape, Reach], tile: Tile) ->
         for (size, reach) in (whole, part)
         for axis, one in enumerate(reach.axes)
     )
+
+
+def _moves(
+    whole: FollowedOutput, moved: FollowedOutput, axis: int, path: Range, period: int
+) -> bool:
+    """True if the output pixels of a range are the same function of pixels one period on, each.
+
+    Args:
+        whole: the pass over the image.
+        moved: the same over an image that begins one period later.
+        axis: 0 along the width, 1 along the height.
+        path: the range.
+        period: of output pixels.
+    """
+    here, there = (each[1].axes[axis].name for each in (whole, moved))
+    if here.shape != there.shape or here.shape[-2 + axis] != 1:
+        return False
+    if here.shape[-1 - axis] != whole[0][-1 - axis]:
+        return False
+    places = np.arange(path[0], path[1] - period)
+    return bool(np.all(here.take(places + period, -1 - axis) == there.take(places, -1 - axis)))
 
 
 def _names(extents: Extents, box: Box) -> Names:

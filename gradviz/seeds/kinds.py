@@ -55,6 +55,8 @@ class Kind:
     inside: Callable[..., Mask] | None = None
     """`(size of the map, site, *values) -> the output pixels that it asks about, [H, W]`, if they
     are some and no box. None for a row with a box, or one that is about the whole map."""
+    names_file: Callable[[str], bool] = lambda argument: False
+    """True if the text after the colon names a file, which `parse` reads."""
     names_class: bool = False
     """True if its last value may be a class: an `int`, or a `str` that is one of the labels."""
     takes: Callable[..., int | None] | None = None
@@ -132,6 +134,15 @@ def _loss_target(argument: str) -> tuple[str, int | str | ArrayFile]:
         hint = nearest(name, LOSSES, f"use one of {', '.join(LOSSES)}")
         raise UsageError(f"no loss is called {name!r}; {hint}")
     return name, (_class if LOSSES[name].by_class else _tensor_file)(target)[0]
+
+
+def _named(argument: str) -> bool:
+    return True
+
+
+def _target_named(argument: str) -> bool:
+    loss = LOSSES.get(argument.partition("=")[0])
+    return loss is not None and not loss.by_class
 
 
 def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> ArrayFile:
@@ -349,6 +360,7 @@ KINDS: dict[str, Kind] = {
             _mask_file,
             _mask,
             inside=_inside_mask,
+            names_file=_named,
         ),
         Kind(
             "tensor",
@@ -357,6 +369,7 @@ KINDS: dict[str, Kind] = {
             _ANY,
             _tensor_file,
             _tensor,
+            names_file=_named,
         ),
         Kind(
             "loss",
@@ -366,6 +379,7 @@ KINDS: dict[str, Kind] = {
             _PLANES,
             _loss_target,
             _loss,
+            names_file=_target_named,
             names_class=True,
         ),
         Kind(

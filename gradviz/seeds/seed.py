@@ -193,15 +193,16 @@ class Seed:
             yield
 
 
-def parse_seed(spec: str) -> Seed:
+def parse_seed(spec: str, files: bool = True) -> Seed:
     """Parse the spec of a seed, and read the files that it names.
 
     Args:
         spec: the text, such as `pixel:64,48` or `class:cat - 0.6*class:dog`. Terms are separated by
             ` + ` or ` - `, with the spaces.
+        files: False to refuse terms that name files.
 
     Raises:
-        SeedError: a term has none of the table's forms, or its file cannot be read.
+        SeedError: a term has none of the table's forms, or its file may or can not be read.
     """
     first, *rest = SEPARATOR.split(spec)
     signs, texts = ["+", *rest[::2]], [first, *rest[1::2]]
@@ -210,20 +211,20 @@ def parse_seed(spec: str) -> Seed:
         with _naming(spec, text if rest else None, hint=SUM if rest else ""):
             if rest and not text:
                 raise SeedError("a term is missing")
-            factor, term = _weighted(text)
+            factor, term = _weighted(text, files)
         terms.append((-factor if sign == "-" else factor, term))
     return Seed(spec, tuple(terms))
 
 
-def _weighted(text: str) -> tuple[float, Term]:
+def _weighted(text: str, files: bool) -> tuple[float, Term]:
     """Parse a term with the factor before it; 1 if there is none."""
     found = FACTOR.match(text)
     if found is None:
-        return 1.0, parse_term(text)
+        return 1.0, parse_term(text, files)
     factor = float(found[1])
     if not isfinite(factor):
         raise SeedError(f"the factor {found[1]} is too large")
-    return factor, parse_term(text[found.end() :])
+    return factor, parse_term(text[found.end() :], files)
 
 
 SUM = (

@@ -172,14 +172,15 @@ class Term:
         return around(columns[x0], rows[y0], columns[x1], rows[y1])
 
 
-def parse_term(spec: str) -> Term:
+def parse_term(spec: str, files: bool = True) -> Term:
     """Parse the spec of a term, and read the file that it names.
 
     Args:
         spec: the text, such as `pixel:64,48`.
+        files: False to refuse a term that names a file.
 
     Raises:
-        SeedError: the spec has none of the table's forms, or its file cannot be read.
+        SeedError: the spec has none of the table's forms, or its file may or can not be read.
     """
     name, colon, argument = spec.partition(":")
     kind = KINDS.get(name)
@@ -193,6 +194,8 @@ def parse_term(spec: str) -> Term:
         raise SeedError(f"no seed is called {name!r}; {hint}{of_class}")
     if bool(colon) != bool(argument) or (argument and not kind.argument):
         raise SeedError(f"write it as {kind.form}")
+    if not files and kind.names_file(argument):
+        raise SeedError("names a file, and none is read here; use gradviz saliency")
     try:
         return Term(spec, kind, kind.parse(argument))
     except UsageError as error:

@@ -78,7 +78,7 @@ class Engine:
         """
         if not question.seed:
             return []
-        seeds = [parse_seed(question.seed)]
+        seeds = [parse_seed(question.seed, files=False)]
         check_labels(seeds, self.model.labels)
         return seeds
 

@@ -305,6 +305,26 @@ def test_no_parts_where_the_place_or_the_whole_counts(name: str) -> None:
             locality.check(size, grid.tiles(everything(grid), 20))
 
 
+def test_a_part_that_was_proved_elsewhere_is_proved_where_the_whole_does_the_same() -> None:
+    _, locality = locality_of(skips())
+    size = (160, 176)
+    grid = locality.of(size).grid
+    pixel = [grid.tile((x, x, x + 1, x + 1)) for x in (80, 96, 64)]
+    assert len({(t.inputs[2] - t.inputs[0], t.inputs[3] - t.inputs[1]) for t in pixel}) == 1
+    assert [locality.check(size, [tile]) for tile in pixel] == ["proved"] * 3
+
+
+def test_a_part_that_was_proved_elsewhere_is_refused_where_the_whole_does_something_else() -> None:
+    """At the border, the part is padded as the image is; inside, the image goes on."""
+    _, locality = locality_of(conv(3, 2, 3, padding=1))
+    size = (160, 90)
+    border = Tile((159, 40, 160, 41), (150, 36, 160, 46), (9, 4, 10, 5))
+    inside = Tile((59, 40, 60, 41), (50, 36, 60, 46), (9, 4, 10, 5))
+    assert locality.check(size, [border]) == "proved"
+    with pytest.raises(NotTileable, match="where in the image"):
+        locality.check(size, [inside])
+
+
 def test_a_silent_model_is_proved_by_its_operations() -> None:
     """A trial would say nothing: the gradient is zero."""
     _, locality = locality_of(silent())
