@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic
 
 import numpy as np
@@ -47,33 +47,51 @@ class Answers:
     def output(self, asked: OutputAsked, task: Task) -> bytes:
         """Answer what the model makes of an image."""
         engine = self.engine(asked.model)
-        frame = engine.image(asked.image).prepared.frame
         task.show("the model runs")
-        found = engine.output(asked.image)
-        fields, reason = engine.fields(asked.image)
+
+        def between(done: int, every: int) -> None:
+            task.give_way(f"the model runs: {done} of {every} parts of the image")
+
+        found = engine.output(asked.image, between)
         channel, planes = _planes(found, asked.channel)
         return PackedAnswer(
             {
-                "number": asked.number,
-                "model": asked.model,
-                "image": asked.image,
+                **self._place(asked),
                 "kind": found.kind,
                 "shape": list(found.shape),
-                "input": list(frame.input),
-                "photo": list(frame.image),
-                "placed": frame.maker is None,
                 "channel": channel,
                 "channels": None if found.planes is None else len(found.planes),
                 "classes": [asdict(each) for each in found.classes],
                 "detections": [
                     {"place": n, **asdict(each)} for n, each in enumerate(found.detections)
                 ],
-                "fields": fields,
-                "fields_reason": reason,
                 "milliseconds": _milliseconds(task),
             },
             planes,
         ).body()
+
+    def fields(self, asked: Asked, task: Task) -> dict[str, object]:
+        """Answer which box of the image each pixel of a map looks at."""
+        found = self.engine(asked.model).fields(asked.image)
+        known = {"x": found.columns, "y": found.rows} if found.rows else None
+        return {
+            **self._place(asked),
+            "shape": found.shape,
+            "fields": known,
+            "reason": found.reason,
+            "milliseconds": _milliseconds(task),
+        }
+
+    def _place(self, asked: Asked) -> dict[str, object]:
+        frame = self.engine(asked.model).image(asked.image).prepared.frame
+        return {
+            "number": asked.number,
+            "model": asked.model,
+            "image": asked.image,
+            "input": list(frame.input),
+            "photo": list(frame.image),
+            "placed": frame.maker is None,
+        }
 
     def layers(self, asked: Asked) -> dict[str, object]:
         """List the layers that can be read."""
@@ -88,10 +106,11 @@ class Answers:
         engine = self.engine(question.model)
         found = engine.attribution(question, task.show)
         array = found.colour_array
-        window = _window(array)
-        x0, y0, x1, y1 = window
         height, width = array.shape[1:]
+        x0, y0, x1, y1 = window = _window(array, found.within or (0, 0, width, height))
         plane = Plane(found.method.writes, array[:, y0:y1, x0:x1], (width, height), window)
+        if found.within is not None:  # statistics of an image that is 0 elsewhere
+            found = replace(found, array=found.array[:, y0:y1, x0:x1])
         return PackedAnswer(
             {
                 "number": question.number,
@@ -108,7 +127,7 @@ class Answers:
                 "conservation": found.conservation,
                 "tiles": found.tiles,
                 "parts": found.parts,
-                "shape": list(found.array.shape),
+                "shape": list(array.shape),
                 "input": list(found.prepared.frame.input),
                 "warnings": list(found.warnings),
                 "command": command_for(self.session, question),
@@ -133,12 +152,13 @@ def _planes(found: ModelOutput, channel: int | None) -> tuple[int | None, list[P
     return channel, [Plane(name, each, (width, height), whole) for name, each in shown.items()]
 
 
-def _window(array: Floats) -> Box:
-    """Find the smallest box [C, h, w] that holds all that is not 0; one pixel if all is."""
-    marked = (array != 0).any(0)
-    columns, rows = np.flatnonzero(marked.any(0)), np.flatnonzero(marked.any(1))
+def _window(array: Floats, within: Box) -> Box:
+    """Find the smallest box in a box of an array [C, h, w] that holds all that is not 0 there."""
+    x0, y0, x1, y1 = within
+    marked = (array[:, y0:y1, x0:x1] != 0).any(0)
+    columns, rows = x0 + np.flatnonzero(marked.any(0)), y0 + np.flatnonzero(marked.any(1))
     if not len(columns):
-        return 0, 0, 1, 1
+        return x0, y0, x0 + 1, y0 + 1
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 

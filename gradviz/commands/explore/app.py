@@ -62,6 +62,7 @@ class Routes:
         computing = {
             "/session": self.session,
             "/output": self.output,
+            "/fields": self.fields,
             "/layers": self.layers,
             "/ask": self.ask,
             "/save": self.save,
@@ -111,6 +112,11 @@ class Routes:
         """Answer what a model makes of an image."""
         asked = await _read(request, OutputAsked)
         return await self._worked(asked, "output", lambda task: self._answers.output(asked, task))
+
+    async def fields(self, request: Request) -> Response:
+        """Answer which box of the image each pixel of a map looks at."""
+        asked = await _read(request, Asked)
+        return await self._worked(asked, "fields", lambda task: self._answers.fields(asked, task))
 
     async def layers(self, request: Request) -> Response:
         """List the layers that can be read."""

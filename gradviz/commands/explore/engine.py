@@ -9,15 +9,17 @@ from gradviz.backward.integrated_gradients import BASELINES
 from gradviz.backward.layers import run_with_layers
 from gradviz.backward.methods import METHODS
 from gradviz.commands.explore.fields import Fields, fields_of
-from gradviz.commands.explore.model_output import ModelOutput, output_of
+from gradviz.commands.explore.model_output import ModelOutput, output_in_tiles, output_of
 from gradviz.commands.explore.question import Question
 from gradviz.commands.explore.session import MOST_CLASSES, ExploredModel
 from gradviz.commands.saliency.explain import Explainer
+from gradviz.commands.saliency.memory import Memory
 from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import UsageError
 from gradviz.image.find import Source
 from gradviz.image.load import LoadedImage, load_image
+from gradviz.image.prepare import Prepared
 from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
@@ -26,6 +28,10 @@ from gradviz.seeds.suppression import Suppression
 
 Progress = Callable[[str], object]
 """Takes the next step, in words."""
+
+LARGEST_KEPT = 1 << 18
+"""The most pixels of an image whose forward pass is kept, so that a backward pass alone answers a
+question. The output of a larger image is computed tile by tile, and questions come between."""
 
 IMAGES_KEPT = 2
 """The images whose pixels are kept."""
@@ -40,16 +46,14 @@ class Engine:
         self.preprocess = explored.preprocess
         self._sources = sources
         self._explainers = lru_cache(4)(self._explainer)
-        self._outputs = lru_cache(1)(self._output)
+        self._output: tuple[int, ModelOutput] | None = None
         self._fields = lru_cache(4)(partial(fields_of, self.model))
         self.image = lru_cache(IMAGES_KEPT)(self._image)
+        self._memory = Memory(LARGEST_KEPT)
         self._step: Progress = lambda step: None
 
     def _image(self, place: int) -> LoadedImage:
         return load_image(self.source(place), self.preprocess)
-
-    def _output(self, place: int) -> ModelOutput:
-        return output_of(self.model, self.image(place).prepared, MOST_CLASSES)
 
     def source(self, place: int) -> Source:
         """Return the image file at a place.
@@ -112,23 +116,37 @@ class Engine:
         image = self.image(question.image)
         (outcome,) = explainer.outcomes([image], self.seeds(question))
         if isinstance(outcome, Failure):
+            self._memory.forget()
             raise outcome.error
         return outcome
 
-    def output(self, image: int) -> ModelOutput:
+    def output(self, image: int, between: Callable[[int, int], object]) -> ModelOutput:
         """Run the model on an image; the last output is kept, whatever channel is looked at.
+
+        Args:
+            image: the place of the image.
+            between: is called between the parts of a large image, with the number of those that
+                are done and of all.
 
         Raises:
             GradvizError: it fails.
         """
-        return self._outputs(image)
+        if self._output is None or self._output[0] != image:
+            self._output = None
+            self._output = image, self._compute(self.image(image).prepared, between)
+        return self._output[1]
 
-    def fields(self, image: int) -> tuple[Fields | None, str]:
-        """Find the structural box of every output pixel of an image.
+    def _compute(self, prepared: Prepared, between: Callable[[int, int], object]) -> ModelOutput:
+        _, height, width = prepared.shape
+        if width * height > LARGEST_KEPT and self.model.inputs.size is None:
+            locality = self._memory.locality(self.model, prepared)
+            found = output_in_tiles(self.model, prepared, locality, between)
+            if found is not None:
+                return found
+        return output_of(self.model, prepared, MOST_CLASSES)
 
-        Returns:
-            the boxes; or None, and the reason why they are not known.
-        """
+    def fields(self, image: int) -> Fields:
+        """Find the structural box of every output pixel of an image."""
         channels, height, width = self.image(image).prepared.shape
         return self._fields(channels, (width, height))
 
@@ -157,4 +175,5 @@ class Engine:
             settings,
             faster=faster,
             on_progress=lambda points: self._step(f"{name}: {points} points"),
+            memory=self._memory,
         )

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gradviz.arrays import Size
 from gradviz.field.reach.extents import Untold
 from gradviz.field.reach.follow import follow
 from gradviz.model.model import Model
 
-Fields = dict[str, list[tuple[int, int]]]
-"""The start and stop in the input of every output column (`x`) and row (`y`); both 0 for none."""
+Ends = list[tuple[int, int]]
+"""The start and stop in the input of output columns, or rows; both 0 for none."""
 
 
-def fields_of(model: Model, channels: int, size: Size) -> tuple[Fields | None, str]:
-    """Follow a model without numbers over an input of a size.
+@dataclass(frozen=True)
+class Fields:
+    """The structural boxes of an output map."""
+
+    shape: tuple[int, ...] | None = None
+    """The shape of the output without the batch axis; None if it is not known."""
+    columns: Ends | None = None
+    """The ends of each column; None if they are not known."""
+    rows: Ends | None = None
+    """The ends of each row."""
+    reason: str = ""
+    """The reason why they are not known."""
+
+
+def fields_of(model: Model, channels: int, size: Size) -> Fields:
+    """Follow a model without numbers over an input.
 
     Args:
         model: the model.
         channels: the channels of the input.
         size: its width and height.
-
-    Returns:
-        the fields; or None, and the reason why they are not known.
     """
     try:
         shape, reach = follow(model, channels, size)[None]
     except Untold as error:
-        return None, str(error)
-    found: Fields = {}
-    for axis, name in enumerate("xy"):
+        return Fields(reason=str(error))
+    found = list[Ends]()
+    for axis in (0, 1):
         ends = reach.ends(shape, axis)
         if ends is None:
-            return None, "its output is no map whose columns and rows look at columns and rows"
-        found[name] = [
-            (max(0, first), min(last + 1, size[axis])) if first <= last else (0, 0)
-            for first, last in zip(*(each.tolist() for each in ends), strict=True)
-        ]
-    return found, ""
+            return Fields(shape[1:], reason="its columns and rows do not look at columns and rows")
+        found.append(
+            [
+                (max(0, first), min(last + 1, size[axis])) if first <= last else (0, 0)
+                for first, last in zip(*(each.tolist() for each in ends), strict=True)
+            ]
+        )
+    columns, rows = found
+    return Fields(shape[1:], columns, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from gradviz.backward.graph import is_of_sigmoid
 from gradviz.detections import Detections
 from gradviz.errors import GradvizError, UsageError
+from gradviz.field.locality import Locality
+from gradviz.field.trial import NotTileable
 from gradviz.image.frame import Frame
 from gradviz.image.prepare import Prepared
 from gradviz.model.model import Model, deterministic
@@ -18,6 +21,9 @@ from gradviz.seeds.boxes import Detection, detection_at
 from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
 from gradviz.seeds.places import Site
 from gradviz.seeds.suppression import Suppression, survivors
+
+SIDE = 512
+"""The side of a tile in pixels, without its halo."""
 
 KindName = Literal["map", "classes", "boxes", "other"]
 
@@ -48,7 +54,7 @@ def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
     Raises:
         GradvizError: the model fails, or its output is none that can be asked.
     """
-    x = prepared.tensor[None].to(model.device, model.dtype)
+    x = prepared.tensor[None].to(model.device, model.dtype)  # without a gradient: no graph
     with deterministic():
         try:
             y = model(x)[0].detach()
@@ -68,6 +74,45 @@ def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
             case OutputKind.DENSE:
                 return ModelOutput("map", tuple(y.shape), planes_of(y).float().cpu())
     return ModelOutput("other", tuple(y.shape))
+
+
+def output_in_tiles(
+    model: Model, prepared: Prepared, locality: Locality, between: Callable[[int, int], object]
+) -> ModelOutput | None:
+    """Compute the map of a large image tile by tile.
+
+    Args:
+        model: the model.
+        prepared: the image.
+        locality: the findings about its parts.
+        between: is called before each tile, with its number and the number of all.
+
+    Returns:
+        None if no parts are proved, or the output is no map.
+    """
+    size = prepared.frame.input
+    try:
+        known = locality.of(size)
+        if known.unproved:
+            return None
+        tiles = known.grid.tiles((0, 0, *known.grid.size), SIDE)
+        locality.check(size, tiles)
+    except NotTileable:
+        return None
+    width, height = known.grid.size
+    planes: Tensor | None = None
+    for n, tile in enumerate(tiles):
+        between(n, len(tiles))
+        with deterministic():
+            y = model(model.batch_of(prepared.part(tile.inputs)).detach())[0]
+        part = planes_of(y).float().cpu()
+        if planes is None:
+            planes = part.new_zeros(len(part), height, width)
+        (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
+        planes[:, y0:y1, x0:x1] = part[:, b:d, a:c]
+    assert planes is not None
+    shape = (len(planes), height, width) if y.dim() == 3 else (height, width)
+    return ModelOutput("map", shape, planes)
 
 
 def _detections(model: Model, x: Tensor) -> Detections | None:

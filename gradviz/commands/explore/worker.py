@@ -36,6 +36,8 @@ class Task:
     """The present step, in words."""
     dropped: bool = False
     """True if nobody waits for the answer any more."""
+    others: Callable[[], object] = lambda: None
+    """Works off the other questions that wait."""
 
     def show(self, step: str) -> None:
         """Take the next step; end the work here if nobody waits for it any more.
@@ -50,6 +52,18 @@ class Task:
         if self.dropped:
             raise Dropped("a newer question has come")
 
+    def give_way(self, step: str) -> None:
+        """Take the next step of a long answer, after all other questions that wait.
+
+        Args:
+            step: the step, in words.
+
+        Raises:
+            Dropped: a newer question of the asker has come.
+        """
+        self.others()
+        self.show(step)
+
 
 class Worker:
     """A thread that works off questions, of each asker the latest only."""
@@ -57,7 +71,8 @@ class Worker:
     def __init__(self) -> None:
         self._waiting: OrderedDict[Hashable, Task] = OrderedDict()
         self._numbers: OrderedDict[Hashable, int] = OrderedDict()
-        self._now: Task | None = None
+        self._running: list[Task] = []
+        """The task at the end is computed; each before it has given way to the next."""
         self._changed = threading.Condition()
         self._closed = False
         threading.Thread(target=self._work, name="gradviz-explore", daemon=True).start()
@@ -84,8 +99,8 @@ class Worker:
                 self._numbers.popitem(last=False)
             older = self._waiting.get(asker)
             self._waiting[asker] = task  # in the place of the older one, if there is one
-            if self._now is not None and self._now.asker == asker:
-                self._now.dropped = True
+            for running in self._running:
+                running.dropped |= running.asker == asker
             self._changed.notify()
         if older is not None:
             older.future.set_exception(Dropped("a newer question has come"))
@@ -100,8 +115,8 @@ class Worker:
         with self._changed:
             gone = [asker for asker in self._waiting if mine(asker)]
             tasks = [self._waiting.pop(asker) for asker in gone]
-            if self._now is not None and mine(self._now.asker):
-                self._now.dropped = True
+            for running in self._running:
+                running.dropped |= mine(running.asker)
         for task in tasks:
             task.future.set_exception(Dropped("it is not asked any more"))
 
@@ -115,10 +130,10 @@ class Worker:
             None if nothing is.
         """
         with self._changed:
-            task = self._now
+            running = [each for each in self._running if mine(each.asker)]
             waiting = [each for asker, each in self._waiting.items() if mine(asker)]
-        if task is not None and mine(task.asker):
-            return task.step or "computing", monotonic() - task.asked
+        if running:
+            return running[-1].step or "computing", monotonic() - running[-1].asked
         if waiting:
             return "waiting for another question", monotonic() - waiting[0].asked
         return None
@@ -129,8 +144,8 @@ class Worker:
             self._closed = True
             tasks = [*self._waiting.values()]
             self._waiting.clear()
-            if self._now is not None:
-                self._now.dropped = True
+            for running in self._running:
+                running.dropped = True
             self._changed.notify()
         for task in tasks:
             task.future.set_exception(Dropped("the page is closed"))
@@ -138,18 +153,31 @@ class Worker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._now = None
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                _, task = self._waiting.popitem(last=False)
-                self._now = task
-            task.begun = monotonic()
+            self._answer_waiting()
+
+    def _answer_waiting(self) -> None:
+        """Answer all questions that wait; some may come while others are answered."""
+        while (task := self._begin()) is not None:
             try:
                 answer = task.work(task)
             except BaseException as error:  # a bug is answered too: the page lives on
                 task.future.set_exception(error)
             else:
                 task.future.set_result(answer)
-            # An error, or an answer, keeps the memory of its pass alive.
-            task = answer = None  # type: ignore[assignment]
+                del answer
+            with self._changed:
+                self._running.pop()
+
+    def _begin(self) -> Task | None:
+        """Take the question that waits first; None if none does."""
+        with self._changed:
+            if self._closed or not self._waiting:
+                return None
+            _, task = self._waiting.popitem(last=False)
+            self._running.append(task)
+        task.begun = monotonic()
+        task.others = self._answer_waiting
+        return task

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from gradviz.backward.relevance.hand_back import recorder
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.branches import Branches, branches_of
 from gradviz.commands.saliency.independence import Independence
+from gradviz.commands.saliency.memory import Memory
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
@@ -75,6 +77,7 @@ class Explainer:
         allocate: Allocate = in_memory,
         faster: Model | None = None,
         on_progress: Callable[[int], object] = lambda points: None,
+        memory: Memory | None = None,
     ) -> None:
         """Take a model and the choices of a run.
 
@@ -86,10 +89,13 @@ class Explainer:
                 on the model.
             on_progress: receives the number of points done for the current image, if the method
                 takes several.
+            memory: keeps findings and passes for the next explainer of the model; None for one of
+                its own.
         """
         self._model = faster or model
         self._settings = settings
-        self._tiler = Tiler(model, settings)
+        self._memory = memory or Memory()
+        self._tiler = Tiler(model, settings, self._memory)
         self._allocate = allocate
         self._on_progress = on_progress
         self._independence = Independence()
@@ -180,7 +186,10 @@ class Explainer:
         with deterministic():
             if self._model.detects and self._branches is None:
                 self._branches = branches_of(self._model, x)
-            forward = self._forward(work.images, x)
+            forward = self._memory.forward(
+                work.images, self._pass, partial(self._forward, work.images, x)
+            )
+            kept = self._memory.keeps(forward)
             together = self._settings.batch_size if self._settings.points.sampler else len(x)
             self._independence.look(self._model, x.detach(), forward.y.detach(), together)
             if self._independence.mixes and len(x) > 1:
@@ -189,7 +198,13 @@ class Explainer:
             seeds = work.seeds or (default_seed(forward.y.detach()[0]),)
             for place, seed in enumerate(seeds):
                 this = Work(work.images, (seed,), notes)
-                yield self._under_seed(this, forward, retain_graph=place < len(seeds) - 1)
+                yield self._under_seed(this, forward, kept or place < len(seeds) - 1)
+
+    @property
+    def _pass(self) -> Hashable:
+        """The choices on which a forward pass depends, beside the images."""
+        each = self._settings
+        return id(self._model), each.points.name, each.reads_input, each.layer, each.reads_operands
 
     def _forward(self, images: Sequence[LoadedImage], x: Tensor) -> Forward:
         settings, model = self._settings, self._model

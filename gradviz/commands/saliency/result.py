@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Floats
+from gradviz.arrays import Box, Floats
 from gradviz.backward.methods import Method
 from gradviz.backward.relevance.operation import Cause
 from gradviz.errors import GradvizError, UsageError
@@ -76,6 +76,8 @@ class Attribution:
     """Warnings of the method itself."""
     tiles: int | None = None
     """The number of tiles that it was put together from; None if it was computed at once."""
+    within: Box | None = None
+    """The box of the input outside of which the array is 0; None if it was computed at once."""
     parts: str | None = None
     """The evidence that the tiles agree with the whole: `proved` or `tried`."""
 

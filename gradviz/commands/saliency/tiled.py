@@ -16,25 +16,24 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from gradviz.arrays import Floats, Size
+from gradviz.arrays import Floats
 from gradviz.backward.relevance.hand_back import recorder
 from gradviz.backward.relevance.operation import Cause
 from gradviz.backward.vjp import inner
 from gradviz.commands.saliency.attribute import Forward, at_images
+from gradviz.commands.saliency.memory import Memory
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Locality, Parts
-from gradviz.field.probe import Probe, random_probes
 from gradviz.field.sites import notes_on, site_of
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
 from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model
-from gradviz.model.random_input import RandomInput
 from gradviz.runs.results import Failure
-from gradviz.seeds.places import Part, Site
+from gradviz.seeds.places import Part, Site, bounding_box
 from gradviz.seeds.seed import Seed, parse_seed
 
 _LOG = logging.getLogger(__name__)
@@ -136,6 +135,7 @@ class TilePlan:
             conservation=None if found.conservation is None else conservation,
             notes=tuple(notes),
             tiles=len(self.tiles),
+            within=bounding_box([tile.inputs for tile in self.tiles]),
             parts=self.parts,
             marks=self.seed.marks(inner_output, site),
         )
@@ -144,11 +144,11 @@ class TilePlan:
 class Tiler:
     """A planner: decides for each seed and image if it is computed in tiles."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
-        """Take the model on which tiles are tried, and the choices of a run."""
+    def __init__(self, model: Model, settings: Settings, memory: Memory) -> None:
+        """Take the model on which tiles are tried, the choices of a run, and what is known."""
         self._model = model
         self._settings = settings
-        self._localities: dict[int, Locality] = {}
+        self._memory = memory
 
     def site(self, image: LoadedImage, seed: Seed) -> Site:
         """Return the place of a seed in an image, with the centres of the fields if it is one."""
@@ -258,17 +258,7 @@ class Tiler:
 
     def _known(self, image: LoadedImage) -> Locality:
         """Return the locality of the model for images with this number of channels."""
-        channels, *_ = image.prepared.shape
-        if channels not in self._localities:
-            recipe = image.prepared.preprocess
-
-            def probe_at(size: Size) -> Probe:
-                # The same numbers for a size, whatever was tried before.
-                random = RandomInput(recipe, channels, np.random.default_rng(0))
-                return random_probes(self._model, random)(size)
-
-            self._localities[channels] = Locality(self._model, channels, probe_at)
-        return self._localities[channels]
+        return self._memory.locality(self._model, image.prepared)
 
 
 def _tiles_of(cuts: Sequence[tuple[Tile, ...] | SeedError] | None) -> list[Tile]:
