@@ -22,7 +22,7 @@ from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
 from gradviz.seeds.places import Site
 from gradviz.seeds.suppression import Suppression, survivors
 
-SIDE = 512
+PART_SIDE = 512
 """The side of a tile in pixels, without its halo."""
 
 KindName = Literal["map", "classes", "boxes", "other"]
@@ -95,7 +95,7 @@ def output_in_tiles(
         known = locality.of(size)
         if known.unproved:
             return None
-        tiles = known.grid.tiles((0, 0, *known.grid.size), SIDE)
+        tiles = known.grid.tiles((0, 0, *known.grid.size), PART_SIDE)
         locality.check(size, tiles)
     except NotTileable:
         return None
