@@ -21,7 +21,8 @@ from rich.markup import escape
 from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import RANDOM_SEEDS
 from gradviz.commands.compare.metrics import METRICS
-from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.heatmap.clip import CLIP
+from gradviz.heatmap.views import VIEWS
 from gradviz.text import nearest
 
 
@@ -360,8 +361,11 @@ class OutputOptions:
     view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
     array: Literal["npy", "none"] = _output("Keep the numbers. [default: npy]", default="npy")
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
-    clip: float = _output(
-        "The percentile that gets the strongest colour. [default: 99]", "PERCENT", default=CLIP
+    clip: str = _output(
+        "The percentile that gets the strongest colour; energy:P weighs values by their energy: "
+        "those above hold 100 - P percent of it. [default: 99]",
+        "PERCENT|energy:P",
+        default=str(CLIP),
     )
     scale: str = _output(
         "Each picture its own scale, one for all images, or this. [default: image]",

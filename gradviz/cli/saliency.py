@@ -165,6 +165,7 @@ def _settings(
     from gradviz.cli import arguments
     from gradviz.commands.saliency.pointing import OWN_BOX
     from gradviz.commands.saliency.settings import Settings
+    from gradviz.heatmap.clip import parse_clip
     from gradviz.heatmap.colours import load_palette
 
     if output.overwrite and output.resume:
@@ -178,7 +179,7 @@ def _settings(
         views=tuple(dict.fromkeys(str(view) for view in output.view or views)),
         array=output.array,
         colormap=output.colormap,
-        clip=output.clip,
+        clip=parse_clip(output.clip),
         scale=arguments.scale_from(output.scale),
         frame=output.frame,
         inside=output.inside,

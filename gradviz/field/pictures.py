@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Box, Bytes, Mask, Numbers
+from gradviz.heatmap.clip import CLIP, Clip
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.draw import scale_of
-from gradviz.heatmap.views import CLIP
 
 Colour = tuple[int, int, int]
 
@@ -41,7 +41,7 @@ def mask_picture(mask: Mask) -> Image.Image:
 
 
 def effective_picture(
-    energy: Numbers, palette: Palette, log: bool = False, clip: float = CLIP
+    energy: Numbers, palette: Palette, log: bool = False, clip: Clip = CLIP
 ) -> Image.Image:
     """Draw the energy e [H, W] in sequential colours.
 
@@ -50,7 +50,7 @@ def effective_picture(
         palette: the colour maps. Zero has the lowest colour.
         log: draw t = log₁₀(1 + 10⁵·e/max e) / log₁₀(1 + 10⁵), which rises with e from 0 to 1 and
             gives each of the five powers of ten below the peak about a fifth of the colours.
-        clip: without `log`, the percentile of the non-zero energies that gets the highest colour.
+        clip: without `log`, what gets the highest colour: see `gradviz.heatmap.clip`.
 
     Returns:
         an RGB picture of W×H; a map without energy is evenly blank.

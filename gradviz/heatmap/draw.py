@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Bytes, Floats, Numbers, Size
+from gradviz.heatmap.clip import Clip, clipped_at
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.views import View
 from gradviz.image.frame import Frame
@@ -22,39 +23,39 @@ def strips(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def scale_of(quantity: Numbers, clip: float) -> float:
-    """Compute the `clip` percentile of |quantity| over values that are not zero, NaN or Inf.
+def scale_of(quantity: Numbers, clip: Clip) -> float:
+    """Find the clip of |quantity| over values that are not zero, NaN or Inf.
 
     Zeros are left out: the gradient of one output pixel is zero almost everywhere, and its scale
     must not be.
 
     Args:
         quantity: numbers of any shape.
-        clip: the percentile, in (0, 100].
+        clip: a percentile in (0, 100], or `energy:P`.
 
     Returns:
-        the percentile; 0 if no value is left.
+        the value that gets the strongest colour; 0 if no value is left.
     """
-    return _percentile([quantity], quantity.size, clip)
+    return _scale([quantity], quantity.size, clip)
 
 
-def scale_in(g: Floats, view: View, clip: float) -> float:
+def scale_in(g: Floats, view: View, clip: Clip) -> float:
     """Compute the scale of a view of a gradient, strip by strip to save memory.
 
     Args:
         g: the gradient [C, H, W].
         view: a row of `VIEWS`.
-        clip: the percentile, in (0, 100].
+        clip: a percentile in (0, 100], or `energy:P`.
 
     Returns:
         `scale_of` the quantity that the view draws.
     """
     parts = (view.quantity(g[:, rows]) for rows in strips(*g.shape[1:]))
-    return _percentile(parts, g.size, clip)
+    return _scale(parts, g.size, clip)
 
 
-def _percentile(parts: Iterable[Numbers], most: int, clip: float) -> float:
-    """Compute the `clip` percentile of |values| over parts with at most `most` values in all."""
+def _scale(parts: Iterable[Numbers], most: int, clip: Clip) -> float:
+    """Find the clip of |values| over parts with at most `most` values in all."""
     sizes, count = np.empty(most), 0
     for part in parts:
         found = np.abs(part[np.isfinite(part) & (part != 0)], dtype=np.float64)
@@ -62,7 +63,7 @@ def _percentile(parts: Iterable[Numbers], most: int, clip: float) -> float:
         count += len(found)
     if not count:
         return 0.0
-    return float(np.percentile(sizes[:count], clip, overwrite_input=True))
+    return clipped_at(sizes[:count], clip)
 
 
 def draw(

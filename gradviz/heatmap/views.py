@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from gradviz.arrays import Bytes, Doubles, Floats, Numbers
     from gradviz.heatmap.colours import Palette
 
-CLIP = 99.0
-"""The percentile of a map's non-zero values that gets the strongest colour."""
-
 
 @dataclass(frozen=True)
 class View:

@@ -33,13 +33,6 @@ class FinishedRun:
         name = self.record.settings.get("colormap")
         return name if isinstance(name, str) else None
 
-    @property
-    def clip(self) -> float | None:
-        """The percentile that gets the strongest colour in its pictures, if it is known."""
-        clip = self.record.settings.get("clip")
-        known = isinstance(clip, int | float) and 0 < clip <= 100
-        return clip if known and clip is not True else None
-
     @cached_property
     def by_key(self) -> dict[tuple[str, str | None], schema.ResultLine]:
         """All lines, by image and seed."""

@@ -7,6 +7,7 @@ gradient of the first is the very tensor that entered the model.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from cmap import Colormap
 from PIL import Image
 from typer.testing import Result
 
+from gradviz.commands.report.inputs import read_input
+from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.views import VIEWS
@@ -159,6 +162,26 @@ def test_in_the_images_frame_the_overlay_lies_on_the_photo_itself(gradviz: Gradv
     expected = np.repeat(204 * board[..., None], 3, axis=-1)
     assert np.array_equal(overlay[bare], expected[bare])
     assert (overlay[:8, :8] != expected[:8, :8]).any(axis=-1).all()
+
+
+def test_a_clip_by_energy_reaches_pictures_records_and_the_page(
+    gradviz: Gradviz, photo: np.ndarray
+) -> None:
+    model = script(f"({COLOURED} * x[:, 0]).sum()", "model.ts")
+    result = gradviz("saliency", model, "photo.png", "--clip", "energy:60", "--view", "gray")
+    done(result)
+    total = np.sort(np.abs(gradient("photo.png")).sum(axis=0, dtype=float).ravel())
+    above = [(total[total > each] ** 2).sum() for each in total]
+    scale = next(t for t, rest in zip(total, above, strict=True) if rest <= 0.4 * (total**2).sum())
+    assert line()["scales"]["gray"] == pytest.approx(scale, rel=1e-6)
+    assert json.loads((OUT / "run.json").read_text())["settings"]["clip"] == "energy:60"
+    gray = picture("photo.png", "gray")[..., 0]
+    assert (gray == 255).sum() == (total >= scale).sum()
+    page = report([read_input(str(OUT))], images=True).html
+    (shown,) = re.findall(r'"scales": \{"heatmap": ([\d.e-]+)', page)
+    assert float(shown) == pytest.approx(scale, rel=1e-6)
+    result = gradviz("saliency", model, "photo.png", "--clip", "energy:61", "--resume")
+    assert result.exit_code == 2 and "settings.clip was energy:60, is energy:61" in result.stderr
 
 
 def test_the_clip_reaches_the_pictures(gradviz: Gradviz, photo: np.ndarray) -> None:

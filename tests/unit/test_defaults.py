@@ -13,7 +13,7 @@ from gradviz.backward.sampling import POINTS, Sampling
 from gradviz.cli import options
 from gradviz.commands.receptive_field.measure import FieldSettings
 from gradviz.commands.saliency.settings import Settings
-from gradviz.heatmap.views import CLIP
+from gradviz.heatmap.clip import CLIP
 from gradviz.image.preprocess import Preprocess
 
 

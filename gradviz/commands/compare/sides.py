@@ -11,9 +11,10 @@ from PIL import Image
 from gradviz.arrays import Array, Mask
 from gradviz.figure.panels import ColourBar, FigurePanel
 from gradviz.figure.quick import quick_picture
+from gradviz.heatmap.clip import CLIP
 from gradviz.heatmap.colours import NONFINITE, Palette
 from gradviz.heatmap.draw import draw, scale_in
-from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.heatmap.views import VIEWS
 
 ONLY_A = (200, 0, 40)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from gradviz.backward.integrated_gradients import BASELINES
 from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import POINTS
+from gradviz.heatmap.clip import CLIP
 from gradviz.heatmap.colours import load_palette
-from gradviz.heatmap.views import CLIP, VIEWS
+from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model

@@ -13,7 +13,7 @@ from gradviz.commands.report.inputs import ComparedRuns, array_in
 from gradviz.commands.report.page_data import MapSize, Page
 from gradviz.commands.report.saliency_section import UNKNOWN, array_map, array_of, as_map, file_name
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import CLIP
+from gradviz.heatmap.clip import recorded_clip
 from gradviz.runs.reader import FinishedRun
 from gradviz.runs.schema import Done, Failed, FieldDone, ItemEntry
 
@@ -85,7 +85,7 @@ def _three(
         with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are shown as such
             arrays.append(a - b)
     picture = page.picture(runs[0], image)
-    clip = runs[0].record.settings.get("clip", CLIP)
+    clip = recorded_clip(runs[0].record.settings.get("clip"))
     palette = page.palette(runs[0])
     return [{"palette": palette, **array_map(page, each, picture, clip)} for each in arrays]
 

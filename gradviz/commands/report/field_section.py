@@ -12,8 +12,8 @@ from gradviz.arrays import Array, Numbers
 from gradviz.commands.report import page_data
 from gradviz.commands.report.inputs import array_in
 from gradviz.errors import UsageError
+from gradviz.heatmap.clip import CLIP
 from gradviz.heatmap.draw import scale_of
-from gradviz.heatmap.views import CLIP
 from gradviz.runs.names import BOXES
 from gradviz.runs.reader import FieldResults
 from gradviz.runs.schema import FieldEntry

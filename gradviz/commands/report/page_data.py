@@ -19,6 +19,7 @@ from PIL import Image
 from gradviz.arrays import Array, Bytes, Doubles, Floats, Mask, Numbers
 from gradviz.commands.report.inputs import recorded_image
 from gradviz.errors import UsageError
+from gradviz.heatmap.clip import Clip
 from gradviz.heatmap.draw import scale_of
 from gradviz.heatmap.views import VIEWS, View
 from gradviz.image.preprocess import preprocess_from
@@ -160,13 +161,13 @@ def quantity_in_cells(view: View, g: Floats, block: int) -> Doubles:
     return np.concatenate(parts, axis=-2)
 
 
-def scales_of(g: Floats, block: int, clip: float) -> dict[str, float]:
-    """Compute for each view the `clip` percentile of its quantity, in cells.
+def scales_of(g: Floats, block: int, clip: Clip) -> dict[str, float]:
+    """Compute for each view the clip of its quantity, in cells.
 
     Args:
         g: the gradient [C, h, w].
         block: the side of a cell in pixels.
-        clip: the percentile, in (0, 100].
+        clip: what gets the strongest colour.
     """
     return {name: scale_of(quantity_in_cells(view, g, block), clip) for name, view in VIEWS.items()}
 

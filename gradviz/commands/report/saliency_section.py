@@ -11,8 +11,8 @@ from gradviz.arrays import Array, Floats, Size
 from gradviz.commands.report import page_data
 from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.errors import UsageError
+from gradviz.heatmap.clip import Clip, recorded_clip
 from gradviz.heatmap.marks import strokes
-from gradviz.heatmap.views import CLIP
 from gradviz.marks import Mark, around
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import AnswerEntry, DetectionEntry, Done
@@ -110,7 +110,8 @@ def _drawn(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
     of_input = line.layer is None if picture is None else g.shape[1:] == picture.size
     if of_input and len(g) == 3 and run.record.preprocess.get("channels") == "bgr":
         g = g[::-1]
-    return {"array": file_name(file), **array_map(page, g, picture, run.clip or CLIP)}
+    clip = recorded_clip(run.record.settings.get("clip"))
+    return {"array": file_name(file), **array_map(page, g, picture, clip)}
 
 
 def file_name(file: str) -> str:
@@ -119,7 +120,7 @@ def file_name(file: str) -> str:
 
 
 def array_map(
-    page: page_data.Page, g: Floats, picture: page_data.Shown | None, clip: float
+    page: page_data.Page, g: Floats, picture: page_data.Shown | None, clip: Clip
 ) -> dict[str, Any]:
     """Convert an array for the page.
 
@@ -127,7 +128,7 @@ def array_map(
         page: the page that stores the data.
         g: [C, h, w], channels in the picture's order.
         picture: the input; None if it is not known.
-        clip: the percentile that gets the strongest colour.
+        clip: what gets the strongest colour.
     """
     size = (g.shape[1], g.shape[2]) if picture is None else picture.size
     # The array of a layer is smaller than the input, and has cells of its own.

@@ -14,10 +14,11 @@ from gradviz.arrays import Box, Floats
 from gradviz.backward.methods import Method
 from gradviz.backward.relevance.operation import Cause
 from gradviz.errors import GradvizError, UsageError
+from gradviz.heatmap.clip import CLIP, Clip, parse_clip
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw, scale_in, strips
 from gradviz.heatmap.marks import draw_marks
-from gradviz.heatmap.views import CLIP, VIEWS, View
+from gradviz.heatmap.views import VIEWS, View
 from gradviz.image.prepare import Prepared
 from gradviz.marks import Mark
 from gradviz.runs.results import Failure
@@ -156,17 +157,17 @@ class Attribution:
             )
         return tuple(found)
 
-    def scale(self, view: str = "heatmap", clip: float = CLIP) -> float:
-        """Compute the `clip` percentile of what a view draws, over its values that are not zero.
+    def scale(self, view: str = "heatmap", clip: Clip = CLIP) -> float:
+        """Compute the clip of what a view draws, over its values that are not zero.
 
         Args:
             view: a name of `gradviz.heatmap.views.VIEWS`.
-            clip: the percentile, in (0, 100].
+            clip: the percentile, in (0, 100]; or `energy:P`, which weighs values by their squares.
 
         Raises:
-            UsageError: no view has that name.
+            UsageError: no view has that name, or the clip is neither.
         """
-        return scale_in(self.colour_array, _view(view), clip)
+        return scale_in(self.colour_array, _view(view), parse_clip(clip))
 
     def picture(
         self, view: str = "heatmap", scale: float | None = None, palette: Palette | None = None

@@ -11,7 +11,7 @@ from gradviz.backward.integrated_gradients import parse_baseline
 from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Points, Sampling
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import CLIP
+from gradviz.heatmap.clip import CLIP, Clip, parse_clip
 from gradviz.seeds.suppression import Suppression
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Settings:
     array: Literal["npy", "none"] = "npy"
     colormap: str | None = None
     """A name of the cmap catalogue; None for the defaults."""
-    clip: float = CLIP
-    """The percentile that gets the strongest colour, in (0, 100]."""
+    clip: Clip = CLIP
+    """What gets the strongest colour: a percentile in (0, 100], or `energy:P`."""
     scale: Scale = "image"
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"
@@ -76,8 +76,7 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_points()
         self._check_tile()
-        if not 0 < self.clip <= 100:
-            raise UsageError(f"--clip {self.clip:g}: a percentile is above 0 and at most 100")
+        parse_clip(self.clip)
         if isinstance(self.scale, float) and not 0 < self.scale < float("inf"):
             raise UsageError(f"--scale {self.scale:g}: give image, shared or a number above 0")
         if self.scale == "shared" and self.array == "none":
