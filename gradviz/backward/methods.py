@@ -66,12 +66,18 @@ class Method:
     passes: tuple[Pass, ...] = (Pass(),)
     points: str = "image"
     """The choice of inputs at which the gradient is taken: a name of `sampling.POINTS`."""
-    unit: str = "score"
-    """The unit of its numbers, where `{at}` stands for the input or the activation."""
+    unit: str = "{score}"
+    """The unit of its numbers, where `{score}` stands for that of the score, and `{at}` for that of
+    the input or the activation."""
 
-    def unit_at(self, layer: str | None) -> str:
-        """Return the unit of its numbers, read at a layer; None for the input."""
-        return self.unit.format(at="input" if layer is None else "activation")
+    def unit_at(self, layer: str | None, score: str) -> str:
+        """Return the unit of its numbers.
+
+        Args:
+            layer: the layer at which they are read; None for the input.
+            score: the unit of the score.
+        """
+        return self.unit.format(at="input" if layer is None else "activation", score=score)
 
     def passes_at(self, layer: str | None) -> tuple[Pass, ...]:
         """Return the passes, read at the layer that the user names; None for no layer."""
@@ -132,7 +138,10 @@ def _guided_cam(guided: Read, layer: Read) -> Tensor:
 _NO_EVIDENCE = "nowhere do the layer's weighted channels add up to more than 0"
 _STILL = "the seeded output does not react to small changes of this image"
 
-SLOPE = "score / {at}"
+SCORE_UNIT = "score"
+"""The unit of a score whose unit is not known."""
+
+SLOPE = "{score} / {at}"
 """The unit of a gradient."""
 
 METHODS: dict[str, Method] = {
@@ -243,7 +252,7 @@ METHODS: dict[str, Method] = {
             "nowhere do a positive Grad-CAM and a guided gradient meet",
             _guided_cam,
             (Pass("guided"), Pass(read_at="layer")),
-            unit="score² / input",
+            unit="{score}² / input",
         ),
         Method(
             "lrp",

@@ -132,8 +132,7 @@ def saliency(
         ):
             lines = result_lines.print_remarks(coming, found.ignored, output.out, console)
         if sheet is not None:
-            title = f"{settings.method} of {Path(loaded.name).name}"
-            print_results(sheet, run.writer, title)
+            print_results(sheet, run.writer, Path(loaded.name).name, loaded.unit)
         written = result_lines.lines_here(folder)
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))

@@ -39,6 +39,8 @@ class Card(BaseModel):
     """The dotted path of the chosen output."""
     boxes: Literal["xyxy", "xywh", "cxcywh"] | None = None
     """The form of a detector's boxes."""
+    unit: str | None = None
+    """The unit of the output's numbers, such as m."""
     labels: tuple[str, ...] = ()
     """The names of the classes, in order; the card may name a file that has them."""
 
@@ -51,6 +53,7 @@ _MUST_BE = {
     "preprocess": "a mapping",
     "output": "text",
     "boxes": "xyxy, xywh or cxcywh",
+    "unit": "text such as m",
     "labels": "a list of text, or a file of labels",
 }
 """The keys of a card, and the form of each value."""
@@ -103,8 +106,8 @@ def card_beside(model: Path) -> FoundCard:
     """Read the card of the same stem beside the file `model`, if there is one.
 
     The user did not name it, so it may not choose what is run: of what it holds, only `preprocess`,
-    `output`, `boxes` and `labels` are returned, and `max_pixels` is not above the default. A file
-    with keys that no card has belongs to another program.
+    `output`, `boxes`, `unit` and `labels` are returned, and `max_pixels` is not above the default.
+    A file with keys that no card has belongs to another program.
 
     Raises:
         UsageError: it has a card's keys only, and a value of a wrong type.
@@ -124,6 +127,7 @@ def card_beside(model: Path) -> FoundCard:
                 preprocess=card.preprocess and _within_limits(card.preprocess),
                 output=card.output,
                 boxes=card.boxes,
+                unit=card.unit,
                 labels=card.labels,
             )
         )

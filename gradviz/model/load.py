@@ -44,7 +44,7 @@ def load_model(
 
     Arguments override the card. `arch_args` override the card's one by one, unless `arch` replaces
     the card's factory as well. From a card that only lies beside the model, `preprocess`, `output`,
-    `boxes` and `labels` are used.
+    `boxes`, `unit` and `labels` are used.
 
     Args:
         path: the model file, a folder that transformers, timm or segmentation_models_pytorch
@@ -116,6 +116,7 @@ def load_model(
         weights_key=opened.weights_key,
         output=output or (card.output if card else None),
         boxes=box_form(boxes) or (card.boxes if card else None),
+        unit=card.unit if card else None,
         labels=tuple(labels or (card.labels if card else ()) or opened.labels),
         preprocess=beside.recipe,
         preprocess_origin=beside.origin,

@@ -54,6 +54,8 @@ class Model:
     """The dotted path of the chosen output; None if there is only one."""
     boxes: str | None = None
     """The form of a detector's boxes, one of `BOX_FORMS`; None to find it in its output."""
+    unit: str | None = None
+    """The unit of the output's numbers, for colour bars; None if it is not known."""
     detects: bool = False
     """True if its output is read as detections."""
     classes: int | None = None

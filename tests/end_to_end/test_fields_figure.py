@@ -58,9 +58,9 @@ def test_each_pixel_has_a_colour_and_an_entry_of_the_legend(
     assert result.exit_code == 0, result.stderr
     found = texts("f.svg")
     assert "receptive fields of net.ts" in found and "photo.png" in found
-    for pixel in ("9,5", "35,25", "30,20"):
+    for asked in ("pixel 9,5", "at 70,50", "pixel 30,20"):
         # Once in the legend, once above its close-up.
-        assert found.count(f"pixel {pixel}") == 2
+        assert found.count(asked) == 2
     for share in (20, 50, 99):
         assert found.count(f"{share} % of the effective field") == 1
     written = Path("f.svg").read_text()

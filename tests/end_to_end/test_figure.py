@@ -62,6 +62,19 @@ def test_a_figure_has_a_row_for_every_result(gradviz: Gradviz, model: str, photo
 
 
 @pytest.mark.parametrize(
+    ("seed", "label"), [("ones", "Σ|g| (km/h / input)"), ("loss:l1=t.npy", "Σ|g| (score / input)")]
+)
+def test_the_unit_of_the_output_is_that_of_the_card(
+    gradviz: Gradviz, model: str, photo: Path, seed: str, label: str
+) -> None:
+    np.save("t.npy", np.zeros((3, 24, 32), np.float32))
+    Path("square.yaml").write_text("unit: km/h\n")
+    result = gradviz("saliency", model, photo, "--seed", seed, "--figure", "f.svg")
+    assert result.exit_code == 0, result.stderr
+    assert label in texts(Path("f.svg"))
+
+
+@pytest.mark.parametrize(
     ("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?")]
 )
 def test_the_same_figure_is_the_same_bytes(

@@ -72,6 +72,8 @@ class Field:
 
     image: str
     pixel: tuple[int, int]
+    asked: str
+    """The output pixel in the words of the command: `pixel 64,48`, or `at 640,360` of the photo."""
     structural: StructuralField
     local: Mask = field(repr=False)
     """[H, W]: where the gradient is not zero."""
@@ -216,7 +218,8 @@ class FieldMeter:
         """Measure the fields at an image; the effective ones are averaged over the samples."""
         probe = self._structure(image.prepared)
         site = self._site(image)
-        structures = {pixel: probe.structural(*pixel) for pixel in self._pixels(probe, site)}
+        asked = self._pixels(probe, site)
+        structures = {pixel: probe.structural(*pixel) for pixel in asked}
         parts = {pixel: self._part(image.prepared, pixel) for pixel in structures}
         gradients: dict[tuple[int, int], list[Floats]] = {pixel: [] for pixel in parts}
         for n, sample in enumerate(samples):
@@ -229,7 +232,7 @@ class FieldMeter:
                 else:
                     gradients[pixel].append(self._gradient_of(part, sample))
         for pixel, structure in structures.items():
-            found = _field(image, pixel, probe.size, structure, gradients[pixel])
+            found = _field(image, pixel, asked[pixel], probe.size, structure, gradients[pixel])
             unsure = self.settings.at and site.centres is None
             yield replace(found, notes=(*found.notes, BY_PROPORTION)) if unsure else found
 
@@ -276,10 +279,12 @@ class FieldMeter:
     def _only_size(self) -> Size | None:
         return self.settings.input_size or only_size(self.model)
 
-    def _pixels(self, probe: Probe, site: Site) -> Sequence[tuple[int, int]]:
+    def _pixels(self, probe: Probe, site: Site) -> dict[tuple[int, int], str]:
+        """Find the output pixels that are asked, each with the words that ask for it."""
         width, height = probe.size
-        over = [at_box(probe.size, site, x, y)[:2] for x, y in self.settings.at]
-        return [*self.settings.pixels, *over] or [(width // 2, height // 2)]
+        over = {at_box(probe.size, site, x, y)[:2]: f"at {x},{y}" for x, y in self.settings.at}
+        pixels = self.settings.pixels or ([] if over else [(width // 2, height // 2)])
+        return {(x, y): f"pixel {x},{y}" for x, y in pixels} | over
 
     def _site(self, image: LoadedImage) -> Site:
         """Find where the output's pixels lie in an image."""
@@ -316,6 +321,7 @@ def choose_size(probe_at: ProbeFactory, geometry: Geometry) -> Size:
 def _field(
     image: LoadedImage,
     pixel: tuple[int, int],
+    asked: str,
     outputs: Size,
     structural: StructuralField,
     gradients: Sequence[Floats],
@@ -325,6 +331,7 @@ def _field(
     Args:
         image: the image.
         pixel: x and y in the output map.
+        asked: the words that ask for it.
         outputs: the width and height of the output map.
         structural: its structural field.
         gradients: [C, H, W] at each sample.
@@ -334,6 +341,7 @@ def _field(
     return Field(
         image=image.name,
         pixel=pixel,
+        asked=asked,
         structural=structural,
         local=effective.support_of(gradients[0]),
         energy=np.mean([effective.energy_of(gradient) for gradient in gradients], axis=0),

@@ -26,7 +26,8 @@ class FieldOutline:
     """The lines around a field, in pixels of its picture, where pixel `i` covers `[i, i + 1)`."""
 
     image: str
-    pixel: tuple[int, int]
+    asked: str
+    """The output pixel in the words of the command."""
     box: Box | None
     """The box of the structural field; None if nothing can matter."""
     close_up: Box | None
@@ -47,7 +48,7 @@ def lines_around(field: Field) -> FieldOutline:
     is_close = box is not None and is_small(box, mask.shape)
     return FieldOutline(
         image=field.image,
-        pixel=field.pixel,
+        asked=field.asked,
         box=box,
         close_up=part_around(box, mask.shape) if box is not None and is_close else None,
         footprint=footprint_of(field),

@@ -103,7 +103,7 @@ def _group(
 def _close_up(field: FieldOutline, part: Box, colour: Rgb, picture: Bytes) -> FigurePanel:
     x0, y0, x1, y1 = part
     cut = picture[y0:y1, x0:x1]
-    return FigurePanel(_name(field), cut, _lines(field, colour, cut), corner=(x0, y0))
+    return FigurePanel(field.asked, cut, _lines(field, colour, cut), corner=(x0, y0))
 
 
 def _lines(field: FieldOutline, colour: Rgb, picture: Bytes) -> tuple[FigureLine, ...]:
@@ -136,14 +136,10 @@ def _legend(colours: dict[FieldOutline, Rgb]) -> tuple[LegendKey, ...]:
     def key(text: str, colour: Rgb, dashes: tuple[float, ...] = ()) -> LegendKey:
         return LegendKey(text, FigureLine(np.empty((0, 2)), colour, 1.0, dashes))
 
-    keys = [key(_name(field), colour) for field, colour in colours.items()]
+    keys = [key(field.asked, colour) for field, colour in colours.items()]
     if any(field.contours for field in colours):
         styles = zip(CONTOURS[::-1], CONTOUR_DASHES[::-1], strict=True)
         keys += [key(f"{share} % of the effective field", _GRAY, each) for share, each in styles]
     if any(field.box for field in colours):
         keys.append(key("box of the structural field", _GRAY, BOX_DASHES))
     return tuple(keys)
-
-
-def _name(field: FieldOutline) -> str:
-    return "pixel {},{}".format(*field.pixel)

@@ -34,6 +34,7 @@ def field(image: str, local: list[int], energy: list[float], contribution: list[
     return Field(
         image=image,
         pixel=(0, 0),
+        asked="pixel 0,0",
         structural=structural,
         local=np.array([local], bool),
         energy=np.array([energy], float),

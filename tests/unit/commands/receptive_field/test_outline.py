@@ -26,6 +26,7 @@ def bell() -> Field:
     return Field(
         image="a.png",
         pixel=(50, 60),
+        asked="pixel 50,60",
         structural=StructuralField(everywhere, (), None),
         local=everywhere,
         energy=energy,
