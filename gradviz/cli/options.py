@@ -383,7 +383,7 @@ class OutputOptions:
     )
     expect: list[str] | None = _output(
         "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
-        "abs_mean, l2, min, max or score, such as 'inside>=0.5' (repeatable).",
+        "abs_mean, l2, min, max, score or loss, such as 'inside>=0.5' (repeatable).",
         "'QUANTITY OP N'",
     )
     overwrite: bool = _output("Replace the run in the folder.", default=False)

@@ -24,7 +24,11 @@ def complaints(lines: Iterable[ResultLine], expected: Sequence[Expectation]) -> 
     for line in lines:
         if isinstance(line, Done):
             measured = {"score": line.score, **line.stats.content()}
+            if "loss" in line.model_fields_set:
+                measured["loss"] = line.loss
             for expectation in expected:
+                if expectation.quantity not in measured:
+                    continue  # this seed is no loss
                 # A line that was read back has null for NaN.
                 value = measured[expectation.quantity]
                 failure = expectation.failure([float("nan") if value is None else value])
@@ -93,6 +97,8 @@ def row(line: Done, out: Path) -> str:
         found.append(str(line.answer))
     if line.detection is not None:
         found.append(str(line.detection))
+    if line.loss is not None:
+        found.append(f"loss {line.loss:.6g}")
     if line.layer is not None:
         found.append(f"layer {line.layer}")
     if line.completeness is not None:

@@ -43,6 +43,7 @@ RESULT_QUANTITIES = (
     "min",
     "max",
     "score",
+    "loss",
 )
 """The quantities that an expectation can name."""
 
@@ -79,11 +80,13 @@ def saliency(
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         others = arguments.other_inputs(model_options)
         settings = _settings(seeds, model_options, backward, output, others)
-        expected = _expected(output)
+        expected = _expected(output, seeds)
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
-        check_image_names([source.name for source in found.sources])
+        names = [source.name for source in found.sources]
+        check_image_names(names)
+        targets = [file for seed in seeds for file in seed.files(names)]
         own = settings.inside in (None, OWN_BOX)
         masks = {} if own else find_masks(Path(str(settings.inside)), found.sources)
         sheet = arguments.sheet_from(figure)
@@ -98,11 +101,11 @@ def saliency(
             read = [
                 *(source.path for source in found.sources),
                 *masks.values(),
-                *(file for seed in seeds for file in seed.files),
+                *targets,
                 *others.values(),
             ]
             sheet.check(results, PICTURES, read)
-            sheet.check_apart(output.out, [source.name for source in found.sources])
+            sheet.check_apart(output.out, names)
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
         loaded = arguments.load(model, model_options, device_options, console, recipe)
@@ -244,10 +247,12 @@ def _is_no_picture(
     return True
 
 
-def _expected(output: options.OutputOptions) -> list[Expectation]:
+def _expected(output: options.OutputOptions, seeds: Sequence[Seed]) -> list[Expectation]:
     from gradviz.runs.expectations import parse_expectation
 
     expected = [parse_expectation(text, RESULT_QUANTITIES) for text in output.expect or ()]
     if output.inside is None and any(each.quantity == "inside" for each in expected):
         raise UsageError("--expect inside: inside of what? name a mask with --inside")
+    if any(each.quantity == "loss" for each in expected) and not any(s.of_losses for s in seeds):
+        raise UsageError("--expect loss: which loss? give --seed loss:NAME=TARGET")
     return expected

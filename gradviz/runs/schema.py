@@ -417,6 +417,8 @@ class Done(FieldDone):
     marks: list[MarkEntry] = []
     """The places that the terms of the seed ask about; not there for a seed about the whole
     output."""
+    loss: Number | None = None
+    """The loss at the image itself; not there unless every term of the seed is one."""
     layer: String | None = None
     """The layer that was read, if one was: the name that `--layer` takes."""
     layer_reason: String | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import ranked
+from gradviz.seeds.array_files import ArrayFile, ArrayFolder, array_folder, read_file
 from gradviz.seeds.boxes import BOX_NUMBERS, best_of_class, numbered
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
@@ -21,18 +22,9 @@ from gradviz.seeds.places import Part, Site, at_box, check_index, part_of, pixel
 from gradviz.text import nearest
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from gradviz.arrays import Array, Box, Mask, Size
-
-
-@dataclass(frozen=True)
-class ArrayFile:
-    """The content of a file that a spec names."""
-
-    path: Path
-    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,9 @@ class Kind:
     takes: Callable[..., int | None] | None = None
     """`(planes [C, H, W], site, *values) -> the number of the one class whose output it takes`, if
     it takes one. None if it never does."""
+    measures: Callable[..., float] | None = None
+    """`(planes [C, H, W], site, *values) -> the number whose gradient v makes`, if that is not
+    ⟨v, y⟩; of a part of the map its share of it."""
     picks: Callable[..., int] | None = None
     """`(rows [K, 7], site, *values) -> the number of the detection that it is about`; raises
     SeedError. None if it is about another output."""
@@ -119,21 +114,25 @@ def _box(argument: str) -> tuple[int | tuple[int, int], str | None]:
 def _mask_file(argument: str) -> tuple[ArrayFile]:
     from gradviz.image.mask import read_mask
 
-    return (_read(argument, read_mask),)
+    return (read_file(argument, read_mask),)
 
 
 def _tensor_file(argument: str) -> tuple[ArrayFile]:
     from gradviz.image.array import read_array
 
-    return (_read(argument, read_array),)
+    return (read_file(argument, read_array),)
 
 
-def _loss_target(argument: str) -> tuple[str, int | str | ArrayFile]:
+def _loss_target(argument: str) -> tuple[str, int | str | ArrayFile | ArrayFolder]:
     name, _, target = argument.partition("=")
     if name not in LOSSES:
         hint = nearest(name, LOSSES, f"use one of {', '.join(LOSSES)}")
         raise UsageError(f"no loss is called {name!r}; {hint}")
-    return name, (_class if LOSSES[name].by_class else _tensor_file)(target)[0]
+    if LOSSES[name].by_class:
+        return name, _class(target)[0]
+    if target and Path(target).is_dir():
+        return name, array_folder(Path(target))
+    return name, _tensor_file(target)[0]
 
 
 def _named(argument: str) -> bool:
@@ -143,13 +142,6 @@ def _named(argument: str) -> bool:
 def _target_named(argument: str) -> bool:
     loss = LOSSES.get(argument.partition("=")[0])
     return loss is not None and not loss.by_class
-
-
-def _read(argument: str, reader: Callable[[Path], np.ndarray]) -> ArrayFile:
-    if not argument:
-        raise ValueError
-    path = Path(argument)
-    return ArrayFile(path, reader(path))
 
 
 # The cotangents: planes [C, H, W] → v [C, H, W] ---------------------------------------------------
@@ -262,6 +254,17 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) -> Tensor:
+    wanted = _wanted(planes, site, name, target)
+    return LOSSES[name].slope(planes, wanted) * _share(planes, site)
+
+
+def _loss_value(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) -> float:
+    wanted = _wanted(planes, site, name, target)
+    return float(LOSSES[name].value(planes.double(), wanted.double())) * _share(planes, site)
+
+
+def _wanted(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) -> Tensor:
+    """Shape the target of a loss like the output."""
     if isinstance(target, int | str):
         if len(planes) < 2:
             raise SeedError(f"{name} needs class scores, but the output has one channel")
@@ -270,11 +273,13 @@ def _loss(planes: Tensor, site: Site, name: str, target: int | str | ArrayFile) 
         wanted = _tensor(planes, site, target)
         if not wanted.isfinite().all():
             raise SeedError("the target holds NaN or Inf; replace them with the wanted values")
-    slope = LOSSES[name].slope(planes, wanted)
-    # The mean is over the whole map.
+    return wanted
+
+
+def _share(planes: Tensor, site: Site) -> float:
+    """Compute the share of the whole map that planes are, for a mean over it."""
     width, height = part_of(planes, site).of
-    pixels = planes[0].numel()
-    return slope if pixels == width * height else slope * (pixels / (width * height))
+    return planes[0].numel() / (width * height)
 
 
 # The table ----------------------------------------------------------------------------------------
@@ -375,10 +380,11 @@ KINDS: dict[str, Kind] = {
             "loss",
             "NAME=TARGET",
             "the gradient of a loss, its mean over the output: ce=CLASS (cross entropy), mse=FILE, "
-            "l1=FILE",
+            "l1=FILE; the file of an array, or a folder of them by the images' names",
             _PLANES,
             _loss_target,
             _loss,
+            measures=_loss_value,
             names_file=_target_named,
             names_class=True,
         ),

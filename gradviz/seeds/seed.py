@@ -9,9 +9,9 @@ doi:10.1137/1.9780898717761), and has nothing to do with random numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import isfinite
 from pathlib import Path
@@ -47,10 +47,35 @@ class Seed:
     terms: tuple[tuple[float, Term], ...] = field(compare=False)
     """The terms, each with the factor before it."""
 
-    @property
-    def files(self) -> list[Path]:
-        """The files that the spec names."""
-        return [term.file for _, term in self.terms if term.file is not None]
+    def files(self, images: Iterable[str]) -> list[Path]:
+        """List the files that it reads for images.
+
+        Args:
+            images: their names.
+
+        Raises:
+            SeedError: a folder that the spec names has none for an image, or more than one.
+        """
+        found: list[Path] = []
+        for _, term in self.terms:
+            with self._named(term):
+                found += (file for image in images for file in term.files(image))
+        return list(dict.fromkeys(found))
+
+    def for_image(self, image: str) -> Seed:
+        """Return the seed with the file of an image in place of each folder that the spec names.
+
+        Args:
+            image: the name of the image.
+
+        Raises:
+            SeedError: as `files`; or the file cannot be read.
+        """
+        terms = []
+        for factor, term in self.terms:
+            with self._named(term):
+                terms.append((factor, term.for_image(image)))
+        return replace(self, terms=tuple(terms))
 
     @property
     def class_names(self) -> list[str]:
@@ -71,6 +96,11 @@ class Seed:
     def of_places(self) -> bool:
         """True if a term is about some pixels of a dense output."""
         return any(term.of_places for _, term in self.terms)
+
+    @property
+    def of_losses(self) -> bool:
+        """True if every term is a loss."""
+        return all(term.kind.measures is not None for _, term in self.terms)
 
     @property
     def about_boxes(self) -> bool:
@@ -144,6 +174,20 @@ class Seed:
             its class, score and box; None if the seed is about none, or about several.
         """
         return self.terms[0][1].detection(y, site) if self.of_one_box else None
+
+    def loss(self, y: Tensor, site: Site) -> float | None:
+        """Compute the loss whose gradient the cotangent makes.
+
+        Args:
+            y: one image's output, which the seed fits; or a part of it, of which it is the share.
+            site: the image's frame and the model's labels.
+
+        Returns:
+            the loss, or the sum of its terms; None if a term is no loss.
+        """
+        found = [(factor, term.measure(y, site)) for factor, term in self.terms]
+        losses = [factor * loss for factor, loss in found if loss is not None]
+        return sum(losses) if len(losses) == len(found) else None
 
     def marks(self, y: Tensor, site: Site) -> tuple[Mark, ...]:
         """Outline what its terms ask about.

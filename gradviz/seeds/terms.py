@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.marks import Ring, around, outline_of
 from gradviz.seeds.answers import Answer, answer_for, label_warnings
+from gradviz.seeds.array_files import ArrayFile, ArrayFolder
 from gradviz.seeds.boxes import Detection, detection_at, weights_of
-from gradviz.seeds.kinds import KINDS, ArrayFile, Kind
+from gradviz.seeds.kinds import KINDS, Kind
 from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
 from gradviz.seeds.places import Site, edges_in_input, part_of
 from gradviz.text import nearest
@@ -33,10 +34,23 @@ class Term:
     values: tuple[Any, ...]
     """The text after the colon, as that row parses it."""
 
-    @property
-    def file(self) -> Path | None:
-        """The file that the text names, or None."""
-        return next((each.path for each in self.values if isinstance(each, ArrayFile)), None)
+    def files(self, image: str) -> list[Path]:
+        """List the files that it reads for an image.
+
+        Raises:
+            SeedError: its folder has none for the image, or more than one.
+        """
+        fixed = [each.path for each in self.values if isinstance(each, ArrayFile)]
+        return fixed + [each.file(image) for each in self.values if isinstance(each, ArrayFolder)]
+
+    def for_image(self, image: str) -> Term:
+        """Return the term with the file of an image in place of a folder.
+
+        Raises:
+            SeedError: as `files`; or the file cannot be read.
+        """
+        values = (each.of(image) if isinstance(each, ArrayFolder) else each for each in self.values)
+        return replace(self, values=tuple(values))
 
     @property
     def class_name(self) -> str | None:
@@ -105,6 +119,17 @@ class Term:
         planes = planes_of(y)
         index = self.kind.takes(planes, site, *self.values)
         return None if index is None else answer_for(planes, index, site.labels, site.apart)
+
+    def measure(self, y: Tensor, site: Site) -> float | None:
+        """Compute the number whose gradient the cotangent makes, if that is not ⟨v, y⟩: the loss.
+
+        Args:
+            y: one image's output, which the term fits; or a part of it, of which it is the share.
+            site: the image's frame and the model's labels.
+        """
+        if self.kind.measures is None:
+            return None
+        return self.kind.measures(planes_of(y), site, *self.values)
 
     def detection(self, y: Tensor, site: Site) -> Detection | None:
         """Describe the detection whose number the cotangent takes.

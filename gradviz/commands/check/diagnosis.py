@@ -45,11 +45,12 @@ def causes_of(
     x = model.batch_of(image.prepared.tensor)
     with deterministic():
         output = model(x).detach()[0]
-    return {
-        seed.spec: cause_of(model, x, seed.cotangent(output, site_of(model, image.prepared, seed)))
-        for seed in seeds or (default_seed(output),)
-        if seed.spec in failed
-    }
+    asked = [seed for seed in seeds or (default_seed(output),) if seed.spec in failed]
+    causes = {}
+    for seed in asked:
+        site = site_of(model, image.prepared, seed)
+        causes[seed.spec] = cause_of(model, x, seed.for_image(image.name).cotangent(output, site))
+    return causes
 
 
 def place_notes(model: Model, image: LoadedImage, seeds: Sequence[Seed]) -> list[str]:

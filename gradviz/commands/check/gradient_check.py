@@ -56,7 +56,8 @@ def check_gradient(
     ladder = finite_differences.Ladder(torch.finfo(dtype).eps)
     tests: list[CheckTest] = []
     for seed in seeds or (default_seed(output),):
-        v = seed.cotangent(output, site_of(model, image.prepared, seed))
+        site = site_of(model, image.prepared, seed)
+        v = seed.for_image(image.name).cotangent(output, site)
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
     measured = {test.seed for test in tests if test.judged and test.ok}
     unproven = [] if dtype == torch.float64 else unseen_parts(model, image)

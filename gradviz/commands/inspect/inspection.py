@@ -82,7 +82,7 @@ def inspect_model(
     seed = seed or default_seed(output)
     site = site_of(model, prepared, seed)
     warnings += notes_on(seed, site)
-    v = seed.cotangent(output, site)[None]
+    v = seed.for_image(name).cotangent(output, site)[None]
     classes = []
     if image is not None and output_kind(output) is OutputKind.SCORES and len(output) > 1:
         classes = first_answers(output, model.labels, is_of_sigmoid(y))

@@ -17,7 +17,7 @@ from gradviz.marks import Mark, around
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import AnswerEntry, DetectionEntry, Done
 
-MORE = ("layer", "gated", "samples", "completeness", "tiles", "parts")
+MORE = ("loss", "layer", "gated", "samples", "completeness", "tiles", "parts")
 """The keys of results.jsonl that only some results have."""
 
 UNKNOWN = (page_data.SIDES[0], page_data.SIDES[0])

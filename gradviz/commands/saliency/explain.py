@@ -242,6 +242,7 @@ class Explainer:
         (seed,) = work.seeds
         output = forward.y.detach()
         v = torch.zeros_like(output)
+        seeds = [seed] * len(work.images)
         misfits: dict[int, SeedError] = {}
         apart = self._apart(forward, seed)
         sites = [replace(self._tiler.site(image, seed), apart=apart) for image in work.images]
@@ -249,7 +250,8 @@ class Explainer:
             try:
                 if self._branches is not None:
                     self._branches.check(seed, self._settings.points.sampler is not None)
-                v[n] = seed.cotangent(output[n], site)
+                seeds[n] = seed.for_image(work.images[n].name)
+                v[n] = seeds[n].cotangent(output[n], site)
             except SeedError as error:
                 misfits[n] = error
         if len(misfits) == len(work.images):
@@ -276,6 +278,7 @@ class Explainer:
                 answer=seed.answer(output[n], sites[n]),
                 detection=seed.detection(output[n], sites[n]),
                 marks=seed.marks(output[n], sites[n]),
+                loss=seeds[n].loss(output[n], sites[n]),
                 notes=tuple(dict.fromkeys(each.notes + notes)),
             )
             for n, each in enumerate(found)

@@ -7,15 +7,15 @@ Source:
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Doubles, Floats, Mask, Size
 from gradviz.errors import ImageError, UsageError
+from gradviz.image.beside import ByStem, file_of, files_by_stem
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
 from gradviz.image.mask import read_mask
@@ -40,8 +40,8 @@ def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:
         UsageError: an image has no mask or more than one, or it cannot be read.
     """
     if path.is_dir():
-        found = _by_stem(path)
-        masks = {source.name: _only(path, source, found) for source in sources}
+        found = files_by_stem(path, Image.registered_extensions())
+        masks = {source.name: _mask_of(path, source, found) for source in sources}
     else:
         masks = dict.fromkeys((source.name for source in sources), path)
     for mask in set(masks.values()):
@@ -50,29 +50,11 @@ def find_masks(path: Path, sources: Iterable[Source]) -> dict[str, Path]:
     return masks
 
 
-def _by_stem(folder: Path) -> dict[PurePosixPath, list[Path]]:
-    suffixes = Image.registered_extensions()
-    found = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes:
-            found[PurePosixPath(path.relative_to(folder).with_suffix(""))].append(path)
-    return found
-
-
-def _only(folder: Path, source: Source, found: dict[PurePosixPath, list[Path]]) -> Path:
-    stem = PurePosixPath(source.name).with_suffix("")
-    masks = found.get(stem, [])
-    if not masks:
-        raise UsageError(
-            f"--inside {folder}: no mask for {source.name}; expected {stem} with the suffix of a "
-            "picture, such as .png"
-        )
-    if len(masks) > 1:
-        raise UsageError(
-            f"--inside {folder}: {' and '.join(mask.name for mask in masks)} could each be the "
-            f"mask of {source.name}; keep one"
-        )
-    return masks[0]
+def _mask_of(folder: Path, source: Source, found: ByStem) -> Path:
+    try:
+        return file_of(source.name, found, "mask", "the suffix of a picture, such as .png")
+    except UsageError as error:
+        raise UsageError(f"--inside {folder}: {error}") from None
 
 
 def energy_inside(array: Floats, frame: Frame, path: Path) -> float:

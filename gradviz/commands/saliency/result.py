@@ -56,6 +56,8 @@ class Attribution:
     seeds."""
     marks: tuple[Mark, ...] = ()
     """The places that the seed's terms ask about, in pixels of the input."""
+    loss: float | None = None
+    """The loss at the image itself, if the seed is one; for a sum of losses, their sum."""
     layer: str | None = None
     """The layer that was read, if one was."""
     layer_reason: str | None = None

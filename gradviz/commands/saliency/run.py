@@ -106,6 +106,17 @@ class Job:
         """The number of results of each image."""
         return len(self.seeds) or 1
 
+    def targets(self) -> dict[str, list[Path]]:
+        """List the files that the seeds read for each image, by its name.
+
+        Raises:
+            SeedError: a folder that a seed names has none for an image.
+        """
+        return {
+            source.name: [file for seed in self.seeds for file in seed.files([source.name])]
+            for source in self.sources
+        }
+
     def record(self, model: Model) -> RunRecord:
         """Describe the run: the content of run.json.
 
@@ -118,7 +129,7 @@ class Job:
         settings = self.settings
         arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
         read = [
-            *(file for seed in self.seeds for file in seed.files),
+            *(file for files in self.targets().values() for file in files),
             settings.baseline_file,
             *self.masks.values(),
         ]
@@ -169,7 +180,13 @@ class SaliencyRun:
         masks = {name: Source(mask, mask.name) for name, mask in job.masks.items()}
         wrt = job.settings.wrt
         over = None if wrt is None else job.model.inputs.varied(wrt)[1]
-        self.writer = ResultWriter(folder, job.settings, job.preprocess, sources, masks, over)
+        targets = {
+            name: [Source(file, file.name) for file in files]
+            for name, files in job.targets().items()
+        }
+        self.writer = ResultWriter(
+            folder, job.settings, job.preprocess, sources, masks, over, targets
+        )
         self._faster = job.model
         self._lines: Generator[ResultLine]
         self.record: RunRecord
@@ -191,6 +208,7 @@ class SaliencyRun:
             self._folder.begin(self.record)
         self.writer.recorded.update(zip(job.sources, self.record.images, strict=True))
         others = {*self.writer.masks.values(), *self.writer.drawn_over}
+        others.update(file for files in self.writer.targets.values() for file in files)
         self.writer.recorded.update((other, image_record(other)) for other in others)
         self._lines = self._compute(batches, kept)
         return self

@@ -43,7 +43,7 @@ class Settings:
     colormap: str | None = None
     """A name of the cmap catalogue; None for the defaults."""
     clip: Clip = CLIP
-    """What gets the strongest colour: a percentile in (0, 100], or `energy:P`."""
+    """The clip: a percentile in (0, 100], or `energy:P`; it gets the strongest colour."""
     scale: Scale = "image"
     """`image`: each picture its own; `shared`: one for all images of a seed; or the number."""
     frame: Literal["input", "image"] = "input"

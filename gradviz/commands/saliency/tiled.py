@@ -96,7 +96,8 @@ class TilePlan:
 
     def _put_together(self, model: Model, settings: Settings, array: Floats) -> Attribution:
         assert not isinstance(self.tiles, SeedError)
-        prepared = self.image.prepared
+        prepared, seed = self.image.prepared, self.seed.for_image(self.image.name)
+        losses = list[float]()
         score, conservation, notes = 0.0, 0.0, dict[str, None]()
         absorbed = Counter[Cause]()
         for tile in self.tiles:
@@ -108,7 +109,9 @@ class TilePlan:
             x0, y0, x1, y1 = tile.inner
             part = Part(tile.outputs, self.grid.size)
             inner_output, site = output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
-            v[0, ..., y0:y1, x0:x1] = self.seed.cotangent(inner_output, site)
+            v[0, ..., y0:y1, x0:x1] = seed.cotangent(inner_output, site)
+            if (loss := seed.loss(inner_output, site)) is not None:
+                losses.append(loss)
             forward = Forward((self.image,), x, y, operands=operands)
             with foreign_code(f"{model.name}: the backward pass failed"):
                 (found,) = at_images(forward, self.seed.spec, v, settings, retain_graph=False)
@@ -138,6 +141,7 @@ class TilePlan:
             within=bounding_box([tile.inputs for tile in self.tiles]),
             parts=self.parts,
             marks=self.seed.marks(inner_output, site),
+            loss=sum(losses) if losses else None,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -38,10 +38,19 @@ PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zl
 bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
 
 MEASURED = (
-    *("layer", "layer_reason", "gated", "samples", "completeness", "absorbed", "conservation"),
+    *(
+        "loss",
+        "layer",
+        "layer_reason",
+        "gated",
+        "samples",
+        "completeness",
+        "absorbed",
+        "conservation",
+    ),
     *("tiles", "parts"),
 )
-"""The keys of a line that only some methods have."""
+"""The keys of a line that only some results have."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class ResultWriter:
     """The mask of each image by its name, if the energy inside is measured."""
     over: OtherInput | None = None
     """The input over which everything is drawn in place of the images, if it is another."""
+    targets: Mapping[str, Sequence[Source]] = field(default_factory=dict)
+    """The files that the seeds read for each image by its name."""
     recorded: dict[Source, ImageRecord] = field(default_factory=dict)
     """The images, and what is drawn over or measured in besides, as they were when the run began:
     none may be replaced while it runs."""
@@ -159,7 +170,7 @@ class ResultWriter:
         again = "run it again with --resume, which computes it anew"
         source = self.sources[name]
         check_same(source, self.recorded.get(source), again)
-        for other in self.drawn_over:
+        for other in (*self.drawn_over, *self.targets.get(name, ())):
             check_same(other, self.recorded.get(other))
 
     def backdrop(self, result: Attribution) -> Bytes:

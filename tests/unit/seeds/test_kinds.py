@@ -169,7 +169,7 @@ def test_a_seed_tells_the_file_and_the_class_that_it_names(
     monkeypatch.chdir(tmp_path)
     np.save("v=1.npy", np.zeros((2, 3)))
     seed = parse_seed(spec)
-    assert seed.files == ([] if file is None else [Path(file)])
+    assert seed.files(["a.png"]) == ([] if file is None else [Path(file)])
     assert seed.class_names == ([] if class_name is None else [class_name])
 
 

@@ -100,7 +100,7 @@ def test_files_of_all_terms_are_part_of_the_record(
     Image.new("L", (128, 128), 255).save("a.png")
     np.save("b.npy", np.zeros((1, 128, 128)))
     spec = "mask:a.png - 2*tensor:b.npy"
-    assert [path.name for path in parse_seed(spec).files] == ["a.png", "b.npy"]
+    assert [path.name for path in parse_seed(spec).files(["room_01.png"])] == ["a.png", "b.npy"]
     command = ["saliency", models / "depth.yaml", images / "room_01.png", "-o", "out"]
     gradviz(*command, "--seed", spec)
     record = Path("out/run.json").read_text()
