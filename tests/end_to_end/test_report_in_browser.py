@@ -14,34 +14,16 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner
 
-from gradviz.cli.app import make_app
 from gradviz.commands.report.inputs import read_input
 from gradviz.commands.report.page import report
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from tests.helpers import runs
+from tests.helpers.browsing import call, hover, launched, pixels
 from tests.helpers.formats import script
-from tests.helpers.paths import no_browser
 
 pytestmark = pytest.mark.browser
-
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-)
-
-PIXELS = """canvas => {
-  const { width, height } = canvas;
-  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  copy.drawImage(canvas, 0, 0);
-  const { data } = copy.getImageData(0, 0, width, height);
-  return [height, width, Array.from(data)];
-}"""
 
 
 INNER = """mark => {
@@ -57,15 +39,7 @@ INNER = """mark => {
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if program is None:
-        no_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS])
-        yield browser
-        browser.close()
+    yield from launched()
 
 
 Open = Callable[..., Any]
@@ -104,18 +78,6 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     assert {url for url in asked if not url.startswith(("data:", "blob:"))} <= {file.as_uri()}
 
 
-def call(*words: object) -> None:
-    """Run a command of gradviz."""
-    result = CliRunner().invoke(make_app(), [str(word) for word in words])
-    assert result.exit_code == 0, result.output
-
-
-def pixels(canvas: Any) -> np.ndarray:
-    """RGB [H, W, 3] of a canvas."""
-    height, width, data = canvas.evaluate(PIXELS)
-    return np.array(data).reshape(height, width, 4)[..., :3]
-
-
 def drawn(canvas: Any, how: str = "") -> Any:
     """The canvas, once it is drawn."""
     canvas.page.wait_for_function(
@@ -123,15 +85,6 @@ def drawn(canvas: Any, how: str = "") -> Any:
         arg=[canvas.element_handle(), how],
     )
     return canvas
-
-
-def hover(canvas: Any, x: float, y: float, of: tuple[int, int]) -> None:
-    """Point at the middle of the pixel x, y of a canvas of so many pixels."""
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    canvas.page.mouse.move(
-        box["x"] + box["width"] * (x + 0.5) / of[0], box["y"] + box["height"] * (y + 0.5) / of[1]
-    )
 
 
 def read_out(page: Any, output: Any, before: str = "") -> str:

@@ -10,7 +10,7 @@ from gradviz.backward.integrated_gradients import BASELINES
 from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import POINTS
 from gradviz.heatmap.clip import CLIP
-from gradviz.heatmap.colours import load_palette
+from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
@@ -79,7 +79,9 @@ class Session:
             "views": {
                 view.name: {"meaning": view.meaning, "signed": view.signed}
                 for view in VIEWS.values()
+                if not view.marked  # the page draws marks over every view
             },
+            "nonfinite": NONFINITE,
             "palettes": [palette_of(name) for name in PALETTES],
             "clip": CLIP,
             "save": str(self.out),

@@ -54,8 +54,13 @@ function gray(t) {
   return [level, level, level];
 }
 
+/* The gray level to which an overlay dims a picture's colour. */
+function dimmed(r, g, b) {
+  return 0.8 * (0.299 * r + 0.587 * g + 0.114 * b);
+}
+
 function overlay(t, palette, [r, g, b]) {
-  const backdrop = 0.8 * (0.299 * r + 0.587 * g + 0.114 * b);
+  const backdrop = dimmed(r, g, b);
   const weight = 0.9 * Math.sqrt(t);
   return sequential(t, palette).map((level) => backdrop * (1 - weight) + level * weight);
 }

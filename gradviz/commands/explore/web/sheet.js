@@ -1,0 +1,173 @@
+/* A picture with a map and marks over it, all in pixels of one size. */
+
+const PIN = 0.5; // a pin stands in the middle of its pixel
+const CLOSE = 4; // a map that is so many times smaller than its picture is shown close up as well
+const CLOSEUP = 192; // pixels a side
+
+function sheetOf(W, H) {
+  return new OffscreenCanvas(W, H).getContext("2d", { willReadFrequently: true });
+}
+
+export class Sheet {
+  constructor(stage) {
+    this.stage = stage;
+    this.picture = stage.querySelector(".picture");
+    this.map = stage.querySelector(".map");
+    this.marks = stage.querySelector(".marks");
+    this.closeup = stage.querySelector(".closeup");
+    this.size = [1, 1];
+    this.pixels = null;
+    this.shown = null;
+  }
+
+  /* Show a picture (an image or ImageData) of this size, without a map. */
+  open(picture, [W, H]) {
+    this.size = [W, H];
+    this.pixels = sheetOf(W, H);
+    if (picture instanceof ImageData) this.pixels.putImageData(picture, 0, 0);
+    else if (picture) this.pixels.drawImage(picture, 0, 0, W, H);
+    this.dim = null;
+    for (const canvas of [this.picture, this.map]) [canvas.width, canvas.height] = [W, H];
+    this.picture.getContext("2d").drawImage(this.pixels.canvas, 0, 0);
+    this.context = this.map.getContext("2d");
+    this.marks.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    this.stage.style.setProperty("--ratio", W / H);
+    this.stage.classList.toggle("coarse", Math.max(W, H) < 512);
+    this.clear();
+  }
+
+  /* Take the map away. */
+  clear() {
+    this.shown = null;
+    this.ground = null;
+    this.map.style.opacity = 0;
+    delete this.map.dataset.drawn;
+    if (this.closeup) this.closeup.hidden = true;
+  }
+
+  /* Paint an array over the picture; `how` has view, scale, palette, nonfinite and fade. */
+  show(array, how) {
+    const [W, H] = this.size;
+    const { window, planes, cells } = this.fitting(array);
+    const ground = JSON.stringify([how.view, how.colours]);
+    if (this.ground !== ground) this.lay(how, [0, 0, W, H]);
+    else this.lay(how, this.shown);
+    this.ground = ground;
+    const [x0, y0, x1, y1] = window;
+    if (x1 > x0 && y1 > y0) {
+      const size = [x1 - x0, y1 - y0];
+      const backdrop = VIEWS[how.view].paint === overlay ? this.pixels.getImageData(x0, y0, ...size).data : null;
+      const pixels = painted({ cells, whole: array.whole }, planes, size, { ...how, backdrop });
+      this.context.putImageData(pixels, x0, y0);
+    }
+    this.shown = window;
+    this.fade(how.fade);
+    this.map.dataset.drawn = `${how.view} ${how.scale}`;
+  }
+
+  /* An array whose window lies in the pixels of this sheet; one of a layer's size is enlarged. */
+  fitting({ planes, cells, window, size }) {
+    const [W, H] = this.size;
+    if (size[0] === W && size[1] === H) return { planes, cells, window };
+    const [w, h] = size;
+    const [x0, y0, x1] = window;
+    const whole = planes.map((plane) => {
+      const found = new Float32Array(w * h);
+      for (let i = 0; i < plane.length; i++) {
+        const along = x1 - x0;
+        found[(y0 + Math.floor(i / along)) * w + x0 + (i % along)] = plane[i];
+      }
+      return found;
+    });
+    return { planes: whole, cells: [cells[0], h, w], window: [0, 0, W, H] };
+  }
+
+  /* Paint a part of the map as if nothing mattered there. */
+  lay(how, [x0, y0, x1, y1]) {
+    const [w, h] = [x1 - x0, y1 - y0];
+    if (w <= 0 || h <= 0) return;
+    if (VIEWS[how.view].paint === overlay) {
+      this.dim ??= this.dimmed();
+      this.context.drawImage(this.dim, x0, y0, w, h, x0, y0, w, h);
+      return;
+    }
+    const nothing = { cells: [1, 1, 1], whole: true };
+    const [r, g, b] = painted(nothing, [new Float32Array(1)], [1, 1], { ...how, scale: 1 }).data;
+    this.context.fillStyle = `rgb(${r} ${g} ${b})`;
+    this.context.fillRect(x0, y0, w, h);
+  }
+
+  dimmed() {
+    const [W, H] = this.size;
+    const found = sheetOf(W, H);
+    const pixels = this.pixels.getImageData(0, 0, W, H);
+    const { data } = pixels;
+    for (let at = 0; at < data.length; at += 4) {
+      data.fill(dimmed(data[at], data[at + 1], data[at + 2]), at, at + 3);
+    }
+    found.putImageData(pixels, 0, 0);
+    return found.canvas;
+  }
+
+  /* From the picture (0) to the map (1). */
+  fade(share) {
+    if (!this.shown) return;
+    this.map.style.opacity = share;
+    if (this.closeup) this.enlarge(share);
+  }
+
+  /* A small map is shown close up, in the corner that lies opposite. */
+  enlarge(share) {
+    const [W, H] = this.size;
+    const [x0, y0, x1, y1] = this.shown;
+    const side = Math.max(x1 - x0, y1 - y0);
+    const { closeup } = this;
+    closeup.hidden = side <= 0 || side * CLOSE > Math.max(W, H);
+    if (closeup.hidden) return;
+    const all = side + 2 * Math.ceil(side / 8);
+    const from = [Math.round((x0 + x1 - all) / 2), Math.round((y0 + y1 - all) / 2), all, all];
+    [closeup.width, closeup.height] = [CLOSEUP, CLOSEUP];
+    const context = closeup.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.pixels.canvas, ...from, 0, 0, CLOSEUP, CLOSEUP);
+    context.globalAlpha = share;
+    context.drawImage(this.map, ...from, 0, 0, CLOSEUP, CLOSEUP);
+    closeup.classList.toggle("left", x0 + x1 > W);
+    closeup.classList.toggle("top", y0 + y1 > H);
+  }
+
+  /* Draw rectangles [x0, y0, x1, y1[ with a class each. */
+  mark(rectangles) {
+    this.marks.replaceChildren(...rectangles.map(([[x0, y0, x1, y1], name]) =>
+      drawing("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: name })));
+  }
+
+  /* Put a pin in the middle of a pixel; null hides it. */
+  pin(pin, at) {
+    pin.hidden = at === null;
+    if (at === null) return;
+    ["left", "top"].forEach((edge, axis) => {
+      pin.style[edge] = `${(100 * (at[axis] + PIN)) / this.size[axis]}%`;
+    });
+  }
+
+  /* The pixel under a pointer. */
+  pixelUnder(event) {
+    const { left, top, width, height } = this.map.getBoundingClientRect();
+    const along = (at, start, length, pixels) =>
+      Math.min(pixels - 1, Math.max(0, Math.floor(((at - start) / length) * pixels)));
+    return [
+      along(event.clientX, left, width, this.size[0]),
+      along(event.clientY, top, height, this.size[1]),
+    ];
+  }
+}
+
+/* The number of each channel of an array at a pixel of a sheet of this size; 0 outside. */
+export function valuesAt({ planes, cells, window, size }, [x, y], [W, H]) {
+  const [, h, w] = cells;
+  const column = Math.floor(((x + PIN) * size[0]) / W) - window[0];
+  const row = Math.floor(((y + PIN) * size[1]) / H) - window[1];
+  if (column < 0 || row < 0 || column >= w || row >= h) return planes.map(() => 0);
+  return planes.map((plane) => plane[row * w + column]);
+}

@@ -1,0 +1,636 @@
+"""The page of `gradviz explore` in a browser: pointing, pinning, asking, and what is painted."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradviz.commands.explore.serve import Serving
+from gradviz.commands.explore.session import ExploredModel, Session
+from gradviz.heatmap.colours import load_palette
+from gradviz.heatmap.views import VIEWS
+from gradviz.image.find import find_images
+from gradviz.model.load import load_model, wrap
+from tests.helpers import nets
+from tests.helpers.browsing import call, hover, launched, pixels
+from tests.helpers.formats import script
+
+pytestmark = pytest.mark.browser
+
+SIZE = (24, 20)
+"""The width and height of the images."""
+
+PAINTED = """([seed, nth]) => {
+  const section = document.querySelectorAll(".panel")[nth];
+  return section?.dataset.answer === seed && !section.classList.contains("waiting");
+}"""
+
+PLACES = """() => [...document.querySelectorAll("figure, button, label")]
+  .map((element) => JSON.stringify(element.getBoundingClientRect()))"""
+
+NAME = "e => e.ariaLabel || e.title || e.textContent || e.labels?.[0]?.textContent"
+
+LOG = """() => {
+  const section = document.querySelector(".panel");
+  window.answers = [];
+  new MutationObserver(() => window.answers.push(section.dataset.answer))
+    .observe(section, { attributeFilter: ["data-answer"] });
+}"""
+
+
+class Blur(nn.Module):
+    """[N, 3, H, W] -> [N, 1, H, W]: a convolution of 5×3 pixels, whose weights are known."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, (3, 5), padding=(1, 2))
+        weights = torch.randn(self.conv.weight.shape, generator=torch.Generator().manual_seed(0))
+        self.conv.load_state_dict({"weight": factor * weights, "bias": torch.zeros(1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+class Moody(Blur):
+    """Waits for a gate before each backward pass, and fails at dark images."""
+
+    gate = threading.Event()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x.mean() < 0.1:
+            raise RuntimeError("it is too dark")
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(Moody.wait)  # type: ignore[no-untyped-call]
+        return y
+
+    @staticmethod
+    def wait(gradient: Tensor) -> None:
+        if not Moody.gate.wait(30):
+            raise TimeoutError("the gate stays shut")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    yield from launched()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three pictures: two of noise, and a black one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(random.integers(40, 255, (*SIZE[::-1], 3), np.uint8)).save(folder / name)
+    Image.new("RGB", SIZE).save(folder / "black.png")
+    return folder
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Serve models and images, and open the page in a browser of its own.
+
+    Afterwards: the console was silent, and nothing was asked of anything but the server.
+    """
+    told: list[str] = []
+    asked: list[str] = []
+    opened: list[Any] = []
+
+    def explore(
+        *models: nn.Module | Path, images: Sequence[Path], how: dict[str, Any] | None = None
+    ) -> Any:
+        loaded = [
+            (str(n), wrap(each)) if isinstance(each, nn.Module) else (str(each), load_model(each))
+            for n, each in enumerate(models)
+        ]
+        explored = [ExploredModel(name, model, model.recipe()) for name, model in loaded]
+        found = find_images([str(each) for each in images], tmp_path / "out").sources
+        serving = Serving(Session(explored, found, tmp_path / "out", (), ("gradviz", "explore")))
+        context = browser.new_context(
+            **{"viewport": {"width": 1200, "height": 800}, **(how or {})},
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        opened.append((serving, context))
+        page = context.new_page()
+        watch(page)
+        page.goto(serving.address)
+        return page
+
+    def watch(page: Any) -> None:
+        page.set_default_timeout(60_000)  # a busy machine is no failure
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+
+    explore.watch = watch  # type: ignore[attr-defined]
+    yield explore
+    hosts = tuple(serving.address.partition("?")[0] for serving, _ in opened)
+    for serving, context in opened:
+        context.close()
+        serving.close()
+    assert told == []
+    assert [url for url in asked if not url.startswith((*hosts, "data:"))] == []
+
+
+def painted(page: Any, seed: str, nth: int = 0) -> Any:
+    """The canvas of the map over the image, once the answer to a seed is painted."""
+    page.wait_for_function(PAINTED, arg=[seed, nth])
+    return page.locator(".input .map").nth(nth)
+
+
+def over(page: Any, nth: int = 0) -> Any:
+    """The canvas of the output."""
+    return page.locator(".answer .map").nth(nth)
+
+
+def said(page: Any, place: str, pattern: str) -> str:
+    """The text of an element, once it matches."""
+    page.wait_for_function(
+        "([place, pattern]) => RegExp(pattern).test(document.querySelector(place).textContent)",
+        arg=[place, pattern],
+    )
+    text: str = page.locator(place).first.inner_text()
+    return text
+
+
+def seed_of(page: Any) -> str:
+    text: str = page.locator("[name=seed]").input_value()
+    return text
+
+
+def gradient(net: nn.Module, image: Path, v: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """∂⟨v, y⟩/∂x by autograd itself, [C, H, W]."""
+    x = as_input(image).requires_grad_()
+    (found,) = torch.autograd.grad(v(net(x)).sum(), x)
+    return found[0].numpy()
+
+
+def as_input(image: Path) -> Tensor:
+    array = np.asarray(Image.open(image).convert("RGB"), np.float32) / 255
+    return torch.from_numpy(array.transpose(2, 0, 1)[None].copy())
+
+
+def heatmap(g: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """The colours of Σ|g|, by numpy."""
+    m = np.abs(g).sum(0)
+    scale = scale or float(np.percentile(m[m != 0], 99))
+    table = load_palette().sequential_table.astype(int)
+    found: np.ndarray = table[np.round(254 * np.clip(m / scale, 0, 1)).astype(int)]
+    return found
+
+
+def assert_drawn(canvas: Any, expected: np.ndarray) -> None:
+    """Half-precision numbers may tip a value into the neighbouring colour."""
+    assert np.abs(pixels(canvas).astype(int) - expected).max() <= 6
+
+
+# Pointing
+
+
+def test_the_pointer_asks_and_the_answer_is_painted(photos: Path, explore: Open) -> None:
+    net = Blur()
+    page = explore(net, images=[photos / "a.png"])
+    painted(page, "pixel:12,10")  # what is shown first: the middle
+    page.select_option("[name=view]", "heatmap")
+    for x, y in ((5, 7), (0, 19), (23, 0)):
+        hover(over(page), x, y, SIZE)
+        canvas = painted(page, f"pixel:{x},{y}")
+        seed = torch.zeros(1, 1, *SIZE[::-1])
+        seed[0, 0, y, x] = 1
+        expected = heatmap(gradient(net, photos / "a.png", seed.mul))
+        assert_drawn(canvas, expected)
+        with torch.no_grad():
+            value = net(as_input(photos / "a.png"))[0, 0, y, x].item()
+        told = page.locator(".answer .value").inner_text()
+        assert told.startswith(f"x {x}, y {y}: output ")
+        assert float(told.rpartition(" ")[2]) == pytest.approx(value, rel=2e-3, abs=2e-3)
+
+
+def test_the_structural_box_is_there_at_once(photos: Path, explore: Open) -> None:
+    """The kernel has 5×3 pixels."""
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.route("**/ask", lambda route: None)  # no answer comes
+    for x, y, box in ((9, 7, [7, 6, 5, 3]), (0, 0, [0, 0, 3, 2])):
+        hover(over(page), x, y, SIZE)
+        said(page, ".answer .seen", f"^pixel:{x},{y}$")
+        rectangle = page.locator(".input .marks .first").evaluate(
+            "r => ['x', 'y', 'width', 'height'].map(name => Number(r.getAttribute(name)))"
+        )
+        assert rectangle == box
+    page.unroute("**/ask")
+
+
+def test_a_click_pins_and_escape_lets_go(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    hover(over(page), 5, 7, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    hover(over(page), 15, 3, SIZE)
+    assert seed_of(page) == "pixel:5,7"
+    assert page.locator("[name=pin]").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    hover(over(page), 16, 3, SIZE)
+    painted(page, "pixel:16,3")
+    page.locator("[name=pin]").click()
+    hover(over(page), 2, 3, SIZE)
+    assert seed_of(page) != "pixel:2,3"
+
+
+def test_a_drag_asks_for_a_region(photos: Path, explore: Open) -> None:
+    net = Blur()
+    page = explore(net, images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.select_option("[name=view]", "heatmap")
+    hover(over(page), 9, 8, SIZE)
+    page.mouse.down()
+    hover(over(page), 7, 3, SIZE)
+    hover(over(page), 4, 2, SIZE)
+    page.mouse.up()
+    canvas = painted(page, "region:4,2,10,9")
+    expected = gradient(net, photos / "a.png", lambda map: map[0, 0, 2:9, 4:10].sum())
+    assert_drawn(canvas, heatmap(expected))
+    hover(over(page), 20, 15, SIZE)
+    assert seed_of(page) == "region:4,2,10,9"  # a drag pins
+    region = page.locator(".answer .marks .first")
+    assert region.evaluate("r => r.getAttribute('width')") == "6"
+
+
+def test_a_second_pin_is_subtracted_on_one_scale(photos: Path, explore: Open) -> None:
+    net = Blur()
+    page = explore(net, images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    hover(over(page), 5, 7, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    page.keyboard.down("Shift")
+    hover(over(page), 7, 8, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    canvas = painted(page, "pixel:5,7 - pixel:7,8")
+    assert page.locator("[name=view]").input_value() == "signed"
+    g = gradient(net, photos / "a.png", lambda map: map[0, 0, 7, 5] - map[0, 0, 8, 7]).sum(0)
+    scale = np.percentile(np.abs(g[g != 0]), 99)
+    table = load_palette().diverging_table.astype(int)
+    assert_drawn(canvas, table[np.round(127 * (np.clip(g / scale, -1, 1) + 1)).astype(int)])
+    page.keyboard.press("Escape")
+    painted(page, "pixel:5,7")
+    assert page.locator("[name=view]").input_value() == "overlay"
+
+
+# Keys
+
+
+def test_the_keyboard_does_it_all(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    over(page).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    painted(page, "pixel:13,9")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    painted(page, "region:13,9,15,11")
+    page.keyboard.press("Enter")
+    assert page.locator("[name=pin]").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("2")
+    assert page.locator("[name=view]").input_value() == "signed"
+    page.keyboard.press("f")
+    assert over(page).page.locator(".input .map").evaluate("c => c.style.opacity") == "0"
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    said(page, "header .image", "^b.png$")
+    page.locator(".strip button").first.click()
+    said(page, "header .image", "^a.png$")
+
+
+# Controls
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A scripted network of two channels, and an image."""
+    folder = tmp_path_factory.mktemp("fine")
+    image = folder / "a.png"
+    random = np.random.default_rng(3)
+    Image.fromarray(random.integers(0, 255, (20, 24, 3), np.uint8)).save(image)
+    return script(nets.dense(), folder / "dense.ts"), image
+
+
+def test_every_view_is_painted_as_a_run_draws_it(
+    fine: tuple[Path, Path], tmp_path: Path, explore: Open
+) -> None:
+    model, image = fine
+    views = [view.name for view in VIEWS.values() if not view.marked]
+    named = [word for view in views for word in ("--view", view)]
+    call("saliency", model, image, "--seed", "pixel:5,4,1", "-o", tmp_path / "run", *named)
+    page = explore(model, images=[image])
+    page.select_option("[name=channel]", "1")
+    page.locator("[name=seed]").fill("pixel:5,4,1")
+    page.keyboard.press("Enter")
+    canvas = painted(page, "pixel:5,4,1")
+    for view in views:
+        page.select_option("[name=view]", view)
+        written = np.asarray(Image.open(tmp_path / f"run/a.png/pixel-5-4-1/{view}.png"), int)
+        assert_drawn(canvas, written)
+
+
+def test_controls_that_only_draw_ask_nothing(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    canvas = painted(page, "pixel:12,10")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    first = pixels(canvas)
+    end = page.locator(".input .bar span").last
+    for name, value in (("view", "heatmap"), ("colours", "viridis"), ("view", "gray")):
+        before = pixels(canvas)
+        page.select_option(f"[name={name}]", value)
+        assert not np.array_equal(pixels(canvas), before)
+    at_99 = float(end.inner_text())
+    page.locator("[name=clip]").fill("50")
+    at_50 = float(end.inner_text())
+    assert at_50 < at_99
+    page.select_option("[name=scale]", "locked")
+    page.locator("[name=clip]").fill("99")
+    assert float(end.inner_text()) == at_50
+    page.locator("[name=fade]").fill("0.25")
+    assert canvas.evaluate("c => c.style.opacity") == "0.25"
+    for name, value in (("colours", ""), ("view", "overlay"), ("scale", "own")):
+        page.select_option(f"[name={name}]", value)
+    assert np.array_equal(pixels(canvas), first)
+    assert asked == []
+
+
+def test_a_method_and_a_layer_are_asked_for(fine: tuple[Path, Path], explore: Open) -> None:
+    model, image = fine
+    page = explore(model, images=[image])
+    painted(page, "pixel:6,5")
+    page.locator("[name=pin]").click()
+    asked: list[dict[str, Any]] = []
+    page.on(
+        "request",
+        lambda request: (
+            asked.append(request.post_data_json) if request.url.endswith("/ask") else None
+        ),
+    )
+    with page.expect_response("**/ask"):
+        page.select_option("[name=method]", "gradcam")
+    page.locator("[name=layer]").focus()
+    page.wait_for_function("() => document.querySelector('[name=layer]').options.length > 2")
+    with page.expect_response("**/ask"):
+        page.select_option("[name=layer]", "first")
+    with page.expect_response("**/ask"):
+        page.select_option("[name=method]", "integrated-gradients")
+    with page.expect_response("**/ask"):
+        page.select_option("[name=baseline]", "mean")
+    with page.expect_response("**/ask"):
+        page.select_option("[name=channel]", "1")
+    assert [(each["method"], each["layer"], each["baseline"], each["seed"]) for each in asked] == [
+        ("gradcam", None, None, "pixel:6,5"),
+        ("gradcam", "first", None, "pixel:6,5"),
+        ("integrated-gradients", None, None, "pixel:6,5"),
+        ("integrated-gradients", None, "mean", "pixel:6,5"),
+        ("integrated-gradients", None, "mean", "pixel:6,5,1"),
+    ]
+
+
+# From looking to doing
+
+
+def test_the_copied_command_draws_what_is_on_the_screen(
+    fine: tuple[Path, Path], tmp_path: Path, explore: Open
+) -> None:
+    model, image = fine
+    page = explore(model, images=[image])
+    painted(page, "pixel:6,5")
+    hover(over(page), 4, 3, (12, 10))
+    canvas = painted(page, "pixel:4,3")
+    page.select_option("[name=view]", "signed")
+    page.locator("[name=clip]").fill("90")
+    page.locator("[name=copy]").click()
+    said(page, ".notice", "^Copied: ")
+    words = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert words[0] == "gradviz"
+    call(*words[1:], "-o", tmp_path / "run")
+    (written,) = (tmp_path / "run").rglob("signed.png")
+    assert_drawn(canvas, np.asarray(Image.open(written), int))
+
+
+def test_a_reload_shows_the_same(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    page.locator(".strip button").last.click()
+    page.select_option("[name=view]", "rgb")
+    page.select_option("[name=colours]", "viridis")
+    page.locator("[name=clip]").fill("80")
+    hover(over(page), 5, 7, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    canvas = painted(page, "pixel:5,7")
+    before = pixels(canvas)
+    page.wait_for_url("**/#*seed=pixel:5,7*pinned=yes*")
+    assert "token" not in page.url
+    page.reload()
+    canvas = painted(page, "pixel:5,7")
+    assert np.array_equal(pixels(canvas), before)
+    assert page.locator("header .image").inner_text() == "b.png"
+    hover(over(page), 1, 1, SIZE)
+    assert seed_of(page) == "pixel:5,7"
+
+
+# Classes, detections, two models
+
+
+def test_a_class_under_the_pointer_shows_its_map(photos: Path, explore: Open) -> None:
+    net = nets.scores()
+    page = explore(net, images=[photos / "a.png"])
+    scores = net(as_input(photos / "a.png"))[0].detach()
+    order = scores.argsort(descending=True).tolist()
+    rows = page.locator(".list button")
+    rows.first.wait_for()
+    assert [row.get_attribute("data-seed") for row in rows.all()] == [f"class:{n}" for n in order]
+    shares = [float(row.locator(".percent").inner_text()[:-2]) for row in rows.all()]
+    assert shares == pytest.approx((100 * scores.softmax(0)[order]).tolist(), abs=0.051)
+    page.select_option("[name=view]", "heatmap")
+    rows.nth(2).hover()
+    canvas = painted(page, f"class:{order[2]}")
+    expected = gradient(net, photos / "a.png", lambda y: y[0, order[2]])
+    assert_drawn(canvas, heatmap(expected))
+    assert rows.nth(2).get_attribute("aria-pressed") == "true"
+
+
+def test_a_detection_is_chosen_in_the_list_or_in_the_image(
+    models: Path, images: Path, explore: Open
+) -> None:
+    page = explore(models / "boxes.yaml", images=[images / "shapes_04.png"])
+    rows = page.locator(".list button")
+    rows.first.wait_for()
+    assert rows.count() > 1
+    rows.last.hover()
+    painted(page, f"box:{rows.count() - 1}")
+    assert page.locator(".input .marks rect").count() == rows.count()
+    first = page.locator(".input .marks rect").first.bounding_box()
+    page.mouse.move(first["x"] + first["width"] / 2, first["y"] + first["height"] / 2)
+    painted(page, "box:0")
+
+
+def test_two_models_share_a_pointer_and_a_scale(photos: Path, explore: Open) -> None:
+    nets = Blur(), Blur(factor=2)
+    page = explore(*nets, images=[photos / "a.png"])
+    for n in (0, 1):
+        painted(page, "pixel:12,10", n)
+    page.select_option("[name=view]", "heatmap")
+    hover(over(page, 1), 5, 7, SIZE)
+    found = [painted(page, "pixel:5,7", n) for n in (0, 1)]
+    maps = [gradient(net, photos / "a.png", lambda map: map[0, 0, 7, 5]) for net in nets]
+    m = np.abs(maps[1]).sum(0)
+    scale = float(np.percentile(m[m != 0], 99))
+    for canvas, g in zip(found, maps, strict=True):
+        assert_drawn(canvas, heatmap(g, scale))
+    page.select_option("[name=scale]", "own")
+    assert np.abs(pixels(found[0]).astype(int) - pixels(found[1])).max() <= 6
+
+
+# Screens
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_jumps_and_nothing_is_cut_off(
+    photos: Path, explore: Open, width: int, scheme: str
+) -> None:
+    how = {"viewport": {"width": width, "height": 780}, "color_scheme": scheme}
+    page = explore(Blur(), Blur(), images=[photos / "a.png", photos / "b.png"], how=how)
+    painted(page, "pixel:12,10", 1)
+    before = page.evaluate(PLACES)
+    hover(over(page), 5, 7, SIZE)
+    painted(page, "pixel:5,7", 1)
+    scrolled = page.evaluate("scrollY")
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate(PLACES) == before or scrolled
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    level = sum(int(part) for part in ground[4:-1].split(",")) / 3
+    assert (level < 60) if scheme == "dark" else (level > 200)
+    for control in page.locator("button, select, input").all():
+        assert control.evaluate(NAME).strip()
+
+
+# Trouble
+
+
+def test_a_slow_model_is_waited_for_with_words(photos: Path, explore: Open) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    Moody.gate.clear()
+    try:
+        hover(over(page), 5, 7, SIZE)
+        said(page, ".notice", r" … [\d.]+ s$")
+        assert page.locator(".panel.waiting").count() == 1
+    finally:
+        Moody.gate.set()
+    painted(page, "pixel:5,7")
+    assert page.locator(".notice").inner_text() == ""
+
+
+def test_a_model_that_fails_fails_at_one_question(photos: Path, explore: Open) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), images=[photos / "a.png", photos / "black.png"])
+    painted(page, "pixel:12,10")
+    page.locator(".strip button").last.click()
+    said(page, ".problem", ".")
+    problem = page.locator(".problem").inner_text()
+    assert "it is too dark" in problem
+    assert "\n" not in problem
+    page.locator(".strip button").first.click()
+    painted(page, "pixel:12,10")
+    hover(over(page), 5, 7, SIZE)
+    painted(page, "pixel:5,7")
+    assert page.locator(".problem").inner_text() == ""
+    page.locator("[name=seed]").fill("pixel:99,0")
+    page.keyboard.press("Enter")
+    said(page, ".problem", "pixel:99,0")
+    assert page.locator(".input .map").evaluate("c => c.style.opacity") == "0"
+
+
+def test_two_tabs_are_each_answered(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    other = page.context.new_page()
+    explore.watch(other)  # type: ignore[attr-defined]
+    other.goto(page.url.partition("#")[0])
+    painted(other, "pixel:12,10")
+    for n in range(4):
+        hover(over(page), 5 + n, 7, SIZE)
+        hover(over(other), 15, 7 + n, SIZE)
+    painted(page, "pixel:8,7")
+    painted(other, "pixel:15,10")
+
+
+def test_500_quick_moves_are_answered_in_order(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.evaluate(LOG)
+    under_way = 0
+    most = 0
+
+    def begun(request: Any) -> None:
+        nonlocal under_way, most
+        under_way += request.url.endswith("/ask")
+        most = max(most, under_way)
+
+    def ended(request: Any) -> None:
+        nonlocal under_way
+        under_way -= request.url.endswith("/ask")
+
+    page.on("request", begun)
+    page.on("requestfinished", ended)
+    moves = [(n % 24, (n // 24) % 20) for n in range(500)]
+    asked = [f"pixel:{x},{y}" for x, y in moves]
+    move = """([moves, [W, H]]) => new Promise((done) => {
+      const canvas = document.querySelector(".answer .map");
+      const { left, top, width, height } = canvas.getBoundingClientRect();
+      const next = () => {
+        const [x, y] = moves.shift();
+        canvas.dispatchEvent(new PointerEvent("pointermove", {
+          clientX: left + ((x + 0.5) * width) / W, clientY: top + ((y + 0.5) * height) / H,
+        }));
+        if (moves.length) setTimeout(next); else done();
+      };
+      next();
+    })"""
+    memory = page.context.new_cdp_session(page)
+
+    def held() -> int:
+        memory.send("HeapProfiler.collectGarbage")
+        return int(memory.send("Runtime.getHeapUsage")["usedSize"])
+
+    page.evaluate(move, [moves[:50], SIZE])
+    painted(page, asked[49])
+    before = held()
+    page.evaluate(move, [moves[50:], SIZE])
+    painted(page, asked[-1])
+    seen = page.evaluate("window.answers")
+    places = iter(asked)
+    assert all(seed in places for seed in seen)  # each after the one before
+    assert len(seen) > 5
+    assert most == 1
+    assert held() - before < 2**20
