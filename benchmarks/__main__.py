@@ -24,6 +24,7 @@ BENCHMARKS = (
     "first_answer",
     "library_folders",
     "tiles",
+    "agreement",
     "gpu",
 )
 """Every benchmark, in the order of the table; its module has its name."""

@@ -26,6 +26,9 @@ EPILOG = "Metrics, and their tolerances.\n\n" + "\n\n".join(
     for each in METRICS.values()
 )
 
+FORMER_DEFAULT, NEW_DEFAULT = "relative", "relative-l2"
+"""The default metric of saliency runs in version 0.1, and now."""
+
 
 def compare_runs(
     run_a: Annotated[
@@ -57,6 +60,11 @@ def compare_runs(
 
         metric = None if options.metric is None else str(options.metric)
         found = compare(run_a, *run_b, metric=metric, tolerance=options.tolerance)
+        if options.tolerance is not None and metric is None and found.metric.name == NEW_DEFAULT:
+            console.note(
+                f"note: --tolerance {options.tolerance:g} is of {NEW_DEFAULT}, the default metric, "
+                f"which was {FORMER_DEFAULT} in 0.1; give --metric to choose"
+            )
         for warning in found.warnings:
             console.warn(warning)
         document = (
@@ -112,13 +120,17 @@ def _verdict(item: Item, found: Comparison) -> str:
 
 
 def _failure(found: Comparison, out: Path | None) -> str:
+    from gradviz.commands.compare.causes import cause
+
     worst = found.failed[0]
-    a, b = (found.runs[place].folder.out for place in (0, worst.run))
+    first, later = (found.runs[place] for place in (0, worst.run))
+    a, b = first.folder.out, later.folder.out
     where = f" in {b}" if len(found.runs) > 2 else ""
+    see = "draw where with -o" if out is None else f"see {out}"
     return (
         f"{len(found.failed)} of {len(found.items)} differ; the worst is {worst.name}{where}: "
-        f"{_why(worst, found)}; {'draw where with -o' if out is None else f'see {out}'}, and if "
-        f"it is meant, keep {b} in place of {a}"
+        f"{_why(worst, found)}; {cause(first.record, later.record)}; {see}, and if it is meant, "
+        f"keep {b} in place of {a}"
     )
 
 

@@ -293,7 +293,7 @@ class CompareOptions:
     """The metric of a comparison, and the folder of its pictures."""
 
     metric: MetricName | None = _comparison(
-        "The metric that judges, see below. [default: relative; iou for receptive fields]"
+        "The metric that judges, see below. [default: relative-l2; iou for receptive fields]"
     )
     tolerance: float | None = _comparison(
         "The farthest value that passes. [default: see below]", "N"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -39,6 +42,11 @@ def explain(gradviz: Gradviz, number: float, out: str, *options: str | Path) -> 
     assert result.exit_code in (0, 4), result.stderr
 
 
+def digest(file: str) -> str:
+    """The start of a file's SHA-256."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
+
+
 def test_equal_runs_pass(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     explain(gradviz, 2, "b")
@@ -46,9 +54,19 @@ def test_equal_runs_pass(gradviz: Gradviz, photos: Path) -> None:
     assert result.exit_code == 0
     assert result.stderr == ""
     head, *rows = (line.split() for line in result.stdout.splitlines())
-    assert head == ["verdict", "image", "seed", "array", "relative", "max", "cosine", "iou"]
+    assert head == [
+        "verdict",
+        "image",
+        "seed",
+        "array",
+        "relative-l2",
+        "relative",
+        "max",
+        "cosine",
+        "iou",
+    ]
     assert rows == [
-        ["ok", image, "ones", "gradient", "0", "0", "1", "1"] for image in ("p.png", "q.png")
+        ["ok", image, "ones", "gradient", "0", "0", "0", "1", "1"] for image in ("p.png", "q.png")
     ]
 
 
@@ -61,20 +79,23 @@ def test_a_model_that_changed_fails(gradviz: Gradviz, photos: Path) -> None:
     assert warning.startswith("warning: the runs were made differently: model.sha256 was ")
     assert "settings.seeds was ['ones', 'pixel:1,2'], is ['ones']" in warning
     assert error == (
-        "error: 4 of 4 differ; the worst is p.png (pixel:1,2): only in A; draw where with -o, and "
-        "if it is meant, keep b in place of a"
+        "error: 4 of 4 differ; the worst is p.png (pixel:1,2): only in A; by their records, the "
+        f"runs differ in the model's file (sha256 was {digest('times2.ts')}…, is "
+        f"{digest('times2.5.ts')}…), settings (seeds was ['ones', 'pixel:1,2'], is ['ones']); draw "
+        "where with -o, and if it is meant, keep b in place of a"
     )
     rows = [line.split() for line in result.stdout.splitlines()[1:]]
     assert rows[0][:4] == ["DIFFERS", "p.png", "pixel:1,2", "-"]
     assert rows[0][-3:] == ["only", "in", "A"]
-    assert rows[2] == ["DIFFERS", "p.png", "ones", "gradient", "0.2", "0.5", "1", "1"]
+    assert rows[2] == ["DIFFERS", "p.png", "ones", "gradient", "0.2", "0.2", "0.5", "1", "1"]
 
 
 def test_the_value_that_fails_is_said(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     explain(gradviz, 2.5, "b")
     for options, said in (
-        ((), "relative of gradient is 0.2, above --tolerance 0.001"),
+        ((), "relative-l2 of gradient is 0.2, above --tolerance 0.03"),
+        (("--metric", "relative"), "relative of gradient is 0.2, above --tolerance 0.001"),
         (
             ("--metric", "max", "--tolerance", "0.4"),
             "max of gradient is 0.5, above --tolerance 0.4",
@@ -91,6 +112,72 @@ def test_the_value_that_fails_is_said(gradviz: Gradviz, photos: Path) -> None:
     assert gradviz("compare", "a", "b", "--metric", "cosine").exit_code == 0
 
 
+def test_a_tolerance_alone_says_once_that_the_default_metric_is_another(
+    gradviz: Gradviz, photos: Path
+) -> None:
+    explain(gradviz, 2, "a")
+    note = (
+        "note: --tolerance 0.001 is of relative-l2, the default metric, which was relative in 0.1; "
+        "give --metric to choose\n"
+    )
+    tolerance = ("--tolerance", "0.001")
+    assert gradviz("compare", "a", "a", "a", *tolerance).stderr == note
+    for quiet in (("-q", *tolerance), (*tolerance, "--metric", "relative"), ()):
+        assert gradviz("compare", "a", "a", *quiet).stderr == ""
+    gradviz("receptive-field", script(blur(3), "blur.ts"), "-o", "field")
+    assert gradviz("compare", "field", "field", "--tolerance", "0.5").stderr == ""
+
+
+def test_the_cause_is_part_of_the_error(gradviz: Gradviz, photos: Path) -> None:
+    explain(gradviz, 2, "a")
+    explain(gradviz, 2, "b", "--mean", "0.25,0.25,0.25", "--std", "0.5,0.5,0.5")
+    broken = Path("b/p.png/ones/gradient.npy")
+    np.save(broken, 2 * np.load(broken))
+    shutil.copytree("a", "c")
+    shutil.copy(broken, "c/p.png/ones/gradient.npy")
+    shutil.copytree("c", "d")
+    environment = json.loads(Path("d/environment.json").read_text())
+    environment["versions"]["torch"] = "2.0"
+    environment["machine"]["instructions"] = "none"
+    Path("d/environment.json").write_text(json.dumps(environment))
+    shutil.copytree("c", "e")
+    Path("e/environment.json").unlink()
+    for run, says in {
+        "b": "the runs differ in preprocessing (mean was None, is [0.25, 0.25, 0.25], std was "
+        "None, is [0.5, 0.5, 0.5]); ",
+        "c": "the runs do not differ; ",
+        "d": f"the runs differ in versions (torch was {torch.__version__}, is 2.0), machine "
+        "(instructions was ",
+        "e": "the runs do not differ; without environment.json, versions are unknown; ",
+    }.items():
+        result = gradviz("compare", "a", run, "-q")
+        assert (result.exit_code, result.stdout) == (6, "")
+        (error,) = result.stderr.splitlines()
+        assert f"above --tolerance 0.03; by their records, {says}" in error
+
+
+def test_weights_code_and_files_are_told_apart(gradviz: Gradviz, photos: Path) -> None:
+    Path("net.py").write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Conv2d(3, 1, 1, bias=False)\n"
+    )
+    for out, weight in (("a", 1.0), ("b", 2.0)):
+        torch.save({"weight": torch.full((1, 3, 1, 1), weight)}, "weights.pt")
+        gradviz("saliency", "weights.pt", "photos", "--arch", "net.py:build", "-o", out)
+    Path("net.py").write_text(Path("net.py").read_text() + "# another\n")
+    gradviz("saliency", "weights.pt", "photos", "--arch", "net.py:build", "-o", "c")
+    error = gradviz("compare", "a", "b", "-q").stderr
+    assert "the runs differ in weights (sha256 was " in error and "files" not in error
+    assert ", files (net.py was " in gradviz("compare", "a", "c", "-q").stderr
+
+
+def test_a_long_cause_is_cut(gradviz: Gradviz, photos: Path) -> None:
+    explain(gradviz, 2, "a")
+    seeds = [option for x in range(4) for option in ("--seed", f"pixel:{x},0")]
+    explain(gradviz, 2.5, "b", *seeds, "--clip", "50", "--batch-size", "3", "--tile", "off")
+    (error,) = gradviz("compare", "a", "b", "-q").stderr.splitlines()
+    assert " and 1 more)" in error and len(error) < 700
+
+
 def test_json(gradviz: Gradviz, photos: Path) -> None:
     explain(gradviz, 2, "a")
     explain(gradviz, 2.5, "b")
@@ -105,12 +192,12 @@ def test_json(gradviz: Gradviz, photos: Path) -> None:
         "schema": 1,
         "kind": "compare",
         "ok": False,
-        "metric": "relative",
-        "tolerance": 0.001,
+        "metric": "relative-l2",
+        "tolerance": 0.03,
     }
     assert [run["path"] for run in document["runs"]] == ["a", "b"]
     assert len(document["warnings"]) == 1
-    values = {"relative": 0.2, "max": 0.5, "cosine": 1, "iou": 1}
+    values = {"relative": 0.2, "relative-l2": 0.2, "max": 0.5, "cosine": 1, "iou": 1}
     assert document["items"] == [
         {
             "run": 1,

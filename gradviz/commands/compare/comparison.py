@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from gradviz.arrays import Array
-from gradviz.commands.compare.metrics import METRICS, Metric
+from gradviz.commands.compare.causes import changed_setup, setup_of
+from gradviz.commands.compare.metrics import METRICS, Metric, finite_parts
 from gradviz.errors import UsageError
 from gradviz.runs import schema
 from gradviz.runs.names import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
-from gradviz.runs.record import differences
 from gradviz.text import listed, short_names
 
 MOST_NAMED = 3
 """The most results that a warning names; the others are counted."""
 
-DEFAULT = {"saliency": "relative", "receptive-field": "iou"}
+DEFAULT = {"saliency": "relative-l2", "receptive-field": "iou"}
 """The metric that judges a run of this kind unless another is named."""
 
 NUMBERS: dict[str, Callable[[schema.Done], list[float | None]]] = {
@@ -193,22 +193,6 @@ def compare(
     )
 
 
-def setup_of(record: schema.RunRecord) -> dict[str, Any]:
-    """Select the parts of a run's record that can change its results, apart from its images."""
-    content = record.content()
-    kept: dict[str, Any] = {"versions": record.versions}
-    kept |= {key: content[key] for key in ("model", "preprocess", "settings")}
-    kept["model"] = {k: v for k, v in kept["model"].items() if k not in ("path", "card")}
-    # Files are compared by name and content: a baseline is often made in another folder.
-    if "inputs" in kept["model"]:
-        kept["model"]["inputs"] = {
-            name: {**each.content(), "path": Path(each.path or "").name}
-            for name, each in (record.model.inputs or {}).items()
-        }
-    kept["files"] = {Path(path).name: digest for path, digest in record.files.items()}
-    return kept
-
-
 def _results(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
     """Yield an item for each result that either run has, or should have, image by image."""
     keys = a.by_key.keys() | b.by_key.keys()
@@ -254,7 +238,7 @@ def _both(a: FinishedRun, b: FinishedRun, one: schema.FieldDone, other: schema.F
         if x.shape != y.shape:
             problems.append(f"{name} was {list(x.shape)}, is {list(y.shape)}")
             continue
-        x, y, broken = _finite(x, y)
+        x, y, broken = finite_parts(x, y)
         if broken:
             problems.append(f"{name}: {broken} values are NaN or Inf in one run and not the other")
         measured[name] = {metric.name: metric.function(x, y) for metric in metrics}
@@ -298,20 +282,6 @@ def _numbers(one: schema.FieldDone, other: schema.FieldDone) -> Iterator[tuple[s
             yield name, np.array(numbers(one), float), np.array(numbers(other), float)
 
 
-def _finite(x: Array, y: Array) -> tuple[Array, Array, int]:
-    """Replace the values at which either array is NaN or Inf by zeros.
-
-    Returns:
-        both arrays, and the number of places at which only one of them is NaN or Inf.
-    """
-    finite = np.isfinite(x) & np.isfinite(y)
-    if finite.all():
-        return x, y, 0
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    broken = int(np.count_nonzero(~finite & ~same))
-    return np.where(finite, x, 0), np.where(finite, y, 0), broken
-
-
 def _network(a: FinishedRun, b: FinishedRun) -> Iterator[Item]:
     """Yield the item of the network: the unclipped sizes, all of which are exact."""
     if not isinstance(a, FieldResults) or not isinstance(b, FieldResults):
@@ -345,15 +315,7 @@ def _changes(was: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> It
 
 
 def _warnings(a: FinishedRun, b: FinishedRun, items: Sequence[Item]) -> Iterator[str]:
-    sizes = [{image.name: image.size for image in run.record.images} for run in (a, b)]
-    shared = sizes[0].keys() & sizes[1]
-    was, now = (
-        {**setup_of(run.record), "images": {name: {"bytes": size[name]} for name in sorted(shared)}}
-        for run, size in zip((a, b), sizes, strict=True)
-    )
-    if not (a.record.versions and b.record.versions):  # environment.json was not kept
-        was["versions"] = now["versions"] = {}
-    if changed := [*differences(was, now)]:
+    if changed := changed_setup(a.record, b.record):
         yield f"the runs were made differently: {'; '.join(changed)}"
     if bare := [item.name for item in items if item.measured and not item.paths]:
         yield (

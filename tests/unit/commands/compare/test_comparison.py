@@ -107,8 +107,8 @@ def test_the_same_run_twice(tmp_path: Path) -> None:
     found = compare(a, a)
     assert not found.failed
     assert not found.warnings
-    assert found.metric.name == "relative"
-    equal = {"gradient": {"relative": 0, "max": 0, "cosine": 1, "iou": 1}}
+    assert found.metric.name == "relative-l2"
+    equal = {"gradient": {"relative": 0, "relative-l2": 0, "max": 0, "cosine": 1, "iou": 1}}
     assert [each.measured for each in found.items] == [equal, equal]
 
 
@@ -126,7 +126,7 @@ def test_values_by_hand_and_the_worst_first(tmp_path: Path) -> None:
     assert item(found, "b.png").measured["gradient"]["relative"] == pytest.approx(1 / 16)
     assert item(found, "b.png").measured["gradient"]["max"] == pytest.approx(0.5)
     assert item(found, "c.png").measured["gradient"] == pytest.approx(
-        {"relative": 2, "max": 16, "cosine": -1, "iou": 1}
+        {"relative": 2, "relative-l2": 2, "max": 16, "cosine": -1, "iou": 1}
     )
 
 
@@ -230,7 +230,7 @@ def test_nan_and_inf_are_equal_to_themselves_only(
     b = saliency(tmp_path / "b", {("x.png", "ones"): other})
     (only,) = compare(a, b, tolerance=9).items
     assert only.measured["gradient"] == pytest.approx(
-        {"relative": 0, "max": 0, "cosine": 1, "iou": 1}
+        {"relative": 0, "relative-l2": 0, "max": 0, "cosine": 1, "iou": 1}
     )
     message = "gradient: 1 values are NaN or Inf in one run and not the other"
     assert only.problems == ((message,) if broken else ())
@@ -242,9 +242,9 @@ def test_without_arrays_the_statistics_are_compared(tmp_path: Path) -> None:
     found = compare(a, b)
     assert item(found, "x.png").worst(found.metric) == ("score", 0.5)
     (warning,) = found.warnings
-    assert item(found, "y.png").measured["range"] == {"relative": 0, "max": 0}
+    assert item(found, "y.png").measured["range"] == {"relative": 0, "relative-l2": 0, "max": 0}
     assert warning.startswith("x.png (ones), y.png (ones): without arrays in both runs")
-    with pytest.raises(UsageError, match=r"--metric cosine: .* use relative or max"):
+    with pytest.raises(UsageError, match=r"--metric cosine: .* use relative or relative-l2 or max"):
         compare(a, b, metric="cosine")
 
 

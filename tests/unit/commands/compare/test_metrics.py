@@ -43,6 +43,13 @@ def of(metric: str, a: object, b: object) -> float:
         ("iou", [[False, False]], [[False, False]], 1),
         ("iou", [[False, False]], [[False, True]], 0),
         ("relative", [[True, False]], [[True, True]], 1),
+        ("relative-l2", [3.0, 4.0], [6.0, 8.0], 1 / 2),
+        ("relative-l2", [3.0, 4.0], [-3.0, -4.0], 2),
+        ("relative-l2", [3e38, 0.0], [-3e38, 0.0], 2),
+        ("relative-l2", [1e-40, 0.0], [1e-40, 1e-40], math.sqrt(0.5)),
+        ("relative-l2", [0.0, 0.0], [0.0, 0.0], 0),
+        ("relative-l2", [0.0, 0.0], [0.0, 2.0], 1),
+        ("relative-l2", [[True, False]], [[True, True]], math.sqrt(0.5)),
     ],
 )
 def test_by_hand(metric: str, a: list[object], b: list[object], value: float) -> None:
@@ -90,6 +97,46 @@ def test_zeros_are_never_among_the_strongest() -> None:
     assert METRICS["iou"].function(a, b) == 0
 
 
+def flipped(pixels: int, factor: float = 0.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A map of ones, 10×10, and the same with this factor at some pixels."""
+    a = np.ones((3, 10, 10), np.float32)
+    b = a.copy()
+    b.reshape(3, -1)[:, :pixels] = factor
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("pixels", "factor", "value"),
+    [
+        # Each of 95 pixels has an energy of 3 and each of 5 one of 0.003, or nothing where it is 0.
+        (5, 0, math.sqrt(5 * 0.003 / (95 * 3 + 5 * 0.003))),
+        (6, 0, math.sqrt((3 + 5 * 0.003) / (95 * 3 + 5 * 0.003))),
+        (100, 1.01, 0.01 / 1.01),
+        # A pixel that is a thousand times as large: 1000² · 3 · 0.001.
+        (1, 1000, math.sqrt(999**2 * 0.003 / (95 * 3 + 4 * 0.003 + 1000**2 * 0.003))),
+    ],
+)
+def test_a_twentieth_of_the_pixels_may_lie_behind_flips(
+    pixels: int, factor: float, value: float
+) -> None:
+    row = METRICS["relative-l2"]
+    found = row.function(*flipped(pixels, factor))
+    assert found == pytest.approx(value, rel=1e-5)
+    assert row.holds(found, row.tolerance) == (pixels == 5 or factor == 1.01)
+
+
+def test_the_allowance_counts_the_pixels_that_are_not_zero() -> None:
+    # Twenty pixels of 10 000 are seen, so that one of them is allowed for, and not five hundred.
+    a = np.zeros((1, 100, 100), np.float32)
+    a[0, 0, :20] = 1
+    b = a.copy()
+    b[0, 0, 0] = 0
+    relative_l2 = METRICS["relative-l2"].function
+    assert relative_l2(a, b) == pytest.approx(math.sqrt(0.001 / 19.001), rel=1e-5)
+    b[0, 0, 1] = 0
+    assert relative_l2(a, b) == pytest.approx(math.sqrt(1.001 / 19.001), rel=1e-5)
+
+
 @given(pairs)
 def test_against_plain_loops(pair: tuple[list[float], list[float]]) -> None:
     a, b = pair
@@ -99,6 +146,19 @@ def test_against_plain_loops(pair: tuple[list[float], list[float]]) -> None:
     assert of("relative", a, b) == pytest.approx(max(differences) / size if size else 0, abs=1e-12)
     norms = math.hypot(*a), math.hypot(*b)
     inner = math.fsum(x / norms[0] * y / norms[1] for x, y in zip(a, b, strict=True) if all(norms))
+    if size:
+        of_pixels = [(x * x, y * y, (x - y) ** 2) for x, y in zip(a, b, strict=True)]
+        of_pixels.sort(key=lambda of: of[2], reverse=True)
+        allowed = sum(x + y > 0 for x, y, _ in of_pixels) // 20
+        weights = [0.001] * allowed + [1] * (len(a) - allowed)
+        sums = [
+            math.fsum(weight * each[part] for weight, each in zip(weights, of_pixels, strict=True))
+            for part in range(3)
+        ]
+        ties = allowed and of_pixels[allowed - 1][2] == of_pixels[allowed][2]
+        if not ties:
+            expected = math.sqrt(sums[2] / max(sums[:2]))
+            assert of("relative-l2", a, b) == pytest.approx(expected, rel=1e-6, abs=1e-12)
     if all(norms):
         assert of("cosine", a, b) == pytest.approx(inner, abs=1e-9)
 
@@ -115,7 +175,13 @@ def test_all_metrics_are_symmetric_and_know_equal_arrays(
 
 @pytest.mark.parametrize(
     ("metric", "inside", "outside"),
-    [("relative", 1e-3, 2e-3), ("max", 0, 1e-30), ("cosine", 0.9995, 0.9985), ("iou", 0.99, 0.98)],
+    [
+        ("relative", 1e-3, 2e-3),
+        ("relative-l2", 0.03, 0.031),
+        ("max", 0, 1e-30),
+        ("cosine", 0.9995, 0.9985),
+        ("iou", 0.99, 0.98),
+    ],
 )
 def test_the_default_tolerances(metric: str, inside: float, outside: float) -> None:
     row = METRICS[metric]
