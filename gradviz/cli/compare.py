@@ -46,12 +46,16 @@ def compare_runs(
     """Check the command, compare, and print what differs."""
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.commands.compare.comparison import compare
+        from gradviz.commands.compare.table import comparison_columns, comparison_rows
         from gradviz.commands.compare.write import check_folder, write_comparison
         from gradviz.heatmap.colours import load_palette
         from gradviz.runs.resume import RunWriter
+        from gradviz.table.write import check_table, write_table
 
         if options.tolerance is not None and not options.tolerance >= 0:
             raise UsageError(f"--tolerance {options.tolerance:g}: give a number, at least 0")
+        if options.csv is not None:
+            check_table(options.csv, options.overwrite)
         palette = load_palette()
         folder = None if options.out is None else RunWriter(options.out)
         if folder is not None:
@@ -72,6 +76,8 @@ def compare_runs(
             if folder is None
             else write_comparison(found, folder, palette, sys.argv)
         )
+        if options.csv is not None:
+            write_table(options.csv, comparison_columns(found), comparison_rows(found))
         console.results(document, _table(found))
         if found.failed:
             console.error(_failure(found, options.out))

@@ -301,6 +301,9 @@ class CompareOptions:
     out: Path | None = _output(
         "Folder for pictures of the differences, and compare.json.", short="-o", **_FOLDER
     )
+    csv: Path | None = _output(
+        "Also one table: a row for each image and seed, in each run.", "FILE.csv"
+    )
     overwrite: bool = _output("Replace the run in the folder.", default=False)
 
 
@@ -316,6 +319,7 @@ class FieldOutputOptions:
         "Draw in the model's pixels or the photo's. [default: input]", default="input"
     )
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
+    csv: Path | None = _output("Also one table: a row for each image and seed.", "FILE.csv")
     overwrite: bool = _output("Replace the run in the folder.", default=False)
 
 
@@ -386,6 +390,7 @@ class OutputOptions:
         "abs_mean, l2, min, max, score or loss, such as 'inside>=0.5' (repeatable).",
         "'QUANTITY OP N'",
     )
+    csv: Path | None = _output("Also one table: a row for each image and seed.", "FILE.csv")
     overwrite: bool = _output("Replace the run in the folder.", default=False)
     resume: bool = _output("Finish the run in the folder.", default=False)
     shard: Text = _output(

@@ -52,6 +52,7 @@ def receptive_field(
         from gradviz.runs.resume import RunWriter
         from gradviz.runs.schema import Failed
         from gradviz.runs.verdict import exit_code
+        from gradviz.table.write import check_table, write_run
 
         named = [arguments.pixel_from(text) for text in dict.fromkeys(fields.pixel or ())]
         in_photo = "--pixel at:X,Y" if any(at for at, _ in named) else ""
@@ -62,6 +63,8 @@ def receptive_field(
         if image and size is not None:
             raise UsageError("--input-size is that of random input; leave it out with images")
         expected = [parse_expectation(text, FIELD_QUANTITIES) for text in fields.expect or ()]
+        if output.csv is not None:
+            check_table(output.csv, output.overwrite)
         palette = load_palette(output.colormap)
         recipe = arguments.recipe_from(input_options)
         others = arguments.other_inputs(model_options)
@@ -132,6 +135,8 @@ def receptive_field(
             if failure is not None:
                 console.error(f"--expect: {failure}")
                 codes.add(ExitCode.NOT_HELD)
+        if output.csv is not None:
+            write_run(output.csv, output.out)
         console.results(outcome.document, _rows(outcome.document, output.out))
         console.note(f"see {output.out}")
         raise typer.Exit(ExitCode.winner(codes))

@@ -75,6 +75,7 @@ def saliency(
         from gradviz.runs.schema import Done, Failed, SaliencyDocument
         from gradviz.runs.shards import shard_here
         from gradviz.runs.verdict import exit_code
+        from gradviz.table.write import check_table, write_run
 
         # Errors of the command are found before torch is imported.
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
@@ -89,6 +90,13 @@ def saliency(
         targets = [file for seed in seeds for file in seed.files(names)]
         own = settings.inside in (None, OWN_BOX)
         masks = {} if own else find_masks(Path(str(settings.inside)), found.sources)
+        if output.csv is not None:
+            if folder.shard is not None:
+                raise UsageError(
+                    f"--csv {output.csv}: one shard has not all results; leave it out, and give it "
+                    "with --resume and without --shard when all are done"
+                )
+            check_table(output.csv, output.overwrite or output.resume)
         sheet = arguments.sheet_from(figure)
         if sheet is not None:
             if folder.shard is not None:
@@ -136,6 +144,8 @@ def saliency(
             lines = result_lines.print_remarks(coming, found.ignored, output.out, console)
         if sheet is not None:
             print_results(sheet, run.writer, Path(loaded.name).name, loaded.unit)
+        if output.csv is not None:
+            write_run(output.csv, output.out)
         written = result_lines.lines_here(folder)
         document = SaliencyDocument(schema=1, kind="saliency", run=run.record, results=written)
         done = (line for line in written if isinstance(line, Done))
