@@ -59,7 +59,7 @@ def write_figure(sheet: Sheet, groups: Iterable[FigureGroup], title: str) -> Non
     Raises:
         UsageError: the disk refuses.
     """
-    with _matplotlib():
+    with matplotlib_loaded():
         write_whole(sheet.path, partial(_write_pages, sheet=sheet, groups=groups, title=title))
 
 
@@ -67,7 +67,7 @@ def _write_pages(file: BinaryIO, sheet: Sheet, groups: Iterable[FigureGroup], ti
     from matplotlib.backends.backend_pdf import PdfPages
 
     metadata = UNDATED[sheet.kind]
-    with _print_style():
+    with print_style():
         pages = (
             _drawn(page, sheet) for page in lay_out(groups, sheet, one_line(title), _text_measure())
         )
@@ -81,7 +81,7 @@ def _write_pages(file: BinaryIO, sheet: Sheet, groups: Iterable[FigureGroup], ti
 
 
 @contextmanager
-def _matplotlib() -> Iterator[None]:
+def matplotlib_loaded() -> Iterator[None]:
     """Import matplotlib, without the settings and the messages of the working folder.
 
     A `matplotlibrc` there may come from a stranger, and name programs to be started. What
@@ -102,7 +102,8 @@ def _matplotlib() -> Iterator[None]:
 
 
 @contextmanager
-def _print_style() -> Iterator[None]:
+def print_style() -> Iterator[None]:
+    """Give what is drawn the style of print, whatever the user's settings are."""
     from matplotlib import rc_context, rcdefaults, rcParams
 
     with rc_context(), warnings.catch_warnings():

@@ -16,6 +16,7 @@ ENVIRONMENT = "environment.json"
 RESULTS = "results.jsonl"
 FIELDS = "field.json"
 COMPARED = "compare.json"
+GROWTH = "growth.png"
 BOXES = "boxes.npy"
 NOISE = "noise"
 """The name that stands for an image if there is none."""
@@ -73,7 +74,7 @@ def check_image_names(names: Sequence[str]) -> None:
     for name in names:
         parts = name.split("/")
         first = parts[0]
-        if first in {RUN, ENVIRONMENT, FIELDS, COMPARED, BOXES, LOCK} or is_results(first):
+        if first in {RUN, ENVIRONMENT, FIELDS, COMPARED, GROWTH, BOXES, LOCK} or is_results(first):
             raise UsageError(
                 f"an image cannot be called {name}: {first} is a file of the run; rename it"
             )

@@ -651,6 +651,8 @@ class CompareDocument(Document):
     """Warnings for a reader of the verdict."""
     items: list[ItemEntry]
     """The items, the worst first."""
+    growth: FilePath | None = None
+    """The chart of the effective fields of more than two runs, with `-o`."""
 
 
 # What inspect, check and report print -------------------------------------------------------------

@@ -29,8 +29,11 @@ def read(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def blur(number: float) -> Path:
-    return script(f"torch.avg_pool2d(x, 3, 1, 1) * {number}", f"blur{number}.ts")
+def blur(number: float) -> str:
+    return script(
+        f"torch.nn.functional.avg_pool2d(x, 3, 1, 1).sum(1, keepdim=True) * {number}",
+        f"blur{number}.ts",
+    )
 
 
 def test_the_results_of_a_run(gradviz: Gradviz, photos: Path) -> None:
@@ -117,7 +120,7 @@ def test_a_result_that_a_later_run_lacks_is_an_empty_row(gradviz: Gradviz, photo
 def test_a_table_is_not_replaced_unasked(gradviz: Gradviz, photos: Path, command: str) -> None:
     gradviz("saliency", blur(1), "photos", "-o", "a")
     Path("mine.csv").write_text("mine")
-    given = {"compare": ["a", "a"]}.get(command, [str(blur(1)), "photos", "-o", "out"])
+    given = {"compare": ["a", "a"]}.get(command, [blur(1), "photos", "-o", "out"])
     refused = gradviz(command, *given, "--csv", "mine.csv")
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: --csv mine.csv: is there already; give --overwrite")

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from gradviz.commands.compare.comparison import Comparison, Item
+from gradviz.commands.compare.growth import can_grow, draw_growth
 from gradviz.commands.compare.sides import NamedArray, sides_picture
 from gradviz.errors import UsageError
 from gradviz.heatmap.colours import Palette
 from gradviz.runs.environment import portable_command
-from gradviz.runs.names import COMPARED, RUN, is_result_path
+from gradviz.runs.names import COMPARED, GROWTH, RUN, is_result_path
 from gradviz.runs.resume import RunWriter
 from gradviz.runs.schema import CompareDocument, CompareRecord, ImageName
 
@@ -67,7 +68,8 @@ def write_comparison(
         images=[ImageName(name=name) for name in images],
         writes=sorted({f"{name}.png" for item in items for name in item.paths}),
     )
-    folder.begin(record, documents=(COMPARED,))
+    # A file of this name is the user's own, unless a comparison is replaced.
+    folder.begin(record, documents=(COMPARED, GROWTH) if folder.has(COMPARED) else (COMPARED,))
     scales = _scales(items)
     drawn: dict[tuple[str | None, str | None, str], str] = {}
     for (image, seed, name), group in _groups(items).items():
@@ -92,6 +94,9 @@ def write_comparison(
         of = {name: scales[item.seed, name] for name in files}
         entries.append(entry.model_copy(update={"files": files, "scales": of}))
     document = document.model_copy(update={"items": entries})
+    if can_grow(comparison):
+        folder.save(GROWTH, partial(draw_growth, comparison=comparison))
+        document = document.model_copy(update={"growth": GROWTH})
     folder.save_document(COMPARED, document)
     return document
 
