@@ -21,6 +21,7 @@ RESULT_COLUMNS = {
     "error": "error.type",
     "output_shape": "output_shape",
     "score": "score",
+    "loss": "loss",
     "class": "class.index",
     "class_label": "class.label",
     "class_score": "class.score",
