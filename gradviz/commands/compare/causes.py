@@ -1,4 +1,4 @@
-"""How two runs were made differently, by their records."""
+"""The differences in how two runs were made, by their records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = {
     "versions.": "versions",
     "machine.": "machine",
 }
-"""What an error calls the keys of a record that begin in one of these ways; the first one holds."""
+"""The word of an error for the keys of a record that begin in one of these ways; the first holds."""
 
 DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 
