@@ -27,7 +27,7 @@ WORDS = {
     "versions.": "versions",
     "machine.": "machine",
 }
-"""The word of an error for the keys of a record that begin in one of these ways; the first holds."""
+"""The word of an error for the keys of a record that begin so; the first one holds."""
 
 DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 
