@@ -28,6 +28,7 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "check": ("`check --json`", schema.CheckDocument),
     "explore": ("`explore --json`", schema.ExploreDocument),
     "report": ("`report --json`", schema.ReportDocument),
+    "each": ("`--each --json`", schema.EachDocument),
     "error": ("`--json` of a command that fails", schema.ErrorDocument),
 }
 """The title and the type of each document, by the name of its schema."""

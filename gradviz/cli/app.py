@@ -7,10 +7,12 @@ import gc
 import os
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from gradviz.cli.each import model_in_place
 from gradviz.errors import UsageError
 from gradviz.version import VERSION
 
@@ -24,6 +26,14 @@ COMMANDS = {
     "compare": "Compare two runs: did gradients or receptive fields change?",
 }
 """Every command and its line in `gradviz --help`; its module has its name."""
+
+
+class OverModels(TyperCommand):
+    """A command that may have `--each` in place of MODEL."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words behind the command's name."""
+        return super().parse_args(ctx, model_in_place(args))
 
 
 def make_app(wanted: str | None = None) -> typer.Typer:
@@ -49,7 +59,7 @@ def make_app(wanted: str | None = None) -> typer.Typer:
     for name, line in COMMANDS.items():
         if wanted in (None, name):
             module = import_module(f"gradviz.cli.{name.replace('-', '_')}")
-            app.command(name, help=line, epilog=module.EPILOG)(module.command)
+            app.command(name, cls=OverModels, help=line, epilog=module.EPILOG)(module.command)
         else:
             app.command(name, help=line)(_unused)
     return app

@@ -160,6 +160,10 @@ def load(
     labels = None if options.labels is None else read_labels(options.labels)
     layout = None if options.layout is None else parse_layout(options.layout)
 
+    import torch
+
+    if device_options.threads is not None:
+        torch.set_num_threads(device_options.threads)
     from gradviz.model.load import load_model
     from gradviz.model.model import classes_of
 

@@ -11,6 +11,7 @@ import typer
 
 from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
+from gradviz.cli.each import over_models
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import ExitCode
 from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
@@ -26,10 +27,11 @@ def check(
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="One image file.")],
-    model_options: options.ModelOptions,
+    model_options: options.ModelsOptions,
     input_options: options.InputOptions,
     check_options: options.CheckOptions,
     device_options: options.PreciseOptions,
+    output: options.DocumentOptions,
     message_options: options.MessageOptions,
 ) -> None:
     """Check the command, load the model, test its gradient, and print what agrees."""
@@ -68,7 +70,7 @@ def check(
                 f"{found.tolerance:.1%} passes"
             )
         rows = [COLUMNS, *(_row(test, found.span) for test in found.tests)]
-        console.results(found, columns(rows))
+        console.document(found, columns(rows), output.out)
         if found.unproven:
             console.error(
                 f"the model detaches values, or has backward passes of its own "
@@ -88,7 +90,7 @@ def check(
         raise typer.Exit(ExitCode.DONE if found.ok else ExitCode.NOT_HELD)
 
 
-command = options.flat(check)
+command = options.flat(over_models("check", check))
 
 
 COLUMNS = ("seed", "test", "expected", "measured", "error", "step", "verdict")

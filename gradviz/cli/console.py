@@ -74,6 +74,26 @@ class Console:
             self._stdout.write(row + "\n")
         self._stdout.flush()
 
+    def document(self, document: Document, rows: Iterable[str], out: Path | None) -> None:
+        """Write results as `results` does, and the document into a folder by its kind.
+
+        Args:
+            document: the results for programs.
+            rows: the same for people, one line each.
+            out: the folder; None for none.
+
+        Raises:
+            UsageError: the disk refuses.
+        """
+        if out is not None:
+            from gradviz.files import write_whole
+
+            content = (document.json_text() + "\n").encode()
+            write_whole(
+                out / f"{document.content()['kind']}.json", lambda file: file.write(content)
+            )
+        self.results(document, rows)
+
     def failure(self, error: BaseException, message: str, code: int) -> None:
         """Write the document of a failure with `--json`, unless results were written before.
 
@@ -107,7 +127,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print a note on progress."""
         if not self._options.quiet:
-            self._show(Text(one_line(text)))
+            self._show(Text(one_line(self._named(text))))
 
     def detail(self, text: str) -> None:
         """Print a detail that only `-v` shows."""
@@ -189,7 +209,12 @@ class Console:
                 self.note(f"{what}: {line}")
 
     def _print(self, kind: str, style: str, text: str) -> None:
-        self._show(Text.assemble((f"{kind}: ", style), one_line(text)))
+        self._show(Text.assemble((f"{kind}: ", style), one_line(self._named(text))))
+
+    def _named(self, text: str) -> str:
+        """Put the model in front of a message, if there are several."""
+        about = self._options.about
+        return text if not about or about in text else f"{about}: {text}"
 
     def _show(self, text: Text) -> None:
         with suppress(ValueError):  # a model may close the stream

@@ -10,6 +10,7 @@ import typer
 
 from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
+from gradviz.cli.each import over_models
 from gradviz.cli.saliency import EPILOG as SEEDS
 from gradviz.errors import UsageError
 from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
@@ -29,10 +30,11 @@ def inspect(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
-    model_options: options.ModelOptions,
+    model_options: options.ModelsOptions,
     input_options: options.InputOptions,
     inspected: options.InspectOptions,
     device_options: options.DeviceOptions,
+    output: options.DocumentOptions,
     message_options: options.MessageOptions,
     image: Annotated[
         str | None, typer.Argument(metavar="[IMAGE]", help="One file; none for random input.")
@@ -72,10 +74,10 @@ def inspect(
         )
         for warning in found.warnings:
             console.warn(warning)
-        console.results(found, _page(found))
+        console.document(found, _page(found), output.out)
 
 
-command = options.flat(inspect)
+command = options.flat(over_models("inspect", inspect))
 
 
 def _page(found: InspectDocument) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import partial, wraps
 from operator import getitem
@@ -129,6 +129,17 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class ModelsOptions(ModelOptions):
+    """The model or several of them, and the options that load them."""
+
+    each: Text = _model(
+        "Several models in place of MODEL, one after the other: quote the glob. Each has a folder "
+        "of its own below -o.",
+        "'GLOB'",
+    )
+
+
+@dataclass(frozen=True)
 class InputOptions:
     """The steps from an image to the tensor that enters the model."""
 
@@ -223,6 +234,9 @@ class DeviceOptions:
         "float16 on CUDA only. [default: float32]",
         "float32|float64|bfloat16|float16",
         default="float32",
+    )
+    threads: int | None = _backward(
+        "The threads of one operation on a CPU. [default: one for each core]", "N", min=1
     )
 
 
@@ -414,6 +428,17 @@ class FigureOptions:
 
 
 @dataclass(frozen=True)
+class DocumentOptions:
+    """The file of a command that makes one document."""
+
+    out: Path | None = _output(
+        "Folder in which the document of --json is written as well, by the command's name.",
+        short="-o",
+        **_FOLDER,
+    )
+
+
+@dataclass(frozen=True)
 class MessageOptions:
     """The messages that are printed, and the form of the results."""
 
@@ -423,6 +448,8 @@ class MessageOptions:
         "Print what was resolved: model, preprocessing.", default=False, short="-v"
     )
     debug: bool = _messages("Show tracebacks of errors.", default=False)
+    about: str = ""
+    """The model that messages are about, if there are several; no option."""
 
 
 def flat(function: Callable[..., None]) -> Callable[..., None]:
@@ -436,7 +463,7 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
             continue
         types = get_type_hints(groups[name])
-        for each in fields(groups[name]):
+        for each in _options_in(groups[name]):
             option = each.metadata["option"]
             flag = f"--{each.name.replace('_', '-')}"
             if flag not in option.param_decls:
@@ -450,7 +477,7 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def call(**given: Any) -> None:
         grouped = {
-            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            name: group(**{field.name: given.pop(field.name) for field in _options_in(group)})
             for name, group in groups.items()
         }
         function(**given, **grouped)
@@ -458,6 +485,10 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
+
+
+def _options_in(group: Any) -> list[Field[Any]]:
+    return [field for field in fields(group) if "option" in field.metadata]
 
 
 def words_of(*groups: Any) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 
 from gradviz.cli import options
 from gradviz.cli.console import reporting
+from gradviz.cli.each import over_models
 from gradviz.errors import ExitCode, UsageError
 from gradviz.text import one_line
 
@@ -28,7 +29,7 @@ def receptive_field(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model file, or a model card (.yaml).")
     ],
-    model_options: options.ModelOptions,
+    model_options: options.ModelsOptions,
     input_options: options.InputOptions,
     fields: options.FieldOptions,
     device_options: options.DeviceOptions,
@@ -142,7 +143,7 @@ def receptive_field(
         raise typer.Exit(ExitCode.winner(codes))
 
 
-command = options.flat(receptive_field)
+command = options.flat(over_models("receptive-field", receptive_field))
 
 
 def _rows(document: FieldDocument, out: Path) -> Iterator[str]:

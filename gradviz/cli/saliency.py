@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from gradviz.cli import options
 from gradviz.cli.console import reporting
+from gradviz.cli.each import over_models
 from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.views import VIEWS
 from gradviz.seeds.kinds import KINDS
@@ -55,7 +56,7 @@ def saliency(
     image: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or globs.")
     ],
-    model_options: options.ModelOptions,
+    model_options: options.ModelsOptions,
     input_options: options.InputOptions,
     backward: options.BackwardOptions,
     device_options: options.DeviceOptions,
@@ -163,7 +164,7 @@ def saliency(
         raise typer.Exit(ExitCode.winner(codes))
 
 
-command = options.flat(saliency)
+command = options.flat(over_models("saliency", saliency))
 
 
 def _settings(

@@ -831,3 +831,31 @@ class ErrorDocument(Document):
     """The class of the error, such as `UsageError`."""
     message: String
     """The line that stderr shows."""
+
+
+class EachEntry(JsonObject):
+    """One of several models that a command ran for."""
+
+    model: String
+    """The path of the model."""
+    folder: String | None
+    """The folder of its results; null without `-o`."""
+    exit_code: StrictInt
+    """The exit code that the command alone has."""
+    signal: StrictInt | None
+    """The signal that ended the model's process, if one did."""
+    document: dict[String, Any] | None
+    """The document that the command alone prints; null if there is none."""
+
+
+class EachDocument(Document):
+    """The document that a command prints with `--each` and `--json`."""
+
+    kind: Literal["each"]
+    """Several models."""
+    command: String
+    """The command."""
+    exit_code: StrictInt
+    """The exit code of the process: of those of the models, the one that takes precedence."""
+    models: list[EachEntry]
+    """The models, sorted by path."""
