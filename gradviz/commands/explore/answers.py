@@ -102,8 +102,13 @@ class Answers:
         raise UsageError("saving is not there yet")
 
     def ask(self, question: Question, task: Task) -> bytes:
-        """Answer what a place of the output looks at."""
+        """Answer what a place of the output looks at, or what reacts to one of the input."""
         engine = self.engine(question.model)
+        if question.reacts is not None:
+            reaction = engine.reaction(question.image, question.reacts)
+            plane = Plane("reaction", reaction.values, reaction.size, reaction.window)
+            header = {**self._place(question), "seed": question.seed, "command": None}
+            return PackedAnswer({**header, "milliseconds": _milliseconds(task)}, [plane]).body()
         found = engine.attribution(question, task.show)
         array = found.colour_array
         height, width = array.shape[1:]
@@ -113,9 +118,7 @@ class Answers:
             found = replace(found, array=found.array[:, y0:y1, x0:x1])
         return PackedAnswer(
             {
-                "number": question.number,
-                "model": question.model,
-                "image": question.image,
+                **self._place(question),
                 "seed": found.seed,
                 "method": found.method.name,
                 "score": found.score,
@@ -128,7 +131,6 @@ class Answers:
                 "tiles": found.tiles,
                 "parts": found.parts,
                 "shape": list(array.shape),
-                "input": list(found.prepared.frame.input),
                 "warnings": list(found.warnings),
                 "command": command_for(self.session, question),
                 "milliseconds": _milliseconds(task),

@@ -11,6 +11,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.commands.explore.fields import Fields, fields_of
 from gradviz.commands.explore.model_output import ModelOutput, output_in_tiles, output_of
 from gradviz.commands.explore.question import Question
+from gradviz.commands.explore.reaction import Reaction, Reactions
 from gradviz.commands.explore.session import MOST_CLASSES, ExploredModel
 from gradviz.commands.saliency.explain import Explainer
 from gradviz.commands.saliency.memory import Memory
@@ -50,6 +51,7 @@ class Engine:
         self._fields = lru_cache(4)(partial(fields_of, self.model))
         self.image = lru_cache(IMAGES_KEPT)(self._image)
         self._memory = Memory(LARGEST_KEPT)
+        self._reactions = Reactions(self.model)
         self._step: Progress = lambda step: None
 
     def _image(self, place: int) -> LoadedImage:
@@ -119,6 +121,16 @@ class Engine:
             self._memory.forget()
             raise outcome.error
         return outcome
+
+    def reaction(self, image: int, pixel: tuple[int, int]) -> Reaction:
+        """Answer how the output reacts to a pixel of an image.
+
+        Raises:
+            GradvizError: the question cannot be answered.
+        """
+        prepared = self.image(image).prepared
+        locality = self._memory.locality(self.model, prepared)
+        return self._reactions.at(prepared, pixel, self.fields(image), locality)
 
     def output(self, image: int, between: Callable[[int, int], object]) -> ModelOutput:
         """Run the model on an image; the last output is kept, whatever channel is looked at.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+REACTS = re.compile(r"reacts:(\d{1,9}),(\d{1,9})", re.ASCII)
+"""The dual question, beside the seeds."""
 
 Word = Annotated[str, Field(max_length=200)]
 """A name that the page sends."""
@@ -36,10 +40,17 @@ class Question(Asked):
     """A question about one place of the output, or of the input."""
 
     seed: Annotated[str, Field(max_length=4000)] = ""
-    """A spec as `--seed` takes it; empty for the default of the output."""
+    """A spec as `--seed` takes it, empty for the default of the output; or `reacts:X,Y`: how the
+    output reacts to a pixel of the input."""
     method: Word = "gradient"
     layer: Word | None = None
     baseline: Word | None = None
+
+    @property
+    def reacts(self) -> tuple[int, int] | None:
+        """The pixel of the input whose reaction is asked; None for a seed."""
+        found = REACTS.fullmatch(self.seed)
+        return None if found is None else (int(found[1]), int(found[2]))
 
 
 class SaveAsked(Question):
