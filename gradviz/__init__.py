@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from gradviz.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from gradviz.api import receptive_field, saliency
+    from gradviz.api import explore, receptive_field, saliency
     from gradviz.model.load import load_model, wrap
 
-__all__ = ["__version__", "load_model", "receptive_field", "saliency", "wrap"]
+__all__ = ["__version__", "explore", "load_model", "receptive_field", "saliency", "wrap"]
 
 _HOMES = {
+    "explore": "gradviz.api",
     "load_model": "gradviz.model.load",
     "receptive_field": "gradviz.api",
     "saliency": "gradviz.api",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from gradviz.model.recipes import recipe_named
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
 from gradviz.seeds.suppression import Suppression
+
+if TYPE_CHECKING:
+    from gradviz.commands.explore.serve import Serving
 
 InputValues = str | Path | np.ndarray | torch.Tensor | Image.Image
 Images = str | Path | Sequence[str | Path] | np.ndarray | torch.Tensor | Image.Image
@@ -236,6 +240,64 @@ def receptive_field(
         loaded = (load_image(source, recipe) for source in sources)
         fields = [field for image in loaded for field in meter.at_image(image)]
         return ReceptiveFields(fields, geometry)
+
+
+def explore(
+    model: Model | nn.Module,
+    images: str | Path | Sequence[str | Path],
+    against: Model | nn.Module | None = None,
+    *,
+    preprocess: Preprocess | str | None = None,
+    inputs: Mapping[str, InputValues] | None = None,
+    out: str | Path = "gradviz-out",
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Serving:
+    """Serve the page of `gradviz explore` until it is closed, and return at once.
+
+    Args:
+        model: from `gradviz.load_model`, or any eager module.
+        images: files, folders or globs.
+        against: a second model under the same pointer.
+        preprocess: a recipe, or the name of one, such as `imagenet`; None for that of each
+            model's card or folder, or none.
+        inputs: the models' other inputs, as in `saliency`.
+        out: the folder below which the page saves.
+        host: the address to listen on; the default is for this machine alone.
+        port: its port; 0 for one that is free.
+
+    Returns:
+        the page: `address` is what a browser opens, and `close()` ends it, as does the end of the
+        process. It is a context manager too.
+
+    Raises:
+        ModelError: starlette or uvicorn is missing.
+        UsageError: no image is found, or the address cannot be listened on.
+
+    Example:
+        >>> import gradviz
+        >>> model = gradviz.load_model("sample_models/depth.ts")
+        >>> with gradviz.explore(model, "sample_images/room_01.png") as page:
+        ...     page.address.startswith("http://127.0.0.1:")
+        True
+    """
+    from gradviz.commands.explore.library import check_library
+
+    check_library()
+    from gradviz.commands.explore.serve import Serving
+    from gradviz.commands.explore.session import ExploredModel, Session
+
+    explored = []
+    for each in (model, *([] if against is None else [against])):
+        ready = _ready(each, None)
+        recipe = _recipe(preprocess, ready)
+        ready = ready.with_others([_other(*other, recipe) for other in (inputs or {}).items()])
+        explored.append(ExploredModel(ready.name, ready, recipe))
+    named = repr(preprocess) if isinstance(preprocess, str) else "preprocess"
+    options = [] if preprocess is None else [f"preprocess={named}"]
+    options += ["inputs=inputs"] if inputs else []
+    session = Session(explored, _sources(images), Path(out), options, in_python=True)
+    return Serving(session, host, port)
 
 
 @contextmanager

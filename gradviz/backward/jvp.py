@@ -82,8 +82,8 @@ def find_way(call: Call, x: Tensor) -> Way:
 def forward_jvp(call: Call, x: Tensor, u: Tensor) -> Tensor:
     """Compute `J u` in forward mode."""
     with forward_ad.dual_level(), _plain_attention():
-        y = call(forward_ad.make_dual(x.detach(), u))
-        output, tangent = forward_ad.unpack_dual(y)
+        y = call(forward_ad.make_dual(x.detach(), u))  # type: ignore[no-untyped-call]
+        output, tangent = forward_ad.unpack_dual(y)  # type: ignore[no-untyped-call]
         return torch.zeros_like(output) if tangent is None else tangent.detach()
 
 

@@ -13,7 +13,7 @@ import typer
 
 from gradviz.cli import options
 from gradviz.cli.console import Console, reporting
-from gradviz.errors import ExitCode, ModelError
+from gradviz.errors import ExitCode
 
 if TYPE_CHECKING:
     from gradviz.commands.explore.serve import Serving
@@ -40,10 +40,11 @@ def explore(
     """Load the models, serve the page, and print its address."""
     with reporting(message_options) as console:
         from gradviz.cli import arguments
+        from gradviz.commands.explore.library import check_library
         from gradviz.image.find import find_images
         from gradviz.runs.schema import ExploreDocument
 
-        _check_library()
+        check_library()
         recipe = arguments.recipe_from(input_options)
         others = arguments.other_inputs(model_options)
         found = find_images(image, page.out)
@@ -58,7 +59,7 @@ def explore(
             loaded = arguments.with_others(loaded, others, preprocess, console)
             explored.append(ExploredModel(path, loaded, preprocess))
         given = options.words_of(model_options, input_options, device_options)
-        session = Session(explored, found.sources, page.out, given, sys.argv)
+        session = Session(explored, found.sources, page.out, given)
         serving = Serving(session, page.host, page.port)
         document = ExploreDocument(
             schema=1, kind="explore", address=serving.address, host=serving.host, port=serving.port
@@ -75,21 +76,6 @@ def explore(
 
 
 command = options.flat(explore)
-
-
-def _check_library() -> None:
-    """Check that the server's libraries are there.
-
-    Raises:
-        ModelError: one is missing.
-    """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ModelError(
-            f"explore needs {error.name or 'a server'}: pip install 'gradviz[explore]'"
-        ) from error
 
 
 def _show(serving: Serving, stay: bool, console: Console) -> None:

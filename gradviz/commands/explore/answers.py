@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from time import monotonic
 
@@ -9,14 +10,19 @@ import numpy as np
 from PIL import Image
 
 from gradviz.arrays import Box, Floats
-from gradviz.commands.explore.command import command_for
+from gradviz.commands.explore.command import command_for, words_for
 from gradviz.commands.explore.engine import Engine
 from gradviz.commands.explore.model_output import ModelOutput
 from gradviz.commands.explore.packing import PackedAnswer, Plane
 from gradviz.commands.explore.question import Asked, OutputAsked, Question, SaveAsked
+from gradviz.commands.explore.save import new_folder, save
 from gradviz.commands.explore.session import Session
 from gradviz.commands.explore.worker import Task
+from gradviz.commands.saliency.run import Job
 from gradviz.errors import UsageError
+from gradviz.heatmap.clip import CLIP, parse_clip
+from gradviz.heatmap.colours import load_palette
+from gradviz.heatmap.views import VIEWS
 from gradviz.image.load import load_photo
 
 
@@ -97,9 +103,42 @@ class Answers:
         """List the layers that can be read."""
         return {"layers": self.engine(asked.model).layers(asked.image)}
 
-    def save(self, asked: SaveAsked) -> dict[str, object]:
-        """Write an answer into a new folder."""
-        raise UsageError("saving is not there yet")
+    def save(self, asked: SaveAsked, task: Task) -> dict[str, object]:
+        """Write an answer into a new folder, as `gradviz saliency` does."""
+        if asked.reacts is not None:
+            raise UsageError("reacts: is a question of the page alone; save a seed")
+        engine = self.engine(asked.model)
+        settings = replace(
+            engine.settings(asked),
+            seeds=(asked.seed,) if asked.seed else (),
+            views=tuple(dict.fromkeys(asked.views)),
+            clip=parse_clip(asked.clip),
+            colormap=asked.colormap,
+            scale="image" if asked.scale is None else asked.scale,
+        )
+        for view in settings.views:
+            if view not in VIEWS:
+                raise UsageError(f"no view is called {view!r}; use {', '.join(VIEWS)}")
+        load_palette(settings.colormap)
+        engine.attribution(asked, task.show)  # what cannot be answered leaves no folder
+        seeds, source = engine.seeds(asked), engine.source(asked.image)
+        folder = new_folder(self.session.out)
+        output = [word for view in settings.views for word in ("--view", view)]
+        output += [
+            word
+            for name, value in (
+                ("--clip", None if asked.clip == CLIP else asked.clip),
+                ("--colormap", asked.colormap),
+                ("--scale", asked.scale),
+                ("-o", folder),
+            )
+            if value is not None
+            for word in (name, str(value))
+        ]
+        words = words_for(self.session, asked, output)
+        model = engine.model if settings.boxes is None else engine.detector
+        save(Job(model, [source], engine.preprocess, seeds, settings, command=words), folder)
+        return {"folder": str(folder), "command": shlex.join(words)}
 
     def ask(self, question: Question, task: Task) -> bytes:
         """Answer what a place of the output looks at, or what reacts to one of the input."""

@@ -132,7 +132,7 @@ class Routes:
         """Write an answer into a folder."""
         asked = await _read(request, SaveAsked)
         kind = f"save {asked.number}"  # none replaces another
-        return await self._worked(asked, kind, lambda task: self._answers.save(asked))
+        return await self._worked(asked, kind, lambda task: self._answers.save(asked, task))
 
     async def progress(self, request: Request) -> Response:
         """Tell what is done for a client now."""

@@ -8,27 +8,44 @@ from collections.abc import Sequence
 from gradviz.commands.explore.question import Question
 from gradviz.commands.explore.session import Session
 
+VARIABLES = ("model", "against")
+"""The names of the models in a call in Python."""
 
-def command_for(session: Session, question: Question, output: Sequence[str] = ()) -> str:
-    """Write the command of the shell, or the call in Python, that answers a question.
+
+def words_for(session: Session, question: Question, output: Sequence[str] = ()) -> list[str]:
+    """List the words of the shell's command that answers a question.
 
     Args:
         session: the models, the images and their options.
         question: the question.
         output: options of the output, such as `-o FOLDER`.
     """
+    model, image = session.models[question.model].name, session.sources[question.image].path
+    chosen = [word for name, value in _chosen(question).items() for word in (f"--{name}", value)]
+    return ["gradviz", "saliency", model, str(image), *session.options, *chosen, *output]
+
+
+def command_for(session: Session, question: Question) -> str:
+    """Write the command of the shell that answers a question, or the call in Python.
+
+    Args:
+        session: the models, the images and their options.
+        question: the question.
+    """
+    if not session.in_python:
+        return shlex.join(words_for(session, question))
+    image = repr(str(session.sources[question.image].path))
+    chosen = (f"{name}={value!r}" for name, value in _chosen(question).items())
+    arguments = (VARIABLES[question.model], image, *chosen, *session.options)
+    return f"gradviz.saliency({', '.join(arguments)})"
+
+
+def _chosen(question: Question) -> dict[str, str]:
+    """Return the options that are not the defaults."""
     given = {
         "seed": question.seed or None,
         "method": None if question.method == "gradient" else question.method,
         "layer": question.layer,
         "baseline": question.baseline,
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    model, image = session.models[question.model].name, session.sources[question.image].path
-    if session.options is None:
-        words = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
-        return f"gradviz.saliency({model}, {str(image)!r}{words and f', {words}'})"
-    options = [word for name, value in chosen.items() for word in (f"--{name}", value)]
-    return shlex.join(
-        ["gradviz", "saliency", model, str(image), *session.options, *options, *output]
-    )
+    return {name: value for name, value in given.items() if value is not None}

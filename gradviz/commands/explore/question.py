@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gradviz.heatmap.clip import CLIP
+
 REACTS = re.compile(r"reacts:(\d{1,9}),(\d{1,9})", re.ASCII)
 """The dual question, beside the seeds."""
 
@@ -57,7 +59,7 @@ class SaveAsked(Question):
     """A request to write the answer into a folder."""
 
     views: Annotated[list[Word], Field(max_length=20)] = ["heatmap", "overlay"]
-    clip: float = 99.0
+    clip: float | Word = CLIP
     colormap: Word | None = None
     scale: float | None = None
 

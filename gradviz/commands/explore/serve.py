@@ -65,6 +65,9 @@ class Serving:
     def __repr__(self) -> str:
         return f"Serving({self.address!r})"
 
+    def __str__(self) -> str:
+        return self.address
+
     def __enter__(self) -> Self:
         return self
 

@@ -44,10 +44,11 @@ class Session:
     """The images."""
     out: Path
     """The folder below which answers are saved."""
-    options: Sequence[str] | None = ()
-    """The options of the model and the images, as a shell takes them; None in Python."""
-    command: Sequence[str] = ()
-    """The command line of the program, for the records of saved runs."""
+    options: Sequence[str] = ()
+    """The options of the models and the images, as a shell takes them, or as arguments in
+    Python."""
+    in_python: bool = False
+    """True if the page was opened from Python, so that commands are calls."""
 
     def describe(self) -> dict[str, object]:
         """Describe the session for the page, in JSON-ready values."""
