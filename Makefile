@@ -24,6 +24,7 @@ demo: $(READY)
 	    --seed top --seed class:triangle --view overlay --view signed -o $(DEMO)/shapes --overwrite
 	$(BIN)/gradviz report $(DEMO)/depth $(DEMO)/shapes --images -o $(DEMO)/report.html
 	@echo "The pictures are in $(DEMO)/depth and $(DEMO)/shapes; $(DEMO)/report.html shows them all"
+	@echo "Point at the output yourself: $(BIN)/gradviz explore sample_models/depth.ts sample_images/room_01.png"
 
 # The unit tests, without those that start processes.
 quick: $(READY)

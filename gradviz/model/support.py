@@ -36,6 +36,7 @@ class Capability(Enum):
     FLOAT16 = "float16"
     FAST = "optimisation"
     FIELD = "receptive field"
+    REACTION = "reaction to a pixel"
     RULES = "guided and deconvnet"
     RELEVANCE = "lrp"
     TAPS = "activation and gradient of layers"

@@ -19,7 +19,13 @@ RIDDLES = {
 }
 """First words of a docstring that does not name its thing."""
 
-FOR_USERS = [gradviz.load_model, gradviz.receptive_field, gradviz.saliency, gradviz.wrap]
+FOR_USERS = [
+    gradviz.explore,
+    gradviz.load_model,
+    gradviz.receptive_field,
+    gradviz.saliency,
+    gradviz.wrap,
+]
 
 
 def docstrings(module: Path) -> Iterator[tuple[int, str]]:

@@ -39,7 +39,7 @@ class Answers:
         Raises:
             UsageError: there is no such model.
         """
-        if model >= len(self._engines):
+        if not 0 <= model < len(self._engines):
             raise UsageError(f"model {model}: there are {len(self._engines)}, from 0")
         return self._engines[model]
 

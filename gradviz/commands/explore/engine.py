@@ -63,7 +63,7 @@ class Engine:
         Raises:
             UsageError: there is none.
         """
-        if place >= len(self._sources):
+        if not 0 <= place < len(self._sources):
             raise UsageError(f"image {place}: there are {len(self._sources)}, from 0")
         return self._sources[place]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -25,6 +25,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 EVERYWHERE = ("0.0.0.0", "::")
 """The addresses that stand for all of the machine's."""
+
+HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
+"""A Host header: a name or an address, and perhaps a port."""
 
 READING = ("GET", "HEAD")
 """The methods that change and compute nothing."""
@@ -103,10 +106,10 @@ class Admission:
 
     def _named(self, host: str) -> bool:
         """Return True if a Host header names this server; another port may be forwarded to it."""
-        try:
-            name = urlsplit(f"http://{host}").hostname or ""
-        except ValueError:
+        found = HOST.fullmatch(host)
+        if found is None:
             return False
+        name = found[1].strip("[]")
         if name in LOOPBACK or name == self.host:
             return True
         return self.host in EVERYWHERE and _is_address(name)

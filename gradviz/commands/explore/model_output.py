@@ -64,7 +64,7 @@ def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
             if found is None:
                 raise
             return _boxes(model, found, prepared.frame)
-        if model.boxes is not None or (y.dim() == 2 and model.labels):
+        if model.boxes is not None or (y.dim() == 2 and model.as_detector().classes):
             found = _detections(model, x)
             if found is not None:
                 return _boxes(model, found, prepared.frame)

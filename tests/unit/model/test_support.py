@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from gradviz import saliency
 from gradviz.backward.graph import kind_of, nodes_of
+from gradviz.backward.jvp import find_way
 from gradviz.commands.inspect.inspection import inspect_model
 from gradviz.errors import ModelError, TrustError, UsageError
 from gradviz.field.probe import Probe
@@ -118,6 +120,18 @@ def is_guided(model: Model, net: Any) -> bool:
     return found.gated == 2 and np.allclose(found.array, expected[0], rtol=1e-5, atol=1e-7)
 
 
+def reacts(model: Model, net: nn.Module) -> bool:
+    """Whether J u is the slope of the outputs, by differences in float64."""
+    x, u = torch.rand(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    if model.batch is not None:
+        x, u = x[: model.batch], u[: model.batch]
+    exact, step = copy.deepcopy(net).double(), 1e-6
+    with torch.no_grad():
+        ends = [exact(x.double() + sign * step * u.double()) for sign in (1, -1)]
+    expected = (ends[0] - ends[1]) / (2 * step)
+    return torch.allclose(find_way(model, x)(model, x, u).double(), expected, 1e-4, 1e-5)
+
+
 def hands_relevance_back(model: Model, net: Any) -> bool:
     """Whether lrp finds what input times gradient finds in a network that is rewritten for it: its
     divisors are constants, and its first layer spreads what arrives evenly."""
@@ -174,6 +188,8 @@ def test_the_matrix_says_what_is(
             works = runs_without_batch_norm(load(KIND[format]))
         case Capability.FIELD:
             works = field_of_the_first_layer(load(KIND[format])) == (3, 3)
+        case Capability.REACTION:
+            works = reacts(load(KIND[format]), net)
         case Capability.RULES:
             works = is_guided(load(KIND[format]), net)
         case Capability.RELEVANCE:
