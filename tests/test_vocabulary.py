@@ -14,7 +14,7 @@ GRADVIZ = ROOT / "gradviz"
 SHARED = {"command", "EPILOG"}
 """What every module of a command in `cli/` has, by the same name."""
 
-FACES = {"receptive_field", "report", "saliency", "main"}
+FACES = {"explore", "receptive_field", "report", "saliency", "main"}
 """Functions that wear the name of a command: in `cli/`, and where it is called from Python."""
 
 

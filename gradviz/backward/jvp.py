@@ -21,21 +21,21 @@ from torch.autograd import forward_ad
 
 from gradviz.errors import MemoryShort, ModelError
 
-Call = Callable[[Tensor], Tensor]
+Batched = Callable[[Tensor], Tensor]
 """A function of a batch, such as a model."""
 
-OPERATION = re.compile(r"forward AD with ([\w:.]+)|(custom autograd.Function)")
+LACKING = re.compile(r"forward AD with ([\w:.]+)|(custom autograd.Function)")
 """The name of an operation without a derivative in forward mode, in torch's message."""
 
-Way = Callable[[Call, Tensor, Tensor], Tensor]
+Push = Callable[[Batched, Tensor, Tensor], Tensor]
 """`(function, x, u) -> J u`."""
 
-CLOSE = 1e-2
+AGREEMENT = 1e-2
 """The largest difference of ⟨J u, v⟩ and ⟨u, Jᵀ v⟩, as a share of |J u| at |v| near 1, in half
 precision too."""
 
 
-def find_way(call: Call, x: Tensor) -> Way:
+def find_way(call: Batched, x: Tensor) -> Push:
     """Find the way in which `J u` of a function is computed: in forward mode if that can be.
 
     A way counts if it agrees with the gradient in one random direction: ⟨J u, v⟩ = ⟨u, Jᵀ v⟩.
@@ -74,12 +74,12 @@ def find_way(call: Call, x: Tensor) -> Way:
         (pulled,) = torch.autograd.grad(y, x, v, retain_graph=True)
         here = float((pushed.double() * v.double()).sum())
         there = float((u.double() * pulled.double()).sum())
-        if abs(here - there) <= CLOSE * max(size, abs(there)):
+        if abs(here - there) <= AGREEMENT * max(size, abs(there)):
             return way
     raise _refusal(first)
 
 
-def forward_jvp(call: Call, x: Tensor, u: Tensor) -> Tensor:
+def forward_jvp(call: Batched, x: Tensor, u: Tensor) -> Tensor:
     """Compute `J u` in forward mode."""
     with forward_ad.dual_level(), _plain_attention():
         y = call(forward_ad.make_dual(x.detach(), u))  # type: ignore[no-untyped-call]
@@ -87,7 +87,7 @@ def forward_jvp(call: Call, x: Tensor, u: Tensor) -> Tensor:
         return torch.zeros_like(output) if tangent is None else tangent.detach()
 
 
-def backward_jvp(call: Call, x: Tensor, u: Tensor) -> Tensor:
+def backward_jvp(call: Batched, x: Tensor, u: Tensor) -> Tensor:
     """Compute `J u` as the derivative of `Jᵀ v` by v."""
     x = x.detach().requires_grad_()
     with _plain_attention(), torch.enable_grad():
@@ -110,7 +110,7 @@ def _plain_attention() -> Iterator[None]:
 
 
 def _refusal(error: Exception | None) -> ModelError:
-    found = OPERATION.search(f"{error} {error and error.__cause__}")
+    found = LACKING.search(f"{error} {error and error.__cause__}")
     what = f"its {found[1] or found[2]}" if found else "an operation of it"
     return ModelError(
         f"how the outputs react cannot be computed: {what} has no derivative in forward mode, nor "

@@ -119,7 +119,7 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
         ]
         explored = [ExploredModel(name, model, model.recipe()) for name, model in loaded]
         found = find_images([str(each) for each in images], tmp_path / "out").sources
-        serving = Serving(Session(explored, found, tmp_path / "out", (), ("gradviz", "explore")))
+        serving = Serving(Session(explored, found, tmp_path / "out"))
         context = browser.new_context(
             **{"viewport": {"width": 1200, "height": 800}, **(how or {})},
             permissions=["clipboard-read", "clipboard-write"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from gradviz.arrays import Box, Floats, Size
-from gradviz.backward.jvp import Way, find_way
+from gradviz.backward.jvp import Push, find_way
 from gradviz.commands.explore.fields import Fields
 from gradviz.errors import SeedError
 from gradviz.field.locality import Locality
@@ -34,7 +34,7 @@ class Reactions:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._way: Way | None = None
+        self._way: Push | None = None
 
     def at(
         self, prepared: Prepared, pixel: tuple[int, int], fields: Fields, locality: Locality
