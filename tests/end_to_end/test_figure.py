@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+import zlib
 from base64 import b64decode
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -35,6 +37,15 @@ def photo(tmp_path: Path) -> Path:
 
 def texts(svg: Path) -> list[str]:
     return ["".join(each.itertext()) for each in ElementTree.parse(svg).iter(f"{SVG}text")]
+
+
+def content_of(pdf: bytes) -> bytes:
+    """The streams of a PDF that can be unpacked, one after the other."""
+    found = b""
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        with suppress(zlib.error):
+            found += zlib.decompress(stream)
+    return found
 
 
 def test_a_figure_has_a_row_for_every_result(gradviz: Gradviz, model: str, photo: Path) -> None:
@@ -146,6 +157,8 @@ def test_a_pdf_has_pages_and_its_fonts(gradviz: Gradviz, model: str, photo: Path
     assert len(boxes) > 3 and b"/FontFile2" in written and b"/CreationDate" not in written
     assert all(float(width) == pytest.approx(120 / 25.4 * 72) for width, _ in boxes)
     assert max(float(height) for _, height in boxes) <= 240 / 25.4 * 72 + 1e-3
+    sizes = [float(size) for size in re.findall(rb"/F\S+ ([\d.]+) Tf", content_of(written))]
+    assert len(sizes) > 26 * 4 and 6 <= min(sizes) <= max(sizes) <= 8
 
 
 def test_columns_put_results_side_by_side(gradviz: Gradviz, model: str, photo: Path) -> None:
