@@ -25,6 +25,7 @@ BENCHMARKS = (
     "library_folders",
     "tiles",
     "agreement",
+    "explore_page",
     "gpu",
 )
 """Every benchmark, in the order of the table; its module has its name."""
