@@ -8,13 +8,14 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.helpers.paths import no_browser
-from tools import photograph_report, write_reference
+from tools import photograph_explore, photograph_report, write_reference
 from tools.run_docs import DIFF, PICTURES, REMEDY, ROOT, Page, pages, run_blocks
 
 RunPage = Callable[[str], tuple[Path, list[str]]]
@@ -109,10 +110,11 @@ def test_every_picture_is_shown_and_small() -> None:
     sizes = {path.name: path.stat().st_size for path in PICTURES.iterdir()}
     assert shown == sizes.keys()
     drawn = {name for page in pages() for name in page.pictures}
-    assert drawn | {"report.png"} == sizes.keys()
+    explored = {photograph.name for photograph in photograph_explore.PHOTOGRAPHS}
+    assert drawn | explored | {"report.png"} == sizes.keys()
     assert sizes["report.png"] < 150_000
-    assert max(sizes[name] for name in drawn) < 60_000
-    assert sum(sizes.values()) < 1_600_000
+    assert max(sizes[name] for name in drawn | explored) < 60_000
+    assert sum(sizes.values()) < 1_750_000
 
 
 @pytest.mark.parametrize("name", sorted({name for page in pages() for name in page.pictures}))
@@ -127,12 +129,28 @@ def test_the_photograph_shows_the_report_of_the_readme(run_page: RunPage, tmp_pa
         no_browser()
     folder, _ = run_page("README.md")
     photograph_report.photograph(folder / "out/report.html", tmp_path / "now.png")
-    small = []
-    for file in (tmp_path / "now.png", photograph_report.PICTURE):
-        with Image.open(file) as picture:
-            # Other machines have other fonts: what is compared is what is where.
-            small.append(np.asarray(picture.convert("RGB").resize((50, 30)), float))
-    assert np.abs(small[0] - small[1]).mean() < 4, "run python tools/photograph_report.py"
+    with Image.open(tmp_path / "now.png") as now, Image.open(photograph_report.PICTURE) as kept:
+        assert apart(now, kept) < 4, "run python tools/photograph_report.py"
+
+
+def apart(one: Image.Image, other: Image.Image) -> float:
+    """The mean difference of two screens: other machines have other fonts, so of what is where."""
+    small = [np.asarray(each.convert("RGB").resize((50, 30)), float) for each in (one, other)]
+    return float(np.abs(small[0] - small[1]).mean())
+
+
+@pytest.mark.browser
+def test_the_photographs_show_the_page_of_explore(tmp_path: Path) -> None:
+    if photograph_report.chromium() is None:
+        no_browser()
+
+    def compare_all(browser: Any) -> None:
+        for photograph in photograph_explore.PHOTOGRAPHS:
+            now = photograph_explore.take(photograph, browser, tmp_path)
+            with Image.open(photograph.file) as kept:
+                assert apart(now, kept) < 4, "run python tools/photograph_explore.py"
+
+    photograph_explore.with_browser(compare_all)
 
 
 # What a page's own run shows

@@ -294,6 +294,24 @@ def test_a_second_pin_is_subtracted_on_one_scale(photos: Path, explore: Open) ->
     assert page.locator("[name=view]").input_value() == "overlay"
 
 
+def test_the_dual_question_is_drawn_over_the_output(photos: Path, explore: Open) -> None:
+    """J u of a convolution, u = 1 on the channels of one pixel: its kernel, turned around."""
+    net = Blur()
+    page = explore(net, images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.select_option("[name=view]", "heatmap")
+    hover(page.locator(".input .map"), 9, 6, SIZE)
+    painted(page, "reacts:9,6")
+    expected = np.zeros((1, *SIZE[::-1]), np.float32)
+    expected[0, 5:8, 7:12] = net.conv.weight.detach()[0].sum(0).flip(0, 1).numpy()
+    assert_drawn(over(page), heatmap(expected))
+    page.mouse.down()
+    page.mouse.up()  # pinned: the values can be read
+    hover(over(page), 8, 7, SIZE)
+    told = page.locator(".answer .value").inner_text()
+    assert float(told.rpartition("reaction ")[2]) == pytest.approx(abs(expected[0, 7, 8]), rel=1e-3)
+
+
 # Keys
 
 
@@ -431,6 +449,15 @@ def test_the_copied_command_draws_what_is_on_the_screen(
     call(*words[1:], "-o", tmp_path / "run")
     (written,) = (tmp_path / "run").rglob("signed.png")
     assert_drawn(canvas, np.asarray(Image.open(written), int))
+
+
+def test_save_writes_a_run(photos: Path, tmp_path: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.locator("[name=save]").click()
+    said(page, ".notice", "^Saved in ")
+    (results,) = (tmp_path / "out").rglob("results.jsonl")
+    assert '"pixel:12,10"' in results.read_text()
 
 
 def test_a_reload_shows_the_same(photos: Path, explore: Open) -> None:

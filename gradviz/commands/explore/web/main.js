@@ -175,6 +175,7 @@ class Page {
     for (const each of this.panels) {
       if (!each.asked && (this.state.seed || each.isNoMap)) each.ask();
     }
+    this.warn();
   }
 
   ask() {
@@ -221,6 +222,11 @@ class Page {
     const facts = this.panels.map(({ facts }) => facts).filter(Boolean).join(" | ");
     time.value = `${Math.round(all)} ms · ${facts}`;
     time.title = `computed in ${computed.toFixed(1)} ms`;
+    this.warn();
+  }
+
+  /* Show the warnings of the answers in place of progress. */
+  warn() {
     this.notice(this.panels.flatMap(({ warnings }) => warnings ?? []).join("; "));
   }
 
