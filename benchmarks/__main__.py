@@ -22,6 +22,7 @@ BENCHMARKS = (
     "samples",
     "field",
     "first_answer",
+    "explore",
     "library_folders",
     "tiles",
     "agreement",

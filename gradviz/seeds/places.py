@@ -163,7 +163,10 @@ def edges_in_input(size: Size, site: Site) -> tuple[list[float], list[float]]:
             edges = [n * length / count for n in range(count + 1)]
         else:
             first, stride = site.centres[axis].first, site.centres[axis].stride
-            edges = [float(first + (n - Fraction(1, 2)) * stride) for n in range(count + 1)]
+            # In whole numbers, since each edge as a fraction takes as long as a pass on a large map.
+            start, whole = first - stride / 2, first.denominator * stride.denominator * 2
+            offset, step = int(start * whole), int(stride * whole)
+            edges = [(offset + n * step) / whole for n in range(count + 1)]
         both.append([min(max(edge, 0.0), float(length)) for edge in edges])
     return both[0], both[1]
 
