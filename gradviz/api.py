@@ -62,6 +62,7 @@ def saliency(
     layout: str | None = None,
     box_score: float = Suppression.score,
     box_iou: float = Suppression.iou,
+    output: bool = False,
 ) -> list[Attribution]:
     """Compute gradients of images: the results of `gradviz saliency`, without files.
 
@@ -90,6 +91,8 @@ def saliency(
             `nhwc` or `tokens:P`, with P tokens before those of the image.
         box_score: the least score of a detection that `box:` and `object:` choose.
         box_iou: the overlap above which a detection gives way to a better one of its class.
+        output: True to keep the output of the model: `answered` of each result, which
+            `picture("output")` draws.
 
     Returns:
         one result for each image and seed, in the order of the images, then of the seeds.
@@ -131,6 +134,7 @@ def saliency(
         tile=tile,
         wrt=wrt,
         boxes=boxes,
+        array="all" if output else "npy",
     )
     explainer = Explainer(model, settings)
     one = _one(images, preprocess, model)

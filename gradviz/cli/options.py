@@ -22,7 +22,7 @@ from gradviz.backward.methods import METHODS
 from gradviz.backward.sampling import RANDOM_SEEDS
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.heatmap.clip import CLIP
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import VIEW_NAMES
 from gradviz.text import nearest
 
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     ViewName: TypeAlias = str
 else:  # Typer lists and checks the names; a type checker cannot compute them.
     MetricName = StrEnum("MetricName", {name: name for name in METRICS})
-    ViewName = StrEnum("ViewName", {name: name for name in VIEWS})
+    ViewName = StrEnum("ViewName", {name: name for name in VIEW_NAMES})
 
 
 def _method(name: str) -> str:
@@ -377,7 +377,9 @@ class OutputOptions:
         "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
     )
     view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
-    array: Literal["npy", "none"] = _output("Keep the numbers. [default: npy]", default="npy")
+    array: Literal["npy", "all", "none"] = _output(
+        "Keep the numbers; all: also output.npy, the model's output. [default: npy]", default="npy"
+    )
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
     clip: str = _output(
         "The percentile that gets the strongest colour; energy:P weighs values by their energy: "

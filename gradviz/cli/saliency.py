@@ -17,7 +17,7 @@ from gradviz.cli import options
 from gradviz.cli.console import reporting
 from gradviz.cli.each import over_models
 from gradviz.errors import ExitCode, UsageError
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import OUTPUT, VIEWS
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
 from gradviz.seeds.suppression import Suppression
@@ -68,7 +68,7 @@ def saliency(
     with reporting(message_options) as console, ExitStack() as until_done:
         from gradviz.cli import arguments, result_lines
         from gradviz.commands.saliency.pointing import OWN_BOX, find_masks
-        from gradviz.commands.saliency.print_figure import PICTURES, print_results
+        from gradviz.commands.saliency.print_figure import count_panels, print_results
         from gradviz.image.find import find_images
         from gradviz.image.frame import check_placed
         from gradviz.runs.names import check_image_names
@@ -113,7 +113,7 @@ def saliency(
                 *targets,
                 *others.values(),
             ]
-            sheet.check(results, PICTURES, read)
+            sheet.check(results, count_panels(settings), read)
             sheet.check_apart(output.out, names)
         until_done.enter_context(folder.held(overwrite=output.overwrite, resume=output.resume))
 
@@ -248,7 +248,7 @@ def _is_no_picture(
     if not is_array(others[wrt]):
         return False
     needs = {
-        **{f"--view {view}": VIEWS[str(view)].over_input for view in output.view or ()},
+        **{f"--view {view}": _over_input(str(view)) for view in output.view or ()},
         "--frame image": output.frame == "image",
         "--inside": output.inside is not None,
         **{f"--seed {seed.spec}": seed.at_photo for seed in seeds},
@@ -256,6 +256,10 @@ def _is_no_picture(
     for option in (option for option, given in needs.items() if given):
         raise UsageError(f"--wrt {wrt}: {others[wrt]} is no picture; leave out {option}")
     return True
+
+
+def _over_input(view: str) -> bool:
+    return view == OUTPUT or VIEWS[view].over_input
 
 
 def _expected(output: options.OutputOptions, seeds: Sequence[Seed]) -> list[Expectation]:

@@ -3,6 +3,9 @@
 A view is three choices: which quantity is drawn, what it is divided by, and how the ratio becomes
 colour. To add one, write a row of `VIEWS`. The help lists them, so nothing here imports numpy: the
 functions use what arrays can do themselves.
+
+`OUTPUT` alone is no view of a gradient: it has no quantity and no scale of the gradient's, and
+`gradviz.heatmap.output` draws it.
 """
 
 from __future__ import annotations
@@ -130,4 +133,10 @@ VIEWS: dict[str, View] = {
         ),
     )
 }
-"""Every view, by name, in the order of the documentation."""
+"""Every view of a gradient, by name, in the order of the documentation."""
+
+OUTPUT = "output"
+"""The view of what the model answered."""
+
+VIEW_NAMES = (*VIEWS, OUTPUT)
+"""The names of all views."""

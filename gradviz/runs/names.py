@@ -29,6 +29,7 @@ RESULT_FILES = frozenset(
     {
         *("gradient", "activation", "attribution", "structural", "local", "effective", "closeup"),
         *("heatmap", "signed", "rgb", "positive", "negative", "gray", "overlay", "marked"),
+        "output",
     }
 )
 """The stems of all files that any version wrote for a result, which tests hold complete."""

@@ -389,6 +389,33 @@ class MarkEntry(JsonObject):
         return Mark(self.term, self.factor, rings)
 
 
+class OutputEntry(JsonObject):
+    """The part of the model's output that the view `output` shows."""
+
+    shows: Literal["values", "classes", "class", "boxes", "other"]
+    """`values`: one channel of a map; `classes`: the class that wins at each place of it; `class`:
+    the class that ranks first; `boxes`: the detections; `other`: its shape alone."""
+    channel: StrictInt | None
+    """The channel of `values`."""
+    low: Number | None
+    """The value of the lowest colour of `values`: the smallest that is finite."""
+    high: Number | None
+    """The value of the highest colour: the largest that is finite."""
+    lines: list[String]
+    """The lines of the legend: classes or boxes."""
+    colours: list[String]
+    """The colour of each line of `classes`, as #rrggbb."""
+    size: Pixel | None
+    """The width and height of the picture in output.png, above the legend; null if it was not
+    drawn."""
+
+    @property
+    def caption(self) -> str:
+        """The legend in one line, for people."""
+        ends = [] if self.low is None or self.high is None else [(self.low, self.high)]
+        return "; ".join([*self.lines, *(f"{low:.4g} to {high:.4g}" for low, high in ends)])
+
+
 class FieldDone(ResultKey):
     """A line of a receptive-field run: the field is there. Its numbers are in field.json."""
 
@@ -417,6 +444,8 @@ class Done(FieldDone):
     marks: list[MarkEntry] = []
     """The places that the terms of the seed ask about; not there for a seed about the whole
     output."""
+    output: OutputEntry | None = None
+    """The output of the model; there with the view `output` and with `--array all`."""
     loss: Number | None = None
     """The loss at the image itself; not there unless every term of the seed is one."""
     layer: String | None = None

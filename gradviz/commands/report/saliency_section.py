@@ -13,6 +13,7 @@ from gradviz.commands.report.inputs import array_in, pixels_in
 from gradviz.errors import UsageError
 from gradviz.heatmap.clip import Clip, recorded_clip
 from gradviz.heatmap.marks import strokes
+from gradviz.heatmap.views import OUTPUT, VIEWS
 from gradviz.marks import Mark, around
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import AnswerEntry, DetectionEntry, Done
@@ -37,6 +38,9 @@ def sizes_of(run: SaliencyResults) -> Iterator[page_data.MapSize]:
             shape = (1, *UNKNOWN) if file is None else as_map(array_in(run, file)).shape
             channels, height, width = shape
             yield (channels, height, width), UNKNOWN if line.layer is not None else (height, width)
+            if line.output is not None and line.output.size is not None:
+                width, height = line.output.size
+                yield (1, 1, 1), (height, width)  # a picture without a map
 
 
 def as_map(array: Array) -> Array:
@@ -63,6 +67,7 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
         "warnings": line.warnings,
         "output": line.output_shape,
         "more": line.model_dump(include=set(MORE), exclude_unset=True),
+        "answered": _answered(page, run, line),
         "marks": [*_marks(line, run, drawn["size"])] if placed else [],
         **drawn,
     }
@@ -78,6 +83,19 @@ def _detection(found: DetectionEntry) -> dict[str, Any]:
     """Write a detection in short for a card, and in full."""
     whole = str(found.index) if found.label is None else f"{found.index} ({found.label})"
     return {"short": str(found), "whole": whole, "score": found.score, "place": found.place}
+
+
+def _answered(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any] | None:
+    """Store the picture of the output with its legend, if there is one."""
+    if line.output is None:
+        return None
+    found: dict[str, Any] = {"caption": line.output.caption, "picture": None}
+    if OUTPUT in line.files:
+        try:
+            found["picture"] = page.keep_picture(pixels_in(run, line.files[OUTPUT])).blob
+        except UsageError as error:
+            page.notes.append(f"{line.image}, {line.seed}: {error}")
+    return found
 
 
 def _marks(line: Done, run: FinishedRun, size: Size) -> Iterator[dict[str, Any]]:
@@ -150,7 +168,8 @@ def array_map(
 
 def _as_written(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]:
     """Convert a result whose array was not kept: its pictures, as the run wrote them."""
-    drawn = {view: page.keep_picture(pixels_in(run, file)) for view, file in line.files.items()}
+    files = {view: file for view, file in line.files.items() if view in VIEWS} or line.files
+    drawn = {view: page.keep_picture(pixels_in(run, file)) for view, file in files.items()}
     size = next(shown.size for shown in drawn.values())
     return {
         "size": size[::-1],

@@ -16,6 +16,7 @@ from gradviz.backward.graph import is_of_sigmoid
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import find_layer, names_operation, run_with_layers
 from gradviz.backward.relevance.hand_back import recorder
+from gradviz.commands.saliency.answered import Answered, answered, channels_of
 from gradviz.commands.saliency.attribute import Forward, at_images, at_points
 from gradviz.commands.saliency.branches import Branches, branches_of
 from gradviz.commands.saliency.independence import Independence
@@ -243,6 +244,7 @@ class Explainer:
         output = forward.y.detach()
         v = torch.zeros_like(output)
         seeds = [seed] * len(work.images)
+        answers: dict[int, Answered] = {}
         misfits: dict[int, SeedError] = {}
         apart = self._apart(forward, seed)
         sites = [replace(self._tiler.site(image, seed), apart=apart) for image in work.images]
@@ -252,6 +254,8 @@ class Explainer:
                     self._branches.check(seed, self._settings.points.sampler is not None)
                 seeds[n] = seed.for_image(work.images[n].name)
                 v[n] = seeds[n].cotangent(output[n], site)
+                if self._settings.keeps_output:
+                    answers[n] = answered(output[n], channels_of(v[n]), site)
             except SeedError as error:
                 misfits[n] = error
         if len(misfits) == len(work.images):
@@ -279,6 +283,7 @@ class Explainer:
                 detection=seed.detection(output[n], sites[n]),
                 marks=seed.marks(output[n], sites[n]),
                 loss=seeds[n].loss(output[n], sites[n]),
+                answered=answers.get(n),
                 notes=tuple(dict.fromkeys(each.notes + notes)),
             )
             for n, each in enumerate(found)
@@ -287,7 +292,8 @@ class Explainer:
     def _apart(self, forward: Forward, seed: Seed) -> bool:
         """Return True if each score is a probability of its own, of a sigmoid."""
         y = forward.y
-        if not seed.takes_class or output_kind(y[0]) is not OutputKind.SCORES:
+        asked = seed.takes_class or self._settings.keeps_output
+        if not asked or output_kind(y[0]) is not OutputKind.SCORES:
             return False
         if not ((y >= 0) & (y <= 1)).all():
             return False

@@ -9,21 +9,35 @@ import numpy as np
 
 from gradviz.backward.methods import METHODS, SCORE_UNIT
 from gradviz.figure.marks import mark_lines
-from gradviz.figure.panels import ColourBar, FigureGroup, FigurePanel
+from gradviz.figure.panels import (
+    ColourBar,
+    FigureGroup,
+    FigureLine,
+    FigurePanel,
+    LegendKey,
+    Rgb,
+)
 from gradviz.figure.sheet import Sheet
 from gradviz.figure.write import write_figure
-from gradviz.heatmap.views import VIEWS, View
+from gradviz.heatmap.output import output_palette
+from gradviz.heatmap.views import OUTPUT, VIEWS, View
 from gradviz.runs.schema import Done
 from gradviz.text import one_line, shortened
 
 if TYPE_CHECKING:
+    from gradviz.commands.saliency.settings import Settings
     from gradviz.commands.saliency.write import ResultWriter
+
+LONGEST_PANEL = 36
+"""The most characters of the name of a panel."""
 
 LONGEST_UNIT = 20
 """The most characters of a unit that are shown."""
 
-PICTURES = 3
-"""The pictures of a result: the input, the overlay and the map."""
+
+def count_panels(settings: Settings) -> int:
+    """Count the pictures of a result: the input, the overlay, the map, and the output if asked."""
+    return 4 if OUTPUT in settings.views else 3
 
 
 def print_results(sheet: Sheet, writer: ResultWriter, model: str, unit: str | None) -> None:
@@ -46,8 +60,8 @@ def print_results(sheet: Sheet, writer: ResultWriter, model: str, unit: str | No
 
 
 def _groups(writer: ResultWriter, lines: Sequence[Done], unit: str) -> Iterator[FigureGroup]:
-    """Read each result back as its input, the overlay, and its map in one view."""
-    named = [view for view in writer.settings.views if not VIEWS[view].over_input]
+    """Read each result back as its input, the overlay, its map in one view, and its output."""
+    named = [view for view in writer.settings.gradient_views if not VIEWS[view].over_input]
     view = VIEWS[next(iter(named), "heatmap")]
     name = "input" if writer.settings.frame == "input" else "photo"
     for line in lines:
@@ -61,10 +75,45 @@ def _groups(writer: ResultWriter, lines: Sequence[Done], unit: str) -> Iterator[
             FigurePanel(name, backdrop, marks),
             FigurePanel("overlay", np.asarray(overlay), marks),
             FigurePanel(view.name, np.asarray(drawn), marks, _bar(writer, line, view, unit)),
+            *_output_panel(writer, line, marks, unit),
         )
         taken = line.answer or line.detection
         group_title = f"{line.image}, {line.seed}" + (f": {taken}" if taken else "")
-        yield FigureGroup(one_line(group_title), (panels,))
+        yield FigureGroup(one_line(group_title), (panels,), _legend(line))
+
+
+def _output_panel(
+    writer: ResultWriter, line: Done, marks: tuple[FigureLine, ...], unit: str
+) -> tuple[FigurePanel, ...]:
+    """Return the panel of the output, if the run drew it."""
+    entry = line.output
+    picture = writer.output_picture(line)
+    if entry is None or picture is None:
+        return ()
+    bar = None
+    if entry.low is not None and entry.high is not None:
+        colours = output_palette().sequential_table
+        bar = ColourBar(colours, entry.low, entry.high, f"output ({unit})")
+    named = entry.lines[:1] if entry.shows in ("values", "class") else []
+    name = shortened(one_line(", ".join([OUTPUT, *named])), LONGEST_PANEL)
+    return (FigurePanel(name, picture, marks, bar),)
+
+
+def _legend(line: Done) -> tuple[LegendKey, ...]:
+    """Return the classes of the output that are drawn in colours, if there are any."""
+    entry = line.output
+    if entry is None or entry.size is None:
+        return ()
+    return tuple(
+        LegendKey(one_line(text), FigureLine(np.empty((0, 2)), _rgb(colour), width=3.0))
+        for text, colour in zip(entry.lines, entry.colours, strict=False)
+    )
+
+
+def _rgb(colour: str) -> Rgb:
+    """Read #rrggbb."""
+    red, green, blue = (level / 255 for level in bytes.fromhex(colour.removeprefix("#")))
+    return red, green, blue
 
 
 def _bar(writer: ResultWriter, line: Done, view: View, unit: str) -> ColourBar | None:

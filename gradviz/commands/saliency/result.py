@@ -13,12 +13,14 @@ from PIL import Image
 from gradviz.arrays import Box, Floats
 from gradviz.backward.methods import Method
 from gradviz.backward.relevance.operation import Cause
+from gradviz.commands.saliency.answered import Answered
 from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.clip import CLIP, Clip, parse_clip
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw, scale_in, strips
 from gradviz.heatmap.marks import draw_marks
-from gradviz.heatmap.views import VIEWS, View
+from gradviz.heatmap.output import with_legend
+from gradviz.heatmap.views import OUTPUT, VIEW_NAMES, VIEWS, View
 from gradviz.image.prepare import Prepared
 from gradviz.marks import Mark
 from gradviz.runs.results import Failure
@@ -58,6 +60,8 @@ class Attribution:
     """The places that the seed's terms ask about, in pixels of the input."""
     loss: float | None = None
     """The loss at the image itself, if the seed is one; for a sum of losses, their sum."""
+    answered: Answered | None = None
+    """The output of the model, and what is shown of it; None unless it was asked for."""
     layer: str | None = None
     """The layer that was read, if one was."""
     layer_reason: str | None = None
@@ -177,16 +181,18 @@ class Attribution:
         """Draw one view at the input's resolution.
 
         Args:
-            view: a name of `gradviz.heatmap.views.VIEWS`.
+            view: a name of `gradviz.heatmap.views.VIEW_NAMES`.
             scale: the magnitude that gets the strongest colour; None for `self.scale(view)`.
             palette: the colour maps; None for the defaults.
 
         Returns:
-            an RGB picture of the input's size.
+            an RGB picture of the input's size; that of the output has a legend below.
 
         Raises:
             UsageError: no view has that name.
         """
+        if view == OUTPUT:
+            return self._output_picture()
         chosen = _view(view)
         picture = draw(
             self.colour_array,
@@ -199,10 +205,17 @@ class Attribution:
             draw_marks(picture, self.marks)
         return picture
 
+    def _output_picture(self) -> Image.Image:
+        if self.answered is None:
+            raise UsageError("the output was not kept; give saliency output=True")
+        shown = self.prepared.shown
+        picture = self.answered.picture(shown, self.prepared.frame.input)
+        return with_legend(picture, self.answered.legend)
+
 
 def _view(name: str) -> View:
     if name not in VIEWS:
-        raise UsageError(f"no view is called {name!r}; use one of {', '.join(VIEWS)}")
+        raise UsageError(f"no view is called {name!r}; use one of {', '.join(VIEW_NAMES)}")
     return VIEWS[name]
 
 

@@ -127,7 +127,7 @@ class Job:
             UsageError: a file that the run reads is missing.
         """
         settings = self.settings
-        arrays = [f"{name}.npy" for name in settings.arrays] if settings.array == "npy" else []
+        arrays = [f"{name}.npy" for name in settings.arrays] if settings.array != "none" else []
         read = [
             *(file for files in self.targets().values() for file in files),
             settings.baseline_file,
@@ -292,7 +292,10 @@ class SaliencyRun:
 
 def weight(outcome: Outcome) -> float:
     """Estimate the memory of a result that waits to be drawn, in millions of numbers."""
-    return outcome.array.size / 1e6 if isinstance(outcome, Attribution) else 0
+    if not isinstance(outcome, Attribution):
+        return 0
+    output = 0 if outcome.answered is None else outcome.answered.array.size
+    return (outcome.array.size + output) / 1e6
 
 
 def _unfinished(

@@ -12,6 +12,7 @@ from gradviz.backward.methods import METHODS, Method
 from gradviz.backward.sampling import POINTS, RANDOM_SEEDS, Points, Sampling
 from gradviz.errors import UsageError
 from gradviz.heatmap.clip import CLIP, Clip, parse_clip
+from gradviz.heatmap.views import OUTPUT
 from gradviz.seeds.suppression import Suppression
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Settings:
     """The specs of the seeds; empty for the default of the model's output."""
     method: str = "gradient"
     views: tuple[str, ...] = ("heatmap", "overlay")
-    array: Literal["npy", "none"] = "npy"
+    array: Literal["npy", "all", "none"] = "npy"
+    """The arrays that are kept; `all`: the output of the model as well."""
     colormap: str | None = None
     """A name of the cmap catalogue; None for the defaults."""
     clip: Clip = CLIP
@@ -81,6 +83,16 @@ class Settings:
             raise UsageError(f"--scale {self.scale:g}: give image, shared or a number above 0")
         if self.scale == "shared" and self.array == "none":
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
+
+    @property
+    def gradient_views(self) -> tuple[str, ...]:
+        """The views that are drawn from the gradient."""
+        return tuple(view for view in self.views if view != OUTPUT)
+
+    @property
+    def keeps_output(self) -> bool:
+        """True if the output of the model is shown or kept."""
+        return self.array == "all" or OUTPUT in self.views
 
     @property
     def chosen_method(self) -> Method:
@@ -169,7 +181,8 @@ class Settings:
         beside = [] if self.layer is None else ["activation"]
         if beside and not self.reads_operands:  # relevance is no gradient
             beside.append("gradient")
-        return list(dict.fromkeys([self.chosen_method.writes, *beside]))
+        output = [OUTPUT] if self.array == "all" else []
+        return list(dict.fromkeys([self.chosen_method.writes, *beside, *output]))
 
     def speeds_up(self, images: int) -> bool:
         """Return True if a faster form of the model suits the method, and pays for so many images.

@@ -20,6 +20,7 @@ from gradviz.arrays import Floats
 from gradviz.backward.relevance.hand_back import recorder
 from gradviz.backward.relevance.operation import Cause
 from gradviz.backward.vjp import inner
+from gradviz.commands.saliency.answered import Answered, answered, channels_of
 from gradviz.commands.saliency.attribute import Forward, at_images
 from gradviz.commands.saliency.memory import Memory
 from gradviz.commands.saliency.result import Attribution, Outcome
@@ -97,7 +98,7 @@ class TilePlan:
     def _put_together(self, model: Model, settings: Settings, array: Floats) -> Attribution:
         assert not isinstance(self.tiles, SeedError)
         prepared, seed = self.image.prepared, self.seed.for_image(self.image.name)
-        losses = list[float]()
+        losses, channels = list[float](), set[int]()
         score, conservation, notes = 0.0, 0.0, dict[str, None]()
         absorbed = Counter[Cause]()
         for tile in self.tiles:
@@ -110,6 +111,7 @@ class TilePlan:
             part = Part(tile.outputs, self.grid.size)
             inner_output, site = output[0, ..., y0:y1, x0:x1], replace(self.site, part=part)
             v[0, ..., y0:y1, x0:x1] = seed.cotangent(inner_output, site)
+            channels |= channels_of(v[0])
             if (loss := seed.loss(inner_output, site)) is not None:
                 losses.append(loss)
             forward = Forward((self.image,), x, y, operands=operands)
@@ -142,7 +144,27 @@ class TilePlan:
             parts=self.parts,
             marks=self.seed.marks(inner_output, site),
             loss=sum(losses) if losses else None,
+            answered=self._answered(model, channels) if settings.keeps_output else None,
         )
+
+    def _answered(self, model: Model, channels: set[int]) -> Answered:
+        """Compute the output of the whole image, tile by tile."""
+        width, height = self.grid.size
+        output: torch.Tensor | None = None
+        with torch.no_grad():
+            for tile in whole_map(self.grid):
+                y = model(model.batch_of(self.image.prepared.part(tile.inputs)).detach())[0]
+                if output is None:
+                    output = torch.zeros(*y.shape[:-2], height, width)
+                (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
+                output[..., y0:y1, x0:x1] = y[..., b:d, a:c].float().cpu()
+        assert output is not None
+        return answered(output, channels, self.site)
+
+
+def whole_map(grid: OutputGrid) -> list[Tile]:
+    """Cut the whole output map into tiles, without a gradient."""
+    return grid.tiles((0, 0, *grid.size), max(SIDE, grid.x.field.size, grid.y.field.size))
 
 
 class Tiler:
@@ -200,7 +222,9 @@ class Tiler:
             # The default seed of a dense output; other outputs have no grid.
             some = seeds or (parse_seed("ones"),)
             cuts = [self._tiled(images, grid, seed) for seed in some]
-            parts = locality.check(size, [tile for each in cuts for tile in _tiles_of(each)])
+            tiles = [tile for each in cuts for tile in _tiles_of(each)]
+            tiles += whole_map(grid) if self._settings.keeps_output else []
+            parts = locality.check(size, tiles)
         except NotTileable as error:
             if self._settings.tiling != "auto":
                 raise UsageError(

@@ -9,19 +9,22 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Bytes
+from gradviz.arrays import Bytes, Floats
 from gradviz.backward.methods import METHODS
+from gradviz.commands.saliency.answered import Answered
 from gradviz.commands.saliency.pointing import OWN_BOX, energy_in_box, energy_inside
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import MemoryShort, UsageError
-from gradviz.files import write_npy
+from gradviz.files import reading, write_npy
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.marks import draw_marks
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.output import with_legend
+from gradviz.heatmap.views import OUTPUT, VIEWS
 from gradviz.image.find import Source
 from gradviz.image.frame import Frame
 from gradviz.image.load import load_image, load_photo
@@ -31,11 +34,14 @@ from gradviz.runs.folder import RunFolder
 from gradviz.runs.names import seed_folders
 from gradviz.runs.record import check_same
 from gradviz.runs.results import Failure, failure_line
-from gradviz.runs.schema import Done, Failed, ImageRecord, Stats
+from gradviz.runs.schema import Done, Failed, ImageRecord, OutputEntry, Stats
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Run lengths and Huffman codes alone: the default takes two to five times as long, for as many
 bytes on maps that look like noise, as gradients do, and for a tenth fewer on others."""
+
+OUTPUT_ARRAY = f"{OUTPUT}.npy"
+"""The key of the output's array among the files of a line: the view has the plain name."""
 
 MEASURED = (
     *(
@@ -100,15 +106,18 @@ class ResultWriter:
     def _line(self, outcome: Attribution) -> Done | Failed:
         try:
             inside = self._inside(outcome)
-            backdrop = None if self.settings.scale == "shared" else self.backdrop(outcome)
+            scaled_later = self.settings.scale == "shared"
+            unseen = scaled_later and OUTPUT not in self.settings.views
+            shown = outcome.prepared.shown if unseen else self.backdrop(outcome)
             self._check_same(outcome.image)
         except UsageError as error:
             return failure_line(Failure(outcome.image, outcome.seed, error))
         files = {}
-        if self.settings.array == "npy":
-            for name, array in {outcome.method.writes: outcome.array, **outcome.beside}.items():
-                files[name] = self._place(outcome, f"{name}.npy")
-                self.folder.save(files[name], partial(write_npy, array))
+        if self.settings.array != "none":
+            for name, array in self._arrays(outcome).items():
+                key = name if name != OUTPUT else OUTPUT_ARRAY
+                files[key] = self._place(outcome, f"{name}.npy")
+                self.folder.save(files[key], partial(write_npy, array))
         line = Done(
             image=outcome.image,
             seed=outcome.seed,
@@ -122,11 +131,43 @@ class ResultWriter:
             scales=self._scales(outcome),
             warnings=list(outcome.warnings),
         )
-        return line if backdrop is None else self._with_pictures(outcome, line, backdrop)
+        if outcome.answered is not None:
+            line = self._with_output(outcome, line, outcome.answered, shown)
+        return line if scaled_later else self._with_pictures(outcome, line, shown)
+
+    def _arrays(self, outcome: Attribution) -> dict[str, Floats]:
+        """Collect the arrays to keep, by name."""
+        arrays = {outcome.method.writes: outcome.array, **outcome.beside}
+        if self.settings.array == "all" and outcome.answered is not None:
+            arrays[OUTPUT] = outcome.answered.array
+        return arrays
+
+    def _with_output(
+        self, outcome: Attribution, line: Done, answered: Answered, backdrop: Bytes
+    ) -> Done:
+        """Draw the output, if that is one of the views, and describe it."""
+        files, size = dict(line.files), None
+        if OUTPUT in self.settings.views:
+            frame = self.frame(outcome)
+            picture = answered.picture(backdrop, outcome.prepared.frame.input, frame)
+            files[OUTPUT] = self._place(outcome, f"{OUTPUT}.png")
+            size = [picture.width, picture.height]
+            drawn = with_legend(picture, answered.legend)
+            self.folder.save(files[OUTPUT], partial(drawn.save, **PNG))
+        entry = OutputEntry(
+            shows=answered.shows,
+            channel=answered.channel,
+            low=answered.legend.low,
+            high=answered.legend.high,
+            lines=list(answered.legend.lines),
+            colours=["#" + bytes(colour).hex() for colour in answered.legend.colours],
+            size=size,
+        )
+        return line.model_copy(update={"files": files, OUTPUT: entry})
 
     def rescaled(self, line: Done) -> Done:
         """Return the line with the scales of its own array, if it may have had shared ones."""
-        views = self.settings.views
+        views = self.settings.gradient_views
         if views and not {*views} & line.files.keys():
             return line  # it was not drawn yet
         return line.model_copy(update={"scales": self._scales(self.result(line))})
@@ -180,6 +221,19 @@ class ResultWriter:
             return load_photo(source, self.preprocess)
         return result.prepared.shown
 
+    def output_picture(self, line: Done) -> Bytes | None:
+        """Read the picture of the output [H, W, 3] back, without its legend; None if there is none.
+
+        Raises:
+            UsageError: it is missing or damaged.
+        """
+        if OUTPUT not in line.files or line.output is None or line.output.size is None:
+            return None
+        width, height = line.output.size
+        path = self.folder.path / line.files[OUTPUT]
+        with reading(path), Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB").crop((0, 0, width, height)))
+
     def picture(self, result: Attribution, view: str, scale: float, backdrop: Bytes) -> Image.Image:
         """Draw a view of a result, in the pixels of the run's frame.
 
@@ -201,7 +255,7 @@ class ResultWriter:
 
     def _with_pictures(self, result: Attribution, line: Done, backdrop: Bytes) -> Done:
         files = {}
-        for view in self.settings.views:
+        for view in self.settings.gradient_views:
             picture = self.picture(result, view, line.scales[view], backdrop)
             files[view] = self._place(result, f"{view}.png")
             self.folder.save(files[view], partial(picture.save, **PNG))
@@ -223,7 +277,7 @@ class ResultWriter:
         scale = self.settings.scale
         return {
             view: scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
-            for view in dict.fromkeys(("heatmap", *self.settings.views))
+            for view in dict.fromkeys(("heatmap", *self.settings.gradient_views))
         }
 
     def _place(self, result: Attribution, name: str) -> str:

@@ -14,7 +14,7 @@ from typer.testing import Result
 from gradviz.backward.methods import METHODS
 from gradviz.commands.receptive_field.run import WRITES
 from gradviz.errors import UsageError
-from gradviz.heatmap.views import VIEWS
+from gradviz.heatmap.views import VIEW_NAMES
 from gradviz.runs.names import (
     DEFAULT_SEEDS,
     RESULT_FILES,
@@ -192,7 +192,7 @@ def test_the_figure_is_written_through_no_link(gradviz: Gradviz, words: list[str
 
 
 def test_the_tables_of_names_are_complete() -> None:
-    stems = {method.writes for method in METHODS.values()} | {"activation", *VIEWS}
+    stems = {method.writes for method in METHODS.values()} | {"activation", *VIEW_NAMES}
     assert stems | {name.partition(".")[0] for name in WRITES} == RESULT_FILES
     assert all(map(is_result_file, WRITES))
     assert set(seed_folders(DEFAULT_SEEDS).values()) == {"ones", "top"}

@@ -260,6 +260,13 @@ class Large {
       ...map.warnings.map((warning) => make("li", {}, warning)));
     shape(this.canvas, canvasSize(map), dialog.querySelector(".left"));
     drawMarks(this.places, map.marks, map.size);
+    const answered = dialog.querySelector(".answered");
+    answered.hidden = !map.answered?.picture;
+    if (!answered.hidden) {
+      const [image] = answered.children;
+      image.src = document.getElementById(map.answered.picture).textContent;
+      image.alt = map.answered.caption;
+    }
     show(map, state, this.canvas, this.bar);
   }
 
@@ -318,6 +325,7 @@ function facts(map) {
     ] : []),
     ["score ⟨v, y⟩", short(map.score, 6)],
     ["output", map.output.join("×")],
+    ...(map.answered ? [["answer", map.answered.caption]] : []),
     ["input", map.size.join("×") + cells],
     ...Object.entries(map.more).map(([name, value]) => [
       name, typeof value === "number" ? short(value) : String(value)]),
