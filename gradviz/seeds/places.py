@@ -163,7 +163,7 @@ def edges_in_input(size: Size, site: Site) -> tuple[list[float], list[float]]:
             edges = [n * length / count for n in range(count + 1)]
         else:
             first, stride = site.centres[axis].first, site.centres[axis].stride
-            # In whole numbers, since each edge as a fraction takes as long as a pass on a large map.
+            # In whole numbers: as fractions, the edges of a large map take as long as a pass.
             start, whole = first - stride / 2, first.denominator * stride.denominator * 2
             offset, step = int(start * whole), int(stride * whole)
             edges = [(offset + n * step) / whole for n in range(count + 1)]
