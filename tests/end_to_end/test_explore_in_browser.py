@@ -503,6 +503,30 @@ def test_a_class_under_the_pointer_shows_its_map(photos: Path, explore: Open) ->
     assert rows.nth(2).get_attribute("aria-pressed") == "true"
 
 
+def test_classes_tell_how_they_react(photos: Path, explore: Open) -> None:
+    """J u by two-sided differences, on a smooth network."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
+    page = explore(net, images=[photos / "a.png"])
+    rows = page.locator(".list button")
+    rows.first.wait_for()
+    scores = rows.locator(".score").all_inner_texts()
+    hover(page.locator(".input .map"), 9, 6, SIZE)
+    painted(page, "reacts:9,6")
+    x, u = as_input(photos / "a.png").double(), torch.zeros(1, 3, *SIZE[::-1]).double()
+    u[..., 6, 9] = 1e-4
+    with torch.no_grad():
+        wanted = ((net.double()(x + u) - net(x - u)) / 2e-4)[0]
+    for row in rows.all():
+        index = int(row.get_attribute("data-seed").partition(":")[2])
+        told = float(row.locator(".score").inner_text())
+        assert told == pytest.approx(wanted[index].item(), rel=2e-3)
+    rows.first.hover()
+    page.wait_for_function("() => !document.querySelector('.list.reacting')")
+    assert rows.locator(".score").all_inner_texts() == scores
+
+
 def test_a_detection_is_chosen_in_the_list_or_in_the_image(
     models: Path, images: Path, explore: Open
 ) -> None:

@@ -3,10 +3,11 @@
 export class List {
   constructor(element, pointed) {
     this.element = element;
+    this.rows = [];
     this.pointed = pointed; // (seed, pinned) for a row under the pointer, or pressed
-    element.addEventListener("pointerover", (event) => this.tell(event, false));
-    element.addEventListener("focusin", (event) => this.tell(event, false));
-    element.addEventListener("click", (event) => this.tell(event, true));
+    element.addEventListener("pointerover", (event) => this.choose(event, false));
+    element.addEventListener("focusin", (event) => this.choose(event, false));
+    element.addEventListener("click", (event) => this.choose(event, true));
     element.addEventListener("keydown", (event) => {
       const step = ARROWS[event.key]?.[1];
       if (!step) return;
@@ -16,23 +17,35 @@ export class List {
     });
   }
 
-  tell(event, pressed) {
+  choose(event, pressed) {
     const row = event.target.closest("button");
     if (row) this.pointed(row.dataset.seed, pressed);
   }
 
   /* Show rows of { seed, label, score, share }; a share is drawn as a bar. */
   open(rows) {
-    this.element.replaceChildren(...rows.map(({ seed, label, score, share }) => {
-      const bar = make("span", { className: "share", "aria-hidden": "true" });
-      bar.style.setProperty("--share", share ?? 0);
-      const part = share === null || share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
+    this.rows = rows;
+    this.element.replaceChildren(...rows.map(({ seed, label, share }) => {
+      const part = share === null ? "" : `${(100 * share).toFixed(1)} %`;
       const row = make("button", { type: "button" },
-        make("bdi", {}, label), make("span", { className: "score" }, short(score)),
-        make("span", { className: "percent" }, part), bar);
+        make("bdi", {}, label), make("span", { className: "score" }),
+        make("span", { className: "percent" }, part),
+        make("span", { className: "share", hidden: share === null, "aria-hidden": "true" }));
       row.dataset.seed = seed;
       return make("li", {}, row);
     }));
+    this.tell(rows.map(({ score, share }) => [score, share ?? 0]));
+  }
+
+  /* Write a number into each row, and draw its bar. */
+  tell(numbers) {
+    [...this.element.querySelectorAll("button")].forEach((row, n) => {
+      const [number, part] = numbers[n];
+      row.querySelector(".score").textContent = short(number);
+      const bar = row.querySelector(".share");
+      bar.style.setProperty("--share", Math.abs(part));
+      bar.classList.toggle("negative", part < 0);
+    });
   }
 
   /* Mark the rows of seeds: the first and the one that is subtracted. */
@@ -43,14 +56,12 @@ export class List {
     }
   }
 
-  /* Write how strongly each class reacts; null takes the numbers away. */
+  /* Tell how strongly each class reacts, by index; null tells the scores again. */
   react(values) {
     const largest = values && Math.max(...values.map(Math.abs));
-    for (const row of this.element.querySelectorAll("button")) {
-      const value = values?.[Number(row.dataset.seed.split(":")[1])];
-      row.querySelector(".score").textContent =
-        value === undefined ? (row.dataset.score ?? row.querySelector(".score").textContent) : short(value);
-      row.style.setProperty("--reaction", value === undefined || !largest ? 0 : value / largest);
-    }
+    this.tell(this.rows.map(({ index, score, share }) => values
+      ? [values[index], largest ? values[index] / largest : 0]
+      : [score, share ?? 0]));
+    this.element.classList.toggle("reacting", values !== null);
   }
 }

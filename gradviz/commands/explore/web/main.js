@@ -169,6 +169,9 @@ class Page {
         const middle = panel.map.size.map((side) => Math.floor(side / 2));
         this.state = { ...this.state, seed: panel.seedOver(middle) };
       }
+      if (!this.state.seed && panel.kind === "boxes" && panel.output.detections.length) {
+        this.state = { ...this.state, seed: "box:0" };
+      }
     }
     this.controls.show();
     this.mark();
@@ -220,7 +223,7 @@ class Page {
   took(all, computed) {
     const time = this.footer.querySelector(".time");
     const facts = this.panels.map(({ facts }) => facts).filter(Boolean).join(" | ");
-    time.value = `${Math.round(all)} ms · ${facts}`;
+    time.value = [`${Math.round(all)} ms`, facts].filter(Boolean).join(" · ");
     time.title = `computed in ${computed.toFixed(1)} ms`;
     this.warn();
   }

@@ -56,7 +56,9 @@ export class Panel {
     this.places = places;
     const [h, w] = places.shape?.slice(1) ?? [];
     this.map.stage.hidden = !w;
-    if (w) this.map.open(null, [w, h]);
+    // Until the output is there, the image shows faintly where to point.
+    if (w) this.map.open(picture, [w, h]);
+    this.map.stage.classList.add("coming");
     this.list.element.hidden = true;
     this.range = null;
     this.page.refreshed(this);
@@ -74,6 +76,7 @@ export class Panel {
     if (question.image !== this.page.state.image || !this.places) return;
     this.output = output;
     const isMap = output.kind === "map";
+    this.map.stage.classList.remove("coming");
     this.map.stage.hidden = !isMap;
     this.list.element.hidden = isMap;
     if (isMap) this.drawOutput();
@@ -88,8 +91,7 @@ export class Panel {
 
   /* True once it is known that the output has no pixels. */
   get isNoMap() {
-    const kind = this.output?.kind ?? (this.places?.shape && "of its shape");
-    return Boolean(kind) && this.kind !== "map";
+    return this.output ? this.output.kind !== "map" : this.places?.shape?.length === 1;
   }
 
   get channels() {
@@ -199,6 +201,7 @@ export class Panel {
     });
     canvas.addEventListener("pointercancel", () => (start = null));
     canvas.addEventListener("pointerleave", () => {
+      this.pointed = null;
       for (const { value } of this.captions) value.value = "";
     });
     canvas.addEventListener("keydown", (event) => {
@@ -302,6 +305,7 @@ export class Panel {
       this.list.react(reaction ? reaction.planes.map((plane) => plane[0]) : null);
     }
     this.caption(how, sheet);
+    if (this.pointed) this.tell(...this.pointed);
     this.section.dataset.answer = this.answer?.seed ?? "";
   }
 
@@ -369,7 +373,8 @@ export class Panel {
     this.list.mark(this.seedOfRow(state.seed), state.second);
     const reason = this.kind === "map" && !this.places.fields ? this.places.reason : "";
     input.seen.textContent = told.join("; ") || reason || "";
-    output.seen.textContent = state.second ? `${state.seed} − ${state.second}` : state.seed;
+    output.seen.textContent = touched ? `reaction to x ${touched[0]}, y ${touched[1]}`
+      : state.second ? `${state.seed} − ${state.second}` : state.seed;
   }
 
   /* The seed of the row that is asked about; the default one is what the answer says. */
@@ -387,8 +392,9 @@ export class Panel {
     return box[2] > box[0] && box[3] > box[1] ? box : null;
   }
 
-  /* The values under the pointer. */
+  /* Tell the values under the pointer. */
   tell(sheet, at) {
+    this.pointed = [sheet, at];
     const caption = this.captions[sheet === this.input ? 0 : 1];
     const said = [];
     const [array, drawn] = this.shown;
@@ -410,10 +416,10 @@ export class Panel {
 function rowsOf({ kind, classes, detections }) {
   if (kind === "classes") {
     return classes.map(({ index, label, score, share }) => (
-      { seed: `class:${index}`, label: label ?? `class ${index}`, score, share }));
+      { seed: `class:${index}`, index, label: label ?? `class ${index}`, score, share }));
   }
   return (detections ?? []).map(({ place, label, index, score }) => (
-    { seed: `box:${place}`, label: label ?? `class ${index}`, score, share: null }));
+    { seed: `box:${place}`, index, label: label ?? `class ${index}`, score, share: null }));
 }
 
 /* A colour for each channel: hues that lie far from each other. */
