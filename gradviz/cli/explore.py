@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import webbrowser
 from contextlib import redirect_stdout
@@ -42,7 +41,6 @@ def explore(
         from gradviz.cli import arguments
         from gradviz.commands.explore.library import check_library
         from gradviz.image.find import find_images
-        from gradviz.runs.schema import ExploreDocument
 
         check_library()
         recipe = arguments.recipe_from(input_options)
@@ -61,13 +59,8 @@ def explore(
         given = options.words_of(model_options, input_options, device_options)
         session = Session(explored, found.sources, page.out, given)
         serving = Serving(session, page.host, page.port)
-        document = ExploreDocument(
-            schema=1, kind="explore", address=serving.address, host=serving.host, port=serving.port
-        )
-        console.results(document, [serving.address])
-        _show(serving, page.no_browser, console)
         try:
-            serving.wait()
+            _serve(serving, page, console)
         except KeyboardInterrupt:
             console.note("closed")
             # A pass may be running in a thread, and the end of the process would wait for it.
@@ -78,19 +71,26 @@ def explore(
 command = options.flat(explore)
 
 
-def _show(serving: Serving, stay: bool, console: Console) -> None:
-    """Open the page in a browser, or say how to reach it from another machine."""
-    if any(name in os.environ for name in REMOTE):
-        port = serving.port
-        forward = shlex.join(["ssh", "-L", f"{port}:127.0.0.1:{port}"])
-        console.note(
-            f"this is another machine than the browser's: run {forward} HOST there, and open the "
-            "address above"
+def _serve(serving: Serving, page: options.PageOptions, console: Console) -> None:
+    """Say how the page is reached, open it in a browser, and wait until it is closed."""
+    from gradviz.runs.schema import ExploreDocument
+
+    if serving.open_to_others:
+        console.warn(
+            f"--host {page.host}: other machines reach the page, and nothing is encrypted; "
+            "without --host it is for this machine alone"
         )
-        return
+    remote = any(name in os.environ for name in REMOTE)
+    if remote:
+        forward = f"ssh -L {serving.port}:127.0.0.1:{serving.port} HOST"
+        console.note(f"from the machine of your browser, run {forward}, and open this address:")
+    document = ExploreDocument(
+        schema=1, kind="explore", address=serving.address, host=serving.host, port=serving.port
+    )
+    console.results(document, [serving.address])
     opened = False
-    if not stay:
+    if not remote and not page.no_browser:
         with redirect_stdout(sys.stderr):
             opened = webbrowser.open(serving.address)
-    if not opened:
-        console.note("open the address above in a browser; Ctrl-C closes the page")
+    console.note(f"{'' if opened else 'open the address in a browser; '}Ctrl-C closes the page")
+    serving.wait()

@@ -300,6 +300,16 @@ def test_over_ssh_it_says_how_to_forward_the_port(gradviz: Gradviz) -> None:
 
 
 @pytest.mark.process
+def test_a_page_that_others_can_reach_is_warned_about(gradviz: Gradviz) -> None:
+    with started(MODELS / "depth.ts", IMAGES / "room_01.png", "--host", "0.0.0.0") as process:
+        assert process.stdout is not None
+        browser = Browser(process.stdout.readline().strip())  # at 127.0.0.1
+        assert browser.ask("pixel:1,1")[1]["seed"] == "pixel:1,1"
+        stderr, _ = interrupted(process)
+        assert "warning: --host 0.0.0.0: other machines reach the page" in stderr
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("library", ["starlette", "uvicorn"])
 def test_a_missing_library_is_named_with_the_command_that_installs_it(library: str) -> None:
     before = f"import sys; sys.modules[{library!r}] = None"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
@@ -61,6 +62,11 @@ class Serving:
             target=self._server.run, args=([self._socket],), name="gradviz-serve", daemon=True
         )
         self._thread.start()
+
+    @property
+    def open_to_others(self) -> bool:
+        """True if other machines can reach the page."""
+        return not ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
 
     def __repr__(self) -> str:
         return f"Serving({self.address!r})"

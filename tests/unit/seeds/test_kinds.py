@@ -16,6 +16,7 @@ from torch import Tensor
 from gradviz.errors import SeedError
 from gradviz.image.frame import Frame
 from gradviz.seeds.kinds import KINDS
+from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.places import Part, Site
 from gradviz.seeds.seed import check_labels, default_seed, parse_seed
 
@@ -304,3 +305,24 @@ def test_a_box_is_as_small_as_the_seed_tells() -> None:
     assert parse_seed("at:13,0").box((7, 5), Site(frame)) == (6, 0, 7, 1)
     with pytest.raises(SeedError, match="seed pixel:7,0: x 7 is outside the output: 0 to 6"):
         parse_seed("pixel:7,0").box((7, 5), Site())
+
+
+def test_no_row_reads_a_file_where_none_may_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("there.npy", np.ones((2, 2), np.float32))
+    reading = set()
+    for kind in KINDS:
+        for text in ("there.npy", *(f"{loss}=there.npy" for loss in LOSSES)):
+            spec = f"{kind}:{text}"
+            try:
+                files = parse_seed(spec).files(["photo.png"])
+            except SeedError:
+                continue
+            if files:
+                reading.add(kind)
+                with pytest.raises(SeedError, match="names a file"):
+                    parse_seed(f"ones - 2*{spec}", files=False)
+    assert reading == {"mask", "tensor", "loss"}
+    assert parse_seed("loss:ce=3", files=False).files(["photo.png"]) == []
