@@ -48,6 +48,7 @@ def strokes(mark: Mark, size: Size, frame: Frame | None = None) -> Iterator[Ring
         rings = mark.outline
     else:
         rings = tuple(tuple(frame.to_image(*corner) for corner in ring) for ring in mark.outline)
+    rings = tuple(tuple(_near(corner, size) for corner in ring) for ring in rings)
     x, y = zip(*(corner for ring in rings for corner in ring), strict=True)
     x0, y0, x1, y1 = min(x), min(y), max(x), max(y)
     if max(x1 - x0, y1 - y0) >= SMALL_PLACE * max(size):
@@ -59,6 +60,12 @@ def strokes(mark: Mark, size: Size, frame: Frame | None = None) -> Iterator[Ring
         yield (end + sign * gap, v), (end + sign * (gap + tick), v)
     for end, sign in ((y0, -1), (y1, 1)):
         yield (u, end + sign * gap), (u, end + sign * (gap + tick))
+
+
+def _near(corner: tuple[float, float], size: Size) -> tuple[float, float]:
+    """Move a corner that is far away to a picture's width beside it: a detector's may be Inf."""
+    x, y = (min(max(place, -side), 2.0 * side) for place, side in zip(corner, size, strict=True))
+    return x, y
 
 
 def draw_marks(picture: Image.Image, marks: Sequence[Mark], frame: Frame | None = None) -> None:

@@ -379,7 +379,7 @@ class MarkEntry(JsonObject):
     """The text of the term, without its factor."""
     factor: Number
     """The factor before the term; below 0 if it is subtracted."""
-    outline: list[list[Point]]
+    outline: Annotated[list[Annotated[list[Point], Field(min_length=1)]], Field(min_length=1)]
     """The corners [x, y] of closed lines around the place, in pixels of the input."""
 
     @property
@@ -387,6 +387,9 @@ class MarkEntry(JsonObject):
         """The mark, to be drawn."""
         rings = tuple(tuple((x, y) for x, y in ring) for ring in self.outline)
         return Mark(self.term, self.factor, rings)
+
+
+HexColour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
 
 
 class OutputEntry(JsonObject):
@@ -403,7 +406,7 @@ class OutputEntry(JsonObject):
     """The value of the highest colour: the largest that is finite."""
     lines: list[String]
     """The lines of the legend: classes or boxes."""
-    colours: list[String]
+    colours: list[HexColour]
     """The colour of each line of `classes`, as #rrggbb."""
     size: Pixel | None
     """The width and height of the picture in output.png, above the legend; null if it was not

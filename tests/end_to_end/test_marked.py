@@ -15,7 +15,7 @@ import gradviz
 from gradviz.commands.report.inputs import read_input
 from gradviz.commands.report.page import report
 from gradviz.heatmap.marks import ADDED, SUBTRACTED
-from tests.helpers.commands import Gradviz, contents, line, lines
+from tests.helpers.commands import Gradviz, contents, failed, line, lines
 from tests.helpers.formats import script
 
 MODEL = "(x * x).sum(1, True)"
@@ -157,3 +157,23 @@ def test_figures_and_the_page_have_the_marks(gradviz: Gradviz) -> None:
     page = report([read_input("gradviz-out")], images=True).html
     assert '"path": "M10,20 50,20 50,40 10,40 10,20", "subtracted": false' in page
     assert '"subtracted": true' in page
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ('"outline": [[[1.0, 2.0]', '"outline": [[], [[1.0, 2.0]'),
+        ('"outline": [[[1.0, 2.0]', '"outline": [[[1.0]'),
+        ('"colours": []', '"colours": ["red"]'),
+    ],
+)
+def test_a_tampered_line_is_refused_in_one_line(gradviz: Gradviz, was: str, now: str) -> None:
+    model, image = script(MODEL, "model.ts"), photo("a.png", (30, 20))
+    given = ("saliency", model, image, "--seed", "pixel:1,2", "--view", "output")
+    assert gradviz(*given).exit_code == 0
+    results = Path("gradviz-out/results.jsonl")
+    text = results.read_text()
+    assert was in text
+    results.write_text(text.replace(was, now))
+    failed(gradviz("report", "gradviz-out"), 2, "results.jsonl:1: not a result")
+    failed(gradviz(*given, "--resume", "--figure", "f.png"), 2, "results.jsonl:1: not a result")

@@ -55,5 +55,6 @@ def test_in_the_images_frame_a_mark_lies_over_the_images_pixels() -> None:
 
 
 def test_a_mark_beyond_the_picture_is_no_failure() -> None:
-    box = around(-30.0, -30.0, 500.0, 500.0)
-    assert (marked(Mark("box", 1.0, box), (20, 20)) == GRAY).all()
+    for far in (500.0, 1e30, np.inf):
+        box = around(-far, -far, far, far)
+        assert (marked(Mark("box", 1.0, box), (20, 20)) == GRAY).all()
