@@ -89,7 +89,7 @@ def saliency(
         wrt: the input of `inputs` with respect to which the gradient is taken; None for the image.
         layout: how the output of `layer` lies in memory, if the pass does not show it: `nchw`,
             `nhwc` or `tokens:P`, with P tokens before those of the image.
-        box_score: the least score of a detection that `box:` and `object:` choose.
+        box_score: the least score of a detection that a seed on boxes chooses.
         box_iou: the overlap above which a detection gives way to a better one of its class.
         output: True to keep the output of the model: `answered` of each result, which
             `picture("output")` draws.
@@ -120,8 +120,9 @@ def saliency(
         raise UsageError(f"batch_size {batch_size}: expected at least 1")
     seeds = [parse_seed(spec) for spec in ([seed] if isinstance(seed, str) else seed)]
     check_labels(seeds, model.labels)
-    boxes = Suppression(box_score, box_iou) if ask_for_boxes(seeds) else None
-    if boxes is not None:
+    rule = Suppression(box_score, box_iou)
+    about_boxes = ask_for_boxes(seeds)
+    if about_boxes:
         model = model.as_detector()
     settings = Settings(
         method=method,
@@ -133,7 +134,8 @@ def saliency(
         batch_size=batch_size or model.batch or Settings.batch_size,
         tile=tile,
         wrt=wrt,
-        boxes=boxes,
+        # Without a seed, a detector has its own default.
+        boxes=rule if about_boxes or (not seeds and rule != Suppression()) else None,
         array="all" if output else "npy",
     )
     explainer = Explainer(model, settings)
@@ -234,8 +236,7 @@ def receptive_field(
     )
     meter = FieldMeter(model, recipe, settings)
     with _differentiable():
-        if images is not None:
-            meter = meter.for_image(first_size)
+        meter = meter.ready(None if images is None else first_size)
         geometry = meter.geometry
         if images is None:
             return ReceptiveFields(list(meter.at_noise(geometry)), geometry)

@@ -77,6 +77,15 @@ class LayerError(UsageError):
     """A layer cannot be read in the requested way at an image."""
 
 
+class DetectionsError(UsageError):
+    """The output holds the detections of a detector, and was to be read as one tensor."""
+
+    def __init__(self, message: str, scores: str) -> None:
+        self.scores = scores
+        """The dotted path of the scores in the output; empty if it is one tensor."""
+        super().__init__(message)
+
+
 class ImageError(UsageError):
     """An image cannot be read."""
 

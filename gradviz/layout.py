@@ -71,15 +71,28 @@ class Layout:
         """
         count = tokens - self.leading
         for rows in (rows for rows in range(1, count + 1) if count % rows == 0):
-            columns = count // rows
-            # A side of a square that fits so often, and not once more, into both sides.
-            least = max(height / (rows + 1), width / (columns + 1))
-            if least < min(height / rows, width / columns):
-                return rows, columns
+            if are_squares(rows, count // rows, height, width):
+                return rows, count // rows
         raise UsageError(
             f"--layout {self}: {tokens} tokens but for {self.leading} make no grid of squares on "
             f"an image of {width}x{height} pixels"
         )
+
+
+def are_squares(rows: int, columns: int, height: int, width: int) -> bool:
+    """Return True if so many rows and columns of squares can be cut from an image.
+
+    Args:
+        rows: the number of rows.
+        columns: the number of columns.
+        height: the height of the image.
+        width: its width.
+    """
+    if not rows or not columns:
+        return False
+    # A side of a square that fits so often, and not once more, into both sides.
+    least = max(height / (rows + 1), width / (columns + 1))
+    return least < min(height / rows, width / columns)
 
 
 def parse_layout(text: str) -> Layout:

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradviz.backward.cell_rules import OperatorCall, cells_after
-from gradviz.backward.cells import NO_CELL, Cells, on_grid, same
+from gradviz.backward.cells import NO_CELL, Cells, on_grid, same, thin
 from gradviz.backward.graph import shape_of
 from gradviz.layout import Layout
 from gradviz.watch import Watch, arguments, storage_of, tensors_in, written
@@ -231,13 +231,34 @@ class CellFollower(Watch):  # type: ignore[no-untyped-call]
         self._notes[tensor] = self._version(tensor), cells
 
     def _write(self, targets: Sequence[Tensor], cells: Cells | None) -> None:
-        """Note what tensors hold now; what else looks at their memory is not known any more."""
+        """Note what tensors hold now, and what the whole holds of which one is a part.
+
+        What else looks at their memory is not known any more.
+        """
         for tensor in targets:
-            before = self._cells_of(tensor)
+            before, whole = self._cells_of(tensor), tensor._base
+            around = (
+                None if whole is None or cells is None else self._with_part(whole, tensor, cells)
+            )
             if before is None or cells is None or not same(before, cells):
                 memory = storage_of(tensor)._cdata
                 self._writes[memory] = self._writes.get(memory, 0) + 1
             self._note(tensor, cells)
+            if whole is not None and around is not None:
+                self._note(whole, around)
+
+    def _with_part(self, whole: Tensor, part: Tensor, cells: Cells) -> Cells | None:
+        """Find the cells of a tensor of which a part is about to be written."""
+        before = self._cells_of(whole)
+        if before is None and whole.requires_grad:  # it holds something of the image already
+            return None
+        if before is not None and before.grid != cells.grid:
+            return None
+        index = torch.empty_strided(whole.shape, whole.stride(), dtype=torch.int64)
+        index.copy_(torch.full((), NO_CELL) if before is None else before.index)
+        place = part.storage_offset() - whole.storage_offset()
+        index.as_strided(part.shape, part.stride(), place).copy_(cells.index)
+        return cells.with_index(thin(index))
 
     def _version(self, tensor: Tensor) -> int:
         return self._writes.get(storage_of(tensor)._cdata, 0)

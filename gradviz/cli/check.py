@@ -61,6 +61,7 @@ def check(
         if automatic:
             loaded = in_doubles(loaded)
         entered = load_image(source, preprocess)
+        loaded = loaded.recognised(loaded.batch_of(entered.prepared.tensor))
         for note in (*entered.prepared.notes, *place_notes(loaded, entered, seeds)):
             console.warn(note)
         found = run(loaded, entered, seeds, check_options.random_seed)

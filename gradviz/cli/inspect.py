@@ -92,6 +92,10 @@ def _page(found: InspectDocument) -> Iterator[str]:
         yield f"output {key} {output.shape} {output.layout}"
         if output.seeds:
             yield f"        seeds: {', '.join(output.seeds)}"
+    if found.detections is not None:
+        of_them = f"{found.detections.count} of them detections"
+        yield f"boxes   {found.detections.boxes} suggested, {of_them} after suppression"
+        yield from (f"        {each}" for each in found.detections.first)
     yield f"seed    {found.seed}"
     yield from columns(
         [

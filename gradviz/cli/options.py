@@ -119,7 +119,7 @@ class ModelOptions:
     )
     layout: Text = _model(
         "How a layer's output lies in memory, if the pass does not show it; P counts the tokens "
-        "before those of the image.",
+        "before those of the image. nchw also says that an output of three axes is a map.",
         "nchw|nhwc|tokens:P",
     )
     trust: bool = _model("Load what can run code: pickled modules and .pt2 files.", default=False)
@@ -176,11 +176,11 @@ class BackwardOptions:
 
     seed: list[str] | None = _backward(
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "or top for class scores]",
+        "top for class scores, or box:0 for detectors]",
         "SPEC",
     )
     box_score: float | None = _backward(
-        "The least score of a detection that box: and object: choose. [default: 0.25]", "N"
+        "The least score of a detection that seeds on boxes choose. [default: 0.25]", "N"
     )
     box_iou: float | None = _backward(
         "The overlap above which a detection gives way to a better one of its class. "
@@ -257,7 +257,7 @@ class CheckOptions:
 
     seed: list[str] | None = _backward(
         "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "or top for class scores]",
+        "top for class scores, or box:0 for detectors]",
         "SPEC",
     )
     random_seed: int = _backward(
@@ -294,8 +294,8 @@ class InspectOptions:
     """The seed and the input of an inspection."""
 
     seed: Text = _backward(
-        "What to differentiate, see below: not the random seed. [default: ones, or top "
-        "for class scores]",
+        "What to differentiate, see below: not the random seed. [default: ones, top "
+        "for class scores, or box:0 for detectors]",
         "SPEC",
     )
     input_size: Text = _input("The size of random input. [default: one that works]", "WxH")

@@ -17,6 +17,7 @@ from gradviz.errors import ExitCode, UsageError
 from gradviz.text import one_line
 
 if TYPE_CHECKING:
+    from gradviz.arrays import Size
     from gradviz.runs.schema import FieldDocument, GeometryEntry
 
 EPILOG = None
@@ -94,8 +95,11 @@ def receptive_field(
         from gradviz.commands.receptive_field.run import measure_fields, picture_reader
         from gradviz.image.load import load_image
 
+        def first() -> Size:
+            return load_image(sources[0], preprocess).prepared.frame.input
+
         if others and sources:  # they may fit images of one size only
-            size = load_image(sources[0], preprocess).prepared.frame.input
+            size = first()
         settings = FieldSettings(
             pixels=tuple(pixel for at, pixel in named if not at),
             at=tuple(pixel for at, pixel in named if at),
@@ -110,10 +114,7 @@ def receptive_field(
         )
         with console.steps("receptive-field") as on_step:
             meter = FieldMeter(loaded, preprocess, settings, on_step)
-            if sources:
-                meter = meter.for_image(
-                    lambda: load_image(sources[0], preprocess).prepared.frame.input
-                )
+            meter = meter.ready(first if sources else None)
             outlines: list[FieldOutline] = []
 
             def keep(field: Field) -> None:

@@ -119,7 +119,7 @@ def saliency(
 
         loaded = arguments.load(model, model_options, device_options, console, recipe)
         check_labels(seeds, loaded.labels)
-        if settings.boxes is not None:
+        if ask_for_boxes(seeds):
             loaded = loaded.as_detector()
         preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
         if masks or output.frame == "image" or any(seed.at_photo for seed in seeds):
@@ -221,11 +221,13 @@ def _suppression(seeds: Sequence[Seed], backward: options.BackwardOptions) -> Su
     """Make the rule by which detections are chosen; None if no seed is about any.
 
     Raises:
-        UsageError: an option is for detections only, or seeds are about detections and others not.
+        UsageError: an option is for detections only, or seeds are about detections and others
+            cannot be.
     """
     chosen = {"score": backward.box_score, "iou": backward.box_iou}
     given = {name: value for name, value in chosen.items() if value is not None}
-    if ask_for_boxes(seeds):
+    # Without a seed, a detector has its own default.
+    if ask_for_boxes(seeds) or (given and not seeds):
         return Suppression(**given)
     for name in given:
         raise UsageError(f"--box-{name}: is for detections; give --seed box:N or object:NAME")

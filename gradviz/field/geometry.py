@@ -101,7 +101,7 @@ def measure_geometries(
 def _follows(small: Probe) -> bool:
     """True if following finds the box that a pass with numbers finds, and finds exactly."""
     width, height = small.x.shape[-1], small.x.shape[-2]
-    if small.selections or len(small.shape) not in (3, 4):
+    if small.selections or len(small.shape) not in (3, 4) or small.model.for_layers:
         return False
     try:
         followed = follow(small.model, small.x.shape[1], (width, height))

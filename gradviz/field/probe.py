@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from gradviz.backward.layers import find_layer, run_with_layers
 from gradviz.errors import GradvizError, ModelError, SeedError, UsageError
 from gradviz.field.dependence.propagate import Propagation, propagate
 from gradviz.field.dependence.trace import DependenceTrace
+from gradviz.field.output_maps import no_map_in
 from gradviz.field.reach.arguments import META
 from gradviz.field.reach.without_numbers import WithoutNumbers, reads_unseen, without_numbers
 from gradviz.model.foreign import foreign_code
@@ -103,9 +105,13 @@ class Probe:
                 f"{model.name}: draws random numbers ({', '.join(trace.random)}), so its "
                 "field is another in every call; switch that off before saving the model"
             )
-        self.selections = (*trace.selections, *reads_unseen(model.module))
         self.output = y
         self.target = self.target_of(layer)
+        # What is decided behind a layer does not matter to it.
+        end = self.target.end
+        last = inf if isinstance(end, Tensor) else end.node._sequence_nr()
+        before = (name for name, number in trace.selections.items() if number <= last)
+        self.selections = (*before, *reads_unseen(model.module))
         self.shape = self.target.shape
 
     @property
@@ -134,13 +140,19 @@ class Probe:
         """Check that rows and columns lie along the last two axes of the model's output.
 
         Raises:
-            UsageError: the pass shows that they do not, as if the channels come last.
+            UsageError: the pass shows that they do not, as if the channels come last; or the
+                output may as well be rows of numbers.
         """
         output = self.layers.output
         if output.spatial and output.arrangement is not None and not output.arrangement.rows_last:
             raise UsageError(
                 f"the output {list(self.shape)} does not have its rows and columns last: move them "
                 "there in a small module around the model, or look at a layer with --layer: "
+                f"{', '.join(self.layers.maps[:8]) or 'none of them has a map'}"
+            )
+        if (reason := no_map_in(self.layers, self.model.layout)) is not None:
+            raise UsageError(
+                f"the output {list(self.shape)} is no map: {reason}; look at a layer with --layer: "
                 f"{', '.join(self.layers.maps[:8]) or 'none of them has a map'}"
             )
 

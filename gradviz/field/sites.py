@@ -38,10 +38,19 @@ def site_of(
             every seed that has a place, which is to be marked; None to measure it.
     """
     if not seed.has("at") and (field_along is None or not seed.of_places):
-        rule = Suppression() if model.detects else None
-        return Site(image.frame, model.labels, suppression=rule)
+        return Site(image.frame, model.labels, suppression=suppression_of(model))
     field_along = field_along or partial(bounded_axis, model, image.shape[0])
     return replace(placed(image.frame, field_along(0), field_along(1)), labels=model.labels)
+
+
+def suppression_of(model: Model, chosen: Suppression | None = None) -> Suppression | None:
+    """Return the rule by which a detector's boxes are chosen; None if the model is none.
+
+    Args:
+        model: the model.
+        chosen: the rule that the user chose, if any.
+    """
+    return (chosen or Suppression()) if model.detects else None
 
 
 def placed(frame: Frame, x: Axis | None, y: Axis | None) -> Site:

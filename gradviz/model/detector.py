@@ -7,6 +7,7 @@ row of `DETECTORS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ class Detector:
     """The output's keys and shapes, and networks that have it, for people."""
     read: Callable[[Any, Reading], Detections | None]
     """`(output, facts) -> detections`; None if the output is another."""
+    scores: Callable[[Any, Reading], str | None]
+    """`(output, facts) -> the path of the scores`; None if the output may be another."""
 
 
 def detections_in(output: object, reading: Reading) -> Detections:
@@ -85,6 +88,20 @@ def detections_in(output: object, reading: Reading) -> Detections:
     )
 
 
+def scores_path(output: object, reading: Reading) -> str | None:
+    """Find the scores in an output that can only be that of a detector.
+
+    Args:
+        output: whatever the model returned.
+        reading: the facts that the output does not show.
+
+    Returns:
+        the dotted path; empty if the output is one tensor. None if the output may be another.
+    """
+    paths = (detector.scores(output, reading) for detector in DETECTORS.values())
+    return next((path for path in paths if path is not None), None)
+
+
 def box_form(form: str | None) -> str | None:
     """Check the form of boxes that a user gives.
 
@@ -100,14 +117,11 @@ def box_form(form: str | None) -> str | None:
 
 
 def _queries(output: object, reading: Reading) -> Detections | None:
-    inside = children(output)
-    logits = next((inside[key] for key in ("logits", "pred_logits") if key in inside), None)
-    shares = inside.get("pred_boxes")
-    if not isinstance(logits, Tensor) or not isinstance(shares, Tensor):
+    key = _logits_key(output, reading)
+    if key is None:
         return None
-    if logits.dim() != 3 or shares.shape != (*logits.shape[:2], 4):
-        return None
-    logits, shares = logits[: reading.count], shares[: reading.count]
+    inside: dict[str, Any] = children(output)
+    logits, shares = (inside[each][: reading.count] for each in (key, "pred_boxes"))
     if _has_no_object(logits.shape[-1], reading.classes):
         chances = logits.softmax(-1)[..., :-1]
     else:
@@ -115,6 +129,16 @@ def _queries(output: object, reading: Reading) -> Detections | None:
     scores, labels = chances.max(-1)
     values = logits.gather(-1, labels[..., None])[..., 0]
     return Detections(_corners(shares, "cxcywh", reading.size), values, scores, labels)
+
+
+def _logits_key(output: object, reading: Reading) -> str | None:
+    inside: dict[str, Any] = children(output)
+    key = next((key for key in ("logits", "pred_logits") if key in inside), "")
+    logits, shares = inside.get(key), inside.get("pred_boxes")
+    if not isinstance(logits, Tensor) or not isinstance(shares, Tensor):
+        return None
+    fits = logits.dim() == 3 and shares.shape == (*logits.shape[:2], 4)
+    return key if fits else None
 
 
 def _has_no_object(channels: int, classes: int | None) -> bool:
@@ -171,6 +195,13 @@ def _images_in(output: object) -> Sequence[Mapping[str, Tensor]] | None:
     return output
 
 
+def _chosen_scores(output: object, reading: Reading) -> str | None:
+    images = _images_in(output)
+    if images is None:
+        return None
+    return next(path for path, leaf in leaves(output) if leaf is images[0]["scores"])
+
+
 # One tensor, a box for each cell: one-stage detectors --------------------------------------------
 
 
@@ -194,6 +225,21 @@ def _cells(output: object, reading: Reading) -> Detections | None:
     scores = values if _are_chances(per_class) else values.sigmoid()
     form = reading.form or _form_of(columns[..., :4], reading.size)
     return Detections(_corners(columns[..., :4], form, reading.size), values, scores, labels)
+
+
+def _cells_path(output: object, reading: Reading) -> str | None:
+    """Tell a detector by the form of its boxes, if that is given, or by the number of classes."""
+    tensor = _first_tensor(output)
+    if tensor is None or tensor.dim() != 3 or tensor.is_meta:
+        return None
+    path = "" if tensor is output else "0"
+    if reading.form is not None:
+        return path
+    if reading.classes is None:
+        return None
+    with suppress(UsageError):  # there are as many numbers, and boxes that lie in the image
+        return None if _cells(output, reading) is None else path
+    return None
 
 
 def _first_tensor(output: object) -> Tensor | None:
@@ -280,14 +326,18 @@ DETECTORS: dict[str, Detector] = {
     detector.name: detector
     for detector in (
         Detector(
-            "queries", "`logits` [N, Q, C] and `pred_boxes` [N, Q, 4] (DETR, YOLOS)", _queries
+            "queries",
+            "`logits` [N, Q, C] and `pred_boxes` [N, Q, 4] (DETR, YOLOS)",
+            _queries,
+            _logits_key,
         ),
         Detector(
             "chosen",
             "a list of `boxes`, `labels` and `scores` for each image (torchvision)",
             _chosen,
+            _chosen_scores,
         ),
-        Detector("cells", "one tensor [N, 4+C, A] or [N, A, 5+C] (YOLO)", _cells),
+        Detector("cells", "one tensor [N, 4+C, A] or [N, A, 5+C] (YOLO)", _cells, _cells_path),
     )
 }
 """Every layout of a detector's output, by name, in the order in which they are tried."""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from gradviz.detections import Detections
-from gradviz.errors import ModelError, UsageError
+from gradviz.errors import DetectionsError, ModelError, UsageError
 from gradviz.image.other_input import OtherInput
 from gradviz.image.preprocess import Preprocess
 from gradviz.layout import Layout
-from gradviz.model.detector import Reading, detections_in
+from gradviz.model.detector import Reading, detections_in, scores_path
 from gradviz.model.foreign import foreign_code, wrong_channels
 from gradviz.model.formats.imported import ImportedCode
 from gradviz.model.formats.script import as_written
 from gradviz.model.inputs import Inputs, InputShape, assigned, program_shapes, turned
-from gradviz.model.outputs import check_differentiable, part_at, select_output
+from gradviz.model.outputs import check_differentiable, leaves, part_at, select_output
 from gradviz.model.support import Capability, Format, support
+from gradviz.model.unchanged import same_attributes, same_buffers
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Model:
     """The unit of the output's numbers, for colour bars; None if it is not known."""
     detects: bool = False
     """True if its output is read as detections."""
+    for_layers: bool = False
+    """True if all numbers of its output are put in one row, for the graph behind them alone."""
     classes: int | None = None
     """The number of classes of a detector; None if it is not known."""
     labels: tuple[str, ...] = ()
@@ -137,10 +139,26 @@ class Model:
 
     def as_detector(self) -> Model:
         """Return the model as a function whose output is detections, packed [N, K, 7]."""
+        return replace(self, detects=True, classes=self._counted)
+
+    @property
+    def _counted(self) -> int | None:
+        """The number of classes, by the labels or the configuration; None if neither has it."""
         # Models of transformers have it, also if their classes have no names.
         count = getattr(getattr(self.module, "config", None), "num_labels", None)
-        classes = len(self.labels) or (count if isinstance(count, int) else None)
-        return replace(self, detects=True, classes=classes)
+        return self.classes or len(self.labels) or (count if isinstance(count, int) else None)
+
+    def recognised(self, x: Tensor) -> Model:
+        """Return the model as a detector if its output can only be that of one, by one pass.
+
+        Args:
+            x: an input [N, C, H, W].
+        """
+        try:
+            self(x)
+        except DetectionsError:
+            return self.as_detector()
+        return self
 
     def turned(self, wrt: str, image: OtherInput) -> tuple[Model, OtherInput]:
         """Exchange the roles of an image and of another input.
@@ -188,10 +206,11 @@ class Model:
             x: [N, C, H, W], of `dtype` and on `device`.
 
         Returns:
-            [N, ...], floating.
+            [N, ...], floating; [K] if the model is `for_layers`.
 
         Raises:
             UsageError: `x` is not such a tensor, or several outputs fit and none was named.
+            DetectionsError: the output is that of a detector, and the model is not `detects`.
             ModelError: the model fails on `x`, does not take its shape, or its output is not a
                 floating tensor with the batch first, or, if `x` requires a gradient, cannot be
                 differentiated.
@@ -200,8 +219,11 @@ class Model:
             found = self.detections(x)
             with torch.enable_grad():
                 y = found.packed()
+        elif self.for_layers:
+            y = self._in_one_row(x)
         else:
             output, count = self._run(x)
+            self.check_no_detections(output, x)
             y = select_output(output, self.output, count)
             y = y[: len(x)] if count > len(x) else y
         if y.is_meta and not x.is_meta:
@@ -209,7 +231,7 @@ class Model:
                 "the output cannot be differentiated: it is on the device meta, without numbers: "
                 "load the weights onto a real one"
             )
-        if x.requires_grad and y.numel():
+        if x.requires_grad and (y.numel() or self.for_layers):
             check_differentiable(y)
         return y
 
@@ -227,10 +249,39 @@ class Model:
             ModelError: the model fails on `x`, or is no detector.
         """
         output, _ = self._run(x)
-        height, width = x.shape[2:]
-        reading = Reading((width, height), len(x), self.classes, self.boxes)
         with foreign_code("the model's boxes cannot be read"), torch.enable_grad():
-            return detections_in(part_at(output, self.output), reading)
+            return detections_in(part_at(output, self.output), self._reading(x))
+
+    def _in_one_row(self, x: Tensor) -> Tensor:
+        """Compute all numbers of the output that have a gradient, [K]; a detector may find none."""
+        output, _ = self._run(x)
+        found = [leaf for _, leaf in leaves(part_at(output, self.output))]
+        rows = [leaf.flatten() for leaf in found if isinstance(leaf, Tensor) and leaf.requires_grad]
+        with torch.enable_grad():
+            return torch.cat(rows or [x.new_zeros(0)])
+
+    def check_no_detections(self, output: object, x: Tensor) -> None:
+        """Check that an output need not be read as detections.
+
+        Args:
+            output: whatever the module returned.
+            x: the images that entered.
+
+        Raises:
+            DetectionsError: it can only be that of a detector.
+        """
+        with foreign_code("the model's output cannot be read"):
+            found = scores_path(part_at(output, self.output), self._reading(x))
+        if found is not None:
+            raise DetectionsError(
+                f"{self.name}: the output holds detections, which are boxes with scores, and is no "
+                "map: ask for one with --seed box:N",
+                ".".join(part for part in (self.output, found) if part),
+            )
+
+    def _reading(self, x: Tensor) -> Reading:
+        height, width = x.shape[2:]
+        return Reading((width, height), len(x), self._counted, self.boxes)
 
     def _run(self, x: Tensor) -> tuple[Any, int]:
         """Call the module; return its whole output, and the number of images that entered."""
@@ -242,6 +293,7 @@ class Model:
             torch.enable_grad(),
             as_written(),
             same_buffers(self.module),
+            same_attributes(self.module) if x.is_meta else nullcontext(),
         ):
             # A copy, since a model may write into its input, and autograd forbids that for a leaf.
             full = torch.cat([x, x[-1:].expand(surplus, -1, -1, -1)]) if surplus else x.clone()
@@ -335,27 +387,3 @@ def _constants(module: nn.Module) -> Iterator[Tensor]:
         value = node.output().toIValue() if node.output().type().kind() == "TensorType" else None
         if isinstance(value, Tensor) and value.is_floating_point():
             yield value
-
-
-@contextmanager
-def same_buffers(module: nn.Module) -> Iterator[None]:
-    """Restore the buffers of `module` and of its parts after the block.
-
-    A buffer that was written to is replaced, not written back: the graph of the block may need the
-    values of its forward pass for its backward pass.
-    """
-    # What watches the pass has no business here, and there may be hundreds of buffers.
-    with _disable_current_modes():
-        before = [
-            (owner, name, buffer, buffer.detach().clone())
-            for owner in module.modules()
-            for name, buffer in owner.named_buffers(recurse=False)
-        ]
-    try:
-        yield
-    finally:
-        with _disable_current_modes():
-            for owner, name, buffer, kept in before:
-                # Compared by value: batch norm changes its statistics without a version change.
-                if getattr(owner, name) is not buffer or not torch.equal(buffer, kept):
-                    setattr(owner, name, kept)

@@ -751,6 +751,17 @@ class InspectedLayer(JsonObject):
     """The share of its channels that are 0 everywhere."""
 
 
+class InspectedDetections(JsonObject):
+    """The detections of a detector."""
+
+    boxes: StrictInt
+    """The number of boxes that the model suggests."""
+    count: StrictInt
+    """The number of detections that are left after gradviz's own suppression."""
+    first: list[DetectionEntry]
+    """The first five of them, by falling score."""
+
+
 class InspectDocument(Document):
     """The document that `inspect --json` prints."""
 
@@ -764,6 +775,8 @@ class InspectDocument(Document):
     """The outputs of the model."""
     classes: list[AnswerEntry] = []
     """The five classes that rank first for the image; empty without an image or class scores."""
+    detections: InspectedDetections | None = None
+    """The detections of a detector; null for other models."""
     seed: String
     """The seed that was differentiated."""
     layers: list[InspectedLayer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,28 @@ MOST_DETECTIONS = 5
 """The most detections that a message lists."""
 
 
+def every(rows: Tensor, site: Site) -> list[int]:
+    """Find all detections.
+
+    Args:
+        rows: packed detections [K, 7].
+        site: the labels and the rule of suppression.
+
+    Returns:
+        the numbers of their rows, by falling score.
+
+    Raises:
+        SeedError: there is none.
+    """
+    found = _kept(rows, site)
+    if not found:
+        raise SeedError(f"there is no detection: {_listed(rows, site, found)}")
+    return found
+
+
 def numbered(
     rows: Tensor, site: Site, place: int | tuple[int, int], side: str | None = None
-) -> int:
+) -> list[int]:
     """Find the N-th detection by falling score, from 0, or the best over a pixel of the image file.
 
     Args:
@@ -63,7 +83,7 @@ def numbered(
         side: the number of the box that is asked, which does not change the row.
 
     Returns:
-        the number of the row.
+        the number of its row, alone.
 
     Raises:
         SeedError: there is no such detection; the message lists those that there are.
@@ -72,7 +92,7 @@ def numbered(
     if isinstance(place, int):
         if not 0 <= place < len(found):
             raise SeedError(f"there is no detection {place}: {_listed(rows, site, found)}")
-        return found[place]
+        return [found[place]]
     if site.frame is None:
         raise SeedError("a bare tensor has no image file; use box:N")
     x, y = place
@@ -80,11 +100,11 @@ def numbered(
     for row in found:
         x0, y0, x1, y1 = rows[row, :4].tolist()
         if x0 <= u < x1 and y0 <= v < y1:
-            return row
+            return [row]
     raise SeedError(f"no detection lies over {x},{y}: {_listed(rows, site, found)}")
 
 
-def best_of_class(rows: Tensor, site: Site, name: int | str) -> int:
+def best_of_class(rows: Tensor, site: Site, name: int | str) -> list[int]:
     """Find the best detection of a class.
 
     Args:
@@ -93,7 +113,7 @@ def best_of_class(rows: Tensor, site: Site, name: int | str) -> int:
         name: the number of the class, or its name.
 
     Returns:
-        the number of the row.
+        the number of its row, alone.
 
     Raises:
         SeedError: there is none, or no such class.
@@ -102,23 +122,23 @@ def best_of_class(rows: Tensor, site: Site, name: int | str) -> int:
     found = _kept(rows, site)
     for row in found:
         if int(rows[row, LABEL]) == index:
-            return row
+            return [row]
     raise SeedError(f"there is no detection of class {index}: {_listed(rows, site, found)}")
 
 
-def weights_of(rows: Tensor, row: int, side: str | None = None) -> Tensor:
-    """Make the cotangent of one number of one detection.
+def weights_of(rows: Tensor, chosen: Sequence[int], side: str | None = None) -> Tensor:
+    """Make the cotangent of one number of each of some detections.
 
     Args:
         rows: packed detections [K, 7].
-        row: the number of its row.
+        chosen: the numbers of their rows.
         side: a name of `BOX_NUMBERS`; None for the number that the model gives its class.
     """
     v = rows.new_zeros(rows.shape)
     if side is None:
-        v[row, VALUE] = 1.0
+        v[list(chosen), VALUE] = 1.0
     else:
-        v[row, :4] = rows.new_tensor(BOX_NUMBERS[side])
+        v[list(chosen), :4] = rows.new_tensor(BOX_NUMBERS[side])
     return v
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gradviz.errors import SeedError, UsageError
 from gradviz.seeds.answers import ranked
 from gradviz.seeds.array_files import ArrayFile, ArrayFolder, array_folder, read_file
-from gradviz.seeds.boxes import BOX_NUMBERS, best_of_class, numbered
+from gradviz.seeds.boxes import BOX_NUMBERS, best_of_class, every, numbered
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.losses import LOSSES
 from gradviz.seeds.outputs import OutputKind
@@ -40,7 +40,8 @@ class Kind:
     parse: Callable[[str], tuple[Any, ...]]
     """The parser of the text after the colon; raises ValueError if the text does not fit."""
     build: Callable[..., Tensor] | None = None
-    """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError. None for detections."""
+    """`(planes [C, H, W], site, *values) -> v [C, H, W]`; raises SeedError. None if it fits
+    detections only."""
     box: Callable[..., Box] | None = None
     """`(size of the map, site, *values) -> the bounding box of v's non-zero part`; raises
     SeedError. None if the size alone does not determine a box."""
@@ -57,9 +58,9 @@ class Kind:
     measures: Callable[..., float] | None = None
     """`(planes [C, H, W], site, *values) -> the number whose gradient v makes`, if that is not
     ⟨v, y⟩; of a part of the map its share of it."""
-    picks: Callable[..., int] | None = None
-    """`(rows [K, 7], site, *values) -> the number of the detection that it is about`; raises
-    SeedError. None if it is about another output."""
+    picks: Callable[..., list[int]] | None = None
+    """`(rows [K, 7], site, *values) -> the numbers of the detections that it is about`; raises
+    SeedError. None if it does not fit detections."""
 
     @property
     def form(self) -> str:
@@ -283,7 +284,8 @@ def _share(planes: Tensor, site: Site) -> float:
 
 
 # The table ----------------------------------------------------------------------------------------
-_ANY = frozenset(OutputKind) - {OutputKind.DETECTIONS}
+_ANY = frozenset(OutputKind)
+_TENSORS = _ANY - {OutputKind.DETECTIONS}
 _PLANES = frozenset({OutputKind.SCORES, OutputKind.DENSE})
 _DENSE = frozenset({OutputKind.DENSE})
 _BOXES = frozenset({OutputKind.DETECTIONS})
@@ -294,10 +296,12 @@ KINDS: dict[str, Kind] = {
         Kind(
             "ones",
             "",
-            "1 everywhere: the gradient of the sum of the output (default for dense outputs)",
+            "1 everywhere: the gradient of the sum of the output (default for dense outputs); on a "
+            "detector, 1 on the score of every detection",
             _ANY,
             _nothing,
             _ones,
+            picks=every,
         ),
         Kind(
             "class",
@@ -371,7 +375,7 @@ KINDS: dict[str, Kind] = {
             "tensor",
             "FILE",
             "any cotangent: .npy, .pt or .safetensors of the output's shape",
-            _ANY,
+            _TENSORS,
             _tensor_file,
             _tensor,
             names_file=_named,
@@ -391,8 +395,9 @@ KINDS: dict[str, Kind] = {
         Kind(
             "box",
             f"N|at:X,Y[:{'|'.join(BOX_NUMBERS)}]",
-            "1 on the score of the N-th detection, from 0 by falling score, or of the best one "
-            "over that pixel of the image file; or on one number of its box",
+            "1 on the score of the N-th detection, from 0 by falling score (default for detectors: "
+            "box:0), or of the best one over that pixel of the image file; or on one number of its "
+            "box",
             _BOXES,
             _box,
             picks=numbered,

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 
 class OutputKind(Enum):
-    """A kind of output, by the rank of one image's share of it."""
+    """A kind of output: see `output_kind` for what the rank of one image's share shows."""
 
     SCORES = "class scores [N, C]"
     DENSE = "a dense map [N, C, H, W] or [N, H, W]"
+    ROWS = "rows of numbers [N, L, K]"
     OTHER = "an output of another rank"
     DETECTIONS = "detections of a detector"
 

@@ -9,6 +9,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from gradviz.errors import SeedError
+from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.suppression import Suppression
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ class Site:
     """True if each score is a probability of its own, as after a sigmoid: they have no shares."""
     suppression: Suppression | None = None
     """The rule by which detections are chosen; None if the output holds no detections."""
+    no_map: str | None = None
+    """The reason why an output [N, L, K] is not a map; None if it is one."""
+
+    def kind_of(self, y: Tensor) -> OutputKind:
+        """Return the kind of one image's output.
+
+        Args:
+            y: the output without the batch axis.
+        """
+        if self.suppression is not None:
+            return OutputKind.DETECTIONS
+        return OutputKind.ROWS if self.no_map is not None and y.dim() == 2 else output_kind(y)
 
 
 def bounding_box(boxes: Sequence[Box]) -> Box:

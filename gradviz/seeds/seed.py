@@ -113,9 +113,14 @@ class Seed:
         return len(self.terms) == 1 and self.about_boxes
 
     @property
+    def reads_map(self) -> bool:
+        """True if a term fits an output [N, H, W] that is a map, and no other of that rank."""
+        return any(term.reads_map for _, term in self.terms)
+
+    @property
     def asked(self) -> list[str]:
         """The parts of detections that its terms ask for: `boxes`, `scores`."""
-        sides = {term.side is not None for _, term in self.terms if term.of_detections}
+        sides = {term.side is not None for _, term in self.terms if term.fits_detections}
         return [part for part, of_side in (("boxes", True), ("scores", False)) if of_side in sides]
 
     @property
@@ -311,11 +316,11 @@ def ask_for_boxes(seeds: Sequence[Seed]) -> bool:
         seeds: the seeds of a run.
 
     Raises:
-        SeedError: some terms are, and others are not.
+        SeedError: some terms are, and others cannot be.
     """
     of_boxes = [seed for seed in seeds if seed.about_boxes]
     terms = [term for seed in seeds for _, term in seed.terms]
-    others = [term.spec for term in terms if not term.of_detections]
+    others = [term.spec for term in terms if not term.fits_detections]
     if of_boxes and others:
         raise SeedError(
             f"seed {of_boxes[0].spec}: is about detections, and {others[0]} about an output as it "
@@ -324,10 +329,16 @@ def ask_for_boxes(seeds: Sequence[Seed]) -> bool:
     return bool(of_boxes)
 
 
-def default_seed(y: Tensor) -> Seed:
-    """Return the seed for one image's output if the user names none: `top` for class scores.
+def default_seed(y: Tensor, detects: bool = False) -> Seed:
+    """Return the seed for one image's output if the user names none.
 
     Args:
         y: the output without the batch axis.
+        detects: True if it holds packed detections.
+
+    Returns:
+        `box:0` for detections, `top` for class scores, `ones` for other outputs.
     """
+    if detects:
+        return parse_seed("box:0")
     return parse_seed("top" if output_kind(y) is OutputKind.SCORES else "ones")

@@ -13,7 +13,7 @@ from gradviz.seeds.answers import Answer, answer_for, label_warnings
 from gradviz.seeds.array_files import ArrayFile, ArrayFolder
 from gradviz.seeds.boxes import Detection, detection_at, weights_of
 from gradviz.seeds.kinds import KINDS, Kind
-from gradviz.seeds.outputs import OutputKind, output_kind, planes_of
+from gradviz.seeds.outputs import OutputKind, planes_of
 from gradviz.seeds.places import Site, edges_in_input, part_of
 from gradviz.text import nearest
 
@@ -65,8 +65,19 @@ class Term:
 
     @property
     def of_detections(self) -> bool:
-        """True if it is about a detection."""
-        return self.kind.picks is not None
+        """True if it is about one detection."""
+        return self.kind.build is None
+
+    @property
+    def fits_detections(self) -> bool:
+        """True if it can be asked of a detector."""
+        return OutputKind.DETECTIONS in self.kind.outputs
+
+    @property
+    def reads_map(self) -> bool:
+        """True if it fits an output [N, H, W] that is a map, and no other of that rank."""
+        fitting = self.kind.outputs
+        return OutputKind.DENSE in fitting and OutputKind.ROWS not in fitting
 
     @property
     def side(self) -> str | None:
@@ -92,15 +103,18 @@ class Term:
         Raises:
             SeedError: the term does not fit this output; the message has the valid range.
         """
-        form = output_kind(y) if site.suppression is None else OutputKind.DETECTIONS
+        form = site.kind_of(y)
         if form not in self.kind.outputs:
             fitting = " or ".join(each.value for each in OutputKind if each in self.kind.outputs)
-            raise SeedError(
-                f"needs {fitting}, but one image's output has the shape {list(y.shape)}; use "
-                f"{_alternatives(form)}"
-            )
-        if self.kind.picks is not None:
-            return weights_of(y, self.kind.picks(y, site, *self.values), *self.values[1:])
+            given = f"one image's output has the shape {list(y.shape)}"
+            if form is OutputKind.ROWS:
+                given = f"{given}, and {site.no_map}"
+            elif form is OutputKind.DETECTIONS:
+                given = f"the output holds {form.value}"
+            raise SeedError(f"needs {fitting}, but {given}; use {_alternatives(form)}")
+        if form is OutputKind.DETECTIONS:
+            assert self.kind.picks is not None
+            return weights_of(y, self.kind.picks(y, site, *self.values), self.side)
         assert self.kind.build is not None
         return self.kind.build(planes_of(y), site, *self.values).reshape(y.shape)
 
@@ -141,9 +155,10 @@ class Term:
         Returns:
             its class, score and box; None if the term is about no detection.
         """
-        if self.kind.picks is None:
+        if not self.of_detections or self.kind.picks is None:
             return None
-        return detection_at(y, self.kind.picks(y, site, *self.values), site)
+        (row,) = self.kind.picks(y, site, *self.values)
+        return detection_at(y, row, site)
 
     def warnings(self, y: Tensor, site: Site) -> tuple[str, ...]:
         """Warn if labels may name other classes than the one that the term is about.

@@ -134,8 +134,13 @@ def test_sums_of_seeds_on_boxes(gradviz: Gradviz, model: Path, photo: Path) -> N
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (("--seed", "box:0", "--seed", "ones"), "give them in two runs"),
-        (("--box-score", "0.5"), "--box-score: is for detections"),
+        (("--seed", "box:0", "--seed", "pixel:0,0"), "give them in two runs"),
+        (("--seed", "pixel:0,0"), "pixel:0,0: needs a dense map"),
+        (("--seed", "pixel:0,0"), "detections of a detector; use ones, box, object"),
+        (("--seed", "class:0"), "detections of a detector; use ones, box, object"),
+        (("--seed", "top:2"), "detections of a detector; use ones, box, object"),
+        (("--tile", "16"), "leave out --tile"),
+        (("--box-score", "0.5", "--seed", "top"), "--box-score: is for detections"),
         (("--box-iou", "0.5", "--seed", "ones"), "--box-iou: is for detections"),
         (("--seed", "box:0", "--box-iou", "2"), "--box-iou 2: give a share from 0 to 1"),
         (("--seed", "box:0", "--boxes", "yxyx"), "--boxes yxyx: give xyxy, xywh, cxcywh"),
@@ -147,6 +152,64 @@ def test_refusals(
     gradviz: Gradviz, model: Path, photo: Path, options: tuple[str, ...], part: str
 ) -> None:
     failed(gradviz("saliency", model, photo, *LETTERBOX, *options), 2, part)
+
+
+def test_without_a_seed_the_best_detection_is_asked(
+    gradviz: Gradviz, model: Path, photo: Path
+) -> None:
+    assert gradviz("saliency", model, photo, *LETTERBOX).exit_code == 0
+    assert (
+        gradviz("saliency", model, photo, *LETTERBOX, "--seed", "box:0", "-o", "b").exit_code == 0
+    )
+    one, other = (
+        (each, np.load(Path(out, each["files"]["gradient"])))
+        for out in ("gradviz-out", "b")
+        for each in [json.loads(Path(out, "results.jsonl").read_text())]
+    )
+    assert one[0]["seed"] == "box:0" and one[0]["detection"] == other[0]["detection"]
+    assert np.array_equal(one[1], other[1])
+    result = gradviz("saliency", model, photo, *LETTERBOX, "--box-score", 0.999, "-o", "c")
+    failed(result, 2, "seed box:0: there is no detection 0: none has a score of 0.999 or more")
+    result = gradviz("check", model, photo, *LETTERBOX)
+    assert result.exit_code == 0 and "box:0" in result.stdout, result.stderr
+
+
+def test_all_detections_beside_one_in_the_same_run(
+    gradviz: Gradviz, model: Path, photo: Path
+) -> None:
+    seeds = [word for seed in ("ones", "box:0", "box:1") for word in ("--seed", seed)]
+    result = gradviz("saliency", model, photo, *LETTERBOX, *seeds)
+    assert result.exit_code == 0, result.stderr
+    every, *each = (np.load(Path("gradviz-out", one["files"]["gradient"])) for one in lines())
+    assert np.allclose(every, sum(each), atol=1e-7) and np.abs(every).max() > 0
+    assert "detection" not in lines()[0]
+
+
+def test_options_for_detections_of_a_model_that_finds_none(
+    gradviz: Gradviz, tmp_path: Path, photo: Path
+) -> None:
+    net = script(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten()).eval(), tmp_path / "scores.ts")
+    result = gradviz("saliency", net, photo, "--box-iou", 0.3)
+    failed(result, 2, "seed top: the model is no detector: leave out --box-score and --box-iou")
+
+
+def test_receptive_fields_of_a_detector(gradviz: Gradviz, model: Path, photo: Path) -> None:
+    result = gradviz("receptive-field", model, photo, *LETTERBOX)
+    failed(result, 2, "the output holds detections, which have no pixels", "--layer")
+
+
+def test_inspect_lists_the_detections(gradviz: Gradviz, model: Path, photo: Path) -> None:
+    result = gradviz("inspect", model, photo, *LETTERBOX)
+    assert result.exit_code == 0, result.stderr
+    assert "output  [1, 6, 10] detections of a detector\n" in result.stdout
+    assert "boxes   10 suggested, 2 of them detections after suppression\n" in result.stdout
+    assert "\n        class 0 (lamp), score 0.8" in result.stdout
+    assert "seed    box:0" in result.stdout
+    found = json.loads(gradviz("inspect", model, photo, *LETTERBOX, "--json").stdout)
+    assert (found["detections"]["boxes"], found["detections"]["count"]) == (10, 2)
+    assert found["detections"]["first"][0]["box"] == [40, 16, 56, 32]
+    result = gradviz("inspect", model, "--input-size", "32x32", "--random-seed", 1)
+    assert result.exit_code == 0, result.stderr
 
 
 def test_a_card_with_another_form(gradviz: Gradviz, model: Path, photo: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import gradviz
+from gradviz.api import _as_it_is as as_it_is
+from gradviz.commands.inspect.inspection import inspect_model
+from gradviz.errors import SeedError, UsageError
+from gradviz.image.load import LoadedImage
+from gradviz.image.preprocess import Preprocess
 from gradviz.model.load import load_model, wrap
 from gradviz.model.model import Model
 from tests.helpers.torchvision_here import bring_roi_align, bring_suppression
@@ -52,6 +58,28 @@ def test_folders_of_transformers(saved: Saved, name: str) -> None:
         assert result.detection.score == pytest.approx(chances.values[row].item(), rel=1e-4)
         close(model, x, f"box:{n}:x0", cx - w / 2)
         close(model, x, f"box:{n}:w", w)
+
+
+@pytest.mark.transformers
+@pytest.mark.parametrize("name", ["DETR", "YOLOS"])
+def test_outputs_of_detectors_are_no_maps(saved: Saved, name: str) -> None:
+    folder, small = saved(name)
+    model = load_model(folder)
+    image = torch.rand(3, small.side, small.side)
+    (result,) = gradviz.saliency(model, image, box_score=0.0)
+    assert result.seed == "box:0" and result.detection is not None
+    with pytest.raises(SeedError, match=r"needs a dense map .*, but the output holds detections"):
+        gradviz.saliency(model, image, "pixel:0,0")
+    with pytest.raises(SeedError, match=r"fits two readings, a map of \d+x5 pixels and 5 rows"):
+        gradviz.saliency(replace(model, output="logits"), image, "pixel:0,0")
+    stated = replace(model, output="logits")
+    (result,) = gradviz.saliency(stated, image, "pixel:0,0", layout="nchw")
+    assert result.score == pytest.approx(small.model(image[None]).logits[0, 0, 0].item(), rel=1e-4)
+    with pytest.raises(UsageError, match="the output holds detections, which have no pixels"):
+        gradviz.receptive_field(model)
+    found = inspect_model(model, Preprocess(), LoadedImage("a", as_it_is(image)))
+    assert found.detections is not None and found.detections.boxes == 5
+    assert [each.key for each in found.outputs if each.chosen] == ["logits"]
 
 
 def vision(name: str, **settings: Any) -> nn.Module:
@@ -93,10 +121,49 @@ def test_lists_of_torchvision(name: str) -> None:
     assert not result.warnings
     close(model, x, *free_side(output, 0))
     close(model, x, *free_side(output, 1))
+    (best,) = gradviz.saliency(model, x[0].detach(), box_score=0.0)
+    assert best.seed == "box:0" and best.score == pytest.approx(
+        output["scores"][0].item(), rel=1e-4
+    )
     if name.startswith("fcos"):  # a script takes images as a list, and gives losses beside them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             close(wrap(torch.jit.script(made)), x, *free_side(output, 0))
+
+
+@pytest.mark.timm
+def test_layers_behind_the_padded_batch_of_torchvision() -> None:
+    """Images are written into a part of a batch of zeros. Here the input is kept as it is."""
+    bring_suppression()
+    made = vision("fcos_resnet50_fpn", score_thresh=0.0)
+    image = torch.rand(3, 64, 64)
+    model = wrap(made)
+    (cam,) = gradviz.saliency(
+        model, image, "box:0", method="gradcam", layer="backbone.body.layer2", box_score=0.0
+    )
+    features: list[Tensor] = []
+    made.get_submodule("backbone.body.layer2").register_forward_hook(
+        lambda _module, _given, output: features.append(output)
+    )
+    (output,) = made(image[None].requires_grad_())
+    (gradient,) = torch.autograd.grad(output["scores"][0], features[0])
+    weights = gradient.mean((2, 3), keepdim=True)
+    expected = (weights * features[0]).sum(1).relu()[0].detach().numpy()
+    assert np.abs(expected).max() > 0
+    assert np.abs(cam.array[0] - expected).max() <= 1e-4 * np.abs(expected).max()
+    with pytest.raises(UsageError, match="the output holds detections, which have no pixels"):
+        gradviz.receptive_field(model)
+    fields = gradviz.receptive_field(model, layer="backbone.body.layer1", input_size=(64, 64))
+    body = replace(wrap(made.get_submodule("backbone.body")), output="0")
+    plain = gradviz.receptive_field(body, layer="layer1")
+    (field,) = fields.fields
+    assert field.structural.status == "exact"
+    assert field.structural.box is not None and plain.geometry.x is not None
+    left, _, right, _ = field.structural.box
+    assert right - left == plain.geometry.x.size
+    # A pass without numbers renews the anchors, which must have theirs again.
+    (again,) = gradviz.saliency(model, image, "box:0", box_score=0.0)
+    assert np.abs(again.array).max() > 0
 
 
 @pytest.mark.timm

@@ -45,9 +45,9 @@ def causes_of(
     x = model.batch_of(image.prepared.tensor)
     with deterministic():
         output = model(x).detach()[0]
-    asked = [seed for seed in seeds or (default_seed(output),) if seed.spec in failed]
+    every = seeds or (default_seed(output, model.detects),)
     causes = {}
-    for seed in asked:
+    for seed in (each for each in every if each.spec in failed):
         site = site_of(model, image.prepared, seed)
         causes[seed.spec] = cause_of(model, x, seed.for_image(image.name).cotangent(output, site))
     return causes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -14,6 +14,7 @@ from gradviz.backward.graph import nodes_of
 from gradviz.backward.vjp import inner, product, vjp
 from gradviz.commands.check import finite_differences
 from gradviz.commands.check.diagnosis import unseen_parts
+from gradviz.field.output_maps import no_map
 from gradviz.field.sites import site_of
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
@@ -55,8 +56,10 @@ def check_gradient(
     span = float(x.max() - x.min()) or 1.0
     ladder = finite_differences.Ladder(torch.finfo(dtype).eps)
     tests: list[CheckTest] = []
-    for seed in seeds or (default_seed(output),):
+    for seed in seeds or (default_seed(output, model.detects),):
         site = site_of(model, image.prepared, seed)
+        if seed.reads_map and y.dim() == 3:
+            site = replace(site, no_map=no_map(model, x))
         v = seed.for_image(image.name).cotangent(output, site)
         tests += _Checker(_Seeded(model, v), seed.spec, x, span, ladder, random_seed).tests()
     measured = {test.seed for test in tests if test.judged and test.ok}

@@ -14,9 +14,11 @@ from gradviz.arrays import Size
 from gradviz.backward.graph import is_of_sigmoid, kind_of, users_of
 from gradviz.backward.layer_outputs import ActivationRecorder
 from gradviz.backward.layers import BY_WEIGHT, Layer, gradients_at, run_with_layers
+from gradviz.commands.inspect.detections import NONE_FOUND, look_at_detections
 from gradviz.commands.inspect.warnings import may_mix, warnings_of
-from gradviz.errors import ModelError, UsageError
+from gradviz.errors import DetectionsError, ModelError, UsageError
 from gradviz.field.dependence.trace import DependenceTrace, detached_layers
+from gradviz.field.output_maps import no_map_in
 from gradviz.field.sites import notes_on, site_of
 from gradviz.image.load import LoadedImage
 from gradviz.image.prepare import Prepared
@@ -31,6 +33,7 @@ from gradviz.seeds.answers import first_answers, label_warnings
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.outputs import OutputKind, output_kind
 from gradviz.seeds.seed import Seed, default_seed
+from gradviz.seeds.suppression import Suppression
 
 RANDOM_NAME = "random"
 """The name that stands for an image if there is none."""
@@ -60,6 +63,7 @@ def inspect_model(
     """
     name = RANDOM_NAME if image is None else image.name
     warnings: list[str] = []
+    scores: str | None = None
     with deterministic():
         if image is not None:
             prepared = image.prepared
@@ -67,6 +71,10 @@ def inspect_model(
             raw = _outputs(model, prepared)
         else:
             prepared, raw = _random(model, preprocess, input_size, random_seed)
+        try:
+            model.check_no_detections(raw, prepared.tensor[None])
+        except DetectionsError as found:
+            model, scores = model.as_detector(), found.scores
         keys = [key for key, value in leaves(raw) if _fits(value)]
         if model.output is None and len(keys) > 1 and not model.detects:
             model = replace(model, output=main_output(keys) or keys[0])
@@ -79,10 +87,17 @@ def inspect_model(
         with DependenceTrace() as trace:
             y, layers = run_with_layers(model.module, model, x, recorder, model.layout)
     output = y.detach()[0]
-    seed = seed or default_seed(output)
-    site = site_of(model, prepared, seed)
+    chosen = seed or default_seed(output, model.detects)
+    site = replace(site_of(model, prepared, chosen), no_map=no_map_in(layers, model.layout))
+    detections = look_at_detections(output, site) if model.detects else None
+    if seed is None and detections is not None and not detections.count:
+        warnings.append(NONE_FOUND)
+        site = replace(site, suppression=Suppression(score=0))
+    seed = chosen
     warnings += notes_on(seed, site)
-    v = seed.for_image(name).cotangent(output, site)[None]
+    empty = detections is not None and not detections.boxes  # then no seed fits
+    v = torch.zeros_like(output) if empty else seed.for_image(name).cotangent(output, site)
+    v = v[None]
     classes = []
     if image is not None and output_kind(output) is OutputKind.SCORES and len(output) > 1:
         classes = first_answers(output, model.labels, is_of_sigmoid(y))
@@ -97,7 +112,8 @@ def inspect_model(
     flows += (_detached(*each) for each in detached_layers(recorder, layers, trace))
     two = _of_two(model, x) if may_mix(y) else None
     shown = layers.output.arrangement if layers.output.spatial else None
-    if shown is not None and not shown.rows_last and output_kind(output) is OutputKind.DENSE:
+    form = site.kind_of(output)
+    if shown is not None and not shown.rows_last and form in (OutputKind.DENSE, OutputKind.ROWS):
         warnings.append(_ROWS_ELSEWHERE.format(list(y.shape)))
     warnings += warnings_of(y, two, flows, _idle(model.module, recorder), tuple(trace.random))
     described = model.describe() | {
@@ -117,10 +133,13 @@ def inspect_model(
                 ),
             ],
             "outputs": [
-                _described(key, value, _is_chosen(key, raw, model.output))
+                _described(key, value, form if _is_chosen(key, raw, model.output) else None)
+                if scores is None
+                else _in_detector(key, value, key == scores)
                 for key, value in leaves(raw)
                 if isinstance(value, Tensor)
             ],
+            **({} if detections is None else {"detections": detections}),
             **({"classes": [asdict(each) for each in classes]} if classes else {}),
             "seed": seed.spec,
             "layers": flows,
@@ -156,6 +175,8 @@ def _outputs(model: Model, prepared: Prepared) -> object:
     keeping = _Keeping(model.module)
     try:
         replace(model, module=keeping)(model.batch_of(prepared.tensor))
+    except DetectionsError:
+        return keeping.kept
     except UsageError:
         several = sum(map(_fits, (value for _, value in leaves(keeping.kept)))) > 1
         if model.output is not None or not several:
@@ -194,13 +215,27 @@ def _of_two(model: Model, x: Tensor) -> Tensor | None:
         return None
 
 
-def _described(key: str, value: Tensor, chosen: bool) -> dict[str, Any]:
-    form = output_kind(value[0]) if _fits(value) else None
+def _described(key: str, value: Tensor, chosen: OutputKind | None) -> dict[str, Any]:
+    """Describe an output; its kind is known if it is the chosen one."""
+    form = chosen or (output_kind(value[0]) if _fits(value) else None)
+    layout = form.value if form else "no scores: it has no gradient per image"
+    return _entry(key, value, layout, form, chosen is not None)
+
+
+def _in_detector(key: str, value: Tensor, scores: bool) -> dict[str, Any]:
+    """Describe an output of a detector, whose detections are chosen as a whole."""
+    form = OutputKind.DETECTIONS if scores else None
+    return _entry(key, value, form.value if form else "beside the scores", form, scores)
+
+
+def _entry(
+    key: str, value: Tensor, layout: str, form: OutputKind | None, chosen: bool
+) -> dict[str, Any]:
     return {
         "key": key or None,
         "shape": list(value.shape),
         "type": str(value.dtype).removeprefix("torch."),
-        "layout": form.value if form else "no scores: it has no gradient per image",
+        "layout": layout,
         "seeds": [kind.form for kind in KINDS.values() if form in kind.outputs],
         "chosen": chosen,
     }

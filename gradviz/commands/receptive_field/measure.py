@@ -12,7 +12,7 @@ import numpy as np
 
 from gradviz.arrays import Bytes, Doubles, Floats, Mask, Size
 from gradviz.backward.layers import Layer
-from gradviz.errors import ModelError
+from gradviz.errors import DetectionsError, ModelError, UsageError
 from gradviz.field import effective
 from gradviz.field.geometry import Geometry, measure_geometries
 from gradviz.field.locality import Locality
@@ -157,17 +157,29 @@ class FieldMeter:
         """A pass with numbers on small input."""
         return next(growing_probes(self._random_probes, 0, self._only_size))
 
-    def for_image(self, size: Callable[[], Size]) -> FieldMeter:
-        """Return the meter for images, of whose size all input is if the model takes no other.
+    def ready(self, size: Callable[[], Size] | None = None) -> FieldMeter:
+        """Return the meter for input that the model takes.
 
         Args:
-            size: finds the width and height of the first image.
+            size: finds the width and height of the first image, of whose size all input is if the
+                model takes no other; None without images.
+
+        Raises:
+            UsageError: the output holds detections, and no layer is named.
         """
-        if self._only_size is None:
-            try:
-                _ = self._small
-            except ModelError:
-                return replace(self, settings=replace(self.settings, input_size=size()))
+        try:
+            _ = self._small
+        except DetectionsError:
+            if self.settings.layer is not None:
+                return replace(self, model=replace(self.model, for_layers=True)).ready(size)
+            raise UsageError(
+                f"{self.model.name}: the output holds detections, which have no pixels: look at a "
+                "layer with --layer, as gradviz inspect lists them"
+            ) from None
+        except ModelError:  # raised again where it is measured
+            if size is None or self._only_size is not None:
+                return self
+            return replace(self, settings=replace(self.settings, input_size=size())).ready()
         return self
 
     def geometries(self, names: Sequence[str | None]) -> list[Geometry]:

@@ -24,9 +24,18 @@ from gradviz.commands.saliency.memory import Memory
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.tiled import Allocate, TilePlan, Tiler, in_memory
-from gradviz.errors import LayerError, MemoryShort, ModelError, SeedError, UsageError
+from gradviz.errors import (
+    DetectionsError,
+    LayerError,
+    MemoryShort,
+    ModelError,
+    SeedError,
+    UsageError,
+)
+from gradviz.field.output_maps import no_map
 from gradviz.image.load import LoadedImage
 from gradviz.image.other_input import OtherInput
+from gradviz.layout import are_squares
 from gradviz.model.foreign import foreign_code
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
@@ -101,6 +110,7 @@ class Explainer:
         self._on_progress = on_progress
         self._independence = Independence()
         self._branches: Branches | None = None
+        self._no_map: dict[tuple[int, ...], str | None] = {}
 
     def outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Generator[Outcome]:
         """Compute one outcome for every image and seed, and yield each as soon as it is there.
@@ -116,6 +126,15 @@ class Explainer:
             UsageError: the model has several outputs, and none was named; or the layer that was
                 named does not exist.
         """
+        try:
+            yield from self._outcomes(images, seeds)
+        except DetectionsError:  # of the first pass, before any outcome
+            self._model = self._model.as_detector()
+            self._tiler = Tiler(self._model, self._settings)
+            yield from self._outcomes(images, seeds)
+
+    def _outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
+        """Compute the outcomes by the model as it is now."""
         if self._settings.wrt is not None:
             yield from self._with_respect_to(self._settings.wrt, images, seeds)
             return
@@ -125,6 +144,8 @@ class Explainer:
         for group in by_size.values():
             try:
                 steps = self._tiler.plan(group, seeds)
+            except DetectionsError:
+                raise
             except UsageError as error:
                 yield from (each for image in group for each in failures(image.name, seeds, error))
                 continue
@@ -196,7 +217,9 @@ class Explainer:
             if self._independence.mixes and len(x) > 1:
                 raise _MixedError
             notes = work.notes + self._independence.notes
-            seeds = work.seeds or (default_seed(forward.y.detach()[0]),)
+            if not work.seeds:
+                notes += self._sum_note(forward)
+            seeds = work.seeds or (default_seed(forward.y.detach()[0], self._model.detects),)
             for place, seed in enumerate(seeds):
                 this = Work(work.images, (seed,), notes)
                 yield self._under_seed(this, forward, kept or place < len(seeds) - 1)
@@ -247,9 +270,18 @@ class Explainer:
         answers: dict[int, Answered] = {}
         misfits: dict[int, SeedError] = {}
         apart = self._apart(forward, seed)
-        sites = [replace(self._tiler.site(image, seed), apart=apart) for image in work.images]
+        no_map = self._why_no_map(forward) if seed.reads_map else None
+        sites = [
+            replace(self._tiler.site(image, seed), apart=apart, no_map=no_map)
+            for image in work.images
+        ]
         for n, site in enumerate(sites):
             try:
+                if self._settings.boxes is not None and not self._model.detects:
+                    raise SeedError(
+                        f"seed {seed.spec}: the model is no detector: leave out --box-score and "
+                        "--box-iou"
+                    )
                 if self._branches is not None:
                     self._branches.check(seed, self._settings.points.sampler is not None)
                 seeds[n] = seed.for_image(work.images[n].name)
@@ -288,6 +320,27 @@ class Explainer:
             )
             for n, each in enumerate(found)
         ]
+
+    def _sum_note(self, forward: Forward) -> tuple[str, ...]:
+        """Return the warning about a default seed that adds up rows of numbers."""
+        shape = forward.y.shape[1:]
+        if len(shape) != 2 or are_squares(*shape, *forward.x.shape[2:]):  # without a pass for it
+            return ()
+        if self._why_no_map(forward) is None:
+            return ()
+        return (
+            f"all numbers of the output {list(shape)} are added up, for it is not known to be a "
+            "map: choose some with --seed tensor:FILE, or if it holds boxes one with --seed box:N",
+        )
+
+    def _why_no_map(self, forward: Forward) -> str | None:
+        """Return the reason why the output is no map; None if it is one, or of another rank."""
+        if forward.y.dim() != 3 or self._model.detects:
+            return None
+        shape = tuple(forward.x.shape)
+        if shape not in self._no_map:
+            self._no_map[shape] = no_map(self._model, forward.x)
+        return self._no_map[shape]
 
     def _apart(self, forward: Forward, seed: Seed) -> bool:
         """Return True if each score is a probability of its own, of a sigmoid."""

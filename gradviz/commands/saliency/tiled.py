@@ -27,7 +27,7 @@ from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Locality, Parts
-from gradviz.field.sites import notes_on, site_of
+from gradviz.field.sites import notes_on, site_of, suppression_of
 from gradviz.field.tiles import OutputGrid, Tile, input_pixels
 from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
@@ -181,7 +181,7 @@ class Tiler:
         site = site_of(
             self._model, image.prepared, seed, lambda axis: self._known(image).field(axis)
         )
-        return replace(site, suppression=self._settings.boxes)
+        return replace(site, suppression=suppression_of(self._model, self._settings.boxes))
 
     def notes(self, image: LoadedImage, seed: Seed) -> tuple[str, ...]:
         """Return the warnings about the place that a seed names."""

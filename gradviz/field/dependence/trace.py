@@ -49,8 +49,9 @@ class DependenceTrace(Watch):
 
     def __init__(self) -> None:
         super().__init__(_Exports(self))
-        self.selections: dict[str, None] = {}
-        """The operators that gave values to the program, in order: every field is partial."""
+        self.selections: dict[str, int] = {}
+        """The operators that gave values to the program, in order, each with the number of the next
+        node of the graph: the field of every output from that node on is partial."""
         self.random: dict[str, None] = {}
         """The operators that drew random numbers, in order."""
         # Weak, so that watching holds no memory; a dead reference keeps its address from use.
@@ -78,7 +79,7 @@ class DependenceTrace(Watch):
         made = list(tensors_in(result))
         self._remember(made)
         if READS.intersection(func.tags) and (hidden or name not in PICKS):
-            self.selections["item" if name == "_local_scalar_dense" else name] = None
+            self.select("item" if name == "_local_scalar_dense" else name)
         in_place = func._schema.is_mutable
         if in_place or (hidden and carrying):
             # Autograd makes the node of an operation that writes after this call.
@@ -110,6 +111,11 @@ class DependenceTrace(Watch):
             self.random[_name(func).strip("_")] = None
         return result
 
+    def select(self, name: str) -> None:
+        """Note that an operator gave values to the program."""
+        number: int = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        self.selections.setdefault(name, number)
+
     def depends_on_image(self, tensor: Tensor) -> bool:
         """Return True if the tensor, or another in its memory, was computed from the image."""
         # The memory of sparse and blocked layouts cannot be compared.
@@ -138,7 +144,7 @@ class _Exports(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in EXPORTS and self._watcher.depends_on_image(args[0]):
-            self._watcher.selections[name] = None
+            self._watcher.select(name)
         return func(*args, **(kwargs or {}))
 
 

@@ -115,14 +115,23 @@ def test_other_forms_are_refused(spec: str) -> None:
 
 
 def test_detections_take_seeds_on_detections_only() -> None:
-    with pytest.raises(SeedError, match=r"seed ones: needs class scores .* use box, object"):
-        parse_seed("ones").cotangent(ROWS, site())
+    for spec in ("top", "class:0", "pixel:0,0", "channel:0"):
+        with pytest.raises(SeedError, match=rf"seed {spec}: needs .* use ones, box, object"):
+            parse_seed(spec).cotangent(ROWS, site())
     with pytest.raises(SeedError, match="seed box:0: needs detections of a detector"):
         parse_seed("box:0").cotangent(ROWS, Site())
     seeds = [parse_seed(spec) for spec in ("box:0", "object:1")]
     assert ask_for_boxes(seeds) and not ask_for_boxes([])
     with pytest.raises(SeedError, match="give them in two runs"):
-        ask_for_boxes([*seeds, parse_seed("ones")])
+        ask_for_boxes([*seeds, parse_seed("top")])
+    assert ask_for_boxes([*seeds, parse_seed("ones")])
+
+
+def test_ones_are_the_scores_of_all_detections() -> None:
+    v = parse_seed("ones").cotangent(ROWS, site())
+    assert v.nonzero().tolist() == [[1, 4], [2, 4], [3, 4]] and v.sum() == 3
+    with pytest.raises(SeedError, match="seed ones: there is no detection: none has a score of"):
+        parse_seed("ones").cotangent(ROWS, site(score=1))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

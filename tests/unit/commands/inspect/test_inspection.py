@@ -233,6 +233,9 @@ def test_tokens(format: str, tmp_path: Path) -> None:
     assert list(layers) == ["patch", "mix"]
     (warning,) = found.warnings
     assert warning.startswith("the output [1, 6, 5] does not have its rows and columns last")
+    assert [(each.layout, each.seeds) for each in found.outputs] == [
+        ("rows of numbers [N, L, K]", ["ones", "tensor:FILE"])
+    ]
     assert layers["mix"].shape == [1, 6, 5]
     bias = module.mix.bias.detach() if format == "eager" else 0  # elsewhere added apart
     assert layers["mix"].activation == pytest.approx(float((mixed + bias).norm()), rel=1e-5)
