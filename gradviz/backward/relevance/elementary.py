@@ -34,8 +34,12 @@ FACTORS = {
     "Bmm": (0, 1),
     "Addmm": (1, 2),
     "Baddbmm": (1, 2),
+    "Addcmul": (1, 2),
 }
 """Products, with the numbers of the inputs that are multiplied; others are added."""
+
+BY_ELEMENT = frozenset({"Mul", "Addcmul"})
+"""The products of one element by another, of which none is a layer."""
 
 
 def is_layer(node: Node) -> bool:
@@ -44,7 +48,7 @@ def is_layer(node: Node) -> bool:
     moving = [place for place, (before, _) in enumerate(node.next_functions) if before is not None]
     if kind == "Convolution":
         return moving == [0]
-    factors = FACTORS.get(kind, ()) if kind != "Mul" else ()
+    factors = () if kind in BY_ELEMENT else FACTORS.get(kind, ())
     return len([place for place in moving if place in factors]) == 1
 
 
@@ -101,6 +105,8 @@ def _shift(operation: Operation) -> Any:
                 shift = call[name] * signs[place]
     elif kind in ("Addmm", "Baddbmm") and 0 not in operation.moving:
         shift = call["self"] * call["beta"]
+    elif kind == "Addcmul" and 0 not in operation.moving:
+        shift = call["self"]
     if operation.merged is None:
         return shift
     return norm_shift(operation.merged, 0 if shift is None else shift)

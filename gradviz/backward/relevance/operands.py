@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._pytree import tree_map_only
 
-from gradviz.backward.graph import kind_of_operator
+from gradviz.backward.graph import WRITE, WROTE, kind_of, kind_of_operator
 from gradviz.backward.layer_outputs import memory_of
 from gradviz.watch import Watch, arguments, tensors_in, written
 
@@ -65,6 +65,7 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
         self._kinds = kinds
         self._calls: dict[int, KeptCall] = {}
         self._kept: defaultdict[int, list[_Kept]] = defaultdict(list)
+        self._written: list[tuple[Tensor, str]] = []
 
     def call_of(self, node: Node) -> KeptCall | None:
         """Return the recorded call that made a node of the graph, if there is one."""
@@ -73,6 +74,7 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
+        self._name_writes()
         kwargs = kwargs or {}
         given = arguments(func, args, kwargs)
         is_recorded = (
@@ -84,6 +86,8 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
         for tensor in tensors_in(written(func, given)):
             for each in self._kept.pop(memory_of(tensor), ()):
                 each.tensor = each.tensor.clone()
+            if tensor._base is not None:
+                self._written.append((tensor._base, kind_of_operator(func._schema.name)))
         results = func(*args, **kwargs)
         if is_recorded:
             places = tuple(
@@ -94,6 +98,20 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
             number = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
             self._calls[number] = KeptCall(kept, places, tuple(self._keep(listed)))
         return results
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._name_writes()
+
+    def _name_writes(self) -> None:
+        """Note at each node of a write into a part of a tensor what wrote there.
+
+        Autograd makes that node after the operation, and does not record it.
+        """
+        for whole, kind in self._written:
+            if whole.grad_fn is not None and kind_of(whole.grad_fn) == WRITE:
+                whole.grad_fn.metadata[WROTE] = kind
+        self._written.clear()
 
     def _keep(self, tree: Any) -> Any:
         def keep(tensor: Tensor) -> _Kept:

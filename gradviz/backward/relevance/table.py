@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from gradviz.backward.activations import ACTIVATIONS, BOUNDED
-from gradviz.backward.graph import WRITE
+from gradviz.backward.graph import WRITE, WROTE
 from gradviz.backward.relevance.attention import attention
 from gradviz.backward.relevance.elementary import (
     FACTORS,
@@ -61,6 +61,20 @@ AVERAGES = frozenset(
 )
 """Fixed sums whose coefficients add up to 1."""
 
+FUNCTIONS = frozenset(
+    words(
+        "Sigmoid Tanh Hardsigmoid LogSigmoid Softshrink Hardshrink ClampMax Neg Pow Sqrt Rsqrt "
+        "Reciprocal Abs Exp Exp2 Expm1 Log Log2 Log10 Log1P Sin Cos Erf"
+    )
+)
+"""Elementwise functions beside the activations."""
+
+SUMS = frozenset(
+    words("Add Sub Rsub Sum Mul Mm Mv Bmm Addmm Baddbmm Addcmul Col2Im LinalgVectorNorm Norm")
+)
+"""Sums, and what is one up to factors that count as constants: the length of a vector grows as its
+elements do, so that its slopes times them add up to it."""
+
 NORMS: Mapping[str, RelevanceRule] = {
     **dict.fromkeys(
         words("NativeBatchNorm CudnnBatchNorm NativeBatchNormLegitNoTraining"), batch_norm
@@ -81,11 +95,9 @@ ATTENTIONS = frozenset(
 RELEVANCE_RULES: dict[str, RelevanceRule] = {
     **dict.fromkeys(SELECTIONS, routed),
     **dict.fromkeys(AVERAGES, shared),
-    **dict.fromkeys(words("Add Sub Rsub Sum Mul Mm Mv Bmm Addmm Baddbmm"), shared),
+    **dict.fromkeys(SUMS, shared),
     **dict.fromkeys([*ACTIVATIONS, *BOUNDED.keys() - {"Maximum"}], passed),
-    **dict.fromkeys(
-        words("Sigmoid Tanh Hardsigmoid LogSigmoid Softshrink Hardshrink ClampMax Neg"), passed
-    ),
+    **dict.fromkeys(FUNCTIONS, passed),
     **dict.fromkeys(["Softmax", "SafeSoftmax"], linearised),
     **NORMS,
     **dict.fromkeys(ATTENTIONS, attention),
@@ -104,8 +116,8 @@ it cannot be shared by them: shifts hand all of it on, averages spread it evenly
 
 RECORDED = frozenset(
     [
-        *(*AVERAGES, *NORMS, *ATTENTIONS, *FACTORS),
-        *words("Convolution Add Sub Rsub Sum Softmax SafeSoftmax Glu"),
+        *(*AVERAGES, *NORMS, *ATTENTIONS, *FACTORS, *SUMS),
+        *words("Convolution Softmax SafeSoftmax Glu"),
     ]
 )
 """The operations whose values the rules read."""
@@ -116,7 +128,8 @@ def rule_of(operation: Operation) -> RelevanceRule | str:
     kind, moving = operation.kind, operation.moving
     name = kind.removesuffix("Backward").lower()
     if kind == WRITE:
-        return "a write into a part of a tensor"
+        copied = operation.node.metadata.get(WROTE) == "Copy"
+        return routed if copied else "a write into a part of a tensor"
     if kind in RECORDED and operation.call is None:
         return f"{name} in code that hides its values"
     if operation.first:
@@ -128,8 +141,8 @@ def rule_of(operation: Operation) -> RelevanceRule | str:
     if kind in ("Mul", "Div") and len(moving) == 2 and normalised(operation.node) is not None:
         return passed_to_value
     if kind == "Div":
-        # The size of a constant matters to no share.
-        return passed if moving == (0,) else f"{name} by what depends on the image"
+        # Then it is a function of one value: the size of a constant matters to no share.
+        return passed if len(moving) == 1 else f"{name} by what depends on the image"
     rule = passed if kind == "Mul" and len(moving) == 1 else RELEVANCE_RULES.get(kind, name)
     if operation.early and len(moving) == 1:
         rule = EARLY.get(kind, rule)

@@ -18,7 +18,7 @@ from gradviz.marks import Mark, around
 from gradviz.runs.reader import FinishedRun, SaliencyResults
 from gradviz.runs.schema import AnswerEntry, DetectionEntry, Done
 
-MORE = ("loss", "layer", "gated", "samples", "completeness", "tiles", "parts")
+MORE = ("loss", "layer", "gated", "samples", "completeness", "conservation", "tiles", "parts")
 """The keys of results.jsonl that only some results have."""
 
 UNKNOWN = (page_data.SIDES[0], page_data.SIDES[0])
@@ -66,11 +66,17 @@ def map_of(page: page_data.Page, run: FinishedRun, line: Done) -> dict[str, Any]
         "stats": line.stats.content(),
         "warnings": line.warnings,
         "output": line.output_shape,
-        "more": line.model_dump(include=set(MORE), exclude_unset=True),
+        "more": line.model_dump(include=set(MORE), exclude_unset=True) | _absorbed(line),
         "answered": _answered(page, run, line),
         "marks": [*_marks(line, run, drawn["size"])] if placed else [],
         **drawn,
     }
+
+
+def _absorbed(line: Done) -> dict[str, float]:
+    """Name what absorbed relevance, with the amounts that are not 0."""
+    found = {} if line.absorbed is None else line.absorbed.content()
+    return {f"absorbed by {cause}": amount for cause, amount in found.items() if amount}
 
 
 def _answer(answer: AnswerEntry) -> dict[str, str | None]:

@@ -47,8 +47,23 @@ def norm_of(relevance: Tensor) -> Tensor:
     return H * (matrix.T @ (relevance / z))
 
 
+RR = torch.tensor([5.0, 2.0, -1.0, 4.0, 3.0, 7.0], dtype=torch.float64)
 SOFTMAX = H.softmax(0)
 FLOOR = torch.tensor([-1, -1, 0, 2.0], dtype=torch.float64)
+
+
+def copied(there: Tensor, h: Tensor) -> Tensor:
+    """Write h into a part of a tensor, as images into a padded batch."""
+    there = there.clone()
+    there[1:5] = h
+    return there
+
+
+def responding(x: Tensor) -> Tensor:
+    """A global response normalisation, as of ConvNeXt V2: each row by its share of the lengths."""
+    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x * (lengths / (lengths.mean(0, keepdim=True) + 1e-6))
+
 
 CLOSED: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, Tensor]] = {
     "a sum": (lambda h: h.sum(), torch.tensor(5.0), H / 2.5 * 5),
@@ -70,6 +85,43 @@ CLOSED: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, Tensor]] = {
     "sigmoid": (lambda h: h.sigmoid(), R, R),
     "clamp": (lambda h: h.clamp(-1, 1), R, R),
     "a square": (lambda h: h * h, R, R),
+    "a power": (lambda h: h**3, R, R),
+    "a root of the size": (lambda h: h.abs().sqrt(), R, R),
+    "a logarithm": (lambda h: (h.abs() + 0).log().exp(), R, R),
+    "a quotient": (lambda h: C / h, R, R),
+    "a length": (lambda h: torch.linalg.vector_norm(h), R[:1].sum(), H**2 / (H**2).sum() * R[0]),
+    "a product that is added": (
+        lambda h: torch.addcmul(C, C, h),
+        R,
+        C * H / (C + C * H) * R,
+    ),
+    "both factors of a product that is added": (
+        lambda h: torch.addcmul(h[:2], h[:2], h[2:], value=2.0),
+        R[:2],
+        torch.cat([(H[:2] + H[:2] * H[2:]), H[:2] * H[2:]])
+        / (H[:2] + 2 * H[:2] * H[2:]).repeat(2)
+        * R[:2].repeat(2),
+    ),
+    "global response normalisation": (
+        lambda h: responding(h.view(2, 2)).flatten(),
+        R,
+        R / 2
+        + H**2
+        / (H.view(2, 2) ** 2).sum(1).repeat_interleave(2)
+        * R.view(2, 2).sum(1).repeat_interleave(2)
+        / 2,
+    ),
+    "a copy into a part of zeros": (lambda h: copied(torch.zeros(6).double(), h), RR, RR[1:5]),
+    "a copy into a part of values": (
+        lambda h: copied(torch.cat([h, C]), h),
+        torch.cat([RR, R[:2]]),
+        torch.stack([RR[0] + RR[1], *RR[2:5]]),
+    ),
+    "overlapping windows": (
+        lambda h: F.fold(h.view(1, 2, 2), (1, 3), (1, 2)).flatten(),
+        R[:3],
+        torch.stack([R[0], H[1] / (H[1] + H[2]) * R[1], H[2] / (H[1] + H[2]) * R[1], R[2]]),
+    ),
     "a product": (lambda h: h[:2] * h[2:], R[:2], torch.cat([R[:2], R[:2]]) / 2),
     "a product of matrices": (
         lambda h: h[None, :2] @ h[2:, None],
@@ -280,10 +332,10 @@ def overwritten(h: Tensor) -> Tensor:
 
 
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "a power": (lambda h: h**3, "pow"),
-    "a logarithm": (lambda h: h.abs().log(), "log, abs"),
-    "a quotient": (lambda h: C / h, "div by what depends on the image"),
-    "another's size": (lambda h: h / h.exp().sum(), "div by what depends on the image, .*exp"),
+    "a median": (lambda h: h.median(), "median"),
+    "an angle": (lambda h: torch.atan2(h, h.abs()), "atan2"),
+    "a quotient": (lambda h: h.exp() / h, "div by what depends on the image"),
+    "another's size": (lambda h: h / h.exp().sum(), "div by what depends on the image"),
     "a size of its own place": (lambda h: h / h.abs().sqrt(), "div by what depends on the image"),
     "a function of its own": (lambda h: _Own.apply(h), "_own"),  # type: ignore[no-untyped-call]
     "a write": (overwritten, "a write into a part of a tensor"),
@@ -305,10 +357,10 @@ def test_what_has_no_rule_is_refused_by_name(name: str) -> None:
 def test_an_operation_that_no_relevance_reaches_needs_no_rule() -> None:
     """Of a detector, the scores can be asked for if the sides of its boxes are powers."""
     seeded = torch.cat([R, torch.zeros(4)])
-    found = back(lambda h: torch.cat([h.relu(), h.exp()]), seeded)
+    found = back(lambda h: torch.cat([h.relu(), h.sinh()]), seeded)
     torch.testing.assert_close(found.relevance[0, 0], R, rtol=1e-5, atol=0)
-    with pytest.raises(ModelError, match="no rule for exp:"):
-        back(lambda h: torch.cat([h.relu(), h.exp()]), seeded.flip(0))
+    with pytest.raises(ModelError, match="no rule for sinh:"):
+        back(lambda h: torch.cat([h.relu(), h.sinh()]), seeded.flip(0))
 
 
 def test_a_model_without_weights_has_no_layers_to_go_through() -> None:

@@ -521,3 +521,22 @@ def test_the_class_that_was_asked_about_is_told(tmp_path: Path) -> None:
         "ones": None,
         "class:7": {"short": "class 7", "whole": "7", "share": None},
     }
+
+
+def test_what_absorbed_relevance_is_told(tmp_path: Path) -> None:
+    absorbed = {"biases": 1.5, "constants": 0.0, "epsilon": -0.25, "softmax": 0.125}
+    run = runs.saliency_run(
+        tmp_path / "run",
+        {("a.png", "top"): G, ("a.png", "ones"): G},
+        lines={("a.png", "top"): {"absorbed": absorbed, "conservation": 1e-7}},
+    )
+    told = {each["seed"]: each["more"] for each in data_of(page_of(run))["maps"]}
+    assert told == {
+        "top": {
+            "conservation": 1e-7,
+            "absorbed by biases": 1.5,
+            "absorbed by epsilon": -0.25,
+            "absorbed by softmax": 0.125,
+        },
+        "ones": {},
+    }
