@@ -54,7 +54,7 @@ class Layout:
         if len(fitting) > 1:
             raise UsageError(
                 f"--layout {self}: {list(shape)} fits two readings, [N, L, C] and [L, N, C], for "
-                f"there are {images} images and {images} tokens: use another --batch-size"
+                f"there are as many tokens as images, {images}: use another --batch-size"
             )
         return fitting[0]
 

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 import gradviz as python
-from gradviz.model import outputs
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
-from tests.helpers.commands import Gradviz, document, failed
+from tests.helpers.commands import Gradviz, document, failed, line
 from tests.libraries.small_transformers import Small
 
 pytestmark = pytest.mark.transformers
@@ -146,17 +145,22 @@ def test_the_checksum_is_that_of_a_shell(saved: Saved) -> None:
     assert load_model(folder).sha256 == hashlib.sha256(sums.encode()).hexdigest()
 
 
-def test_a_detector_s_scores_are_taken_and_its_other_outputs_listed(
+def test_a_detector_is_asked_for_its_best_box_and_its_logits_by_name(
     gradviz: Gradviz, saved: Saved
 ) -> None:
-    outputs._NOTED.clear()
+
     folder, _ = saved("YOLOS")
     np.save("photo.npy", np.zeros((3, 32, 32), np.float32))
-    result = gradviz("saliency", folder, "photo.npy", "--view", "gray")
-    assert result.exit_code == 0
-    assert "pred_boxes [1, 5, 4]" in result.stderr and "took logits" in result.stderr
+    words = ("saliency", folder, "photo.npy", "--view", "gray")
+    result = gradviz(*words, "--box-score", 0)
+    assert result.exit_code == 0 and line()["seed"] == "box:0", result.stderr
+    assert "several outputs" not in result.stderr
+    result = gradviz(*words, "--output", "logits", "-o", "logits")
+    assert result.exit_code == 0, result.stderr
+    assert "all numbers of the output [5, 4] are added up" in result.stderr
+    assert "photo.npy/ones" in result.stdout
     result = gradviz("inspect", folder)
-    assert "looking at logits" in result.stderr
+    assert "logits [1, 5, 4] detections of a detector" in result.stdout
 
 
 def test_loading_leaves_the_surroundings_alone(

@@ -110,7 +110,8 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
         """
         for whole, kind in self._written:
             if whole.grad_fn is not None and kind_of(whole.grad_fn) == WRITE:
-                whole.grad_fn.metadata[WROTE] = kind
+                notes: Any = whole.grad_fn.metadata
+                notes[WROTE] = kind
         self._written.clear()
 
     def _keep(self, tree: Any) -> Any:

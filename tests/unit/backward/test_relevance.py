@@ -62,7 +62,8 @@ def copied(there: Tensor, h: Tensor) -> Tensor:
 def responding(x: Tensor) -> Tensor:
     """A global response normalisation, as of ConvNeXt V2: each row by its share of the lengths."""
     lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x * (lengths / (lengths.mean(0, keepdim=True) + 1e-6))
+    y: Tensor = x * (lengths / (lengths.mean(0, keepdim=True) + 1e-6))
+    return y
 
 
 CLOSED: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, Tensor]] = {
