@@ -157,10 +157,10 @@ def test_a_detector_is_asked_for_its_best_box_and_its_logits_by_name(
     assert "several outputs" not in result.stderr
     result = gradviz(*words, "--output", "logits", "-o", "logits")
     assert result.exit_code == 0, result.stderr
-    assert "all numbers of the output [5, 4] are added up" in result.stderr
+    assert "all numbers of the output [5, 3] are added up" in result.stderr
     assert "photo.npy/ones" in result.stdout
     result = gradviz("inspect", folder)
-    assert "logits [1, 5, 4] detections of a detector" in result.stdout
+    assert "logits [1, 5, 3] detections of a detector" in result.stdout
 
 
 def test_loading_leaves_the_surroundings_alone(

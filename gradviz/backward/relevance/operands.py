@@ -100,7 +100,7 @@ class OperandRecorder(Watch):  # type: ignore[no-untyped-call]
         return results
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        super().__exit__(*exception)
         self._name_writes()
 
     def _name_writes(self) -> None:

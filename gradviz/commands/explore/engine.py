@@ -169,9 +169,9 @@ class Engine:
             GradvizError: the model fails.
         """
         prepared = self.image(image).prepared
-        model = self.model
         with deterministic():
-            x = model.batch_of(prepared.tensor)
+            x = self.model.batch_of(prepared.tensor)
+            model = self.model.recognised(x)
             _, layers = run_with_layers(model.module, model, x, layout=model.layout)
         return [
             {"name": layer.name, "shape": list(layer.shape), "map": layer.spatial}

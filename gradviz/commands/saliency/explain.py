@@ -130,7 +130,7 @@ class Explainer:
             yield from self._outcomes(images, seeds)
         except DetectionsError:  # of the first pass, before any outcome
             self._model = self._model.as_detector()
-            self._tiler = Tiler(self._model, self._settings)
+            self._tiler = Tiler(self._model, self._settings, self._memory)
             yield from self._outcomes(images, seeds)
 
     def _outcomes(self, images: Sequence[LoadedImage], seeds: Sequence[Seed]) -> Iterator[Outcome]:
