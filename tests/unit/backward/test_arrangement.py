@@ -176,6 +176,32 @@ def test_tokens_without_a_place_are_left_out() -> None:
     assert not layers["4"].spatial  # the first of the tokens stands for no place
 
 
+def test_an_image_that_is_written_into_a_part_is_followed() -> None:
+    """As in the padded batch of a detector."""
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 8, 12, requires_grad=True)
+
+    def padded(x: Tensor) -> Tensor:
+        batch = x.new_zeros(1, 3, 16, 16)
+        batch[0, :, :8, :12].copy_(x[0])
+        return batch
+
+    def crossed(x: Tensor) -> Tensor:
+        whole = torch.zeros(1, 3, 8, 12)
+        whole[..., :6], whole[..., 6:] = x[..., 6:], x[..., :6]
+        return whole
+
+    net = nn.Sequential(Net(padded), nn.Conv2d(3, 2, 4, 4))
+    _, layers = run_with_layers(net, net, x)
+    assert layers["1"].arrangement is not None and layers["1"].arrangement.grid[1:] == (4, 4)
+    for top, left in ((0, 0), (4, 8), (4, 4)):
+        places = moved(net, x, (slice(top, top + 4), slice(left, left + 4)))
+        assert places["1"] == (top // 4, left // 4)
+    net = nn.Sequential(Net(crossed), nn.Conv2d(3, 2, 4, 4))
+    _, layers = run_with_layers(net, net, x)
+    assert not layers["1"].spatial  # two halves of the image, each in the place of the other
+
+
 def test_what_cannot_be_followed_is_not_known() -> None:
     def scrambles(x: Tensor) -> Tensor:
         return x.flatten()[: 4 * 4 * 4].view(1, 4, 4, 4)
