@@ -138,9 +138,8 @@ def test_layers_behind_the_padded_batch_of_torchvision() -> None:
     made = vision("fcos_resnet50_fpn", score_thresh=0.0)
     image = torch.rand(3, 64, 64)
     model = wrap(made)
-    (cam,) = gradviz.saliency(
-        model, image, "box:0", method="gradcam", layer="backbone.body.layer2", box_score=0.0
-    )
+    (cam,) = gradviz.saliency(model, image, "box:0", method="gradcam", box_score=0.0)
+    assert cam.layer == "backbone.body.layer2"  # all levels of the pyramid are made of it
     features: list[Tensor] = []
     made.get_submodule("backbone.body.layer2").register_forward_hook(
         lambda _module, _given, output: features.append(output)
