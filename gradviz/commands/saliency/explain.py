@@ -339,7 +339,7 @@ class Explainer:
             return None
         shape = tuple(forward.x.shape)
         if shape not in self._no_map:
-            self._no_map[shape] = no_map(self._model, forward.x)
+            self._no_map[shape] = no_map(self._model, forward.x[:1])
         return self._no_map[shape]
 
     def _apart(self, forward: Forward, seed: Seed) -> bool:
