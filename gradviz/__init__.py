@@ -14,11 +14,21 @@ from gradviz.version import VERSION as __version__
 if TYPE_CHECKING:
     from gradviz.api import explore, receptive_field, saliency
     from gradviz.model.load import load_model, wrap
+    from gradviz.stored_arrays import load_array
 
-__all__ = ["__version__", "explore", "load_model", "receptive_field", "saliency", "wrap"]
+__all__ = [
+    "__version__",
+    "explore",
+    "load_array",
+    "load_model",
+    "receptive_field",
+    "saliency",
+    "wrap",
+]
 
 _HOMES = {
     "explore": "gradviz.api",
+    "load_array": "gradviz.stored_arrays",
     "load_model": "gradviz.model.load",
     "receptive_field": "gradviz.api",
     "saliency": "gradviz.api",

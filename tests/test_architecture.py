@@ -22,6 +22,7 @@ VALUES = {
     "text",
     "version",
     "watch",
+    "stored_arrays",
 }
 """What everything may use."""
 

@@ -127,10 +127,12 @@ def _check_apart(given: Mapping[str, Any]) -> None:
         UsageError: one is given.
     """
     for group in given.values():
-        if getattr(group, "figure", None) is not None:
-            raise UsageError(
-                f"--figure: one file cannot have the figures of several models; leave out {FLAG}"
-            )
+        for option in ("figure", "csv"):
+            if getattr(group, option, None) is not None:
+                raise UsageError(
+                    f"--{option}: one file cannot have the results of several models; leave out "
+                    f"--{option}, or {FLAG}"
+                )
 
 
 def _alone(

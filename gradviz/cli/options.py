@@ -47,12 +47,15 @@ def _option(
     return field(default=default, metadata={"option": option})
 
 
+NO_VIEW = "none"
+"""The name in the place of a view for no picture."""
+
 if TYPE_CHECKING:
     MetricName: TypeAlias = str
     ViewName: TypeAlias = str
 else:  # Typer lists and checks the names; a type checker cannot compute them.
     MetricName = StrEnum("MetricName", {name: name for name in METRICS})
-    ViewName = StrEnum("ViewName", {name: name for name in VIEW_NAMES})
+    ViewName = StrEnum("ViewName", {name: name for name in (*VIEW_NAMES, NO_VIEW)})
 
 
 def _method(name: str) -> str:
@@ -376,9 +379,13 @@ class OutputOptions:
     out: Path = _output(
         "Folder. [default: gradviz-out]", default=Path("gradviz-out"), short="-o", **_FOLDER
     )
-    view: list[ViewName] | None = _output("A picture (repeatable). [default: heatmap, overlay]")
-    array: Literal["npy", "all", "none"] = _output(
-        "Keep the numbers; all: also output.npy, the model's output. [default: npy]", default="npy"
+    view: list[ViewName] | None = _output(
+        "A picture (repeatable), or none. [default: heatmap, overlay]"
+    )
+    array: Literal["npy", "float16", "all", "none"] = _output(
+        "Keep the numbers; float16: compressed, with an error of at most 0.05 % of each; all: also "
+        "output.npy, the model's output. [default: npy]",
+        default="npy",
     )
     colormap: Text = _output("A map of the cmap catalogue, such as viridis.", "NAME")
     clip: str = _output(

@@ -87,7 +87,9 @@ def remarks(line: ResultLine) -> Iterator[tuple[str, str]]:
 
 def row(line: Done, out: Path) -> str:
     """Format one line for stdout: where the files are, and the numbers to read them by."""
-    folder = (out / next(iter(line.files.values()))).parent
+    folder = out / line.image
+    if line.files:  # neither --view none nor --array none
+        folder = (out / next(iter(line.files.values()))).parent
     score, scale = (
         "nan" if number is None else f"{number:.{digits}g}"
         for number, digits in ((line.score, 6), (line.stats.scale, 3))

@@ -189,7 +189,7 @@ def _settings(
     settings = Settings(
         seeds=tuple(seed.spec for seed in seeds),
         method=str(backward.method),
-        views=tuple(dict.fromkeys(str(view) for view in output.view or views)),
+        views=_views(output, views),
         array=output.array,
         colormap=output.colormap,
         clip=parse_clip(output.clip),
@@ -215,6 +215,20 @@ def _settings(
     load_palette(settings.colormap)
     settings.sampling  # noqa: B018  reads a baseline's file, if one is named
     return settings
+
+
+def _views(output: options.OutputOptions, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the views that are asked for.
+
+    Raises:
+        UsageError: `none` is one of several.
+    """
+    given = tuple(dict.fromkeys(str(view) for view in output.view or default))
+    if options.NO_VIEW not in given:
+        return given
+    if len(given) > 1:
+        raise UsageError("--view none: contradicts the other views; leave it out, or them")
+    return ()
 
 
 def _suppression(seeds: Sequence[Seed], backward: options.BackwardOptions) -> Suppression | None:
@@ -250,7 +264,7 @@ def _is_no_picture(
     if not is_array(others[wrt]):
         return False
     needs = {
-        **{f"--view {view}": _over_input(str(view)) for view in output.view or ()},
+        **{f"--view {view}": _over_input(view) for view in _views(output, ())},
         "--frame image": output.frame == "image",
         "--inside": output.inside is not None,
         **{f"--seed {seed.spec}": seed.at_photo for seed in seeds},

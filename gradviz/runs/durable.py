@@ -12,6 +12,7 @@ from typing import IO
 from numpy.lib import format as npy
 
 from gradviz.files import open_regular
+from gradviz.stored_arrays import is_whole_archive
 
 PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -30,6 +31,8 @@ def is_whole(path: Path) -> bool:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
+            if path.suffix == ".npz":
+                return is_whole_archive(file)
             return _is_array(file, size) if path.suffix == ".npy" else _is_picture(file, size)
     except Exception:  # NumPy reads a header by Python's own parser
         return False

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from gradviz.arrays import Array, Floats
 from gradviz.errors import UsageError
@@ -38,7 +37,7 @@ from gradviz.runs.schema import (
     record_type,
 )
 from gradviz.runs.shards import Shard
-from gradviz.text import one_line
+from gradviz.stored_arrays import read_stored
 
 IN_MEMORY = 1 << 28
 """The bytes of an array above which it is put together in a file."""
@@ -143,21 +142,7 @@ class RunFolder:
         Raises:
             UsageError: the file holds none, or the disk refuses.
         """
-        path = self.out / name
-        try:
-            with disk(path), open_regular(self.path / name) as file:
-                content: Array = (
-                    npy.open_memmap(self.path / name, "r")
-                    if mapped
-                    else npy.read_array(file, allow_pickle=False)
-                )
-        except UsageError:
-            raise
-        except Exception as error:  # NumPy reads a header by Python's own parser
-            raise UsageError(f"{path}: damaged ({one_line(error)}); run it again") from error
-        if content.dtype.kind not in "biuf":
-            raise UsageError(f"{path}: not an array of numbers; run it again")
-        return content
+        return read_stored(self.path / name, self.out / name, mapped)
 
     def allocate(self, shape: tuple[int, ...]) -> Floats:
         """Allocate a zeroed float32 array of this shape.

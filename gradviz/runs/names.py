@@ -91,7 +91,7 @@ def check_image_names(names: Sequence[str]) -> None:
 def is_result_file(name: str) -> bool:
     """Return True if a result may have a file of this name."""
     stem, dot, suffix = name.rpartition(".")
-    return bool(dot) and suffix in ("npy", "png") and stem in RESULT_FILES
+    return bool(dot) and suffix in ("npy", "npz", "png") and stem in RESULT_FILES
 
 
 def is_result_path(path: str, image: str | None) -> bool:

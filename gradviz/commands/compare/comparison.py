@@ -16,6 +16,7 @@ from gradviz.errors import UsageError
 from gradviz.runs import schema
 from gradviz.runs.names import BOXES
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
+from gradviz.stored_arrays import ARRAY_ENDINGS
 from gradviz.text import listed, short_names
 
 MOST_NAMED = 3
@@ -260,7 +261,7 @@ def _facts(run: FinishedRun, line: schema.FieldDone) -> dict[str, Any]:
 def _arrays_of(line: schema.FieldDone) -> dict[str, str]:
     """Map the names of a result's arrays to their paths."""
     files = line.files.items()
-    return {name.removesuffix(".npy"): path for name, path in files if path.endswith(".npy")}
+    return {name.removesuffix(".npy"): path for name, path in files if path.endswith(ARRAY_ENDINGS)}
 
 
 def _arrays(

@@ -127,7 +127,7 @@ class Job:
             UsageError: a file that the run reads is missing.
         """
         settings = self.settings
-        arrays = [f"{name}.npy" for name in settings.arrays] if settings.array != "none" else []
+        arrays = [settings.array_file(name) for name in settings.arrays if settings.keeps_arrays]
         read = [
             *(file for files in self.targets().values() for file in files),
             settings.baseline_file,

@@ -14,6 +14,7 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.clip import CLIP, Clip, parse_clip
 from gradviz.heatmap.views import OUTPUT
 from gradviz.seeds.suppression import Suppression
+from gradviz.stored_arrays import WRITERS
 
 if TYPE_CHECKING:
     from gradviz.backward.rules import BackwardRule
@@ -40,8 +41,8 @@ class Settings:
     """The specs of the seeds; empty for the default of the model's output."""
     method: str = "gradient"
     views: tuple[str, ...] = ("heatmap", "overlay")
-    array: Literal["npy", "all", "none"] = "npy"
-    """The arrays that are kept; `all`: the output of the model as well."""
+    array: Literal["npy", "float16", "all", "none"] = "npy"
+    """The arrays that are kept, and their form; `all`: the output of the model as well."""
     colormap: str | None = None
     """A name of the cmap catalogue; None for the defaults."""
     clip: Clip = CLIP
@@ -183,6 +184,16 @@ class Settings:
             beside.append("gradient")
         output = [OUTPUT] if self.array == "all" else []
         return list(dict.fromkeys([self.chosen_method.writes, *beside, *output]))
+
+    @property
+    def keeps_arrays(self) -> bool:
+        """True if results have files of arrays."""
+        return self.array != "none"
+
+    def array_file(self, name: str) -> str:
+        """Return the name of the file of an array."""
+        suffix, _ = WRITERS[self.array]
+        return f"{name}{suffix}"
 
     def speeds_up(self, images: int) -> bool:
         """Return True if a faster form of the model suits the method, and pays for so many images.

@@ -19,7 +19,7 @@ from gradviz.commands.saliency.pointing import OWN_BOX, energy_in_box, energy_in
 from gradviz.commands.saliency.result import Attribution, Outcome
 from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import MemoryShort, UsageError
-from gradviz.files import reading, write_npy
+from gradviz.files import reading
 from gradviz.heatmap.colours import Palette, load_palette
 from gradviz.heatmap.draw import draw
 from gradviz.heatmap.marks import draw_marks
@@ -35,6 +35,7 @@ from gradviz.runs.names import seed_folders
 from gradviz.runs.record import check_same
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.schema import Done, Failed, ImageRecord, OutputEntry, Stats
+from gradviz.stored_arrays import WRITERS
 
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1, "compress_type": zlib.Z_RLE}
 """Run lengths and Huffman codes alone: the default takes two to five times as long, for as many
@@ -113,11 +114,12 @@ class ResultWriter:
         except UsageError as error:
             return failure_line(Failure(outcome.image, outcome.seed, error))
         files = {}
-        if self.settings.array != "none":
+        if self.settings.keeps_arrays:
+            _, write = WRITERS[self.settings.array]
             for name, array in self._arrays(outcome).items():
                 key = name if name != OUTPUT else OUTPUT_ARRAY
-                files[key] = self._place(outcome, f"{name}.npy")
-                self.folder.save(files[key], partial(write_npy, array))
+                files[key] = self._place(outcome, self.settings.array_file(name))
+                self.folder.save(files[key], partial(write, array))
         line = Done(
             image=outcome.image,
             seed=outcome.seed,
