@@ -69,9 +69,9 @@ class Sheet:
             )
         if self.column_width < LEAST_PICTURE * pictures:
             raise UsageError(
-                f"--figure {path}: {self.columns} columns of {pictures} pictures do not fit into "
-                f"{self.width:g} mm, expected at least {LEAST_PICTURE:g} mm for a picture; give "
-                "fewer --figure-columns or more --figure-width"
+                f"--figure {path}: {self.columns * pictures} pictures side by side do not fit into "
+                f"{self.width:g} mm, expected at least {LEAST_PICTURE:g} mm for each; give fewer "
+                "--figure-columns or more --figure-width"
             )
         rows = -(-results // self.columns)
         if self.kind != "pdf" and rows > MOST_ROWS:

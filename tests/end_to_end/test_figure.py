@@ -209,7 +209,7 @@ def test_a_resumed_run_draws_the_same_figure(gradviz: Gradviz, model: str, photo
         (["--figure", "f.png", *(f"--seed=pixel:{n},0" for n in range(25))], "more than the 24"),
         (
             ["--figure", "f.svg", "--figure-columns", "9"],
-            "9 columns of 3 pictures do not fit into 183",
+            "27 pictures side by side do not fit into 183",
         ),
         (["--figure-width", "88"], "--figure-width: of which figure? give --figure FILE"),
         (["--figure-columns", "2"], "--figure-columns: of which figure? give --figure FILE"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +87,8 @@ def _group(
 ) -> FigureGroup:
     image, shown = fields[0].image, fields[0].shown
     picture = read(image) if shown is None else shown
-    colours = dict(zip(fields, PIXEL_COLOURS, strict=False))
+    # The means of many images may be more, and begin the colours anew.
+    colours = dict(zip(fields, cycle(PIXEL_COLOURS), strict=False))
     lines = [_lines(field, colour, picture) for field, colour in colours.items()]
     whole = FigurePanel("", picture, tuple(line for each in lines for line in each))
     close_ups = [
