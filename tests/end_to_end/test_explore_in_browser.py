@@ -636,9 +636,28 @@ def test_two_tabs_are_each_answered(photos: Path, explore: Open) -> None:
     painted(other, "pixel:15,10")
 
 
+def test_an_answer_to_another_method_than_the_one_chosen_is_not_painted(
+    photos: Path, explore: Open
+) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.locator(".answer .bar:not(.empty)").wait_for()  # the output is there as well
+    page.evaluate(LOG)
+    held: list[Any] = []
+    page.route("**/ask", lambda route: route.continue_() if held else held.append(route))
+    hover(over(page), 5, 7, SIZE)
+    while not held:
+        page.wait_for_timeout(10)
+    page.select_option("[name=method]", "input-x-gradient")
+    held[0].continue_()
+    page.locator(".panel[data-method=input-x-gradient]").wait_for()
+    assert page.evaluate("window.answers") == ["pixel:5,7"]
+
+
 def test_500_quick_moves_are_answered_in_order(photos: Path, explore: Open) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
     painted(page, "pixel:12,10")
+    page.locator(".answer .bar:not(.empty)").wait_for()  # the output is there as well
     page.evaluate(LOG)
     under_way = 0
     most = 0

@@ -306,6 +306,7 @@ export class Panel {
     }
     this.caption(how, sheet);
     if (this.pointed) this.tell(...this.pointed);
+    this.section.dataset.method = this.answer?.method ?? "";
     this.section.dataset.answer = this.answer?.seed ?? "";
   }
 
