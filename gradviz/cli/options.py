@@ -408,6 +408,11 @@ class OutputOptions:
         "images' names; or the word box, for the box of the detection itself.",
         "MASK|box",
     )
+    mean_of_images: bool = _output(
+        "Also the mean of the gradients and of their sizes over all images, and the spread of each "
+        "statistic.",
+        default=False,
+    )
     expect: list[str] | None = _output(
         "Exit 6 unless it holds for every result: inside, nonfinite, zero_fraction, "
         "abs_mean, l2, min, max, score or loss, such as 'inside>=0.5' (repeatable).",

@@ -95,6 +95,8 @@ def row(line: Done, out: Path) -> str:
         for number, digits in ((line.score, 6), (line.stats.scale, 3))
     )
     found = [f"{one_line(folder)}\tscore {score}\tscale {scale}"]
+    if line.over is not None:
+        found.append(f"mean of {line.over.count} images")
     if line.answer is not None:
         found.append(str(line.answer))
     if line.detection is not None:

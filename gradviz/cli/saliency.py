@@ -71,7 +71,7 @@ def saliency(
         from gradviz.commands.saliency.print_figure import count_panels, print_results
         from gradviz.image.find import find_images
         from gradviz.image.frame import check_placed
-        from gradviz.runs.names import check_image_names
+        from gradviz.runs.names import MEAN, check_image_names
         from gradviz.runs.resume import RunWriter
         from gradviz.runs.schema import Done, Failed, SaliencyDocument
         from gradviz.runs.shards import shard_here
@@ -87,7 +87,11 @@ def saliency(
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
         found = find_images(image, output.out)
         names = [source.name for source in found.sources]
-        check_image_names(names)
+        check_image_names([*names, MEAN] if settings.mean_of_images else names)
+        if settings.mean_of_images and MEAN in names:
+            raise UsageError(f"an image cannot be called {MEAN}: its folder has that name")
+        if settings.mean_of_images and len(names) < 2:
+            raise UsageError(f"--mean-of-images: of several images; there is one, {names[0]}")
         targets = [file for seed in seeds for file in seed.files(names)]
         own = settings.inside in (None, OWN_BOX)
         masks = {} if own else find_masks(Path(str(settings.inside)), found.sources)
@@ -152,9 +156,11 @@ def saliency(
         done = (line for line in written if isinstance(line, Done))
         console.results(document, (result_lines.row(line, output.out) for line in done))
         for line in written:
-            if (
-                isinstance(line, Failed) and line not in lines
-            ):  # it was drawn last, and could not be
+            if isinstance(line, Done) and line.over:
+                for warning in line.warnings:
+                    console.warn(f"{line.image} ({line.seed}): {warning}")
+            # It was drawn or averaged last, and could not be.
+            if isinstance(line, Failed) and line not in lines:
                 for _, text in result_lines.remarks(line):
                     console.error(text)
         codes = {exit_code(written)}
@@ -205,6 +211,7 @@ def _settings(
         baseline=backward.baseline,
         random_seed=backward.random_seed,
         wrt=backward.wrt,
+        mean_of_images=True if output.mean_of_images else None,
         boxes=_suppression(seeds, backward),
     )
     if settings.inside == OWN_BOX and not (seeds and all(seed.of_one_box for seed in seeds)):

@@ -22,6 +22,9 @@ DIVERGING = "colorbrewer:RdBu_r"
 NONFINITE = (0, 255, 0)
 """The colour of NaN and Inf: a green that no default map contains."""
 
+GRAY = 128
+"""The level of the even picture that a mean over images is drawn over: it belongs to none."""
+
 
 @dataclass(frozen=True)
 class Palette:

@@ -38,6 +38,11 @@ class View:
     marked: bool = False
     """True if the places that the seed asks about are drawn over it."""
 
+    @property
+    def sizes_alone(self) -> bool:
+        """True if it draws Σ|g|, in which signs do not count."""
+        return self.quantity is _magnitude
+
 
 def _magnitude(g: Floats) -> Doubles:
     return _sum(abs(g))

@@ -28,6 +28,7 @@ LOCK = ".lock"
 RESULT_FILES = frozenset(
     {
         *("gradient", "activation", "attribution", "structural", "local", "effective", "closeup"),
+        "magnitude",
         *("heatmap", "signed", "rgb", "positive", "negative", "gray", "overlay", "marked"),
         "output",
     }

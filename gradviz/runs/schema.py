@@ -430,6 +430,32 @@ class FieldDone(ResultKey):
     """The files by name, as paths relative to the run's folder."""
 
 
+class Spread(JsonObject):
+    """The distribution of a statistic over images."""
+
+    count: StrictInt
+    """The number of images that have it, as a number that is neither NaN nor Inf."""
+    mean: Number | None
+    """The mean; null if no image has it."""
+    median: Number | None
+    """The median."""
+    q1: Number | None
+    """The first quartile, interpolated linearly."""
+    q3: Number | None
+    """The third quartile."""
+
+
+class MeanEntry(JsonObject):
+    """The images of a mean, and how their statistics are distributed."""
+
+    count: StrictInt
+    """The number of images in the mean."""
+    left_out: list[String]
+    """The names of the images that are not in it: they failed, or are of another size."""
+    statistics: dict[String, Spread]
+    """`score`, the keys of `stats`, and the gaps and the loss, if there are any."""
+
+
 class Done(FieldDone):
     """A line of a saliency run: the gradient or attribution is there."""
 
@@ -470,6 +496,8 @@ class Done(FieldDone):
     parts: Literal["proved", "tried"] | None = None
     """The evidence that the tiles agree with the whole: proved by the model's operations for this
     size, or tried in numbers."""
+    over: MeanEntry | None = None
+    """The images whose mean this is, with `--mean-of-images`; not there for an image."""
     stats: Stats
     """Statistics of the array."""
     scales: dict[String, Number]

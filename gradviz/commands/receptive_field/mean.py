@@ -8,10 +8,12 @@ import numpy as np
 
 from gradviz.arrays import Doubles, Mask
 from gradviz.commands.receptive_field.measure import Field
+from gradviz.heatmap.colours import GRAY
 from gradviz.runs.names import MEAN
+from gradviz.text import listed
 
-GRAY = 128
-"""The level of the even picture that a mean is drawn over: it belongs to no one image."""
+_MOST_NAMED = 3
+"""The most images that a warning names; the others are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class RunningMean:
     energy: Doubles
     contribution: Doubles
     """The sum over the images."""
+    left_out: tuple[str, ...] = ()
+    """The names of the images that are left out."""
 
     @classmethod
     def of(cls, field: Field, before: RunningMean | None) -> RunningMean:
@@ -40,13 +44,14 @@ class RunningMean:
         if before is None:
             return cls(field, 1, field.local, field.energy, field.contribution)
         if field.energy.shape != before.energy.shape:
-            return before
+            return replace(before, left_out=(*before.left_out, field.image))
         return cls(
             before.first,
             before.count + 1,
             before.local | field.local,
             before.energy + field.energy,
             before.contribution + field.contribution,
+            before.left_out,
         )
 
     def field(self) -> Field:
@@ -56,7 +61,14 @@ class RunningMean:
             image=MEAN,
             shown=np.full((*self.energy.shape, 3), GRAY, np.uint8),
             frame=None,
-            notes=(),
+            notes=(
+                (
+                    f"of another size than {self.first.image}, and left out: "
+                    f"{listed(self.left_out, _MOST_NAMED)}",
+                )
+                if self.left_out
+                else ()
+            ),
             local=self.local,
             energy=self.energy / self.count,
             contribution=self.contribution / self.count,

@@ -41,7 +41,7 @@ def count_panels(settings: Settings) -> int:
 
 
 def print_results(sheet: Sheet, writer: ResultWriter, model: str, unit: str | None) -> None:
-    """Draw the results of a run in its folder, if there are any.
+    """Draw the results of a run in its folder, if there are any, without the mean over images.
 
     Args:
         sheet: the choices of the figure.
@@ -52,7 +52,7 @@ def print_results(sheet: Sheet, writer: ResultWriter, model: str, unit: str | No
     Raises:
         UsageError: an image is missing, or the disk refuses.
     """
-    lines = [line for line in writer.folder.lines() if isinstance(line, Done)]
+    lines = [each for each in writer.folder.lines() if isinstance(each, Done) and not each.over]
     if lines:
         title = f"{writer.settings.method} of {model}"
         known = shortened(one_line(unit or SCORE_UNIT), LONGEST_UNIT)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from gradviz.commands.saliency.explain import Explainer
+from gradviz.commands.saliency.mean import MAGNITUDE, mean_lines, views_of_mean
 from gradviz.commands.saliency.result import Attribution, Outcome, failures
 from gradviz.commands.saliency.settings import Settings
 from gradviz.commands.saliency.write import ResultWriter
@@ -21,6 +22,7 @@ from gradviz.image.load import LoadedImage, load_image
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model
+from gradviz.runs.names import MEAN
 from gradviz.runs.record import RunSetup, describe, image_record
 from gradviz.runs.results import Failure, failure_line
 from gradviz.runs.resume import RunWriter
@@ -133,10 +135,15 @@ class Job:
             settings.baseline_file,
             *self.masks.values(),
         ]
+        views, sources = [*settings.views], [*self.sources]
+        if settings.mean_of_images:
+            arrays.append(settings.array_file(MAGNITUDE))
+            views = [*dict.fromkeys((*views, *views_of_mean(settings.gradient_views)))]
+            sources.append(Source(Path(MEAN), MEAN))
         return describe(
             RunSetup("saliency", model, self.preprocess, settings),
-            self.sources,
-            [*arrays, *(f"{view}.png" for view in settings.views)],
+            sources,
+            [*arrays, *(f"{view}.png" for view in views)],
             self.command,
             [file for file in read if file is not None],
         )
@@ -206,7 +213,8 @@ class SaliencyRun:
                 self._folder.replace(kept)
         else:
             self._folder.begin(self.record)
-        self.writer.recorded.update(zip(job.sources, self.record.images, strict=True))
+        # The record ends with the mean, if there is one.
+        self.writer.recorded.update(zip(job.sources, self.record.images, strict=False))
         others = {*self.writer.masks.values(), *self.writer.drawn_over}
         others.update(file for files in self.writer.targets.values() for file in files)
         self.writer.recorded.update((other, image_record(other)) for other in others)
@@ -229,6 +237,8 @@ class SaliencyRun:
             self._put_in_order()
             if self._job.settings.scale == "shared":
                 self._share_scales()
+            if self._job.settings.mean_of_images:
+                self._average()
 
     def _compute(self, batches: Sequence[Batch], kept: Sequence[Done]) -> Generator[ResultLine]:
         yield from kept
@@ -261,11 +271,25 @@ class SaliencyRun:
     def _share_scales(self) -> None:
         """Draw all results on one scale; the last of several shards draws for all."""
         with self._folder.exclusive():
-            lines = self._folder.lines()
+            lines = _of_images(self._folder.lines())
             if {line.image for line in lines} == {source.name for source in self._job.sources}:
                 largest = _largest_scales(self._on_own_scales(lines))
                 for part in self._folder.parts():
-                    part.replace(self._on_scales(part.own(), largest))
+                    part.replace(self._on_scales(_of_images(part.own()), largest))
+
+    def _average(self) -> None:
+        """Write the means over all images; the last of several shards does it for all."""
+        place = {source.name: n for n, source in enumerate(self._job.sources)}
+        with self._folder.exclusive():
+            lines = _of_images(self._folder.lines())
+            if {line.image for line in lines} != place.keys():
+                return
+            means = mean_lines(self.writer, sorted(lines, key=lambda line: place[line.image]))
+            for part in self._folder.parts():
+                own, kept = part.own(), _of_images(part.own())
+                if len(own) > len(kept):  # of a shard that was the last one before
+                    part.replace(kept)
+            self._folder.replace([*_of_images(self._folder.own()), *means])
 
     def _on_own_scales(self, lines: Iterable[ResultLine]) -> Iterator[ResultLine]:
         """Yield the lines on the scales of their own arrays.
@@ -288,6 +312,11 @@ class SaliencyRun:
                     yield failure_line(Failure(line.image, line.seed, error))
             else:
                 yield line
+
+
+def _of_images(lines: Iterable[ResultLine]) -> list[ResultLine]:
+    """Select the lines that are about an image, and not about the mean of all."""
+    return [line for line in lines if line.image != MEAN]
 
 
 def weight(outcome: Outcome) -> float:

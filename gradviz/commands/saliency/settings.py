@@ -73,6 +73,8 @@ class Settings:
     """The seed of the noise."""
     wrt: str | None = None
     """The other input with respect to which the gradient is taken; None for the image."""
+    mean_of_images: Literal[True] | None = None
+    """True if the mean over all images is written; else None, as in runs of earlier versions."""
     boxes: Suppression | None = None
     """The rule by which detections are chosen; None for seeds that are about none."""
 
@@ -82,6 +84,8 @@ class Settings:
         parse_clip(self.clip)
         if isinstance(self.scale, float) and not 0 < self.scale < float("inf"):
             raise UsageError(f"--scale {self.scale:g}: give image, shared or a number above 0")
+        if self.mean_of_images and self.array == "none":
+            raise UsageError("--mean-of-images averages the arrays; leave out --array none")
         if self.scale == "shared" and self.array == "none":
             raise UsageError("--scale shared draws from the arrays; leave out --array none")
 

@@ -118,7 +118,8 @@ class ResultWriter:
             _, write = WRITERS[self.settings.array]
             for name, array in self._arrays(outcome).items():
                 key = name if name != OUTPUT else OUTPUT_ARRAY
-                files[key] = self._place(outcome, self.settings.array_file(name))
+                file = self.settings.array_file(name)
+                files[key] = self.place(outcome.image, outcome.seed, file)
                 self.folder.save(files[key], partial(write, array))
         line = Done(
             image=outcome.image,
@@ -152,7 +153,7 @@ class ResultWriter:
         if OUTPUT in self.settings.views:
             frame = self.frame(outcome)
             picture = answered.picture(backdrop, outcome.prepared.frame.input, frame)
-            files[OUTPUT] = self._place(outcome, f"{OUTPUT}.png")
+            files[OUTPUT] = self.place(outcome.image, outcome.seed, f"{OUTPUT}.png")
             size = [picture.width, picture.height]
             drawn = with_legend(picture, answered.legend)
             self.folder.save(files[OUTPUT], partial(drawn.save, **PNG))
@@ -259,7 +260,7 @@ class ResultWriter:
         files = {}
         for view in self.settings.gradient_views:
             picture = self.picture(result, view, line.scales[view], backdrop)
-            files[view] = self._place(result, f"{view}.png")
+            files[view] = self.place(result.image, result.seed, f"{view}.png")
             self.folder.save(files[view], partial(picture.save, **PNG))
         stats = line.stats.model_copy(update={"scale": line.scales["heatmap"]})
         return line.model_copy(update={"files": {**line.files, **files}, "stats": stats})
@@ -276,15 +277,18 @@ class ResultWriter:
         return {"inside": share}
 
     def _scales(self, result: Attribution) -> dict[str, float]:
-        scale = self.settings.scale
-        return {
-            view: scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
-            for view in dict.fromkeys(("heatmap", *self.settings.gradient_views))
-        }
+        views = dict.fromkeys(("heatmap", *self.settings.gradient_views))
+        return {view: self.scale(result, view) for view in views}
 
-    def _place(self, result: Attribution, name: str) -> str:
-        folder = self.seed_folders.get(result.seed) or seed_folders([result.seed])[result.seed]
-        return f"{result.image}/{folder}/{name}"
+    def scale(self, result: Attribution, view: str) -> float:
+        """Compute the value that gets a view's strongest colour, unless all images share it."""
+        scale = self.settings.scale
+        return scale if isinstance(scale, float) else result.scale(view, self.settings.clip)
+
+    def place(self, image: str, seed: str, name: str) -> str:
+        """Return the path of a result's file below the folder of the run."""
+        folder = self.seed_folders.get(seed) or seed_folders([seed])[seed]
+        return f"{image}/{folder}/{name}"
 
 
 def _taken(outcome: Attribution) -> dict[str, Any]:
