@@ -47,7 +47,7 @@ class ArrayMean:
     taken: tuple[Done, ...]
     """The lines of the images that are in the means."""
     left_out: tuple[Done, ...]
-    """Those of images whose array has another shape than the first one's."""
+    """The lines of images whose array has another shape than the first one's."""
 
 
 def mean_lines(writer: ResultWriter, lines: Sequence[ResultLine]) -> list[Done | Failed]:
