@@ -140,3 +140,12 @@ def test_shards_leave_the_table_to_the_run_that_has_all(gradviz: Gradviz, photos
     assert gradviz(*run, "--resume", "--csv", "t.csv").exit_code == 0
     assert [row["image"] for row in read("t.csv")] == ["a, b.png", "c.png"]
     assert gradviz(*run, "--resume", "--csv", "t.csv").exit_code == 0
+
+
+def test_several_models_have_no_table_in_common(gradviz: Gradviz, photos: Path) -> None:
+    blur(1)
+    given = ("photos", "-o", "out", "--csv", "t.csv")
+    refused = gradviz("saliency", "--each", "blur*.ts", *given)
+    assert refused.exit_code == 2
+    assert "--csv: one file cannot have the results of several models" in refused.stderr
+    assert not Path("t.csv").exists()
