@@ -396,6 +396,22 @@ def test_controls_that_only_draw_ask_nothing(photos: Path, explore: Open) -> Non
     assert asked == []
 
 
+def test_of_many_channels_the_winning_one_is_asked_for(photos: Path, explore: Open) -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    page = explore(net, images=[photos / "a.png"])
+    with torch.no_grad():
+        winner = net(as_input(photos / "a.png"))[0].argmax(0)
+    painted(page, f"pixel:12,10,{winner[10, 12]}")
+    for x, y in ((5, 7), (20, 2), (0, 0)):
+        hover(over(page), x, y, SIZE)
+        painted(page, f"pixel:{x},{y},{winner[y, x]}")
+    page.select_option("[name=channel]", "4")
+    painted(page, "pixel:0,0,4")
+    page.select_option("[name=channel]", "all")
+    painted(page, "pixel:0,0")
+
+
 def test_a_method_and_a_layer_are_asked_for(fine: tuple[Path, Path], explore: Open) -> None:
     model, image = fine
     page = explore(model, images=[image])

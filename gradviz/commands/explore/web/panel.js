@@ -1,6 +1,7 @@
 /* One model: the image with what the output looks at, and the output with what reacts. */
 
 import { stem } from "./controls.js";
+import { pictureOf, rowsOf } from "./output.js";
 import { Line } from "./protocol.js";
 import { List } from "./list.js";
 import { coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
@@ -25,7 +26,8 @@ export class Panel {
     [this.first, this.second] = answer.querySelectorAll(".pin");
     this.touched = input.querySelector(".pin");
     this.grids = new Line("/fields", (...of) => this.placed(...of), (...of) => this.lost(...of));
-    this.outputs = new Line("/output", (...of) => this.opened(...of), (...of) => this.lost(...of));
+    // A newer one lets the server drop the one that it works on: a large output takes seconds.
+    this.outputs = new Line("/output", (...of) => this.opened(...of), (...of) => this.lost(...of), 2);
     this.answers = new Line("/ask", (...of) => this.answered(...of), (...of) => this.lost(...of));
     this.follow(this.map, (at, end) => this.seedOver(at, end));
     this.follow(this.input, (at) => this.seedUnder(at));
@@ -75,6 +77,8 @@ export class Panel {
   opened(question, output) {
     if (question.image !== this.page.state.image || !this.places) return;
     this.output = output;
+    // Channels are whole numbers, which travel in half precision as well.
+    output.arrays.winner?.planes.forEach((plane) => plane.set(plane.map(Math.round)));
     const isMap = output.kind === "map";
     this.map.stage.classList.remove("coming");
     this.map.stage.hidden = !isMap;
@@ -98,29 +102,11 @@ export class Panel {
     return this.output?.channels ?? this.places?.shape?.[0] ?? 1;
   }
 
-  /* The output as a gray map, or the winning channels as hues. */
   drawOutput() {
-    const { output, winner } = this.output.arrays;
-    const hues = winner && this.page.channel(this) === WINNING;
-    const { planes: [numbers], cells: [, h, w] } = hues ? winner : output;
-    let [low, high] = [Infinity, -Infinity];
-    for (const number of numbers) {
-      if (!Number.isFinite(number)) continue;
-      low = Math.min(low, number);
-      high = Math.max(high, number);
-    }
-    const pixels = new ImageData(w, h);
-    const { data } = pixels;
-    for (let i = 0; i < numbers.length; i++) {
-      const number = numbers[i];
-      const level = high > low ? (255 * (number - low)) / (high - low) : 128;
-      const colour = !Number.isFinite(number) ? this.page.nonfinite
-        : hues ? hueOf(number) : [level, level, level];
-      for (let c = 0; c < 3; c++) data[4 * i + c] = colour[c];
-      data[4 * i + 3] = 255;
-    }
-    this.map.open(pixels, [w, h]);
-    this.range = hues || !(high >= low) ? null : [low, high];
+    const hues = this.page.channel(this) === WINNING;
+    const { pixels, range } = pictureOf(this.output.arrays, hues, this.page.nonfinite);
+    this.map.open(pixels, [pixels.width, pixels.height]);
+    this.range = range;
     this.page.repaint(); // a reaction may lie over it
   }
 
@@ -412,23 +398,4 @@ export class Panel {
     const { view } = this.page.state;
     return VIEWS[view].quantity(array, here).map(([number]) => short(number, 6)).join(", ");
   }
-}
-
-function rowsOf({ kind, classes, detections }) {
-  if (kind === "classes") {
-    return classes.map(({ index, label, score, share }) => (
-      { seed: `class:${index}`, index, label: label ?? `class ${index}`, score, share }));
-  }
-  return (detections ?? []).map(({ place, label, index, score }) => (
-    { seed: `box:${place}`, index, label: label ?? `class ${index}`, score, share: null }));
-}
-
-/* A colour for each channel: hues that lie far from each other. */
-function hueOf(channel) {
-  const hue = (channel * 137.508 + 210) % 360;
-  const part = (n) => {
-    const k = (n + hue / 30) % 12;
-    return 255 * (0.55 - 0.25 * Math.max(-1, Math.min(k - 3, 9 - k, 1)));
-  };
-  return [part(0), part(8), part(4)];
 }

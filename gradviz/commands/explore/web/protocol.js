@@ -74,16 +74,21 @@ export const progress = () => post("/progress", { client: CLIENT });
 /* Let the server forget what this tab has asked and not yet got. */
 export const cancel = () => post("/cancel", { client: CLIENT });
 
-/* One question under way and at most one waiting, the newest. */
+/* Few questions under way (one, unless `most` says more) and at most one waiting, the newest. */
 export class Line {
   /* answered(question, answer) and failed(question, error) are called in the order of asking. */
-  constructor(path, answered, failed) {
-    Object.assign(this, { path, answered, failed, waiting: null, since: null });
+  constructor(path, answered, failed, most = 1) {
+    Object.assign(this, { path, answered, failed, most, waiting: null, sent: new Set() });
+  }
+
+  /* When the oldest question was sent that is under way; null if there is none. */
+  get since() {
+    return this.sent.size ? Math.min(...this.sent) : null;
   }
 
   ask(question) {
     this.waiting = question;
-    if (this.since === null) this.work();
+    if (this.sent.size < this.most) this.work();
   }
 
   forget() {
@@ -94,15 +99,16 @@ export class Line {
     while (this.waiting !== null) {
       const question = this.waiting;
       this.waiting = null;
-      this.since = performance.now();
+      const begun = performance.now();
+      this.sent.add(begun);
       try {
         const answer = await ask(this.path, question);
-        if (!answer.dropped) this.answered(question, answer, performance.now() - this.since);
+        if (!answer.dropped) this.answered(question, answer, performance.now() - begun);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         this.failed(question, error.message);
       } finally {
-        this.since = null;
+        this.sent.delete(begun);
       }
     }
   }
