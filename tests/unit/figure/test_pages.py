@@ -9,7 +9,7 @@ import pytest
 
 from gradviz.figure.pages import SheetPage, lay_out, number, wrapped
 from gradviz.figure.panels import ColourBar, FigureGroup, FigureLine, FigurePanel, LegendKey
-from gradviz.figure.sheet import PAGE_HEIGHT, Sheet
+from gradviz.figure.sheet import GUTTER, PAGE_HEIGHT, Sheet
 
 POINT = 25.4 / 72
 
@@ -76,6 +76,8 @@ def test_pictures_keep_their_shape_and_stand_in_columns() -> None:
     assert all(part.width / part.height == pytest.approx(30 / 20) for part in pictures)
     assert len({round(part.width, 6) for part in pictures}) == 1
     assert len({round(part.x, 6) for part in pictures}) == 6
+    right, left = pictures[2].x + pictures[2].width, pictures[3].x
+    assert left - right == pytest.approx(GUTTER)
     # Beside a title of several lines, the pictures of a row stand at the same height.
     assert len({round(part.y, 6) for part in pictures}) == 2
 

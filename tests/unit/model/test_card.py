@@ -57,6 +57,7 @@ def test_an_arch_in_a_package_is_no_path(tmp_path: Path) -> None:
         ("model: a.pt\nlabel: [a]\n", ["line 2", "'label'", "did you mean labels"]),
         ("path: a.pt\n", ["line 1", "unknown key 'path'"]),
         ("zzz: 1\n", ["line 1", "expected model, arch"]),
+        ("unit: 3\n", ["line 1", "text such as m"]),
         ("output: a\noutput: b\n", ["line 2", "duplicate key 'output'"]),
         ("model: a.pt\noutput: 0\n", ["line 2", "output must be text, got 0", "quote it"]),
         ("model: 3\n", ["line 1", "model must be a path", "got 3"]),
