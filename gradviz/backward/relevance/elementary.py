@@ -94,6 +94,14 @@ def shared(operation: Operation, relevance: Tensor) -> Shares:
     return Shares(found, absorbed)
 
 
+def sampled(operation: Operation, relevance: Tensor) -> Shares:
+    """Share the relevance of samples of a map; the places where they are taken are constants."""
+    z = operation.values.result()
+    quotient = divided(relevance, z)
+    found = times(operation.operand(0), operation.pull(quotient)[0])
+    return Shares({0: found}, {"epsilon": lost_to_epsilon(relevance, z, quotient)})
+
+
 def _shift(operation: Operation) -> Any:
     """Return what constants add to the sum, a tensor or a number; None if none do."""
     call, kind, shift = operation.values, operation.kind, None

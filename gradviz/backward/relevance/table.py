@@ -26,6 +26,7 @@ from gradviz.backward.relevance.elementary import (
     linearised,
     passed,
     routed,
+    sampled,
     shared,
 )
 from gradviz.backward.relevance.norms import batch_norm, group_norm, layer_norm
@@ -103,6 +104,7 @@ RELEVANCE_RULES: dict[str, RelevanceRule] = {
     **dict.fromkeys(ATTENTIONS, attention),
     "Convolution": z_plus,
     "Glu": halved,
+    "GridSampler2D": sampled,
 }
 """The rule of each kind of operation, if no other case below applies."""
 
@@ -117,7 +119,7 @@ it cannot be shared by them: shifts hand all of it on, averages spread it evenly
 RECORDED = frozenset(
     [
         *(*AVERAGES, *NORMS, *ATTENTIONS, *FACTORS, *SUMS),
-        *words("Convolution Softmax SafeSoftmax Glu"),
+        *words("Convolution Softmax SafeSoftmax Glu GridSampler2D"),
     ]
 )
 """The operations whose values the rules read."""
@@ -140,6 +142,8 @@ def rule_of(operation: Operation) -> RelevanceRule | str:
         return f"{name} with a mask that depends on the image"
     if kind in ("Mul", "Div") and len(moving) == 2 and normalised(operation.node) is not None:
         return passed_to_value
+    if kind == "GridSampler2D" and 0 not in moving:
+        return f"{name} of a map that does not depend on the image"
     if kind == "Div":
         # Then it is a function of one value: the size of a constant matters to no share.
         return passed if len(moving) == 1 else f"{name} by what depends on the image"

@@ -48,6 +48,7 @@ def norm_of(relevance: Tensor) -> Tensor:
 
 
 RR = torch.tensor([5.0, 2.0, -1.0, 4.0, 3.0, 7.0], dtype=torch.float64)
+GRID = torch.tensor([[[[-0.5, -1.0], [1.0, 0.0]]]], dtype=torch.float64)
 SOFTMAX = H.softmax(0)
 FLOOR = torch.tensor([-1, -1, 0, 2.0], dtype=torch.float64)
 
@@ -117,6 +118,14 @@ CLOSED: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, Tensor]] = {
         lambda h: copied(torch.cat([h, C]), h),
         torch.cat([RR, R[:2]]),
         torch.stack([RR[0] + RR[1], *RR[2:5]]),
+    ),
+    "samples between the places of a map": (
+        lambda h: F.grid_sample(
+            h.view(1, 1, 2, 2), GRID + 0 * h.sum(), align_corners=True
+        ).flatten(),
+        R[:2],
+        # 0.75·1 + 0.25·(−2) = 0.25 and 0.5·(−2) + 0.5·0.5 = −0.75
+        torch.tensor([0.75 / 0.25 * 2, -0.5 / 0.25 * 2 + -1 / -0.75 * -1, 0, 0.25 / -0.75 * -1]),
     ),
     "overlapping windows": (
         lambda h: F.fold(h.view(1, 2, 2), (1, 3), (1, 2)).flatten(),
