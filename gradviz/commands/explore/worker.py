@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeVar
@@ -52,6 +53,11 @@ class Task:
         if self.dropped:
             raise Dropped("a newer question has come")
 
+    def fail(self, error: BaseException) -> None:
+        """End it without an answer; who asked may have cancelled it in the meantime."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
     def give_way(self, step: str) -> None:
         """Take the next step of a long answer, after all other questions that wait.
 
@@ -91,7 +97,7 @@ class Worker:
         task = Task(asker, work)
         with self._changed:
             if number <= self._numbers.get(asker, -1):
-                task.future.set_exception(Dropped("a newer question has come"))
+                task.fail(Dropped("a newer question has come"))
                 return task.future
             self._numbers[asker] = number
             self._numbers.move_to_end(asker)
@@ -103,7 +109,7 @@ class Worker:
                 running.dropped |= running.asker == asker
             self._changed.notify()
         if older is not None:
-            older.future.set_exception(Dropped("a newer question has come"))
+            older.fail(Dropped("a newer question has come"))
         return task.future
 
     def forget(self, mine: Callable[[Hashable], bool]) -> None:
@@ -118,7 +124,7 @@ class Worker:
             for running in self._running:
                 running.dropped |= mine(running.asker)
         for task in tasks:
-            task.future.set_exception(Dropped("it is not asked any more"))
+            task.fail(Dropped("it is not asked any more"))
 
     def step(self, mine: Callable[[Hashable], bool]) -> tuple[str, float] | None:
         """Return what is done for some askers now, and the seconds since it was asked.
@@ -148,7 +154,7 @@ class Worker:
                 running.dropped = True
             self._changed.notify()
         for task in tasks:
-            task.future.set_exception(Dropped("the page is closed"))
+            task.fail(Dropped("the page is closed"))
 
     def _work(self) -> None:
         while True:
@@ -164,9 +170,10 @@ class Worker:
             try:
                 answer = task.work(task)
             except BaseException as error:  # a bug is answered too: the page lives on
-                task.future.set_exception(error)
+                task.fail(error)
             else:
-                task.future.set_result(answer)
+                with suppress(InvalidStateError):
+                    task.future.set_result(answer)
                 del answer
             with self._changed:
                 self._running.pop()

@@ -115,6 +115,17 @@ def test_a_failure_is_the_answer_and_the_worker_lives_on(
     assert worker.ask("me", 1, lambda task: "alive").result(LONG) == "alive"
 
 
+def test_an_answer_that_nobody_waits_for_ends_nothing(worker: Worker) -> None:
+    gate = Gate()
+    running = worker.ask("me", 0, gate)
+    assert gate.begun.wait(LONG)
+    waiting = worker.ask("other", 0, lambda task: None)
+    assert running.cancel()  # as when the browser is gone
+    assert waiting.cancel()
+    gate.may_end.set()
+    assert worker.ask("other", 1, lambda task: "alive").result(LONG) == "alive"
+
+
 def test_steps_are_told_to_who_asked(worker: Worker) -> None:
     gate = Gate()
     answer = worker.ask("me", 0, gate)
