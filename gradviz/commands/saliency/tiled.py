@@ -79,6 +79,8 @@ class TilePlan:
     """The evidence that the tiles agree with the whole."""
     site: Site
     """The place of the seed in the image."""
+    outputs: dict[str, torch.Tensor]
+    """The output of the last image whose output was wanted, by its name."""
 
     def outcome(self, model: Model, settings: Settings, allocate: Allocate) -> Outcome:
         """Compute the gradient tile by tile.
@@ -148,6 +150,14 @@ class TilePlan:
         )
 
     def _answered(self, model: Model, channels: set[int]) -> Answered:
+        """Describe the output of the whole image, which several seeds may share."""
+        name = self.image.name
+        if name not in self.outputs:
+            self.outputs.clear()  # one of them may fill the memory
+            self.outputs[name] = self._output(model)
+        return answered(self.outputs[name], channels, self.site)
+
+    def _output(self, model: Model) -> torch.Tensor:
         """Compute the output of the whole image, tile by tile."""
         width, height = self.grid.size
         output: torch.Tensor | None = None
@@ -159,7 +169,7 @@ class TilePlan:
                 (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
                 output[..., y0:y1, x0:x1] = y[..., b:d, a:c].float().cpu()
         assert output is not None
-        return answered(output, channels, self.site)
+        return output
 
 
 def whole_map(grid: OutputGrid) -> list[Tile]:
@@ -235,13 +245,14 @@ class Tiler:
         if parts == "tried":
             _LOG.info("parts are tried, not proved: %s", known.unproved)
         steps: list[TilePlan | Whole] = []
+        outputs: dict[str, torch.Tensor] = {}
         for whole, alike in groupby(zip(some, cuts, strict=True), key=lambda pair: pair[1] is None):
             together = list(alike)
             if whole:
                 steps.append(Whole(tuple(seed for seed, _ in together)))
             else:
                 steps += [
-                    TilePlan(image, seed, grid, tiles, parts, self.site(image, seed))
+                    TilePlan(image, seed, grid, tiles, parts, self.site(image, seed), outputs)
                     for seed, found in together
                     for image, tiles in zip(images, found or (), strict=True)
                 ]
