@@ -153,6 +153,24 @@ def test_the_box_of_a_detection_is_outlined(tmp_path: Path, open_page: Open) -> 
     assert stage.locator(".asked").is_hidden()
 
 
+def test_the_answer_is_shown_beside_the_map(
+    models: Path, images: Path, tmp_path: Path, run: Path, open_page: Open
+) -> None:
+    out, image = tmp_path / "out", images / "shapes_01.png"
+    call("saliency", models / "shapes.yaml", image, "--view", "output", "-o", out)
+    page = open_page(out, run)
+    page.locator(".cards button").last.click()
+    answered = page.locator("dialog .answered")
+    img = answered.locator("img")
+    page.wait_for_function("img => img.naturalWidth > 0", arg=img.element_handle())
+    with Image.open(out / "shapes_01.png/top/output.png") as written:
+        assert img.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [*written.size]
+    (line,) = map(json.loads, (out / "results.jsonl").read_text().splitlines())
+    assert img.get_attribute("alt") == "; ".join(line["output"]["lines"])
+    page.keyboard.press("ArrowLeft")
+    assert answered.is_hidden()  # the other run has none
+
+
 def test_every_result_is_shown_and_has_a_name(run: Path, open_page: Open) -> None:
     page = open_page(run)
     assert cards(page) == ["a.png", "a.png", "b9.png", "b10.png"]
