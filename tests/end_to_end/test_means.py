@@ -119,16 +119,16 @@ def test_the_last_shard_writes_the_means(
 
 
 def test_what_is_left_out_is_named(gradviz: Gradviz, photos: Path, model: str) -> None:
-    Image.new("RGB", (5, 4)).save(photos / "b.png")
+    Image.new("RGB", (5, 4)).save(photos / "a.png")
     (photos / "d.png").write_text("no picture")
     result = gradviz("saliency", model, photos, "-o", "out", "--mean-of-images")
     assert result.exit_code == 4
     assert "warning: mean (ones): failed, and left out of the mean: d.png\n" in result.stderr
-    other = "of another size than a.png, and left out of the mean: b.png"
+    other = "of another size than b.png, and left out of the mean: a.png"
     assert f"warning: mean (ones): {other}\n" in result.stderr
     over = mean_line("out")["over"]
-    assert (over["count"], over["left_out"]) == (3, ["d.png", "b.png"])
-    stack = [np.load(f"out/{name}/ones/gradient.npy") for name in ("a.png", "c.png", "e.png")]
+    assert (over["count"], over["left_out"]) == (3, ["d.png", "a.png"])
+    stack = [np.load(f"out/{name}/ones/gradient.npy") for name in ("b.png", "c.png", "e.png")]
     np.testing.assert_allclose(np.load("out/mean/ones/gradient.npy"), np.mean(stack, 0), rtol=1e-6)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from gradviz.arrays import Doubles, Floats
+from gradviz.arrays import Array, Doubles, Floats
 from gradviz.backward.methods import METHODS
 from gradviz.commands.saliency.result import Attribution
 from gradviz.commands.saliency.write import PNG, ResultWriter
@@ -47,7 +47,7 @@ class ArrayMean:
     taken: tuple[Done, ...]
     """The lines of the images that are in the means."""
     left_out: tuple[Done, ...]
-    """The lines of images whose array has another shape than the first one's."""
+    """The lines of images whose array has another shape."""
 
 
 def mean_lines(writer: ResultWriter, lines: Sequence[ResultLine]) -> list[Done | Failed]:
@@ -69,25 +69,24 @@ def mean_lines(writer: ResultWriter, lines: Sequence[ResultLine]) -> list[Done |
 
 
 def mean_of(writer: ResultWriter, done: Sequence[Done]) -> ArrayMean:
-    """Average the arrays of results one by one, in float64; only the sums stay in memory.
+    """Average the arrays of the size that most have, one by one, in float64.
+
+    Only the sums stay in memory. Of several sizes that as many arrays have, the first is taken.
 
     Args:
         writer: the writer of the run, in whose folder the arrays are.
         done: the results of one seed, at least one.
     """
-    first, *others = done
-    array: Doubles = _array(writer, first)
-    signed, magnitude = array, np.abs(array)
-    taken, left_out = [first], []
-    for line in others:
-        array = _array(writer, line)
-        if array.shape != signed.shape:
-            left_out.append(line)
-            continue
+    shapes = [_array(writer, line, mapped=True).shape for line in done]
+    ((shape, _),) = Counter(shapes).most_common(1)
+    taken = [line for line, each in zip(done, shapes, strict=True) if each == shape]
+    left_out = [line for line, each in zip(done, shapes, strict=True) if each != shape]
+    signed, magnitude = np.zeros(shape), np.zeros(shape)
+    for line in taken:
+        array: Doubles = _array(writer, line).astype(np.float64)
         with np.errstate(invalid="ignore"):  # Inf of both signs
             signed += array
             magnitude += np.abs(array)
-        taken.append(line)
     return ArrayMean(
         (signed / len(taken)).astype(np.float32),
         (magnitude / len(taken)).astype(np.float32),
@@ -105,9 +104,9 @@ def spread_of(values: Sequence[float | None]) -> Spread:
     return Spread(count=len(known), mean=math.fsum(known) / len(known), median=median, q1=q1, q3=q3)
 
 
-def _array(writer: ResultWriter, line: Done) -> Doubles:
+def _array(writer: ResultWriter, line: Done, mapped: bool = False) -> Array:
     name = METHODS[writer.settings.method].writes
-    return writer.folder.array(line.files[name]).astype(np.float64)
+    return writer.folder.array(line.files[name], mapped)
 
 
 def _mean_line(
@@ -170,7 +169,7 @@ def views_of_mean(views: Sequence[str]) -> list[str]:
 
 
 def _result(writer: ResultWriter, mean: ArrayMean, statistics: Mapping[str, Spread]) -> Attribution:
-    """Make the result that the mean is drawn and measured as, in the size of the first image."""
+    """Make the result that the mean is drawn and measured as, in the size of its images."""
     first, score = mean.taken[0], statistics["score"].mean
     return Attribution(
         image=MEAN,
