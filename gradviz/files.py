@@ -74,6 +74,21 @@ def _bytes(count: float) -> str:
     return f"{count:.0f} GB"
 
 
+NO_TEMPORARY = (
+    "there is no temporary folder that can be written, and a library needs one: set TMPDIR to one"
+)
+
+
+def lacks_temporary(error: BaseException) -> bool:
+    """Return True if an error comes from a machine without a temporary folder."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, FileNotFoundError) and "No usable temporary" in str(chain.args):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
     """Turn an error of the disk into a UsageError that names the path."""

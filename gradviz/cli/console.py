@@ -21,6 +21,7 @@ from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.cli.steps import EVERY, Steps
 from gradviz.errors import ExitCode, GradvizError, OptionsMissing, UsageError
+from gradviz.files import NO_TEMPORARY, lacks_temporary
 from gradviz.text import harmless, one_line
 
 if TYPE_CHECKING:
@@ -247,14 +248,6 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         try:
             _check_working_folder()
             yield console
-        except (GradvizError, PermissionError) as error:
-            if options.debug:
-                traceback.print_exception(error, file=sys.stderr)
-            failure = error if isinstance(error, GradvizError) else _refused(error)
-            message = _message(failure)
-            console.error(message)
-            console.failure(failure, message, failure.exit_code)
-            raise typer.Exit(failure.exit_code) from None
         except KeyboardInterrupt as error:
             console.error(_INTERRUPTED)
             console.failure(error, _INTERRUPTED, ExitCode.INTERRUPTED)
@@ -262,15 +255,30 @@ def reporting(options: MessageOptions) -> Iterator[Console]:
         except typer.Exit:
             raise
         except Exception as error:
-            console.failure(error, str(error), ExitCode.BUG)
-            raise
+            failure = _explained(error)
+            if failure is None:
+                console.failure(error, str(error), ExitCode.BUG)
+                raise
+            if options.debug:
+                traceback.print_exception(error, file=sys.stderr)
+            message = _message(failure)
+            console.error(message)
+            console.failure(failure, message, failure.exit_code)
+            raise typer.Exit(failure.exit_code) from None
         finally:
             log.removeHandler(details)
 
 
-def _refused(error: PermissionError) -> UsageError:
-    """Phrase the disk's refusal: pathlib raises it if only the folder above may not be entered."""
-    return UsageError(f"{error.filename}: permission denied; make it readable, or name another one")
+def _explained(error: Exception) -> GradvizError | None:
+    """Phrase a failure that the user can understand; None for a bug."""
+    if isinstance(error, GradvizError):
+        return error
+    if isinstance(error, PermissionError):
+        # pathlib raises it if only the folder above may not be entered.
+        return UsageError(
+            f"{error.filename}: permission denied; make it readable, or name another one"
+        )
+    return UsageError(NO_TEMPORARY) if lacks_temporary(error) else None
 
 
 _LONGEST_COMMAND = 1000

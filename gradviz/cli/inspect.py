@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, log10
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +12,29 @@ from gradviz.cli import options
 from gradviz.cli.console import columns, reporting
 from gradviz.cli.each import over_models
 from gradviz.cli.saliency import EPILOG as SEEDS
-from gradviz.errors import UsageError
+from gradviz.errors import ExitCode, UsageError
+from gradviz.runs.expectations import parse_expectation
 from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
 
 if TYPE_CHECKING:
     from gradviz.runs.schema import InspectDocument
 
 EPILOG = SEEDS
+
+INSPECTED_QUANTITIES: dict[str, Callable[[InspectDocument], list[float]]] = {
+    "warnings": lambda found: [len(found.warnings)],
+    "nonfinite": lambda found: [
+        sum(_is_broken(layer.activation) or _is_broken(layer.gradient) for layer in found.layers)
+    ],
+    "dead": lambda found: [layer.dead for layer in found.layers if layer.dead is not None],
+    "unreached": lambda found: [sum(layer.gradient is None for layer in found.layers)],
+}
+"""The quantities that an expectation can name: counts, and the share of dead channels of layers."""
+
+
+def _is_broken(value: float | None) -> bool:
+    return value is not None and not isfinite(value)
+
 
 DECADES = 8
 """The number of cells in a full bar; each is a factor of ten."""
@@ -48,6 +64,9 @@ def inspect(
         size = None if inspected.input_size is None else arguments.size_from(inspected.input_size)
         if image is not None and size is not None:
             raise UsageError("--input-size is for random input; leave it out, or the image")
+        expected = [
+            parse_expectation(text, INSPECTED_QUANTITIES) for text in inspected.expect or ()
+        ]
         source = None if image is None else arguments.one_image(image)
         recipe = arguments.recipe_from(input_options)
         others = arguments.other_inputs(model_options)
@@ -75,6 +94,11 @@ def inspect(
         for warning in found.warnings:
             console.warn(warning)
         console.document(found, _page(found), output.out)
+        failures = [each.failure(INSPECTED_QUANTITIES[each.quantity](found)) for each in expected]
+        for failure in filter(None, failures):
+            console.error(f"--expect: {failure}")
+        if any(failures):
+            raise typer.Exit(ExitCode.NOT_HELD)
 
 
 command = options.flat(over_models("inspect", inspect))

@@ -286,8 +286,8 @@ class FieldOptions:
     )
     random_seed: int = _field("[default: 0]", default=0, **_SEEDS)
     expect: list[str] | None = _field(
-        "Exit 6 unless it holds: size, stride, halo, fill or area, such as 'size>=97' "
-        "(repeatable).",
+        "Exit 6 unless it holds: size, stride, halo, fill, area, partial, nonfinite, squares or "
+        "sigma, such as 'size>=97' (repeatable).",
         "'QUANTITY OP N'",
     )
 
@@ -303,6 +303,11 @@ class InspectOptions:
     )
     input_size: Text = _input("The size of random input. [default: one that works]", "WxH")
     random_seed: int = _input("[default: 0]", default=0, **_SEEDS)
+    expect: list[str] | None = _output(
+        "Exit 6 unless it holds: warnings, nonfinite, dead or unreached, such as 'warnings==0' "
+        "(repeatable).",
+        "'QUANTITY OP N'",
+    )
 
 
 @dataclass(frozen=True)

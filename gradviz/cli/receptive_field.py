@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 EPILOG = None
 
-FIELD_QUANTITIES = ("size", "stride", "fill", "area", "halo")
+FIELD_QUANTITIES = (
+    *("size", "stride", "fill", "area", "halo"),
+    *("partial", "nonfinite", "squares", "sigma"),
+)
 """The quantities that an expectation can name."""
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from gradviz.descriptors import restore
 from gradviz.errors import GradvizError, MemoryShort, ModelError, UsageError
+from gradviz.files import NO_TEMPORARY, lacks_temporary
 from gradviz.model.inputs import arguments_of
 from gradviz.text import one_line
 
@@ -40,11 +41,8 @@ def foreign_code(doing: str, called: nn.Module | None = None) -> Iterator[None]:
     except KeyboardInterrupt:  # the user's
         raise
     except BaseException as error:
-        if isinstance(error, FileNotFoundError) and "No usable temporary" in _text_of(error):
-            raise UsageError(
-                "there is no temporary folder that can be written, and torch needs one: name one "
-                "with TMPDIR"
-            ) from error
+        if lacks_temporary(error):
+            raise UsageError(NO_TEMPORARY) from error
         kind = MemoryShort if is_memory_short(error) else ModelError
         raise kind(f"{doing}: {describe_error(error, called)}") from error
 

@@ -34,6 +34,20 @@ MOST_FIELDS = 5
 """The most fields that a warning names; the others are counted."""
 
 
+OF_FIELDS: dict[str, Callable[[schema.FieldEntry], Sequence[float]]] = {
+    "partial": lambda field: [field.status == "partial"],
+    "nonfinite": lambda field: [field.effective.nonfinite],
+    "squares": lambda field: [field.effective.squares["99"]],
+    "sigma": lambda field: _known(field.effective.sigma),
+}
+"""The quantities of `--expect` that each field has, beside `fill` and `area`."""
+
+
+def _known(pair: Sequence[float | None] | None) -> list[float]:
+    """Return the numbers of both axes; NaN, for which nothing holds, for one that is not known."""
+    return [float("nan") if value is None else value for value in pair or (None, None)]
+
+
 @dataclass(frozen=True)
 class FieldOutcome:
     """The results of a run."""
@@ -70,8 +84,11 @@ class FieldOutcome:
     def measured(self, quantity: str) -> list[float]:
         """List all values of a quantity: of both axes, all sides, or every field.
 
-        The size of a global field is infinite; its stride is NaN.
+        The size of a global field is infinite; its stride is NaN. `squares` are those of 99 % of
+        the energy.
         """
+        if quantity in OF_FIELDS:
+            return [value for field in self.document.fields for value in OF_FIELDS[quantity](field)]
         if quantity in ("fill", "area"):
             # The fill of an empty box is undefined.
             return [getattr(field, quantity) or 0 for field in self.document.fields]
