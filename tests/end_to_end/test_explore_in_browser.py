@@ -498,6 +498,19 @@ def test_a_reload_shows_the_same(photos: Path, explore: Open) -> None:
     assert seed_of(page) == "pixel:5,7"
 
 
+def test_an_address_that_says_nonsense_is_the_default(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    before = pixels(painted(page, "pixel:12,10"))
+    page.goto(
+        page.url.partition("#")[0]
+        + "#image=gone&view=constructor&method=none&colours=none&clip=-1&fade=x&scale=-&toString=1"
+    )
+    page.reload()
+    canvas = painted(page, "pixel:12,10")
+    assert np.array_equal(pixels(canvas), before)
+    assert canvas.evaluate("c => c.style.opacity") == "1"
+
+
 # Classes, detections, two models
 
 

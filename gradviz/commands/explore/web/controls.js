@@ -1,7 +1,7 @@
 /* The row of controls, the strip of images, and the keys. */
 
 import { ask, Failure } from "./protocol.js";
-import { placeIn } from "./seeds.js";
+import { WINNING, placeIn } from "./seeds.js";
 
 const DEFAULT_COLOURS = "default";
 
@@ -135,7 +135,7 @@ export class Controls {
     const option = (value, text) => make("option", { value }, text);
     const found = [option("", channels > 1 ? "default" : "the only one")];
     if (channels > 1) {
-      if (output?.arrays.winner) found.push(option("winning", "the winning one"));
+      if (output?.arrays.winner) found.push(option(WINNING, "the winning one"));
       found.push(option("all", "all"));
       for (let c = 0; c < channels; c++) found.push(option(String(c), labels?.[c] ? `${c} ${labels[c]}` : String(c)));
     }

@@ -3,10 +3,9 @@
 import { ask, cancel, Failure, progress, session } from "./protocol.js";
 import { Controls } from "./controls.js";
 import { Panel } from "./panel.js";
-import { coveredBy, placeIn } from "./seeds.js";
+import { WINNING, coveredBy, placeIn } from "./seeds.js";
 import { DEFAULTS, hashOf, stateOf } from "./state.js";
 
-const WINNING = "winning"; // the channel that is largest at a pixel
 const MANY = 4; // maps of more channels are scores of classes, of which one wins
 const SETTLED = 250; // ms without a change, then the address bar follows
 const SLOW = 300; // ms without an answer, then progress is told
@@ -40,8 +39,21 @@ class Page {
     this.start();
   }
 
+  /* The state that the address bar says, as far as this page can have it. */
   fromAddress() {
-    return stateOf(location.hash, this.names, this.defaults);
+    const state = stateOf(location.hash, this.names, this.defaults);
+    const possible = {
+      view: (name) => Object.hasOwn(this.views, name),
+      method: (name) => this.methods.some((method) => method.name === name),
+      colours: (name) => this.palettes.has(name),
+      scale: (text) => ["own", "shared"].includes(text) || Number(text) > 0,
+      clip: (number) => number > 0 && number <= 100,
+      fade: (number) => number >= 0 && number <= 1,
+    };
+    for (const [key, holds] of Object.entries(possible)) {
+      if (!holds(state[key])) state[key] = this.defaults[key];
+    }
+    return state;
   }
 
   /* Load the image of the state. */
@@ -95,11 +107,11 @@ class Page {
 
   /* The pointer is over a seed's place. */
   point(seed, { dragging = false, event = {} }) {
-    const { pinned, second } = this.state;
+    const { pinned } = this.state;
     if (!seed) return;
     if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed);
     else if (dragging) this.change({ seed, second: "", pinned: false });
-    else if (!pinned) this.change({ seed, second: second && "" });
+    else if (!pinned) this.change({ seed, second: "" });
   }
 
   /* A place was clicked, or a drag has ended there. */

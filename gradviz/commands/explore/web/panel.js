@@ -4,10 +4,8 @@ import { stem } from "./controls.js";
 import { pictureOf, rowsOf } from "./output.js";
 import { Line } from "./protocol.js";
 import { List } from "./list.js";
-import { coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
+import { WINNING, coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
 import { Sheet, valuesAt } from "./sheet.js";
-
-const WINNING = "winning";
 
 export class Panel {
   /* `page` has state, change(), palettes, views, told(), failed() and refreshed(). */

@@ -1,5 +1,8 @@
 /* Seeds as text, as --seed takes them, and the places that they name. */
 
+/* The choice of the channel that is largest at a pixel. */
+export const WINNING = "winning";
+
 const PLACES = {
   pixel: /^pixel:(\d+),(\d+)(?:,(\d+))?$/,
   region: /^region:(\d+),(\d+),(\d+),(\d+)(?:,(\d+))?$/,

@@ -23,12 +23,10 @@ const KINDS = { number: Number, boolean: (text) => text === "yes", string: Strin
 export function stateOf(hash, names, defaults) {
   const state = { ...defaults };
   for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
-    if (!(key in defaults)) continue;
+    if (!Object.hasOwn(defaults, key)) continue;
     if (key === "image") state.image = Math.max(0, names.indexOf(text));
     else state[key] = KINDS[typeof defaults[key]](text);
   }
-  if (!(state.clip > 0 && state.clip <= 100)) state.clip = defaults.clip;
-  if (!(state.fade >= 0 && state.fade <= 1)) state.fade = defaults.fade;
   return state;
 }
 
