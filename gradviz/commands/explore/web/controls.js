@@ -74,7 +74,10 @@ export class Controls {
       if (number > 0 && number <= 100) page.change({ clip: number });
     } else if (name === "fade") page.change({ fade: number });
     else if (name === "scale") {
-      page.change({ scale: value === "locked" ? String(Math.max(...page.scales)) : value });
+      const now = Math.max(0, ...page.scales);
+      if (value !== "locked") page.change({ scale: value });
+      else if (now > 0) page.change({ scale: String(now) });
+      else this.show(); // nothing is drawn whose scale could be locked
     } else if (name === "method") {
       const takes = this.takes(value);
       page.change({

@@ -24,6 +24,7 @@ class Page {
     if (location.search) history.replaceState(null, "", `/${location.hash}`); // the token is used up
     this.state = this.fromAddress();
     this.comparing = false; // the pointer chooses the second seed
+    this.scales = []; // of the answers that are drawn, each by itself
     this.footer = document.querySelector("footer");
     const template = document.querySelector("#panel");
     this.panels = session.models.map((_, model) => {
@@ -322,7 +323,7 @@ class Page {
 
   async save() {
     const { state } = this;
-    const scale = { own: null, shared: Math.max(...(this.scales ?? [0])) }[state.scale];
+    const scale = { own: null, shared: Math.max(0, ...this.scales) }[state.scale];
     const look = {
       views: [state.view], clip: state.clip, colormap: state.colours || null,
       scale: scale === undefined ? Number(state.scale) : scale,
