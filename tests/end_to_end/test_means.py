@@ -30,8 +30,8 @@ def photos(gradviz: Gradviz) -> Path:
 
 @pytest.fixture
 def model(gradviz: Gradviz) -> str:
-    """A model whose gradient, 4x³ − 1.5, has both signs."""
-    return script("x ** 4 - 1.5 * x", "net.ts")
+    """A model whose gradient, 4x³ − 1, has both signs."""
+    return script("x ** 4 - x", "net.ts")
 
 
 def lines(out: str) -> list[dict[str, Any]]:
@@ -77,6 +77,26 @@ def test_means_and_spreads_are_those_of_other_libraries(
             {"count": 5, "mean": statistics.fmean(values), "median": median, "q1": q1, "q3": q3}
         )
     assert line["score"] == spread["score"]["mean"]
+
+
+def test_sizes_are_drawn_of_sizes_and_signs_of_signs(
+    gradviz: Gradviz, photos: Path, model: str
+) -> None:
+    run = ["saliency", model, photos, "-o", "out", "--mean-of-images", "--clip", "100", "-q"]
+    assert gradviz(*run).exit_code == 0
+    place = Path("out/mean/ones")
+    with Image.open(place / "heatmap.png") as picture:
+        brightness = np.asarray(picture).sum(axis=2, dtype=int).ravel()
+    sizes = np.load(place / "magnitude.npy").sum(axis=0).ravel()
+    assert (np.diff(brightness[sizes.argsort()]) >= 0).all()
+    of_mean = abs(np.load(place / "gradient.npy")).sum(axis=0).ravel()
+    assert (np.diff(brightness[of_mean.argsort()]) < 0).any()
+    with Image.open(place / "signed.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    total = np.load(place / "gradient.npy").sum(axis=0)
+    strong = abs(total) > 0.2 * abs(total).max()
+    assert (((pixels[..., 0] > pixels[..., 2]) == (total > 0)) | ~strong).all()
+    assert {*(total[strong] > 0)} == {True, False}
 
 
 def interrupted(out: str, kept: int) -> None:
