@@ -192,7 +192,8 @@ def test_the_figure_is_written_through_no_link(gradviz: Gradviz, words: list[str
 
 
 def test_the_tables_of_names_are_complete() -> None:
-    stems = {method.writes for method in METHODS.values()} | {"activation", *VIEW_NAMES}
+    stems = {method.writes for method in METHODS.values()}
+    stems |= {"activation", "magnitude", *VIEW_NAMES}
     assert stems | {name.partition(".")[0] for name in WRITES} == RESULT_FILES
     assert all(map(is_result_file, WRITES))
     assert set(seed_folders(DEFAULT_SEEDS).values()) == {"ones", "top"}
