@@ -17,6 +17,7 @@ from benchmarks.measurement import Measurement, NotHere
 BENCHMARKS = (
     "startup",
     "cold_start",
+    "each",
     "single_pass",
     "folder",
     "samples",

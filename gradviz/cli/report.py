@@ -8,7 +8,7 @@ import typer
 
 from gradviz.cli.console import reporting
 from gradviz.cli.options import MessageOptions, ReportOptions, flat
-from gradviz.errors import UsageError
+from gradviz.errors import ExitCode, UsageError
 from gradviz.text import one_line
 
 EPILOG = None
@@ -40,21 +40,32 @@ def report(
         from gradviz.files import write_whole
         from gradviz.runs.schema import ReportDocument
 
-        inputs = [read_input(argument) for argument in dict.fromkeys(run)]
+        inputs, missing = [], []
+        for argument in dict.fromkeys(run):
+            try:
+                inputs.append(read_input(argument))
+            except UsageError as error:
+                missing.append(error)
+        if not inputs:
+            raise missing[0]
+        left_out = [one_line(error) for error in missing]
         page = make(
             inputs,
             lambda results: console.progress(results, len(results), "report"),
             options.images,
+            left_out,
         )
         # A file name may hold bytes that are not text.
         content = page.html.encode("utf-8", "backslashreplace")
         write_whole(out, lambda file: file.write(content))
         for note in page.notes:
-            console.warn(note)
+            (console.error if note in left_out else console.warn)(note)
         document = ReportDocument(
             schema=1, kind="report", file=str(out), bytes=len(content), notes=list(page.notes)
         )
         console.results(document, [f"{one_line(out)}\t{len(content) / 2**20:.1f} MB"])
+        if missing:
+            raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 command = flat(report)

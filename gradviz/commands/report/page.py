@@ -63,6 +63,7 @@ def report(
     inputs: Sequence[ReportInput],
     watch: Callable[[Sequence[MapOfRun]], Iterable[MapOfRun]] = iter,
     images: bool = False,
+    left_out: Sequence[str] = (),
 ) -> Report:
     """Build the page of runs and documents.
 
@@ -70,6 +71,7 @@ def report(
         inputs: the runs and documents.
         watch: yields the results of saliency runs unchanged, one by one, as they are drawn.
         images: True to embed input images that lie outside the folders of the runs.
+        left_out: a note for each input that could not be read.
 
     Raises:
         UsageError: they are more than a page can hold.
@@ -90,6 +92,7 @@ def report(
         ),
         images,
     )
+    page.notes.extend(left_out)
     maps = [
         found
         for run, line in watch([(run, line) for run in saliency for line in run.done])
