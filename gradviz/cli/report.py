@@ -21,7 +21,7 @@ def report(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Folders of runs or comparisons, or what inspect or compare --json printed.",
+            help="Folders of runs or comparisons, or what inspect, check, compare --json printed.",
         ),
     ],
     options: ReportOptions,

@@ -25,6 +25,27 @@ def test_what_is_missing_is_named(gradviz: Gradviz) -> None:
     assert "gone: " in page and "photo.png" in page
 
 
+def test_a_check_is_shown(gradviz: Gradviz) -> None:
+    script("x * x", "model.ts")
+    Image.new("RGB", (6, 5), (90, 80, 70)).save("photo.png")
+    result = gradviz("check", "model.ts", "photo.png", "--json", "-o", "checked")
+    assert result.exit_code == 0, result.stderr
+    tests = json.loads(result.stdout)["tests"]
+    result = gradviz("report", "checked/check.json", "-o", "page.html")
+    assert (result.exit_code, result.stderr) == (0, "")
+    page = Path("page.html").read_text("utf-8")
+    assert "Proven right in float" in page and 'class="verdict good"' in page
+    for test in tests:
+        if test["name"] != "trend":
+            assert f"<td>{test['name']}</td><td>{test['expected']:.4g}</td>" in page
+    document = json.loads(Path("checked/check.json").read_text())
+    document["ok"], document["tests"][0]["ok"] = False, False
+    Path("wrong.json").write_text(json.dumps(document))
+    assert gradviz("report", "wrong.json", "-o", "wrong.html").exit_code == 0
+    page = Path("wrong.html").read_text("utf-8")
+    assert "Not proven right" in page and "<td>failed</td>" in page
+
+
 def test_nothing_at_all_is_an_error(gradviz: Gradviz) -> None:
     failed(gradviz("report", "gone", "lost", "-o", "page.html"), 2, "gone")
     assert not Path("page.html").exists()

@@ -18,7 +18,7 @@ from gradviz.runs.conversion import read_document
 from gradviz.runs.names import COMPARED
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults, read_run
 from gradviz.runs.record import image_record, is_same_file
-from gradviz.runs.schema import CompareDocument, ImageRecord, InspectDocument, damage
+from gradviz.runs.schema import CheckDocument, CompareDocument, ImageRecord, InspectDocument, damage
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,16 @@ class ComparedRuns:
     """The first run, and the later ones."""
 
 
-ReportInput = SaliencyResults | FieldResults | InspectedFlow | ComparedRuns
+@dataclass(frozen=True)
+class CheckedGradient:
+    """The document that `check --json` printed."""
+
+    name: str
+    """The file, as the user named it."""
+    document: CheckDocument
+
+
+ReportInput = SaliencyResults | FieldResults | InspectedFlow | CheckedGradient | ComparedRuns
 """The kinds of input that a report can show."""
 
 
@@ -49,7 +58,8 @@ def read_input(argument: str) -> ReportInput:
     """Read the folder of a run or a comparison, or a document that a command printed.
 
     Args:
-        argument: the folder, or the file with the output of `inspect --json` or `compare --json`.
+        argument: the folder, or the file with the output of `inspect --json`, `check --json` or
+            `compare --json`.
 
     Raises:
         UsageError: it is none of these, or damaged.
@@ -62,6 +72,8 @@ def read_input(argument: str) -> ReportInput:
     document = _document(path)
     if isinstance(document, InspectDocument):
         return InspectedFlow(argument, document)
+    if isinstance(document, CheckDocument):
+        return CheckedGradient(argument, document)
     if any(item.run >= len(document.runs) for item in document.items):
         raise UsageError(f"{path}: a damaged document of compare (items.run); write it again")
     return ComparedRuns(
@@ -69,7 +81,7 @@ def read_input(argument: str) -> ReportInput:
     )
 
 
-def _document(path: Path) -> InspectDocument | CompareDocument:
+def _document(path: Path) -> InspectDocument | CheckDocument | CompareDocument:
     with reading(path):
         text = path.read_text(encoding="utf-8")
     try:
@@ -83,6 +95,8 @@ def _document(path: Path) -> InspectDocument | CompareDocument:
         match kind:
             case "inspect":
                 return read_document(InspectDocument, content, path)
+            case "check":
+                return read_document(CheckDocument, content, path)
             case "compare":
                 return read_document(CompareDocument, content, path)
     except ValueError as error:
@@ -92,7 +106,7 @@ def _document(path: Path) -> InspectDocument | CompareDocument:
     if kind in ("saliency", "receptive-field"):
         raise UsageError(f"{path}: has the numbers only; name the folder that the run wrote")
     raise UsageError(
-        f"{path}: not of gradviz; name a run's folder, or what inspect --json or compare --json "
+        f"{path}: not of gradviz; name a run's folder, or what inspect, check or compare --json "
         "printed"
     )
 

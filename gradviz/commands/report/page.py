@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from gradviz.commands.report.comparison_section import pair_sizes, pairs_of
 from gradviz.commands.report.field_section import explorer_of, field_sizes
-from gradviz.commands.report.inputs import ComparedRuns, InspectedFlow, ReportInput
+from gradviz.commands.report.inputs import CheckedGradient, ComparedRuns, InspectedFlow, ReportInput
 from gradviz.commands.report.layer_chart import HEIGHT, WIDTH, Chart, chart_of
 from gradviz.commands.report.page_data import LEVELS, Page, side_for
 from gradviz.commands.report.saliency_section import map_of, sizes_of
@@ -80,6 +80,7 @@ def report(
     saliency = [run for run in runs if isinstance(run, SaliencyResults)]
     fields = [run for run in runs if isinstance(run, FieldResults)]
     flows = [each for each in inputs if isinstance(each, InspectedFlow)]
+    checks = [each for each in inputs if isinstance(each, CheckedGradient)]
     comparisons = [each for each in inputs if isinstance(each, ComparedRuns)]
     compared = [run for comparison in comparisons for run in comparison.runs]
     page = Page(
@@ -127,6 +128,7 @@ def report(
         saliency=saliency,
         fields=[(run, _growth(run.document.layers)) for run in fields],
         flows=[(flow, _flow(flow.document.layers)) for flow in flows],
+        checks=checks,
         comparisons=comparisons,
         runs=[
             (run, _facts(run)) for run in {each.name: each for each in (*runs, *compared)}.values()

@@ -151,7 +151,7 @@ def test_a_comparison_is_of_two_runs_that_are_there(tmp_path: Path, run: Path) -
         ("{", "neither a run's folder nor JSON"),
         ("[]", "not of gradviz; name a run's folder"),
         ("{}", "not of gradviz; name a run's folder"),
-        ('{"kind": "check"}', "not of gradviz; name a run's folder"),
+        ('{"kind": "check", "schema": 1}', "a damaged document of check (no ok); write it again"),
         ('{"kind": "saliency"}', "has the numbers only; name the folder"),
         ('{"kind": "inspect", "schema": 1}', "a damaged document of inspect (no model); write it"),
         (json.dumps({**FLOW, "layers": [{"name": "a"}]}), "inspect (no layers.0.shape); write"),
