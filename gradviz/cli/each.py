@@ -266,6 +266,8 @@ def _table(document: EachDocument) -> Iterator[str]:
 
 def _summary(document: Mapping[str, Any]) -> str:
     """Phrase what a document says in a few words."""
+    from gradviz.runs.schema import TREND
+
     match document:
         case {"kind": "saliency", "results": results}:
             done = sum(result["status"] == "ok" for result in results)
@@ -275,7 +277,7 @@ def _summary(document: Mapping[str, Any]) -> str:
             size = f"global, through {through}" if through else f"size {geometry['size']}"
             return f"{size}, stride {geometry['stride']}, fields: {len(fields)}"
         case {"kind": "check", "tests": tests}:
-            judged = [test for test in tests if test["name"] != "linear"]
+            judged = [test for test in tests if test["name"] != TREND]
             return f"{sum(test['ok'] is True for test in judged)} of {len(judged)} tests passed"
         case {"kind": "inspect", "layers": layers, "warnings": warnings}:
             return f"{len(layers)} layers, {len(warnings)} warnings"
