@@ -28,7 +28,7 @@ ALLOWED = 0.015
 """The seconds that an answer may take beside its pass."""
 
 
-def figures() -> Iterator[Measurement]:
+def measurements() -> Iterator[Measurement]:
     """A pixel's gradient on the depth model, at two sizes."""
     for side in (128, 2048):
         rounds = [asked(side) for _ in range(ROUNDS)]

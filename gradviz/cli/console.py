@@ -21,7 +21,6 @@ from gradviz.cli.options import MessageOptions
 from gradviz.cli.process import interruptible, reserved_stdout
 from gradviz.cli.steps import EVERY, Steps
 from gradviz.errors import ExitCode, GradvizError, OptionsMissing, UsageError
-from gradviz.files import NO_TEMPORARY, lacks_temporary
 from gradviz.text import harmless, one_line
 
 if TYPE_CHECKING:
@@ -278,6 +277,8 @@ def _explained(error: Exception) -> GradvizError | None:
         return UsageError(
             f"{error.filename}: permission denied; make it readable, or name another one"
         )
+    from gradviz.files import NO_TEMPORARY, lacks_temporary
+
     return UsageError(NO_TEMPORARY) if lacks_temporary(error) else None
 
 

@@ -86,13 +86,16 @@ def test_the_demo_draws_what_it_says(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
-    commands = [line for line in recipe.splitlines() if "/gradviz " in line]
+    run = [line for line in recipe.splitlines() if "/gradviz " in line]
+    commands = [line for line in run if not line.startswith("echo")]
     assert len(commands) == 3
     # One image of each kind in place of all.
     lines = [re.sub(r"_\*'", "_01.*'", line.replace(".venv/bin/", "")) for line in commands]
     page = "```console\n" + "".join(f"$ {line}\n" for line in lines) + "```\n"
     assert run_blocks(page, tmp_path) == []
-    (said,) = re.findall(r'echo "(.+)"', recipe)
+    said, explore = re.findall(r'echo "(.+)"', recipe)
+    model, image = explore.partition("gradviz explore ")[2].split()
+    assert (ROOT / model).exists() and (ROOT / image).exists()
     named = [word.strip(";,") for word in shlex.split(said) if word.startswith("gradviz-out/")]
     assert len(named) == 3
     assert all((tmp_path / name).exists() for name in named)

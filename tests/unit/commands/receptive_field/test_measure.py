@@ -63,7 +63,9 @@ def test_local_fields_are_united_and_the_others_averaged() -> None:
 
 def test_an_image_of_another_size_is_left_out() -> None:
     first = RunningMean.of(field("a", [1, 0], [1, 2], [0, 1]), None)
-    assert RunningMean.of(field("b", [1], [1], [0]), first) is first
+    found = RunningMean.of(field("b", [1], [1], [0]), first).field()
+    assert found.energy.tolist() == [[1, 2]] and found.contribution.tolist() == [[0, 1]]
+    assert found.notes == ("of another size than a, and left out: b",)
 
 
 def meter(net: nn.Module, **settings: Any) -> FieldMeter:
