@@ -80,7 +80,7 @@ class Moody(Blur):
             raise TimeoutError("the gate stays shut")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at once in one process disturb each other
 def browser() -> Iterator[Any]:
     yield from launched()
 

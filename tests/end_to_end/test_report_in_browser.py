@@ -37,7 +37,7 @@ INNER = """mark => {
 """The place of a group of lines on the screen, without the width of the lines."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at once in one process disturb each other
 def browser() -> Iterator[Any]:
     yield from launched()
 
