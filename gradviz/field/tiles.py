@@ -7,11 +7,15 @@ and ends at one or at the image's own border, where the model pads as it does fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gradviz.arrays import Box, Size
 from gradviz.field.axis import Axis
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Range = tuple[int, int]
 """Start and stop; half-open: the stop is exclusive."""
@@ -119,6 +123,31 @@ class OutputGrid:
             for rows in self.y.split((y0, y1), length)
             for columns in self.x.split((x0, x1), length)
         ]
+
+
+def output_of_tiles(
+    tiles: Iterable[Tile], size: Size, output_of: Callable[[Tile], Tensor]
+) -> Tensor:
+    """Put the outputs of tiles together.
+
+    Args:
+        tiles: the tiles of the whole map, at least one.
+        size: the width and height of the whole map.
+        output_of: computes the output [..., h, w] of a tile's part of the image.
+
+    Returns:
+        the output [..., H, W] of the whole image, float32 on the CPU.
+    """
+    width, height = size
+    whole: Tensor | None = None
+    for tile in tiles:
+        part = output_of(tile).float().cpu()
+        if whole is None:
+            whole = part.new_zeros(*part.shape[:-2], height, width)
+        (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
+        whole[..., y0:y1, x0:x1] = part[..., b:d, a:c]
+    assert whole is not None
+    return whole
 
 
 def input_pixels(tiles: Sequence[Tile]) -> int:

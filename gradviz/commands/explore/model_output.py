@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from gradviz.backward.graph import is_of_sigmoid
 from gradviz.detections import Detections
 from gradviz.errors import GradvizError, UsageError
 from gradviz.field.locality import Locality
+from gradviz.field.tiles import Tile, output_of_tiles
 from gradviz.field.trial import NotTileable
 from gradviz.image.frame import Frame
 from gradviz.image.prepare import Prepared
@@ -99,20 +100,18 @@ def output_in_tiles(
         locality.check(size, tiles)
     except NotTileable:
         return None
-    width, height = known.grid.size
-    planes: Tensor | None = None
-    for n, tile in enumerate(tiles):
-        between(n, len(tiles))
+
+    def announced() -> Iterator[Tile]:
+        for n, tile in enumerate(tiles):
+            between(n, len(tiles))
+            yield tile
+
+    def tile_output(tile: Tile) -> Tensor:
         with deterministic():
-            y = model(model.batch_of(prepared.part(tile.inputs)).detach())[0]
-        part = planes_of(y).float().cpu()
-        if planes is None:
-            planes = part.new_zeros(len(part), height, width)
-        (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
-        planes[:, y0:y1, x0:x1] = part[:, b:d, a:c]
-    assert planes is not None
-    shape = (len(planes), height, width) if y.dim() == 3 else (height, width)
-    return ModelOutput("map", shape, planes)
+            return model(model.batch_of(prepared.part(tile.inputs)).detach())[0]
+
+    y = output_of_tiles(announced(), known.grid.size, tile_output)
+    return ModelOutput("map", tuple(y.shape), planes_of(y))
 
 
 def _detections(model: Model, x: Tensor) -> Detections | None:

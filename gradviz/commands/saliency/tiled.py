@@ -28,7 +28,7 @@ from gradviz.commands.saliency.settings import Settings
 from gradviz.errors import GradvizError, SeedError, UsageError
 from gradviz.field.locality import Locality, Parts
 from gradviz.field.sites import notes_on, site_of, suppression_of
-from gradviz.field.tiles import OutputGrid, Tile, input_pixels
+from gradviz.field.tiles import OutputGrid, Tile, input_pixels, output_of_tiles
 from gradviz.field.trial import NotTileable
 from gradviz.image.load import LoadedImage
 from gradviz.model.foreign import foreign_code
@@ -159,17 +159,12 @@ class TilePlan:
 
     def _output(self, model: Model) -> torch.Tensor:
         """Compute the output of the whole image, tile by tile."""
-        width, height = self.grid.size
-        output: torch.Tensor | None = None
+
+        def output_of(tile: Tile) -> torch.Tensor:
+            return model(model.batch_of(self.image.prepared.part(tile.inputs)).detach())[0]
+
         with torch.no_grad():
-            for tile in whole_map(self.grid):
-                y = model(model.batch_of(self.image.prepared.part(tile.inputs)).detach())[0]
-                if output is None:
-                    output = torch.zeros(*y.shape[:-2], height, width)
-                (x0, y0, x1, y1), (a, b, c, d) = tile.outputs, tile.inner
-                output[..., y0:y1, x0:x1] = y[..., b:d, a:c].float().cpu()
-        assert output is not None
-        return output
+            return output_of_tiles(whole_map(self.grid), self.grid.size, output_of)
 
 
 def whole_map(grid: OutputGrid) -> list[Tile]:
