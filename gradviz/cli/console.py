@@ -56,17 +56,20 @@ class Console:
         self._stderr = Terminal(file=sys.stderr)
         self._work: tuple[str, Steps, progress.Progress, progress.TaskID] | None = None
 
-    def results(self, document: Document, rows: Iterable[str]) -> None:
+    def results(
+        self, document: Document, rows: Iterable[str], *, despite_quiet: bool = False
+    ) -> None:
         """Write the results: one JSON document with `--json`, else rows, unless `--quiet`.
 
         Args:
             document: the results for programs.
             rows: the same for people, one line each.
+            despite_quiet: True if the command is of no use without them.
         """
         if self._options.json:
             rows = [document.json_text()]
             self._answered = True
-        elif self._options.quiet:
+        elif self._options.quiet and not despite_quiet:
             return
         else:
             rows = map(harmless, rows)

@@ -87,7 +87,7 @@ def _serve(serving: Serving, page: options.PageOptions, console: Console) -> Non
     document = ExploreDocument(
         schema=1, kind="explore", address=serving.address, host=serving.host, port=serving.port
     )
-    console.results(document, [serving.address])
+    console.results(document, [serving.address], despite_quiet=True)
     opened = False
     if not remote and not page.no_browser:
         with redirect_stdout(sys.stderr):

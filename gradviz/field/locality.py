@@ -9,6 +9,7 @@ a proof for this very size and this very part, of the gradient too.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +31,12 @@ from gradviz.model.model import Model
 
 FollowedOutput = tuple[Shape, Reach]
 """The shape of an output, and what it was computed from."""
+
+ProvedPart = tuple[tuple[int, int], FollowedOutput]
+"""The place at which a part of an image begins, and the pass over it."""
+
+PARTS_KEPT = 16
+"""The parts of one size that are kept: those at each corner and border, and inside, are nine."""
 
 Parts = Literal["proved", "tried"]
 """The evidence that parts agree with the whole."""
@@ -66,7 +73,9 @@ class Locality:
         self._channels = channels
         self._trial = Trial(model, probe_at)
         self._follow = lru_cache(32)(self._followed)
-        self._proved: dict[tuple[Size, Size], tuple[tuple[int, int], FollowedOutput]] = {}
+        self._proved: defaultdict[tuple[Size, Size], deque[ProvedPart]] = defaultdict(
+            lambda: deque(maxlen=PARTS_KEPT)
+        )
         self._axes: dict[int, Axis | None] = dict(enumerate(axes))
 
     def of(self, size: Size) -> KnownGrid:
@@ -138,39 +147,19 @@ class Locality:
                 raise NotTileable(f"a part of the image cannot be followed: {part}")
             if not _alike(whole, part, tile):
                 raise NotTileable("its output depends on where in the image a pixel is")
-            self._proved.setdefault((size, of_part), ((x0, y0), part))
+            self._proved[size, of_part].append(((x0, y0), part))
 
     def _proved_elsewhere(self, size: Size, whole: FollowedOutput, tile: Tile) -> bool:
-        """True if a part of the same size was followed, and the whole is the same at both places.
-
-        The part does not know where it lies, so what was followed there holds here, moved. The
-        whole is followed once more over an image that begins one period later: an output pixel
-        named there as its neighbour one period on is named here is the same function of pixels one
-        period on.
-        """
+        """True if a part of this size was proved, and the whole does the same at both places."""
         x0, y0, x1, y1 = tile.inputs
-        if (size, (x1 - x0, y1 - y0)) not in self._proved:
+        proved = self._proved[size, (x1 - x0, y1 - y0)]
+        if not proved:
             return False
-        start, part = self._proved[size, (x1 - x0, y1 - y0)]
         grid = self._grid(size, whole)
-        axes = (grid.x, grid.y)
         moved = self._follow(size, (grid.x.field.shift, grid.y.field.shift))
-        if isinstance(moved, Untold):
-            return False
-        back = list[int]()
-        for axis, (along, here, there) in enumerate(zip(axes, (x0, y0), start, strict=True)):
-            periods, rest = divmod(here - there, along.field.shift)
-            step = periods * len(along.field.first)
-            low, high = tile.outputs[axis], tile.outputs[axis + 2]
-            path = (min(low, low - step), max(high, high - step))
-            back.append(step)
-            if rest or path[0] < 0 or path[1] > along.outputs:
-                return False
-            if not _moves(whole, moved, axis, path, len(along.field.first)):
-                return False
-        left, top, right, bottom = tile.outputs
-        outputs = (left - back[0], top - back[1], right - back[0], bottom - back[1])
-        return _alike(whole, part, replace(tile, outputs=outputs))
+        return not isinstance(moved, Untold) and any(
+            _is_moved(whole, moved, part, grid, tile) for part in proved
+        )
 
     def _followed(self, size: Size, start: tuple[int, int]) -> FollowedOutput | Untold:
         try:
@@ -206,6 +195,45 @@ class Locality:
             raise NotTileable(f"what it does to large images is not known: {error}") from None
         if any(other != whole for other in others):
             raise NotTileable("what it does depends on the size of the image")
+
+
+def _is_moved(
+    whole: FollowedOutput,
+    moved: FollowedOutput,
+    proved: ProvedPart,
+    grid: OutputGrid,
+    tile: Tile,
+) -> bool:
+    """True if a tile is a part that was proved elsewhere, moved by whole periods.
+
+    The part does not depend on where it lies, so what was followed there holds here, moved. The
+    whole is followed once more over an image that begins one period later: an output pixel named
+    there as its neighbour one period on is named here is the same function of pixels one period
+    on.
+
+    Args:
+        whole: the pass over the image.
+        moved: the same over an image that begins one period later.
+        proved: the part, whose size is that of the tile's inputs.
+        grid: the output grid of the image.
+        tile: the tile.
+    """
+    start, part = proved
+    back = list[int]()
+    for axis, along in enumerate((grid.x, grid.y)):
+        period = len(along.field.first)
+        periods, rest = divmod(tile.inputs[axis] - start[axis], along.field.shift)
+        step = periods * period
+        low, high = tile.outputs[axis], tile.outputs[axis + 2]
+        path = (min(low, low - step), max(high, high - step))
+        back.append(step)
+        if rest or path[0] < 0 or path[1] > along.outputs:
+            return False
+        if not _moves(whole, moved, axis, path, period):
+            return False
+    left, top, right, bottom = tile.outputs
+    outputs = (left - back[0], top - back[1], right - back[0], bottom - back[1])
+    return _alike(whole, part, replace(tile, outputs=outputs))
 
 
 def _alike(whole: FollowedOutput, part: FollowedOutput, tile: Tile) -> bool:

@@ -40,15 +40,19 @@ class GridAxis:
         return replace(self, inputs=inputs, outputs=self.outputs + periods * len(self.field.first))
 
     def needed(self, outputs: Range) -> Range:
-        """Find the input pixels that hold the fields of output pixels, cut at whole periods."""
+        """Find the input pixels that hold the fields of output pixels, cut at whole periods.
+
+        Near a border they are as many as inside, so that few lengths occur: a part is proved once
+        for each length.
+        """
         start, stop = outputs
         period = len(self.field.first)  # later fields begin and end later by whole shifts
         first = min(self.field.extent(i)[0] for i in range(start, min(stop, start + period)))
         last = max(self.field.extent(i)[1] for i in range(max(start, stop - period), stop))
         shift = self.field.shift
-        low = min(max(0, first // shift * shift), (self.inputs - 1) // shift * shift)
-        # What looks beyond the border alone gets one period: no model takes nothing.
-        return low, min(self.inputs, max((last // shift + 1) * shift, low + shift))
+        low, high = first // shift * shift, (last // shift + 1) * shift
+        begin = max(0, min(low, (self.inputs - (high - low)) // shift * shift))
+        return begin, min(self.inputs, max(high, begin + high - low))
 
     def within(self, outputs: Range, inputs: Range) -> Range:
         """Find the positions of output pixels in the output of some input pixels alone.

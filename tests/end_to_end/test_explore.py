@@ -334,6 +334,14 @@ def test_an_address_that_is_taken_is_refused(gradviz: Gradviz) -> None:
 
 
 @pytest.mark.process
+def test_the_address_is_printed_though_messages_are_not() -> None:
+    with started(MODELS / "depth.ts", IMAGES / "room_01.png", "--quiet") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        assert interrupted(process)[0] == ""
+
+
+@pytest.mark.process
 def test_json_names_the_address(gradviz: Gradviz) -> None:
     with started(MODELS / "depth.ts", IMAGES / "room_01.png", "--json") as process:
         assert process.stdout is not None

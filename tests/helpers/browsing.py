@@ -20,10 +20,19 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",
 )
 
-PIXELS = """canvas => {
-  const { width, height } = canvas;
+PIXELS = """element => {
+  const [under, over] = element.matches("canvas") ? [element] : element.querySelectorAll("canvas");
+  let { width, height } = under;
+  let place = [0, 0];
+  if (over && !over.hidden) {  // it lies over a part of the other, which may have fewer pixels
+    const part = (name) => parseFloat(over.style[name]) / 100;
+    width = Math.round(over.width / part("width"));
+    height = Math.round(over.height / part("height"));
+    place = [Math.round(part("left") * width), Math.round(part("top") * height)];
+  }
   const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  copy.drawImage(canvas, 0, 0);
+  copy.drawImage(under, 0, 0, width, height);
+  if (over && !over.hidden) copy.drawImage(over, ...place);
   const { data } = copy.getImageData(0, 0, width, height);
   return [height, width, Array.from(data)];
 }"""
@@ -49,7 +58,7 @@ def call(*words: object) -> None:
 
 
 def pixels(canvas: Any) -> np.ndarray:
-    """RGB [H, W, 3] of a canvas."""
+    """RGB [H, W, 3] of a canvas, or of an element that holds one over another."""
     height, width, data = canvas.evaluate(PIXELS)
     return np.array(data).reshape(height, width, 4)[..., :3]
 

@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 Allocate = Callable[[tuple[int, ...]], Floats]
 """An allocator of zeroed float32 arrays of a given shape."""
 
-LEAST = 1 << 14
+LEAST = 1 << 15
 """The pixels of an image below which trying the model for tiles costs more than tiles save."""
 MANY = 1 << 21
 """The pixels of an image from which on it is cut into tiles to save memory."""

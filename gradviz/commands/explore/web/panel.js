@@ -7,6 +7,8 @@ import { List } from "./list.js";
 import { WINNING, coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
 import { Sheet, valuesAt } from "./sheet.js";
 
+const UNLOADED = "The picture of this image could not be loaded";
+
 export class Panel {
   /* `page` has state, change(), palettes, views, told(), failed() and refreshed(). */
   constructor(page, model, section) {
@@ -33,36 +35,47 @@ export class Panel {
 
   // What the model answers for an image
 
-  /* Show the image that the state names: its picture and its places first, since they are quick. */
+  /* Show the image that the state names: its picture and its places come first, side by side. */
   open() {
     const { image } = this.page.state;
-    this.places = this.output = this.answer = null;
+    this.picture = this.places = this.output = this.answer = null;
     this.asked = false;
     this.grids.ask({ image, model: this.model });
+    this.load(image);
   }
 
-  async placed(question, places) {
-    if (question.image !== this.page.state.image) return;
+  async load(image) {
     const picture = new Image();
-    picture.src = `/image?image=${question.image}&model=${this.model}`;
-    try {
-      await picture.decode();
-    } catch {
-      this.lost(question, "The picture of this image could not be loaded");
-      return;
-    }
+    picture.src = `/image?image=${image}&model=${this.model}`;
+    const loaded = await picture.decode().then(() => true, () => false);
+    if (image !== this.page.state.image) return;
+    this.picture = loaded && picture;
+    if (this.places) this.lay();
+  }
+
+  placed(question, places) {
     if (question.image !== this.page.state.image) return;
-    this.input.open(picture, places.input);
     this.places = places;
-    const [h, w] = places.shape?.slice(1) ?? [];
-    this.map.stage.hidden = !w;
-    // Until the output is there, the image shows faintly where to point.
-    if (w) this.map.open(picture, [w, h]);
-    this.map.stage.classList.add("coming");
+    this.lay();
     this.list.element.hidden = true;
     this.range = null;
     this.page.refreshed(this);
     this.look();
+  }
+
+  /* Lay the picture where the maps will lie, as soon as it is there. */
+  lay() {
+    const { picture, places } = this;
+    this.input.open(picture, places.input);
+    if (!this.output) {
+      const [h, w] = places.shape?.slice(1) ?? [];
+      this.map.stage.hidden = !w;
+      // Until the output is there, the image shows faintly where to point.
+      if (w) this.map.open(picture, [w, h]);
+      this.map.stage.classList.add("coming");
+    }
+    if (picture) this.page.repaint();
+    if (picture === false) this.lost({ image: this.page.state.image }, UNLOADED);
   }
 
   /* Ask what the model answers; the map is drawn of the channel that is chosen. */
@@ -281,6 +294,7 @@ export class Panel {
 
   /* Draw the answer; `how` is null if there is none. */
   paint(how) {
+    if (!this.picture) return;
     const [array, sheet] = this.shown;
     for (const each of [this.input, this.map]) if (each !== sheet) each.clear();
     if (sheet) sheet.show(array, how);

@@ -4,42 +4,49 @@ const PIN = 0.5; // a pin stands in the middle of its pixel
 const CLOSE = 4; // a map that is so many times smaller than its picture is shown close up as well
 const CLOSEUP = 192; // pixels a side
 
-function sheetOf(W, H) {
-  return new OffscreenCanvas(W, H).getContext("2d", { willReadFrequently: true });
-}
+const readable = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 
 export class Sheet {
   constructor(stage) {
     this.stage = stage;
     this.picture = stage.querySelector(".picture");
     this.map = stage.querySelector(".map");
+    [this.nothing, this.painted] = this.map.querySelectorAll("canvas");
     this.marks = stage.querySelector(".marks");
     this.closeup = stage.querySelector(".closeup");
     this.size = [1, 1];
-    this.pixels = null;
+    this.pixels = readable(new OffscreenCanvas(1, 1));
     this.shown = null;
+    new ResizeObserver(() => this.lay()).observe(stage);
   }
 
   /* Show a picture (an image or ImageData) of this size, without a map. */
   open(picture, [W, H]) {
     this.size = [W, H];
-    this.pixels = sheetOf(W, H);
+    this.pixels = readable(new OffscreenCanvas(W, H));
     if (picture instanceof ImageData) this.pixels.putImageData(picture, 0, 0);
     else if (picture) this.pixels.drawImage(picture, 0, 0, W, H);
-    this.dim = null;
-    for (const canvas of [this.picture, this.map]) [canvas.width, canvas.height] = [W, H];
-    this.picture.getContext("2d").drawImage(this.pixels.canvas, 0, 0);
-    this.context = this.map.getContext("2d");
     this.marks.setAttribute("viewBox", `0 0 ${W} ${H}`);
     this.stage.style.setProperty("--ratio", W / H);
     this.stage.classList.toggle("coarse", Math.max(W, H) < 512);
     this.clear();
+    this.lay();
+  }
+
+  /* Draw what stays: the picture, and the map where nothing matters. A browser scales a canvas
+  again in every frame, so they have no more pixels than are seen. */
+  lay() {
+    const { width, height } = this.stage.getBoundingClientRect();
+    const seen = [width, height].map((side, axis) =>
+      Math.max(1, Math.min(this.size[axis], Math.round(side * devicePixelRatio))));
+    for (const canvas of [this.picture, this.nothing]) [canvas.width, canvas.height] = seen;
+    this.picture.getContext("2d").drawImage(this.pixels.canvas, 0, 0, ...seen);
+    if (this.how) this.layNothing();
   }
 
   /* Take the map away. */
   clear() {
-    this.shown = null;
-    this.ground = null;
+    this.shown = this.how = null;
     this.map.style.opacity = 0;
     delete this.map.dataset.drawn;
     if (this.closeup) this.closeup.hidden = true;
@@ -49,16 +56,19 @@ export class Sheet {
   show(array, how) {
     const [W, H] = this.size;
     const { window, planes, cells } = this.fitting(array);
-    const ground = JSON.stringify([how.view, how.colours]);
-    if (this.ground !== ground) this.lay(how, [0, 0, W, H]);
-    else this.lay(how, this.shown);
-    this.ground = ground;
+    const same = this.how && this.how.view === how.view && this.how.colours === how.colours;
+    this.how = how;
+    if (!same) this.layNothing();
     const [x0, y0, x1, y1] = window;
-    if (x1 > x0 && y1 > y0) {
-      const size = [x1 - x0, y1 - y0];
+    const size = [x1 - x0, y1 - y0];
+    this.painted.hidden = size[0] <= 0 || size[1] <= 0;
+    if (!this.painted.hidden) {
       const backdrop = VIEWS[how.view].paint === overlay ? this.pixels.getImageData(x0, y0, ...size).data : null;
       const pixels = painted({ cells, whole: array.whole }, planes, size, { ...how, backdrop });
-      this.context.putImageData(pixels, x0, y0);
+      [this.painted.width, this.painted.height] = size;
+      this.painted.getContext("2d").putImageData(pixels, 0, 0);
+      const places = { left: x0 / W, top: y0 / H, width: size[0] / W, height: size[1] / H };
+      for (const [name, part] of Object.entries(places)) this.painted.style[name] = `${100 * part}%`;
     }
     this.shown = window;
     this.fade(how.fade);
@@ -82,31 +92,32 @@ export class Sheet {
     return { planes: whole, cells: [cells[0], h, w], window: [0, 0, W, H] };
   }
 
-  /* Paint a part of the map as if nothing mattered there. */
-  lay(how, [x0, y0, x1, y1]) {
-    const [w, h] = [x1 - x0, y1 - y0];
-    if (w <= 0 || h <= 0) return;
-    if (VIEWS[how.view].paint === overlay) {
-      this.dim ??= this.dimmed();
-      this.context.drawImage(this.dim, x0, y0, w, h, x0, y0, w, h);
-      return;
-    }
-    const nothing = { cells: [1, 1, 1], whole: true };
-    const [r, g, b] = painted(nothing, [new Float32Array(1)], [1, 1], { ...how, scale: 1 }).data;
-    this.context.fillStyle = `rgb(${r} ${g} ${b})`;
-    this.context.fillRect(x0, y0, w, h);
+  /* Draw the map as if nothing mattered anywhere. */
+  layNothing() {
+    const context = readable(this.nothing);
+    context.drawImage(this.picture, 0, 0);
+    this.cover(context, 1);
   }
 
-  dimmed() {
-    const [W, H] = this.size;
-    const found = sheetOf(W, H);
-    const pixels = this.pixels.getImageData(0, 0, W, H);
-    const { data } = pixels;
-    for (let at = 0; at < data.length; at += 4) {
-      data.fill(dimmed(data[at], data[at + 1], data[at + 2]), at, at + 3);
+  /* Cover a picture with the map where nothing matters, by a share. */
+  cover(context, share) {
+    const { width, height } = context.canvas;
+    if (VIEWS[this.how.view].paint === overlay) {
+      const pixels = context.getImageData(0, 0, width, height);
+      const { data } = pixels;
+      for (let at = 0; at < data.length; at += 4) {
+        const level = dimmed(data[at], data[at + 1], data[at + 2]);
+        for (let c = at; c < at + 3; c++) data[c] += share * (level - data[c]);
+      }
+      context.putImageData(pixels, 0, 0);
+      return;
     }
-    found.putImageData(pixels, 0, 0);
-    return found.canvas;
+    const zero = { cells: [1, 1, 1], whole: true };
+    const how = { ...this.how, scale: 1 };
+    const [r, g, b] = painted(zero, [new Float32Array(1)], [1, 1], how).data;
+    context.globalAlpha = share;
+    context.fillStyle = `rgb(${r} ${g} ${b})`;
+    context.fillRect(0, 0, width, height);
   }
 
   /* From the picture (0) to the map (1). */
@@ -127,11 +138,13 @@ export class Sheet {
     const all = side + 2 * Math.ceil(side / 8);
     const from = [Math.round((x0 + x1 - all) / 2), Math.round((y0 + y1 - all) / 2), all, all];
     [closeup.width, closeup.height] = [CLOSEUP, CLOSEUP];
-    const context = closeup.getContext("2d");
+    const context = readable(closeup);
     context.imageSmoothingEnabled = false;
     context.drawImage(this.pixels.canvas, ...from, 0, 0, CLOSEUP, CLOSEUP);
+    this.cover(context, share);
     context.globalAlpha = share;
-    context.drawImage(this.map, ...from, 0, 0, CLOSEUP, CLOSEUP);
+    const place = [x0 - from[0], y0 - from[1], x1 - x0, y1 - y0];
+    context.drawImage(this.painted, ...place.map((n) => (n * CLOSEUP) / all));
     closeup.classList.toggle("left", x0 + x1 > W);
     closeup.classList.toggle("top", y0 + y1 > H);
   }
