@@ -169,18 +169,20 @@ def edges_in_input(size: Size, site: Site) -> tuple[list[float], list[float]]:
     Returns:
         the w + 1 edges along x and the h + 1 along y, within the input.
     """
+    import numpy as np
+
     assert site.frame is not None
-    both = []
+    both = list[list[float]]()
     for axis, (count, length) in enumerate(zip(size, site.frame.input, strict=True)):
+        places = np.arange(count + 1)
         if site.centres is None:
-            edges = [n * length / count for n in range(count + 1)]
+            edges = places * length / count
         else:
             first, stride = site.centres[axis].first, site.centres[axis].stride
             # In whole numbers: as fractions, the edges of a large map take as long as a pass.
             start, whole = first - stride / 2, first.denominator * stride.denominator * 2
-            offset, step = int(start * whole), int(stride * whole)
-            edges = [(offset + n * step) / whole for n in range(count + 1)]
-        both.append([min(max(edge, 0.0), float(length)) for edge in edges])
+            edges = (int(start * whole) + places * int(stride * whole)) / whole
+        both.append(edges.clip(0, length).tolist())
     return both[0], both[1]
 
 

@@ -82,8 +82,9 @@ def test_the_command_writes_what_is_shown_to_the_last_byte(gradviz: Gradviz, nam
     answers = Answers(session_of(model, image))
     question = Question(client="tab", number=1, **asked)
     engine = answers.engine(0)
-    for _ in range(2):  # the second time, a forward pass may have been kept
-        header, arrays = unpacked(answers.ask(question, task()))
+    another = question.model_copy(update={"seed": "" if question.seed else "ones"})
+    for each in (question, another, question):  # a forward pass may be kept
+        header, arrays = unpacked(answers.ask(each, task()))
     shown = engine.attribution(question, lambda step: None).array
     result = gradviz(*shlex.split(header["command"])[1:], "-o", "out", "--json")
     assert result.exit_code == 0, result.stderr
@@ -280,7 +281,8 @@ def test_ctrl_c_ends_it_at_once_also_during_a_pass(gradviz: Gradviz) -> None:
         # Asked in a thread: the answer never comes.
         asking = threading.Thread(target=browser.fails, args=("/output",), daemon=True)
         asking.start()
-        while browser.post("/progress", client="tab")[1]["text"] != "the model runs":
+        waiting = "waiting for another question: the first answer is prepared"
+        while browser.post("/progress", client="tab")[1]["text"] != waiting:
             time.sleep(0.05)
         time.sleep(0.5)  # inside the loop
         stderr, seconds = interrupted(process)

@@ -23,7 +23,6 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.clip import CLIP, parse_clip
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
-from gradviz.image.load import load_photo
 
 
 class Answers:
@@ -43,12 +42,27 @@ class Answers:
             raise UsageError(f"model {model}: there are {len(self._engines)}, from 0")
         return self._engines[model]
 
-    def picture(self, model: int, image: int, photo: bool) -> Image.Image:
-        """Return what a model sees of an image, or with `photo` the whole file."""
-        engine = self.engine(model)
-        if photo:
-            return Image.fromarray(load_photo(engine.source(image), engine.preprocess))
-        return Image.fromarray(engine.image(image).prepared.shown)
+    def prepare(self, task: Task) -> None:
+        """Answer what a page asks first, before it is open.
+
+        Raises:
+            GradvizError: a question cannot be answered; the page will ask it and show why.
+        """
+        for model, engine in enumerate(self._engines):
+            task.give_way("the first answer is prepared")
+            match engine.fields(0).shape:
+                case (_, height, width):
+                    seed = f"pixel:{width // 2},{height // 2}"
+                case (_,):
+                    seed = ""
+                case _:
+                    continue
+            question = Question(client="the server", number=0, model=model, seed=seed)
+            engine.attribution(question, task.show)
+
+    def picture(self, model: int, image: int) -> Image.Image:
+        """Return what a model sees of an image."""
+        return Image.fromarray(self.engine(model).image(image).prepared.shown)
 
     def output(self, asked: OutputAsked, task: Task) -> bytes:
         """Answer what the model makes of an image."""
@@ -121,7 +135,7 @@ class Answers:
                 raise UsageError(f"no view is called {view!r}; use {', '.join(VIEWS)}")
         load_palette(settings.colormap)
         engine.attribution(asked, task.show)  # what cannot be answered leaves no folder
-        seeds, source = engine.seeds(asked), engine.source(asked.image)
+        seeds, source = engine.seeds(asked.seed), engine.source(asked.image)
         folder = new_folder(self.session.out)
         output = [word for view in settings.views for word in ("--view", view)]
         output += [

@@ -41,9 +41,10 @@ class Routes:
     """The server's answers, by their addresses."""
 
     def __init__(self, session: Session, worker: Worker) -> None:
-        self._session = session
+        self._session = strict_json(session.describe())
         self._answers = Answers(session)
         self._worker = worker
+        worker.ask("the server", 0, self._answers.prepare)
         self._assets = {
             f"/{part}/{file.name}": file.read_bytes()
             for part, package in ASSETS.items()
@@ -87,26 +88,28 @@ class Routes:
         return Response(content, media_type=kind)
 
     async def image(self, request: Request) -> Response:
-        """Send an image, as a model sees it or as the file is."""
+        """Send an image as a model sees it.
+
+        Bitmaps need no time to be packed and unpacked; most pages are on this machine.
+        """
         try:
             model, image = (int(request.query_params.get(name, "0")) for name in ("model", "image"))
         except ValueError:
             raise HTTPException(404, "there is no such image") from None
-        photo = request.query_params.get("photo") == "1"
 
         def drawn() -> bytes:
             buffer = io.BytesIO()
-            self._answers.picture(model, image, photo).save(buffer, "PNG", compress_level=1)
+            self._answers.picture(model, image).save(buffer, "BMP")
             return buffer.getvalue()
 
         try:
-            return Response(await run_in_threadpool(drawn), media_type="image/png")
+            return Response(await run_in_threadpool(drawn), media_type="image/bmp")
         except GradvizError as error:
             raise HTTPException(404, one_line(error)) from None
 
     async def session(self, request: Request) -> Response:
         """Describe what is explored."""
-        return _json(self._session.describe())
+        return Response(self._session, media_type="application/json")
 
     async def output(self, request: Request) -> Response:
         """Answer what a model makes of an image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
+from threading import Lock
 
 from gradviz.backward.integrated_gradients import BASELINES
 from gradviz.backward.layers import run_with_layers
@@ -48,11 +49,22 @@ class Engine:
         self._sources = sources
         self._explainers = lru_cache(4)(self._explainer)
         self._output: tuple[int, ModelOutput] | None = None
+        self._last: tuple[tuple[int, str, Settings], Attribution] | None = None
         self._fields = lru_cache(4)(partial(fields_of, self.model))
-        self.image = lru_cache(IMAGES_KEPT)(self._image)
+        self._images = lru_cache(IMAGES_KEPT)(self._image)
+        self._loading = Lock()
         self._memory = Memory(LARGEST_KEPT)
         self._reactions = Reactions(self.model)
         self._step: Progress = lambda step: None
+
+    def image(self, place: int) -> LoadedImage:
+        """Return an image as the model gets it.
+
+        Raises:
+            GradvizError: there is none at this place, or it cannot be read.
+        """
+        with self._loading:  # the worker and the page's picture ask at the same time
+            return self._images(place)
 
     def _image(self, place: int) -> LoadedImage:
         return load_image(self.source(place), self.preprocess)
@@ -76,15 +88,15 @@ class Engine:
     def _faster(self) -> Model:
         return optimised_for(self.model, self.preprocess)
 
-    def seeds(self, question: Question) -> list[Seed]:
+    def seeds(self, spec: str) -> list[Seed]:
         """Parse the seed of a question; an empty list stands for the default.
 
         Raises:
             SeedError: it cannot be read, or names a file.
         """
-        if not question.seed:
+        if not spec:
             return []
-        seeds = [parse_seed(question.seed, files=False)]
+        seeds = [parse_seed(spec, files=False)]
         check_labels(seeds, self.model.labels)
         return seeds
 
@@ -98,7 +110,7 @@ class Engine:
             raise UsageError(f"no method is called {question.method!r}; use {', '.join(METHODS)}")
         if question.baseline not in (None, *BASELINES):
             raise UsageError(f"--baseline {question.baseline}: use {', '.join(BASELINES)}")
-        seeds = self.seeds(question)
+        seeds = self.seeds(question.seed)
         return Settings(
             method=question.method,
             layer=question.layer,
@@ -114,9 +126,14 @@ class Engine:
             GradvizError: the question cannot be answered.
         """
         self._step = show
-        explainer = self._explainers(self.settings(question))
-        image = self.image(question.image)
-        (outcome,) = explainer.outcomes([image], self.seeds(question))
+        kept = question.image, question.seed, self.settings(question)
+        if self._last is None or self._last[0] != kept:
+            self._last = None  # two of a large image may be too many
+            self._last = kept, self._attribution(*kept)
+        return self._last[1]
+
+    def _attribution(self, place: int, spec: str, settings: Settings) -> Attribution:
+        (outcome,) = self._explainers(settings).outcomes([self.image(place)], self.seeds(spec))
         if isinstance(outcome, Failure):
             self._memory.forget()
             raise outcome.error

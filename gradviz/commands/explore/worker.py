@@ -136,12 +136,14 @@ class Worker:
             None if nothing is.
         """
         with self._changed:
+            another = self._running[-1].step if self._running else ""
             running = [each for each in self._running if mine(each.asker)]
             waiting = [each for asker, each in self._waiting.items() if mine(asker)]
         if running:
             return running[-1].step or "computing", monotonic() - running[-1].asked
         if waiting:
-            return "waiting for another question", monotonic() - waiting[0].asked
+            why = "waiting for another question"
+            return f"{why}: {another}" if another else why, monotonic() - waiting[0].asked
         return None
 
     def close(self) -> None:

@@ -65,8 +65,8 @@ class Page {
 
   // Changes
 
-  /* Change the state, and whatever shows it. */
-  change(changes, { settled = false } = {}) {
+  /* Change the state, and whatever shows it; `often` draws it once a frame. */
+  change(changes, { settled = false, often = false } = {}) {
     const before = this.state;
     this.state = { ...before, ...changes };
     const changed = (key) => this.state[key] !== before[key];
@@ -78,11 +78,17 @@ class Page {
       this.start();
       return;
     }
-    this.controls.show();
     if (changed("channel")) for (const panel of this.panels) panel.look();
     if (REACHED.some(changed)) this.ask();
     else if (["view", "colours", "clip", "scale"].some(changed)) this.repaint();
     else if (changed("fade")) for (const panel of this.panels) panel.fade(this.state.fade);
+    if (often) this.drawing ??= requestAnimationFrame(() => this.draw());
+    else this.draw();
+  }
+
+  draw() {
+    this.drawing = null;
+    this.controls.show();
     this.mark();
   }
 
@@ -111,8 +117,8 @@ class Page {
     const { pinned } = this.state;
     if (!seed) return;
     if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed);
-    else if (dragging) this.change({ seed, second: "", pinned: false });
-    else if (!pinned) this.change({ seed, second: "" });
+    else if (dragging) this.change({ seed, second: "", pinned: false }, { often: true });
+    else if (!pinned) this.change({ seed, second: "" }, { often: true });
   }
 
   /* A place was clicked, or a drag has ended there. */

@@ -173,14 +173,18 @@ export class Panel {
     const canvas = sheet.map;
     let start = null; // where the button went down
     let moved = false;
-    canvas.addEventListener("pointermove", (event) => {
+    const choose = (event) => {
       if (!this.kind) return;
       const at = sheet.pixelUnder(event);
-      this.tell(sheet, at);
       if (start !== null && sheet === this.map) {
         moved ||= String(at) !== String(start);
         if (moved) page.point(this.common(seedFor(start, at)), { dragging: true, event });
       } else page.point(this.common(seedFor(at)), { event });
+    };
+    canvas.addEventListener("pointerrawupdate", choose); // does not wait for the next frame
+    canvas.addEventListener("pointermove", (event) => {
+      choose(event);
+      if (this.kind) this.tell(sheet, sheet.pixelUnder(event));
     });
     canvas.addEventListener("pointerdown", (event) => {
       if (!this.kind || event.button !== 0) return;

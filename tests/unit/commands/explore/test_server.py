@@ -355,23 +355,24 @@ def test_a_model_that_fails_answers_that_question_alone(tmp_path: Path) -> None:
     class Moody(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.calls = 0
+            self.moods = list[BaseException]()
             self.conv = torch.nn.Conv2d(3, 1, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.calls += 1
-            if self.calls == 2:
+            if self.moods:
                 print("a model may print")
-                raise SystemExit("not now,\nnot today")
-            if self.calls == 3:
-                raise torch.OutOfMemoryError("out of memory: too much")
+                raise self.moods.pop()
             y: torch.Tensor = self.conv(x)
             return y
 
-    for place in place_of(Moody(), tmp_path):
+    net = Moody()
+    for place in place_of(net, tmp_path):
         place.enter()
-        answers = [place.post("/output") for _ in range(1)]
-        answers += [place.ask(f"pixel:{n},0", method="input-x-gradient") for n in range(3)]
+        answers = [place.post("/output")]
+        short = torch.OutOfMemoryError("out of memory: too much")
+        net.moods = [short, SystemExit("not now,\nnot today")]
+        methods = ("integrated-gradients", "gradient", "gradient")  # the first keeps no pass
+        answers += [place.ask(f"pixel:{n},0", method=each) for n, each in enumerate(methods)]
         assert unpacked(answers[0].content)[0]["kind"] == "map"
         first, second = (each.json()["error"] for each in answers[1:3])
         assert first["type"] == "ModelError"

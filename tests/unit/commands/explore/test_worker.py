@@ -142,6 +142,23 @@ def test_steps_are_told_to_who_asked(worker: Worker) -> None:
     assert worker.step(lambda asker: asker == "me") is None
 
 
+def test_who_waits_is_told_the_step_of_the_other_question(worker: Worker) -> None:
+    gate = Gate()
+
+    def stepping(task: Task) -> str:
+        task.show("the model runs")
+        return gate(task)
+
+    worker.ask("me", 0, stepping)
+    assert gate.begun.wait(LONG)
+    waits = worker.ask("other", 0, lambda task: None)
+    told = worker.step(lambda asker: asker == "other")
+    assert told is not None
+    assert told[0] == "waiting for another question: the model runs"
+    gate.may_end.set()
+    waits.result(LONG)
+
+
 def test_questions_can_be_forgotten(worker: Worker) -> None:
     gate = Gate()
     running = worker.ask("me", 0, gate)
