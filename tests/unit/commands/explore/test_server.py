@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -353,9 +353,10 @@ def test_the_output_and_the_image_are_those_of_the_model(place: Place) -> None:
 
 def test_a_model_that_fails_answers_that_question_alone(tmp_path: Path) -> None:
     class Moody(torch.nn.Module):
+        moods: ClassVar[list[BaseException]] = []  # of the class: the model that is asked is a copy
+
         def __init__(self) -> None:
             super().__init__()
-            self.moods = list[BaseException]()
             self.conv = torch.nn.Conv2d(3, 1, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -365,14 +366,13 @@ def test_a_model_that_fails_answers_that_question_alone(tmp_path: Path) -> None:
             y: torch.Tensor = self.conv(x)
             return y
 
-    net = Moody()
-    for place in place_of(net, tmp_path):
+    for place in place_of(Moody(), tmp_path):
         place.enter()
         answers = [place.post("/output")]
         short = torch.OutOfMemoryError("out of memory: too much")
-        net.moods = [short, SystemExit("not now,\nnot today")]
-        methods = ("integrated-gradients", "gradient", "gradient")  # the first keeps no pass
-        answers += [place.ask(f"pixel:{n},0", method=each) for n, each in enumerate(methods)]
+        Moody.moods = [short, SystemExit("not now,\nnot today")]
+        asked = {"method": "gradcam", "layer": "conv"}  # whose pass is not kept yet
+        answers += [place.ask(f"pixel:{n},0", **asked) for n in range(3)]
         assert unpacked(answers[0].content)[0]["kind"] == "map"
         first, second = (each.json()["error"] for each in answers[1:3])
         assert first["type"] == "ModelError"
