@@ -448,8 +448,9 @@ def test_a_method_and_a_layer_are_asked_for(fine: tuple[Path, Path], explore: Op
 # From looking to doing
 
 
+@pytest.mark.parametrize("clip", ["90", "energy:80"])
 def test_the_copied_command_draws_what_is_on_the_screen(
-    fine: tuple[Path, Path], tmp_path: Path, explore: Open
+    fine: tuple[Path, Path], tmp_path: Path, explore: Open, clip: str
 ) -> None:
     model, image = fine
     page = explore(model, images=[image])
@@ -457,7 +458,7 @@ def test_the_copied_command_draws_what_is_on_the_screen(
     hover(over(page), 4, 3, (12, 10))
     canvas = painted(page, "pixel:4,3")
     page.select_option("[name=view]", "signed")
-    page.locator("[name=clip]").fill("90")
+    page.locator("[name=clip]").fill(clip)
     page.locator("[name=copy]").click()
     said(page, ".notice", "^Copied: ")
     words = shlex.split(page.evaluate("navigator.clipboard.readText()"))

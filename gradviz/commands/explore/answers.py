@@ -23,6 +23,10 @@ from gradviz.errors import UsageError
 from gradviz.heatmap.clip import CLIP, parse_clip
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
+from gradviz.image.load import load_photo
+
+SMALL = (240, 120)
+"""The most columns and rows of a small picture."""
 
 
 class Answers:
@@ -60,9 +64,14 @@ class Answers:
             question = Question(client="the server", number=0, model=model, seed=seed)
             engine.attribution(question, task.show)
 
-    def picture(self, model: int, image: int) -> Image.Image:
-        """Return what a model sees of an image."""
-        return Image.fromarray(self.engine(model).image(image).prepared.shown)
+    def picture(self, model: int, image: int, small: bool) -> Image.Image:
+        """Return what a model sees of an image, or a small picture of the file."""
+        engine = self.engine(model)
+        if not small:
+            return Image.fromarray(engine.image(image).prepared.shown)
+        found = Image.fromarray(load_photo(engine.source(image), engine.preprocess))
+        found.thumbnail(SMALL)
+        return found
 
     def output(self, asked: OutputAsked, task: Task) -> bytes:
         """Answer what the model makes of an image."""
@@ -122,11 +131,12 @@ class Answers:
         if asked.reacts is not None:
             raise UsageError("reacts: is a question of the page alone; save a seed")
         engine = self.engine(asked.model)
+        clip = parse_clip(asked.clip)
         settings = replace(
             engine.settings(asked),
             seeds=(asked.seed,) if asked.seed else (),
             views=tuple(dict.fromkeys(asked.views)),
-            clip=parse_clip(asked.clip),
+            clip=clip,
             colormap=asked.colormap,
             scale="image" if asked.scale is None else asked.scale,
         )
@@ -141,7 +151,7 @@ class Answers:
         output += [
             word
             for name, value in (
-                ("--clip", None if asked.clip == CLIP else asked.clip),
+                ("--clip", None if clip == CLIP else clip),
                 ("--colormap", asked.colormap),
                 ("--scale", asked.scale),
                 ("-o", folder),

@@ -88,7 +88,7 @@ class Routes:
         return Response(content, media_type=kind)
 
     async def image(self, request: Request) -> Response:
-        """Send an image as a model sees it.
+        """Send an image as a model sees it, or a small picture of it.
 
         Bitmaps need no time to be packed and unpacked; most pages are on this machine.
         """
@@ -96,10 +96,11 @@ class Routes:
             model, image = (int(request.query_params.get(name, "0")) for name in ("model", "image"))
         except ValueError:
             raise HTTPException(404, "there is no such image") from None
+        small = request.query_params.get("small") == "1"
 
         def drawn() -> bytes:
             buffer = io.BytesIO()
-            self._answers.picture(model, image).save(buffer, "BMP")
+            self._answers.picture(model, image, small).save(buffer, "BMP")
             return buffer.getvalue()
 
         try:

@@ -124,11 +124,26 @@ function painted(map, planes, [W, H], { view, scale, palette, nonfinite, backdro
   return found;
 }
 
-/* The percentile of the sizes of numbers that are not 0, NaN or Inf, as numpy interpolates it. */
-function percentile(numbers, percent) {
+const CLIP = /^(energy:)?(\d+(?:\.\d+)?)$/;
+
+/* Whether a text is a clip: a percentile, or energy:P. */
+function isClip(text) {
+  const percent = CLIP.exec(text)?.[2];
+  return percent > 0 && percent <= 100;
+}
+
+/* The clip of the sizes of numbers that are not 0, NaN or Inf, as gradviz/heatmap/clip.py finds it. */
+function clippedAt(numbers, clip) {
   const sizes = numbers.filter((number) => number !== 0 && Number.isFinite(number)).map(Math.abs);
   if (!sizes.length) return 0;
   sizes.sort();
+  const [, ofEnergy, percent] = CLIP.exec(clip);
+  if (ofEnergy) {
+    const largest = sizes[sizes.length - 1];
+    let sum = 0;
+    const held = sizes.map((size) => (sum += (size / largest) ** 2));
+    return sizes[held.findIndex((each) => each >= (percent / 100) * sum)];
+  }
   const at = ((sizes.length - 1) * percent) / 100;
   const low = Math.floor(at);
   const high = Math.min(low + 1, sizes.length - 1);

@@ -39,7 +39,7 @@ export class Controls {
     if (!this.strip.hidden) {
       this.strip.append(...page.names.map((name, image) => {
         const button = make("button", { type: "button", title: name },
-          make("img", { src: `/image?image=${image}&model=0`, alt: name, loading: "lazy" }));
+          make("img", { src: `/image?image=${image}&small=1`, alt: name, loading: "lazy" }));
         button.addEventListener("click", () => page.change({ image }));
         return button;
       }));
@@ -71,7 +71,7 @@ export class Controls {
     const { page } = this;
     const number = Number(value);
     if (name === "clip") {
-      if (number > 0 && number <= 100) page.change({ clip: number });
+      if (isClip(value)) page.change({ clip: value });
     } else if (name === "fade") page.change({ fade: number });
     else if (name === "scale") {
       const now = Math.max(0, ...page.scales);

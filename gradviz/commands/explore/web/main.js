@@ -19,7 +19,7 @@ class Page {
     this.palettes = new Map(session.palettes.map(({ name, sequential, diverging }) =>
       [name ?? "", { sequential: tableOf(sequential), diverging: tableOf(diverging) }]));
     this.defaults = Object.freeze({
-      ...DEFAULTS, clip: session.clip, scale: session.models.length > 1 ? "shared" : "own",
+      ...DEFAULTS, clip: String(session.clip), scale: session.models.length > 1 ? "shared" : "own",
     });
     if (location.search) history.replaceState(null, "", `/${location.hash}`); // the token is used up
     this.state = this.fromAddress();
@@ -48,7 +48,7 @@ class Page {
       method: (name) => this.methods.some((method) => method.name === name),
       colours: (name) => this.palettes.has(name),
       scale: (text) => ["own", "shared"].includes(text) || Number(text) > 0,
-      clip: (number) => number > 0 && number <= 100,
+      clip: isClip,
       fade: (number) => number >= 0 && number <= 1,
     };
     for (const [key, holds] of Object.entries(possible)) {
@@ -306,7 +306,7 @@ class Page {
   commands() {
     const { view, clip, colours, scale } = this.state;
     const more = [["--view", view]];
-    if (clip !== this.session.clip) more.push(["--clip", clip]);
+    if (clip !== this.defaults.clip) more.push(["--clip", clip]);
     if (colours) more.push(["--colormap", colours]);
     if (scale !== "own") more.push(["--scale", scale === "shared" ? Math.max(...this.scales) : scale]);
     return this.panels.map(({ answer }) => answer?.command).filter(Boolean)

@@ -290,10 +290,10 @@ export class Panel {
     const [array] = this.shown;
     if (!array) return 0;
     const numbers = VIEWS[view].quantity(array, array.planes);
-    if (numbers.length === 1) return percentile(numbers[0], clip);
+    if (numbers.length === 1) return clippedAt(numbers[0], clip);
     const all = new Float64Array(numbers.reduce((sum, each) => sum + each.length, 0));
     numbers.reduce((at, each) => (all.set(each, at), at + each.length), 0);
-    return percentile(all, clip);
+    return clippedAt(all, clip);
   }
 
   /* Draw the answer; `how` is null if there is none. */

@@ -12,7 +12,7 @@ export const DEFAULTS = Object.freeze({
   channel: "",
   view: "overlay",
   colours: "",
-  clip: 99,
+  clip: "99",
   scale: "own", // "own", "shared" by two models, or the number at which it is locked
   fade: 1,
 });
