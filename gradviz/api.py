@@ -34,7 +34,7 @@ from gradviz.model.model import Model
 from gradviz.model.recipes import recipe_named
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import ask_for_boxes, check_labels, parse_seed
-from gradviz.seeds.suppression import Suppression
+from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 
 if TYPE_CHECKING:
     from gradviz.commands.explore.serve import Serving
@@ -254,6 +254,8 @@ def explore(
     *,
     preprocess: Preprocess | str | None = None,
     inputs: Mapping[str, InputValues] | None = None,
+    box_score: float = Suppression.score,
+    box_iou: float = Suppression.iou,
     out: str | Path = "gradviz-out",
     host: str = "127.0.0.1",
     port: int = 0,
@@ -267,6 +269,8 @@ def explore(
         preprocess: a recipe, or the name of one, such as `imagenet`; None for that of each
             model's card or folder, or none.
         inputs: the models' other inputs, as in `saliency`.
+        box_score: the least score of a detection that is shown and that seeds on boxes choose.
+        box_iou: the overlap above which a detection gives way to a better one of its class.
         out: the folder below which the page saves.
         host: the address to listen on; the default is for this machine alone.
         port: its port; 0 for one that is free.
@@ -301,7 +305,11 @@ def explore(
     named = repr(preprocess) if isinstance(preprocess, str) else "preprocess"
     options = [] if preprocess is None else [f"preprocess={named}"]
     options += ["inputs=inputs"] if inputs else []
-    session = Session(explored, _sources(images), Path(out), options, in_python=True)
+    rule = Suppression(box_score, box_iou)
+    of_boxes = [] if rule == DEFAULT_RULE else [f"{box_score=}", f"{box_iou=}"]
+    session = Session(
+        explored, _sources(images), Path(out), options, rule, of_boxes, in_python=True
+    )
     return Serving(session, host, port)
 
 

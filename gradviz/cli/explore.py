@@ -13,6 +13,7 @@ import typer
 from gradviz.cli import options
 from gradviz.cli.console import Console, reporting
 from gradviz.errors import ExitCode
+from gradviz.seeds.suppression import DEFAULT_RULE
 
 if TYPE_CHECKING:
     from gradviz.commands.explore.serve import Serving
@@ -32,6 +33,7 @@ def explore(
     ],
     model_options: options.ModelOptions,
     input_options: options.InputOptions,
+    box_options: options.BoxOptions,
     device_options: options.DeviceOptions,
     page: options.PageOptions,
     message_options: options.MessageOptions,
@@ -43,6 +45,7 @@ def explore(
         from gradviz.image.find import find_images
 
         check_library()
+        rule = box_options.suppression or DEFAULT_RULE
         recipe = arguments.recipe_from(input_options)
         others = arguments.other_inputs(model_options)
         found = find_images(image, page.out)
@@ -57,7 +60,8 @@ def explore(
             loaded = arguments.with_others(loaded, others, preprocess, console)
             explored.append(ExploredModel(path, loaded, preprocess))
         given = options.words_of(model_options, input_options, device_options)
-        session = Session(explored, found.sources, page.out, given)
+        of_boxes = options.words_of(box_options)
+        session = Session(explored, found.sources, page.out, given, rule, of_boxes)
         serving = Serving(session, page.host, page.port)
         try:
             _serve(serving, page, console)

@@ -23,6 +23,7 @@ from gradviz.backward.sampling import RANDOM_SEEDS
 from gradviz.commands.compare.metrics import METRICS
 from gradviz.heatmap.clip import CLIP
 from gradviz.heatmap.views import VIEW_NAMES
+from gradviz.seeds.suppression import Suppression
 from gradviz.text import nearest
 
 
@@ -174,14 +175,9 @@ class InputOptions:
 
 
 @dataclass(frozen=True)
-class BackwardOptions:
-    """The seed, the method, and the way the passes run."""
+class BoxOptions:
+    """The rule by which detections are chosen."""
 
-    seed: list[str] | None = _backward(
-        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "top for class scores, or box:0 for detectors]",
-        "SPEC",
-    )
     box_score: float | None = _backward(
         "The least score of a detection that seeds on boxes choose. [default: 0.25]", "N"
     )
@@ -189,6 +185,28 @@ class BackwardOptions:
         "The overlap above which a detection gives way to a better one of its class. "
         "[default: 0.5]",
         "N",
+    )
+
+    @property
+    def suppression(self) -> Suppression | None:
+        """The rule; None if neither option is given.
+
+        Raises:
+            UsageError: a number is not between 0 and 1.
+        """
+        chosen = {"score": self.box_score, "iou": self.box_iou}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return Suppression(**given) if given else None
+
+
+@dataclass(frozen=True)
+class BackwardOptions:
+    """The seed, the method, and the way the passes run."""
+
+    seed: list[str] | None = _backward(
+        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "top for class scores, or box:0 for detectors]",
+        "SPEC",
     )
     wrt: Text = _backward(
         "Differentiate with respect to this --input. [default: the image]", "NAME"

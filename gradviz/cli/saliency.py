@@ -59,6 +59,7 @@ def saliency(
     model_options: options.ModelsOptions,
     input_options: options.InputOptions,
     backward: options.BackwardOptions,
+    box_options: options.BoxOptions,
     device_options: options.DeviceOptions,
     output: options.OutputOptions,
     figure: options.FigureOptions,
@@ -82,6 +83,7 @@ def saliency(
         seeds = [parse_seed(spec) for spec in dict.fromkeys(backward.seed or ())]
         others = arguments.other_inputs(model_options)
         settings = _settings(seeds, model_options, backward, output, others)
+        settings = replace(settings, boxes=_suppression(seeds, box_options))
         expected = _expected(output, seeds)
         recipe = arguments.recipe_from(input_options)
         folder = RunWriter(output.out, shard_here(output.shard, os.environ))
@@ -212,7 +214,6 @@ def _settings(
         random_seed=backward.random_seed,
         wrt=backward.wrt,
         mean_of_images=True if output.mean_of_images else None,
-        boxes=_suppression(seeds, backward),
     )
     if settings.inside == OWN_BOX and not (seeds and all(seed.of_one_box for seed in seeds)):
         raise UsageError(
@@ -238,20 +239,20 @@ def _views(output: options.OutputOptions, default: tuple[str, ...]) -> tuple[str
     return ()
 
 
-def _suppression(seeds: Sequence[Seed], backward: options.BackwardOptions) -> Suppression | None:
+def _suppression(seeds: Sequence[Seed], chosen: options.BoxOptions) -> Suppression | None:
     """Make the rule by which detections are chosen; None if no seed is about any.
 
     Raises:
         UsageError: an option is for detections only, or seeds are about detections and others
             cannot be.
     """
-    chosen = {"score": backward.box_score, "iou": backward.box_iou}
-    given = {name: value for name, value in chosen.items() if value is not None}
+    rule = chosen.suppression
     # Without a seed, a detector has its own default.
-    if ask_for_boxes(seeds) or (given and not seeds):
-        return Suppression(**given)
-    for name in given:
-        raise UsageError(f"--box-{name}: is for detections; give --seed box:N or object:NAME")
+    if ask_for_boxes(seeds) or (rule and not seeds):
+        return rule or Suppression()
+    if rule is not None:
+        option = "--box-iou" if chosen.box_score is None else "--box-score"
+        raise UsageError(f"{option}: is for detections; give --seed box:N or object:NAME")
     return None
 
 

@@ -27,6 +27,9 @@ class Suppression:
                 raise UsageError(f"{option} {share:g}: give a share from 0 to 1")
 
 
+DEFAULT_RULE = Suppression()
+
+
 def survivors(rows: Tensor, rule: Suppression) -> list[int]:
     """Choose the detections of one image: greedy suppression, class by class.
 

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from gradviz.commands.explore.question import Question, SaveAsked
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Task
 from gradviz.image.find import find_images
+from gradviz.seeds.suppression import Suppression
 from tests.helpers import processes
 from tests.helpers.commands import Gradviz
 from tests.helpers.formats import script
@@ -98,6 +100,22 @@ def test_the_command_writes_what_is_shown_to_the_last_byte(gradviz: Gradviz, nam
     (packed,) = arrays.values()
     whole = halves.astype(np.float64) * scale
     assert (packed == whole.reshape(packed.shape)).all()
+
+
+def test_detections_are_chosen_by_the_rule_of_the_command(gradviz: Gradviz) -> None:
+    plain = session_of("boxes.yaml", "shapes_04.png")
+    low = replace(plain, rule=Suppression(score=0.01), rule_options=["--box-score", "0.01"])
+    most, few = (Answers(each).engine(0).output(0, max).detections for each in (low, plain))
+    assert len(most) > len(few)
+    question = Question(client="tab", number=1, seed=f"box:{len(few)}")
+    header, _ = unpacked(Answers(low).ask(question, task()))
+    assert header["score"] == pytest.approx(most[len(few)].score)
+    assert header["score"] < 0.25
+    result = gradviz(*shlex.split(header["command"])[1:], "-o", "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["results"][0]["score"] == header["score"]
+    header, _ = unpacked(Answers(low).ask(question.model_copy(update={"seed": "ones"}), task()))
+    assert "--box-score" not in header["command"]
 
 
 def test_a_pixel_of_a_large_image_is_that_of_the_shell(gradviz: Gradviz) -> None:

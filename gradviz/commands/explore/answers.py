@@ -25,7 +25,7 @@ from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.load import load_photo
 
-SMALL = (240, 120)
+THUMBNAIL = (240, 120)
 """The most columns and rows of a small picture."""
 
 
@@ -34,7 +34,7 @@ class Answers:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._engines = [Engine(each, session.sources) for each in session.models]
+        self._engines = [Engine(each, session.sources, session.rule) for each in session.models]
 
     def engine(self, model: int) -> Engine:
         """Return the engine of a model.
@@ -70,7 +70,7 @@ class Answers:
         if not small:
             return Image.fromarray(engine.image(image).prepared.shown)
         found = Image.fromarray(load_photo(engine.source(image), engine.preprocess))
-        found.thumbnail(SMALL)
+        found.thumbnail(THUMBNAIL)
         return found
 
     def output(self, asked: OutputAsked, task: Task) -> bytes:

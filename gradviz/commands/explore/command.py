@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gradviz.commands.explore.question import Question
 from gradviz.commands.explore.session import Session
+from gradviz.seeds.seed import parse_seed
 
 VARIABLES = ("model", "against")
 """The names of the models in a call in Python."""
@@ -22,7 +23,8 @@ def words_for(session: Session, question: Question, output: Sequence[str] = ()) 
     """
     model, image = session.models[question.model].name, session.sources[question.image].path
     chosen = [word for name, value in _chosen(question).items() for word in (f"--{name}", value)]
-    return ["gradviz", "saliency", model, str(image), *session.options, *chosen, *output]
+    given = [*session.options, *_rule_options(session, question)]
+    return ["gradviz", "saliency", model, str(image), *given, *chosen, *output]
 
 
 def command_for(session: Session, question: Question) -> str:
@@ -36,8 +38,15 @@ def command_for(session: Session, question: Question) -> str:
         return shlex.join(words_for(session, question))
     image = repr(str(session.sources[question.image].path))
     chosen = (f"{name}={value!r}" for name, value in _chosen(question).items())
-    arguments = (VARIABLES[question.model], image, *chosen, *session.options)
+    given = (*session.options, *_rule_options(session, question))
+    arguments = (VARIABLES[question.model], image, *chosen, *given)
     return f"gradviz.saliency({', '.join(arguments)})"
+
+
+def _rule_options(session: Session, question: Question) -> Sequence[str]:
+    """Return the options of detections, if the question is about some."""
+    of_boxes = not question.seed or parse_seed(question.seed, files=False).about_boxes
+    return session.rule_options if of_boxes else ()
 
 
 def _chosen(question: Question) -> dict[str, str]:

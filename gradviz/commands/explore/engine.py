@@ -26,7 +26,7 @@ from gradviz.model.fast import optimised_for
 from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
-from gradviz.seeds.suppression import Suppression
+from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 
 Progress = Callable[[str], object]
 """Takes the next step, in words."""
@@ -42,8 +42,20 @@ IMAGES_KEPT = 2
 class Engine:
     """One model and the images that it is asked about."""
 
-    def __init__(self, explored: ExploredModel, sources: Sequence[Source]) -> None:
-        """Take the model and the images; nothing is read yet."""
+    def __init__(
+        self,
+        explored: ExploredModel,
+        sources: Sequence[Source],
+        rule: Suppression = DEFAULT_RULE,
+    ) -> None:
+        """Take the model and the images; nothing is read yet.
+
+        Args:
+            explored: the model.
+            sources: the images.
+            rule: the rule by which detections are chosen.
+        """
+        self._rule = rule
         self.model = explored.model
         self.preprocess = explored.preprocess
         self._sources = sources
@@ -111,12 +123,13 @@ class Engine:
         if question.baseline not in (None, *BASELINES):
             raise UsageError(f"--baseline {question.baseline}: use {', '.join(BASELINES)}")
         seeds = self.seeds(question.seed)
+        of_boxes = ask_for_boxes(seeds) or (not seeds and self._rule != DEFAULT_RULE)
         return Settings(
             method=question.method,
             layer=question.layer,
             baseline=question.baseline,
             batch_size=self.model.batch or Settings.batch_size,
-            boxes=Suppression() if ask_for_boxes(seeds) else None,
+            boxes=self._rule if of_boxes else None,
         )
 
     def attribution(self, question: Question, show: Progress) -> Attribution:
@@ -172,7 +185,7 @@ class Engine:
             found = output_in_tiles(self.model, prepared, locality, between)
             if found is not None:
                 return found
-        return output_of(self.model, prepared, MOST_CLASSES)
+        return output_of(self.model, prepared, self._rule, MOST_CLASSES)
 
     def fields(self, image: int) -> Fields:
         """Find the structural box of every output pixel of an image."""

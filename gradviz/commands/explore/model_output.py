@@ -44,12 +44,13 @@ class ModelOutput:
     """The detections after suppression, by falling score."""
 
 
-def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
+def output_of(model: Model, prepared: Prepared, rule: Suppression, most: int) -> ModelOutput:
     """Run a model on one image, and read its output.
 
     Args:
         model: the model.
         prepared: the image.
+        rule: the rule by which detections are chosen.
         most: the most classes that are listed.
 
     Raises:
@@ -64,11 +65,11 @@ def output_of(model: Model, prepared: Prepared, most: int) -> ModelOutput:
             found = _detections(model, x)
             if found is None:
                 raise
-            return _boxes(model, found, prepared.frame)
+            return _boxes(model, found, prepared.frame, rule)
         if model.boxes is not None or (y.dim() == 2 and model.as_detector().classes):
             found = _detections(model, x)
             if found is not None:
-                return _boxes(model, found, prepared.frame)
+                return _boxes(model, found, prepared.frame, rule)
         match output_kind(y):
             case OutputKind.SCORES:
                 return _classes(model, x, y, most)
@@ -121,9 +122,8 @@ def _detections(model: Model, x: Tensor) -> Detections | None:
         return None
 
 
-def _boxes(model: Model, found: Detections, frame: Frame) -> ModelOutput:
+def _boxes(model: Model, found: Detections, frame: Frame, rule: Suppression) -> ModelOutput:
     rows = found.packed()[0].detach()
-    rule = Suppression()
     site = Site(frame, model.labels, suppression=rule)
     chosen = tuple(detection_at(rows, row, site) for row in survivors(rows, rule))
     return ModelOutput("boxes", tuple(rows.shape), detections=chosen)

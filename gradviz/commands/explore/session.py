@@ -15,6 +15,7 @@ from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
+from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 from gradviz.version import VERSION
 
 PALETTES = (None, "viridis", "magma", "cividis", "gray")
@@ -47,6 +48,11 @@ class Session:
     options: Sequence[str] = ()
     """The options of the models and the images, as a shell takes them, or as arguments in
     Python."""
+    rule: Suppression = DEFAULT_RULE
+    """The rule by which detections are chosen."""
+    rule_options: Sequence[str] = ()
+    """The options that give this rule, as those above; only questions about detections take
+    them."""
     in_python: bool = False
     """True if the page was opened from Python, so that commands are calls."""
 

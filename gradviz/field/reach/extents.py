@@ -75,12 +75,12 @@ class Extents:
             return self
         shape = list(self.shape)
         shape[axis] = size
-        _check_size(shape)
+        check_elements(shape)
         return self.each(lambda array: np.broadcast_to(array, shape))
 
     def gathered(self, axis: int, taps: Taps) -> Extents:
         """Return the extents of results of several elements along an axis that is open."""
-        _check_size([*self.shape, taps.index.shape[1]])
+        check_elements([*self.shape, taps.index.shape[1]])
         low, high, name = (
             np.concatenate([array, np.full_like(array.take([0], axis), outside)], axis).take(
                 taps.index, axis
@@ -172,11 +172,16 @@ def added(extents: Sequence[Extents]) -> Extents:
     for n, other in enumerate(extents[1:]):
         low, high = np.minimum(low, other.low), np.maximum(high, other.high)
         name = mixed(name, np.uint64(key_of("beside", n))) + other.name
-    _check_size(name.shape)
+    check_elements(name.shape)
     return Extents(np.broadcast_to(low, name.shape), np.broadcast_to(high, name.shape), name)
 
 
-def _check_size(shape: Sequence[int]) -> None:
+def check_elements(shape: Sequence[int]) -> None:
+    """Check that an array of this shape is not too large.
+
+    Raises:
+        Untold: it is.
+    """
     count = 1
     for size in shape:
         count *= size

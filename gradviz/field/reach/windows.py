@@ -10,7 +10,7 @@ import torch
 
 from gradviz.field.reach.arguments import Shape
 from gradviz.field.reach.call import Call, Computes, Reach
-from gradviz.field.reach.extents import Taps, numbers
+from gradviz.field.reach.extents import Taps, check_elements, numbers
 from gradviz.field.reach.shapes import along
 from gradviz.field.resampling import sources
 
@@ -51,12 +51,14 @@ def _across_groups(reach: Reach, sizes: Shape, groups: int, channels: int) -> Re
 
 def _windows(count: int, size: int, window: tuple[int, int, int, int]) -> Any:
     kernel, stride, padding, dilation = window
+    check_elements([count, kernel])  # a window of a share of a long input has thousands
     index = np.arange(count)[:, None] * stride - padding + np.arange(kernel) * dilation
     return np.where((index >= 0) & (index < size), index, -1)
 
 
 def _transposed(count: int, size: int, window: tuple[int, int, int, int]) -> Any:
     kernel, stride, padding, dilation = window
+    check_elements([count, kernel])
     place = np.arange(count)[:, None] + padding - np.arange(kernel) * dilation
     index = place // stride
     return np.where((place % stride == 0) & (index >= 0) & (index < size), index, -1)
