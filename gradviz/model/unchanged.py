@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
+
+DICTS = (dict, OrderedDict)
+"""The kinds of dict that are restored; hooks lie in one with an order."""
 
 
 @contextmanager
@@ -56,11 +60,11 @@ def same_attributes(module: nn.Module) -> Iterator[None]:
                 attributes[name] = value
                 if type(value) is list:
                     value[:] = content
-                elif type(value) is dict:
+                elif type(value) in DICTS:
                     value.clear()
                     value.update(content)
 
 
 def _content(value: Any) -> Any:
     """Copy a list or a dict, without what lies in it."""
-    return value.copy() if type(value) in (list, dict) else None
+    return value.copy() if type(value) in (list, *DICTS) else None

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import torch
 from torch import Tensor
 
 import gradviz as python
+from gradviz.field.reach.extents import Untold
+from gradviz.field.reach.follow import follow
 from gradviz.model.load import load_model
 from gradviz.model.model import Model
 from tests.helpers.commands import Gradviz, document, failed, line
-from tests.libraries.small_transformers import Small
+from tests.libraries.small_transformers import SMALL, Small
 
 pytestmark = pytest.mark.transformers
 
@@ -33,6 +36,18 @@ def gradient_of(model: Model, small: Small) -> Tensor:
     torch.manual_seed(1)
     x = torch.rand(1, 3, small.side, small.side).to(model.dtype).requires_grad_()
     return torch.autograd.grad(model(x).square().sum(), x)[0]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_pass_without_numbers_leaves_the_first_one_with_numbers_alone(
+    saved: Saved, name: str
+) -> None:
+    """The library hangs its hooks in the first pass, and marks the model as hooked."""
+    folder, small = saved(name)
+    first, second = (load_model(folder, output=small.output) for _ in range(2))
+    with suppress(Untold):
+        follow(first, 3, (small.side, small.side))
+    assert torch.equal(gradient_of(first, small), gradient_of(second, small))
 
 
 def test_fused_attention_has_the_field_of_attention_that_is_written_out(saved: Saved) -> None:

@@ -12,7 +12,7 @@ from gradviz.model.unchanged import same_attributes
 
 
 class Remembers(nn.Module):
-    """A module that keeps what it computes, in three ways."""
+    """A module that keeps what it computes, in three ways, and hangs a hook on its part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +29,7 @@ class Remembers(nn.Module):
         self.cache["b"] = y
         del self.cache["a"]
         self.made = y
+        self.part.register_forward_hook(lambda *of: None)
         self.part.inplace = True
         return y
 
@@ -46,3 +47,4 @@ def test_attributes_are_put_back(fails: bool) -> None:
     assert module.last is None and not hasattr(module, "made") and not module.part.inplace
     assert module.anchors is anchors and len(anchors) == 1 and anchors[0] is one
     assert module.cache is cache and cache == kept
+    assert not module.part._forward_hooks
