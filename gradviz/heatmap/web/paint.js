@@ -60,9 +60,10 @@ function dimmed(r, g, b) {
 }
 
 function overlay(t, palette, [r, g, b]) {
-  const backdrop = dimmed(r, g, b);
   const weight = 0.9 * Math.sqrt(t);
-  return sequential(t, palette).map((level) => backdrop * (1 - weight) + level * weight);
+  const backdrop = dimmed(r, g, b) * (1 - weight);
+  const [red, green, blue] = sequential(t, palette);
+  return [backdrop + red * weight, backdrop + green * weight, backdrop + blue * weight];
 }
 
 /* Planes of a map's size or of a layer's smaller one at the canvas's: bilinear between centres. */
@@ -107,12 +108,13 @@ function painted(map, planes, [W, H], { view, scale, palette, nonfinite, backdro
   if (view === "rgb" && t.length !== 3) t = [summed(t, (ratio) => ratio / t.length)];
   const found = new ImageData(W, H);
   const { data } = found;
+  const holes = planes.some((plane) => plane.some(Number.isNaN));
   const under = [0, 0, 0];
   for (let i = 0, at = 0; i < W * H; i++, at += 4) {
     const cell = w === W && h === H ? i
       : Math.floor((Math.floor(i / W) * h) / H) * w + Math.floor(((i % W) * w) / W);
     let colour;
-    if (planes.some((plane) => Number.isNaN(plane[cell]))) colour = nonfinite;
+    if (holes && planes.some((plane) => Number.isNaN(plane[cell]))) colour = nonfinite;
     else if (view === "rgb") colour = [0, 1, 2].map((c) => 255 * (0.5 + 0.5 * (t[c] ?? t[0])[i]));
     else {
       if (backdrop) for (let c = 0; c < 3; c++) under[c] = backdrop[at + c];
@@ -134,9 +136,13 @@ function isClip(text) {
 
 /* The clip of the sizes of numbers that are not 0, NaN or Inf, as gradviz/heatmap/clip.py finds it. */
 function clippedAt(numbers, clip) {
-  const sizes = numbers.filter((number) => number !== 0 && Number.isFinite(number)).map(Math.abs);
-  if (!sizes.length) return 0;
-  sizes.sort();
+  const found = new Float64Array(numbers.length);
+  let count = 0;
+  for (const number of numbers) {
+    if (number !== 0 && Number.isFinite(number)) found[count++] = Math.abs(number);
+  }
+  if (!count) return 0;
+  const sizes = found.subarray(0, count).sort();
   const [, ofEnergy, percent] = CLIP.exec(clip);
   if (ofEnergy) {
     const largest = sizes[sizes.length - 1];
