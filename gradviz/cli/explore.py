@@ -60,7 +60,7 @@ def explore(
             loaded = arguments.with_others(loaded, others, preprocess, console)
             explored.append(ExploredModel(path, loaded, preprocess))
         given = options.words_of(model_options, input_options, device_options)
-        of_boxes = options.words_of(box_options)
+        of_boxes = [] if rule == DEFAULT_RULE else options.words_of(box_options)
         session = Session(explored, found.sources, page.out, given, rule, of_boxes)
         serving = Serving(session, page.host, page.port)
         try:

@@ -42,8 +42,8 @@ class GridAxis:
     def needed(self, outputs: Range) -> Range:
         """Find the input pixels that hold the fields of output pixels, cut at whole periods.
 
-        Near a border they are as many as inside, so that few lengths occur: a part is proved once
-        for each length.
+        Near a border they are as many as inside, if the input has so many. So few lengths occur,
+        and few parts have to be proved.
         """
         start, stop = outputs
         period = len(self.field.first)  # later fields begin and end later by whole shifts

@@ -188,6 +188,8 @@ class _CutKind(NamedTuple):
     at_end: bool
     length: int
     """Input pixels along the axis."""
+    inner: Range
+    """The part's own output pixels that are taken."""
 
 
 def _cuts(grid: OutputGrid, axis: int, tiles: Iterable[Tile]) -> dict[_CutKind, Range]:
@@ -198,7 +200,8 @@ def _cuts(grid: OutputGrid, axis: int, tiles: Iterable[Tile]) -> dict[_CutKind, 
     for tile in tiles:
         start, stop = tile.inputs[axis], tile.inputs[axis + 2]
         if stop - start < length:
-            kind = _CutKind(axis, inputs, start == 0, stop == length, stop - start)
+            inner = tile.inner[axis], tile.inner[axis + 2]
+            kind = _CutKind(axis, inputs, start == 0, stop == length, stop - start, inner)
             cuts[kind] = tile.outputs[axis], tile.outputs[axis + 2]
     return cuts
 

@@ -341,7 +341,7 @@ class Model:
 def deterministic() -> Iterator[None]:
     """Draw the same random numbers in every such block, and leave the caller's draws untouched."""
     with torch.random.fork_rng():
-        # torch.manual_seed also notes the stack for devices that are not there: 2 ms each time.
+        # torch.manual_seed also notes the stack for devices that are not used: 2 ms each time.
         torch.default_generator.manual_seed(0)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(0)

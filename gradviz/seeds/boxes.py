@@ -173,7 +173,7 @@ def _listed(rows: Tensor, site: Site, found: list[int]) -> str:
     rule = site.suppression or Suppression()
     if not found:
         nearest = "".join(f"; the highest is {_phrase(rows, row, site)}" for row in _best(rows))
-        return f"none has a score of {rule.score:g} or more{nearest}; see --box-score of saliency"
+        return f"none has a score of {rule.score:g} or more{nearest}; see --box-score"
     names = [_phrase(rows, row, site) for row in found]
     return f"there are {len(found)}, by score from 0: {listed(names, MOST_DETECTIONS)}"
 

@@ -33,6 +33,7 @@ from gradviz.commands.explore.worker import Task
 from gradviz.image.find import find_images
 from gradviz.seeds.suppression import Suppression
 from tests.helpers import processes
+from tests.helpers.background import join_workers
 from tests.helpers.commands import Gradviz
 from tests.helpers.formats import script
 from tests.helpers.nets import dense
@@ -172,6 +173,7 @@ def test_from_python_the_page_is_there_at_once_and_gone_when_closed() -> None:
     (found,) = eval(header["command"], {"gradviz": gradviz, "model": model})
     assert found.score == header["score"]
     page.close()
+    join_workers()
     with pytest.raises(OSError):
         browser.ask("pixel:1,1")
 

@@ -21,6 +21,7 @@ from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import find_images
 from gradviz.model.load import load_model, wrap
 from tests.helpers import nets
+from tests.helpers.background import join_workers
 from tests.helpers.browsing import call, hover, launched, pixels
 from tests.helpers.formats import script
 
@@ -142,6 +143,8 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
     for serving, context in opened:
         context.close()
         serving.close()
+    Moody.gate.set()
+    join_workers()
     assert told == []
     assert [url for url in asked if not url.startswith((*hosts, "data:"))] == []
 

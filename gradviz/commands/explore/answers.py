@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import asdict, replace
 from time import monotonic
 
@@ -19,7 +20,7 @@ from gradviz.commands.explore.save import new_folder, save
 from gradviz.commands.explore.session import Session
 from gradviz.commands.explore.worker import Task
 from gradviz.commands.saliency.run import Job
-from gradviz.errors import UsageError
+from gradviz.errors import GradvizError, UsageError
 from gradviz.heatmap.clip import CLIP, parse_clip
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
@@ -47,11 +48,7 @@ class Answers:
         return self._engines[model]
 
     def prepare(self, task: Task) -> None:
-        """Answer what a page asks first, before it is open.
-
-        Raises:
-            GradvizError: a question cannot be answered; the page will ask it and show why.
-        """
+        """Answer what a page asks first, while the browser loads its scripts."""
         for model, engine in enumerate(self._engines):
             task.give_way("the first answer is prepared")
             match engine.fields(0).shape:
@@ -62,7 +59,8 @@ class Answers:
                 case _:
                     continue
             question = Question(client="the server", number=0, model=model, seed=seed)
-            engine.attribution(question, task.show)
+            with suppress(GradvizError):  # the page will ask it too, and show why it fails
+                engine.attribution(question, task.show)
 
     def picture(self, model: int, image: int, small: bool) -> Image.Image:
         """Return what a model sees of an image, or a small picture of the file."""

@@ -44,7 +44,6 @@ class Routes:
         self._session = strict_json(session.describe())
         self._answers = Answers(session)
         self._worker = worker
-        worker.ask("the server", 0, self._answers.prepare)
         self._assets = {
             f"/{part}/{file.name}": file.read_bytes()
             for part, package in ASSETS.items()
@@ -76,7 +75,8 @@ class Routes:
         ]
 
     async def page(self, request: Request) -> Response:
-        """Send the page itself."""
+        """Send the page itself, and prepare its first answer, once."""
+        self._worker.ask("the server", 0, self._answers.prepare)
         return Response(self._assets["/web/index.html"], media_type="text/html")
 
     async def asset(self, request: Request) -> Response:

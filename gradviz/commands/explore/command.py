@@ -45,7 +45,7 @@ def command_for(session: Session, question: Question) -> str:
 
 def _rule_options(session: Session, question: Question) -> Sequence[str]:
     """Return the options of detections, if the question is about some."""
-    of_boxes = not question.seed or parse_seed(question.seed, files=False).about_boxes
+    of_boxes = question.seed and parse_seed(question.seed, files=False).about_boxes
     return session.rule_options if of_boxes else ()
 
 

@@ -35,6 +35,9 @@ LARGEST_KEPT = 1 << 18
 """The most pixels of an image whose forward pass is kept, so that a backward pass alone answers a
 question. The output of a larger image is computed tile by tile, and questions come between."""
 
+LARGEST_ANSWER = 1 << 26
+"""The most numbers of the last answer that is kept: 256 MiB."""
+
 IMAGES_KEPT = 2
 """The images whose pixels are kept."""
 
@@ -123,13 +126,12 @@ class Engine:
         if question.baseline not in (None, *BASELINES):
             raise UsageError(f"--baseline {question.baseline}: use {', '.join(BASELINES)}")
         seeds = self.seeds(question.seed)
-        of_boxes = ask_for_boxes(seeds) or (not seeds and self._rule != DEFAULT_RULE)
         return Settings(
             method=question.method,
             layer=question.layer,
             baseline=question.baseline,
             batch_size=self.model.batch or Settings.batch_size,
-            boxes=self._rule if of_boxes else None,
+            boxes=self._rule if ask_for_boxes(seeds) else None,
         )
 
     def attribution(self, question: Question, show: Progress) -> Attribution:
@@ -141,8 +143,9 @@ class Engine:
         self._step = show
         kept = question.image, question.seed, self.settings(question)
         if self._last is None or self._last[0] != kept:
-            self._last = None  # two of a large image may be too many
-            self._last = kept, self._attribution(*kept)
+            found = self._attribution(*kept)
+            self._last = (kept, found) if found.array.size <= LARGEST_ANSWER else None
+            return found
         return self._last[1]
 
     def _attribution(self, place: int, spec: str, settings: Settings) -> Attribution:

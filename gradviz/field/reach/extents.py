@@ -186,4 +186,4 @@ def check_elements(shape: Sequence[int]) -> None:
     for size in shape:
         count *= size
     if count > MOST_ELEMENTS:
-        raise Untold("a map whose columns and rows are mixed up is too large")
+        raise Untold("a map whose columns and rows are mixed up, or a window, is too large")

@@ -51,7 +51,8 @@ def _across_groups(reach: Reach, sizes: Shape, groups: int, channels: int) -> Re
 
 def _windows(count: int, size: int, window: tuple[int, int, int, int]) -> Any:
     kernel, stride, padding, dilation = window
-    check_elements([count, kernel])  # a window of a share of a long input has thousands
+    # Pooling by a share of a long input has windows of thousands of elements.
+    check_elements([count, kernel])
     index = np.arange(count)[:, None] * stride - padding + np.arange(kernel) * dilation
     return np.where((index >= 0) & (index < size), index, -1)
 

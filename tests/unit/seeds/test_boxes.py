@@ -101,7 +101,7 @@ def test_what_is_not_there_is_refused_with_what_is(spec: str, parts: tuple[str, 
 def test_without_any_detection_the_best_one_is_named() -> None:
     with pytest.raises(SeedError, match=r"none has a score of 0.95 or more; the highest is .*0.9"):
         parse_seed("box:0").cotangent(ROWS[:5], site(score=0.95))
-    with pytest.raises(SeedError, match=r"none has a score of 0.25 or more; see --box-score of"):
+    with pytest.raises(SeedError, match=r"none has a score of 0.25 or more; see --box-score"):
         parse_seed("box:0").cotangent(ROWS[:0], site())
 
 

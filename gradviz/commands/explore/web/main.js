@@ -2,7 +2,7 @@
 
 import { ask, cancel, Failure, progress, session } from "./protocol.js";
 import { Controls } from "./controls.js";
-import { Panel } from "./panel.js";
+import { Panel, UNLOADED } from "./panel.js";
 import { WINNING, coveredBy, placeIn } from "./seeds.js";
 import { DEFAULTS, hashOf, stateOf } from "./state.js";
 
@@ -116,7 +116,7 @@ class Page {
   point(seed, { dragging = false, event = {} }) {
     const { pinned } = this.state;
     if (!seed) return;
-    if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed);
+    if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed, true);
     else if (dragging) this.change({ seed, second: "", pinned: false }, { often: true });
     else if (!pinned) this.change({ seed, second: "" }, { often: true });
   }
@@ -133,9 +133,9 @@ class Page {
   }
 
   /* Reactions are no seeds: they cannot be subtracted. */
-  subtract(seed) {
+  subtract(seed, often = false) {
     if (![seed, this.state.seed].some((each) => each.startsWith("reacts:"))) {
-      this.change({ second: seed });
+      this.change({ second: seed }, { often });
     }
   }
 
@@ -235,7 +235,7 @@ class Page {
     if (completeness) facts.push(`completeness gap ${short(completeness.gap)}`);
     if (parts) facts.push(`parts ${parts}`);
     panel.facts = facts.join(" · ");
-    panel.warnings = warnings ?? [];
+    panel.warnings = [...(warnings ?? []), ...(panel.picture === false ? [UNLOADED] : [])];
   }
 
   /* Say how long the last answer took, from the question to the painted map. */

@@ -7,7 +7,7 @@ import { List } from "./list.js";
 import { WINNING, coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
 import { Sheet, valuesAt } from "./sheet.js";
 
-const UNLOADED = "The picture of this image could not be loaded";
+export const UNLOADED = "The picture of this image could not be loaded";
 
 export class Panel {
   /* `page` has state, change(), palettes, views, told(), failed() and refreshed(). */
@@ -41,14 +41,20 @@ export class Panel {
     this.picture = this.places = this.output = this.answer = null;
     this.asked = false;
     this.grids.ask({ image, model: this.model });
-    this.load(image);
+    if (!this.loading) this.load();
   }
 
-  async load(image) {
-    const picture = new Image();
-    picture.src = `/image?image=${image}&model=${this.model}`;
+  /* Load the picture of the image that the state names; one at a time, since the server reads it. */
+  async load() {
+    const { state } = this.page;
+    const picture = this.loading = new Image();
+    picture.src = `/image?image=${state.image}&model=${this.model}`;
     const loaded = await picture.decode().then(() => true, () => false);
-    if (image !== this.page.state.image) return;
+    this.loading = null;
+    if (state.image !== this.page.state.image) {
+      this.load();
+      return;
+    }
     this.picture = loaded && picture;
     if (this.places) this.lay();
   }
@@ -74,8 +80,8 @@ export class Panel {
       if (w) this.map.open(picture, [w, h]);
       this.map.stage.classList.add("coming");
     }
-    if (picture) this.page.repaint();
-    if (picture === false) this.lost({ image: this.page.state.image }, UNLOADED);
+    if (picture !== null) this.page.repaint();
+    if (picture === false) this.page.problem(UNLOADED);
   }
 
   /* Ask what the model answers; the map is drawn of the channel that is chosen. */
@@ -174,7 +180,7 @@ export class Panel {
     let start = null; // where the button went down
     let moved = false;
     const choose = (event) => {
-      if (!this.kind) return;
+      if (!this.kind || !page.panels[0].places) return;
       const at = sheet.pixelUnder(event);
       if (start !== null && sheet === this.map) {
         moved ||= String(at) !== String(start);
@@ -252,7 +258,7 @@ export class Panel {
   }
 
   ask() {
-    if (!this.places) return;
+    if (!this.places || !this.page.panels[0].places) return; // a seed is of the first one's places
     this.asked = true;
     this.answers.ask(this.question());
   }
@@ -298,7 +304,7 @@ export class Panel {
 
   /* Draw the answer; `how` is null if there is none. */
   paint(how) {
-    if (!this.picture) return;
+    if (this.answer && this.picture === null) return; // it is painted over the picture
     const [array, sheet] = this.shown;
     for (const each of [this.input, this.map]) if (each !== sheet) each.clear();
     if (sheet) sheet.show(array, how);

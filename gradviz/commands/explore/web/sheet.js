@@ -28,7 +28,6 @@ export class Sheet {
     else if (picture) this.pixels.drawImage(picture, 0, 0, W, H);
     this.marks.setAttribute("viewBox", `0 0 ${W} ${H}`);
     this.stage.style.setProperty("--ratio", W / H);
-    this.stage.classList.toggle("coarse", Math.max(W, H) < 512);
     this.clear();
     this.lay();
   }
@@ -40,7 +39,10 @@ export class Sheet {
     const seen = [width, height].map((side, axis) =>
       Math.max(1, Math.min(this.size[axis], Math.round(side * devicePixelRatio))));
     for (const canvas of [this.picture, this.nothing]) [canvas.width, canvas.height] = seen;
-    this.picture.getContext("2d").drawImage(this.pixels.canvas, 0, 0, ...seen);
+    this.stage.classList.toggle("coarse", Math.max(...seen) < 512 && String(seen) === String(this.size));
+    const context = this.picture.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.pixels.canvas, 0, 0, ...seen);
     if (this.how) this.layNothing();
   }
 
@@ -96,18 +98,17 @@ export class Sheet {
   layNothing() {
     const context = readable(this.nothing);
     context.drawImage(this.picture, 0, 0);
-    this.cover(context, 1);
+    this.cover(context);
   }
 
-  /* Cover a picture with the map where nothing matters, by a share. */
-  cover(context, share) {
+  /* Cover a picture with the map where nothing matters. */
+  cover(context) {
     const { width, height } = context.canvas;
     if (VIEWS[this.how.view].paint === overlay) {
       const pixels = context.getImageData(0, 0, width, height);
       const { data } = pixels;
       for (let at = 0; at < data.length; at += 4) {
-        const level = dimmed(data[at], data[at + 1], data[at + 2]);
-        for (let c = at; c < at + 3; c++) data[c] += share * (level - data[c]);
+        data.fill(dimmed(data[at], data[at + 1], data[at + 2]), at, at + 3);
       }
       context.putImageData(pixels, 0, 0);
       return;
@@ -115,9 +116,10 @@ export class Sheet {
     const zero = { cells: [1, 1, 1], whole: true };
     const how = { ...this.how, scale: 1 };
     const [r, g, b] = painted(zero, [new Float32Array(1)], [1, 1], how).data;
-    context.globalAlpha = share;
+    context.globalCompositeOperation = "source-atop"; // not beyond the picture's edge
     context.fillStyle = `rgb(${r} ${g} ${b})`;
     context.fillRect(0, 0, width, height);
+    context.globalCompositeOperation = "source-over";
   }
 
   /* From the picture (0) to the map (1). */
@@ -141,10 +143,11 @@ export class Sheet {
     const context = readable(closeup);
     context.imageSmoothingEnabled = false;
     context.drawImage(this.pixels.canvas, ...from, 0, 0, CLOSEUP, CLOSEUP);
-    this.cover(context, share);
-    context.globalAlpha = share;
+    this.cover(context);
     const place = [x0 - from[0], y0 - from[1], x1 - x0, y1 - y0];
     context.drawImage(this.painted, ...place.map((n) => (n * CLOSEUP) / all));
+    context.globalAlpha = 1 - share;
+    context.drawImage(this.pixels.canvas, ...from, 0, 0, CLOSEUP, CLOSEUP);
     closeup.classList.toggle("left", x0 + x1 > W);
     closeup.classList.toggle("top", y0 + y1 > H);
   }

@@ -22,6 +22,7 @@ from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Worker
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
+from tests.helpers.background import join_workers
 from tests.helpers.nets import Net, dense
 
 HOST = "127.0.0.1:8000"
@@ -62,6 +63,7 @@ def place_of(net: torch.nn.Module, folder: Path) -> Iterator[Place]:
     client = TestClient(app_of(session, admission, worker), HOME, follow_redirects=False)
     yield Place(client, admission, folder)
     worker.close()
+    join_workers()
 
 
 @pytest.fixture
