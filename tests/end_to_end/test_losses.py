@@ -16,7 +16,8 @@ from torch.nn import functional as F
 import gradviz
 from gradviz.commands.report.inputs import read_input
 from gradviz.commands.report.page import report
-from gradviz.commands.saliency.write import ResultWriter
+from gradviz.commands.saliency import run
+from gradviz.image.load import LoadedImage, load_image
 from tests.helpers.commands import Gradviz, document, errors, failed, gradient, lines
 from tests.helpers.formats import script
 
@@ -145,14 +146,15 @@ def test_a_target_that_changed_is_another_run(gradviz: Gradviz, photos: list[str
 def test_a_target_that_is_replaced_during_the_run_fails(
     gradviz: Gradviz, photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = ResultWriter.picture
 
-    def draw_and_replace(*given: Any) -> Image.Image:
-        shutil.copy("targets/a.npy", "targets/other.npy")
-        Path("targets/other.npy").replace("targets/deep/b.npy")
-        return drawn(*given)
+    def load_and_replace(*given: Any) -> LoadedImage:
+        found = load_image(*given)
+        if found.name == "a.png":
+            shutil.copy("targets/a.npy", "targets/other.npy")
+            Path("targets/other.npy").replace("targets/deep/b.npy")
+        return found
 
-    monkeypatch.setattr(ResultWriter, "picture", draw_and_replace)
+    monkeypatch.setattr(run, "load_image", load_and_replace)
     given = ("saliency", "model.ts", "photos", "--seed", "loss:mse=targets", "--batch-size", 1)
     result = gradviz(*given)
     assert [line["status"] for line in lines()] == ["ok", "error"], result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gradviz.commands.saliency import run, write
-from gradviz.image.load import load_image
+from gradviz.image.load import LoadedImage, load_image
 from tests.helpers.commands import Gradviz
 from tests.helpers.formats import script
 from tests.helpers.nets import HalfSquare
@@ -27,18 +28,19 @@ OPTIONS = {
 
 
 def photo(path: Path, level: int, size: tuple[int, int]) -> None:
-    Image.new("RGB", size, (level,) * 3).save(path)
+    """Put a picture at a place at once: another thread may be reading the one before."""
+    Image.new("RGB", size, (level,) * 3).save("new", "PNG")
+    Path("new").replace(path)
 
 
 def once(function: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
     """The function, which does something else as well after its first call."""
-    calls: list[int] = []
+    calls = count()  # by several threads
 
     def wrapped(*given: Any, **named: Any) -> Any:
         found = function(*given, **named)
-        if not calls:
+        if next(calls) == 0:
             then()
-        calls.append(1)
         return found
 
     return wrapped
@@ -52,10 +54,15 @@ def test_an_image_that_is_replaced_fails_and_is_computed_anew(
     photo(Path("a.png"), 100, (8, 6))
     photo(Path("b.png"), 50, (8, 6))
     command = ["saliency", "model.ts", "*.png", "--seed", "ones", "-o", "out", *options]
+
+    def load_and_replace(*given: Any) -> LoadedImage:
+        found = load_image(*given)
+        if found.name == "a.png":  # images are read side by side
+            photo(Path("a.png"), 200, (5, 9))
+        return found
+
     with monkeypatch.context() as patched:
-        # The first image to be read is a.png, and it is replaced when it has been.
-        reading = once(load_image, lambda: photo(Path("a.png"), 200, (5, 9)))
-        patched.setattr(run, "load_image", reading)
+        patched.setattr(run, "load_image", load_and_replace)
         found = gradviz(*command)
     assert found.exit_code == 4, found.stderr
     assert "a.png: was replaced while the run was under way" in found.stderr
