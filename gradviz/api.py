@@ -135,7 +135,7 @@ def saliency(
         tile=tile,
         wrt=wrt,
         # Without a seed, a detector has its own default.
-        boxes=rule if about_boxes or (not seeds and rule != Suppression()) else None,
+        boxes=rule if about_boxes or (not seeds and rule != DEFAULT_RULE) else None,
         array="all" if output else "npy",
     )
     explainer = Explainer(model, settings)

@@ -174,6 +174,14 @@ class InputOptions:
     page: Text = _input("The page or frame of a picture that has several. [default: 1]", "N")
 
 
+def _seeds() -> Any:
+    return _backward(
+        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
+        "top for class scores, or box:0 for detectors]",
+        "SPEC",
+    )
+
+
 @dataclass(frozen=True)
 class BoxOptions:
     """The rule by which detections are chosen."""
@@ -203,11 +211,7 @@ class BoxOptions:
 class BackwardOptions:
     """The seed, the method, and the way the passes run."""
 
-    seed: list[str] | None = _backward(
-        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "top for class scores, or box:0 for detectors]",
-        "SPEC",
-    )
+    seed: list[str] | None = _seeds()
     wrt: Text = _backward(
         "Differentiate with respect to this --input. [default: the image]", "NAME"
     )
@@ -276,11 +280,7 @@ class PreciseOptions(DeviceOptions):
 class CheckOptions:
     """The gradients that are tested."""
 
-    seed: list[str] | None = _backward(
-        "What to differentiate, see below: not the random seed (repeatable). [default: ones, "
-        "top for class scores, or box:0 for detectors]",
-        "SPEC",
-    )
+    seed: list[str] | None = _seeds()
     random_seed: int = _backward(
         "The random seed of the directions. [default: 0]", default=0, **_SEEDS
     )

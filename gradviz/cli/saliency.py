@@ -20,7 +20,7 @@ from gradviz.errors import ExitCode, UsageError
 from gradviz.heatmap.views import OUTPUT, VIEWS
 from gradviz.seeds.kinds import KINDS
 from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
-from gradviz.seeds.suppression import Suppression
+from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 from gradviz.text import strict_json
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _suppression(seeds: Sequence[Seed], chosen: options.BoxOptions) -> Suppressi
     rule = chosen.suppression
     # Without a seed, a detector has its own default.
     if ask_for_boxes(seeds) or (rule and not seeds):
-        return rule or Suppression()
+        return rule or DEFAULT_RULE
     if rule is not None:
         option = "--box-iou" if chosen.box_score is None else "--box-score"
         raise UsageError(f"{option}: is for detections; give --seed box:N or object:NAME")

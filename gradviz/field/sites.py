@@ -13,7 +13,7 @@ from gradviz.image.prepare import Prepared
 from gradviz.model.model import Model
 from gradviz.seeds.places import Centres, Site
 from gradviz.seeds.seed import Seed
-from gradviz.seeds.suppression import Suppression
+from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 
 BY_PROPORTION = (
     "where the field of an output pixel lies is not known: the pixel of `at` is taken by "
@@ -50,7 +50,7 @@ def suppression_of(model: Model, chosen: Suppression | None = None) -> Suppressi
         model: the model.
         chosen: the rule that the user chose, if any.
     """
-    return (chosen or Suppression()) if model.detects else None
+    return (chosen or DEFAULT_RULE) if model.detects else None
 
 
 def placed(frame: Frame, x: Axis | None, y: Axis | None) -> Site:

@@ -10,7 +10,7 @@ from gradviz.detections import LABEL, SCORE, VALUE
 from gradviz.errors import SeedError
 from gradviz.seeds.class_names import class_index
 from gradviz.seeds.places import Site
-from gradviz.seeds.suppression import Suppression, survivors
+from gradviz.seeds.suppression import DEFAULT_RULE, survivors
 from gradviz.text import listed
 
 if TYPE_CHECKING:
@@ -165,12 +165,12 @@ def detection_at(rows: Tensor, row: int, site: Site) -> Detection:
 
 
 def _kept(rows: Tensor, site: Site) -> list[int]:
-    return survivors(rows, site.suppression or Suppression())
+    return survivors(rows, site.suppression or DEFAULT_RULE)
 
 
 def _listed(rows: Tensor, site: Site, found: list[int]) -> str:
     """List detections for a message; if there are none, say what is nearest to one."""
-    rule = site.suppression or Suppression()
+    rule = site.suppression or DEFAULT_RULE
     if not found:
         nearest = "".join(f"; the highest is {_phrase(rows, row, site)}" for row in _best(rows))
         return f"none has a score of {rule.score:g} or more{nearest}; see --box-score"

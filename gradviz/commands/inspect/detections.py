@@ -9,7 +9,7 @@ from torch import Tensor
 from gradviz.runs.schema import DetectionEntry, InspectedDetections
 from gradviz.seeds.boxes import MOST_DETECTIONS, detection_at
 from gradviz.seeds.places import Site
-from gradviz.seeds.suppression import Suppression, survivors
+from gradviz.seeds.suppression import DEFAULT_RULE, survivors
 
 NONE_FOUND = (
     "there is no detection at this input, so that the gradients are those of the best box below "
@@ -24,7 +24,7 @@ def look_at_detections(rows: Tensor, site: Site) -> InspectedDetections:
         rows: packed detections [K, 7].
         site: the image, the labels and the rule of suppression.
     """
-    found = survivors(rows, site.suppression or Suppression())
+    found = survivors(rows, site.suppression or DEFAULT_RULE)
     return InspectedDetections(
         boxes=len(rows),
         count=len(found),
