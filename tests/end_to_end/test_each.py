@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from PIL import Image
 from gradviz.cli.each import command_of_one, find_models, model_in_place
 from gradviz.errors import UsageError
 from tests.helpers.processes import gradviz as process
+from tests.helpers.waiting import wait_until
 
 PLAIN = """
 import torch
@@ -205,9 +205,8 @@ def test_a_signal_ends_the_model_too(models: Path) -> None:
     started = subprocess.Popen(
         [sys.executable, "-m", "gradviz", *words], stderr=subprocess.PIPE, text=True
     )
-    while not (pid := Path("pid")).exists() or not pid.read_text():
-        assert started.poll() is None
-        time.sleep(0.01)
+    pid = Path("pid")
+    wait_until(lambda: pid.exists() and pid.read_text(), lambda: started.poll() is None)
     started.send_signal(signal.SIGTERM)
     _, says = started.communicate(timeout=30)
     assert started.returncode == 130 and "interrupted" in says, says

@@ -24,6 +24,7 @@ from tests.helpers import nets
 from tests.helpers.background import join_workers
 from tests.helpers.browsing import call, hover, launched, pixels
 from tests.helpers.formats import script
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -679,8 +680,7 @@ def test_an_answer_to_another_method_than_the_one_chosen_is_not_painted(
     held: list[Any] = []
     page.route("**/ask", lambda route: route.continue_() if held else held.append(route))
     hover(over(page), 5, 7, SIZE)
-    while not held:
-        page.wait_for_timeout(10)
+    wait_until(lambda: page.wait_for_timeout(10) or held)
     page.select_option("[name=method]", "input-x-gradient")
     held[0].continue_()
     page.locator(".panel[data-method=input-x-gradient]").wait_for()

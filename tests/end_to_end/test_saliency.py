@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from gradviz.cli.app import COMMANDS
 from gradviz.runs.folder import RunFolder
 from tests.helpers.commands import Gradviz, contents, lines
 from tests.helpers.formats import script
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -361,10 +361,10 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, models: Path, ima
         text=True,
     )  # fmt: skip
     results = tmp_path / "out" / "results.jsonl"
-    deadline = time.monotonic() + 120
-    while not (results.exists() and results.read_text().count("\n") >= 2):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+    wait_until(
+        lambda: results.exists() and results.read_text().count("\n") >= 2,
+        lambda: process.poll() is None,
+    )
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.helpers.waiting import wait_until
 
 _context = multiprocessing.get_context("forkserver")
 # It imports torch once, and each process is a copy of it: a run costs tenths of a second.
@@ -72,9 +73,7 @@ class Started:
         )
         self._stderr.unlink(missing_ok=True)
         self.process.start()
-        while not self._stderr.exists():
-            assert self.process.is_alive()
-            time.sleep(0.001)
+        wait_until(self._stderr.exists, self.process.is_alive, every=0.001)
 
     def send(self, number: int) -> None:
         """Send a signal, if the process is still there."""

@@ -20,6 +20,7 @@ import pytest
 
 from tests.helpers.formats import script
 from tests.helpers.processes import Started, photos
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -71,9 +72,7 @@ def test_a_run_that_is_killed_at_random_moments(
         if turn:
             time.sleep(moments.uniform(0, took))
         else:  # in the middle for certain: a first result is there, and the last one is not
-            while not (out / "results.jsonl").exists():
-                assert process.process.is_alive()
-                time.sleep(0.001)
+            wait_until((out / "results.jsonl").exists, process.process.is_alive, every=0.001)
         process.send(number)
         left = process.wait()
         assert left is not None and left.code in (4, ended(number)), left
@@ -165,20 +164,23 @@ def torn_images(out: Path, whole: Iterable[str]) -> set[str]:
 
 
 def wait_until_begun(out: Path, shards: Sequence[Started]) -> None:
-    while not (out / "run.json").exists():
-        assert any(shard.process.is_alive() for shard in shards)
-        time.sleep(0.001)
+    wait_until((out / "run.json").exists, lambda: any_alive(shards), every=0.001)
+
+
+def any_alive(shards: Sequence[Started]) -> bool:
+    return any(shard.process.is_alive() for shard in shards)
 
 
 def wait_until_torn(out: Path, whole: Iterable[str], shards: Sequence[Started]) -> None:
     """Let shards go on, a moment at a time, until an image is torn; they are stopped then."""
-    while True:
-        for shard in shards:
-            shard.send(signal.SIGSTOP)
-        time.sleep(0.01)  # each of their threads stops for itself
-        if torn_images(out, whole):
-            return
-        assert any(shard.process.is_alive() for shard in shards)
+
+    def torn() -> set[str]:
         for shard in shards:
             shard.send(signal.SIGCONT)
         time.sleep(0.002)
+        for shard in shards:
+            shard.send(signal.SIGSTOP)
+        time.sleep(0.01)  # each of their threads stops for itself
+        return torn_images(out, whole)
+
+    wait_until(torn, lambda: any_alive(shards), every=0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tests.helpers.formats import script
 from tests.helpers.processes import Started, gradviz, photos
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -84,9 +85,7 @@ def test_a_second_signal_ends_a_loop_in_torchscript(number: signal.Signals, tmp_
     model = tmp_path / "model.ts"
     options = ["--no-optimize", "--preprocess", "none"]
     run = Started(["saliency", model, folder, "-o", out, *options], tmp_path)
-    while not (out / "run.json").exists():
-        assert run.process.is_alive()
-        time.sleep(0.01)
+    wait_until((out / "run.json").exists, run.process.is_alive)
     time.sleep(0.5)
     run.send(number)
     assert run.wait(0.5) is None  # a first one asks for an end in good order

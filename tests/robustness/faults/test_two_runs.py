@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.commands import Gradviz
 from tests.helpers.formats import script
 from tests.helpers.processes import Started, photos
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -31,9 +32,7 @@ def stopped(work: list[str], tmp_path: Path) -> Iterator[Started]:
     """A run into `out` that has begun, and does not go on until it is told to."""
     run = Started([*work, "-o", tmp_path / "out"], tmp_path)
     results = tmp_path / "out" / "results.jsonl"
-    while not results.exists():
-        assert run.process.is_alive()
-        time.sleep(0.001)
+    wait_until(results.exists, run.process.is_alive, every=0.001)
     run.send(signal.SIGSTOP)
     before: dict[str, bytes] = {}
     while before != (before := contents(results.parent)):

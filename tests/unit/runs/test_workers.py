@@ -105,7 +105,7 @@ def test_many_threads_read_at_once_and_leave_pillow_as_it_was(tmp_path: Path) ->
 
     def read(n: int) -> np.ndarray:
         if n < 8:
-            inside.wait(10)
+            inside.wait(60)
         return np.asarray(read_image(tmp_path / f"{n}.png", max_pixels=1600).levels)
 
     threads: list[threading.Thread] = []
