@@ -249,7 +249,7 @@ def receptive_field(
 
 def explore(
     model: Model | nn.Module,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     against: Model | nn.Module | None = None,
     *,
     preprocess: Preprocess | str | None = None,
@@ -264,7 +264,8 @@ def explore(
 
     Args:
         model: from `gradviz.load_model`, or any eager module.
-        images: files, folders or globs.
+        images: files, folders or globs; or an image of Pillow's; or one tensor or array [C, H, W]
+            that enters the models as it is. What the page saves is of files alone.
         against: a second model under the same pointer.
         preprocess: a recipe, or the name of one, such as `imagenet`; None for that of each
             model's card or folder, or none.
@@ -301,15 +302,15 @@ def explore(
         ready = _ready(each, None)
         recipe = _recipe(preprocess, ready)
         ready = ready.with_others([_other(*other, recipe) for other in (inputs or {}).items()])
-        explored.append(ExploredModel(ready.name, ready, recipe))
+        held = _one(images, preprocess, ready)
+        explored.append(ExploredModel(ready.name, ready, recipe, held))
     named = repr(preprocess) if isinstance(preprocess, str) else "preprocess"
     options = [] if preprocess is None else [f"preprocess={named}"]
     options += ["inputs=inputs"] if inputs else []
     rule = Suppression(box_score, box_iou)
     of_boxes = [] if rule == DEFAULT_RULE else [f"{box_score=}", f"{box_iou=}"]
-    session = Session(
-        explored, _sources(images), Path(out), options, rule, of_boxes, in_python=True
-    )
+    sources = _sources(images) if explored[0].held is None else []
+    session = Session(explored, sources, Path(out), options, rule, of_boxes, in_python=True)
     return Serving(session, host, port)
 
 

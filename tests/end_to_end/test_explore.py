@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import gradviz
 from gradviz.commands.explore.answers import Answers
@@ -177,6 +178,36 @@ def test_from_python_the_page_is_there_at_once_and_gone_when_closed() -> None:
     join_workers()
     with pytest.raises(OSError):
         browser.ask("pixel:1,1")
+
+
+@pytest.mark.parametrize("kind", ["picture", "tensor"])
+def test_from_python_an_image_need_not_be_a_file(kind: str, tmp_path: Path) -> None:
+    model, against = dense(), dense()
+    for weights in against.parameters():
+        weights.data.mul_(-2)
+    random = np.random.default_rng(0)
+    images = (
+        Image.fromarray(random.integers(0, 256, (20, 24, 3), np.uint8))
+        if kind == "picture"
+        else torch.from_numpy(random.normal(size=(3, 20, 24)))
+    )
+    with gradviz.explore(model, images, against, out=tmp_path / "out") as page:
+        browser = Browser(page.address)
+        name = "image" if kind == "picture" else "tensor"
+        assert browser.post("/session")[1]["images"] == [{"name": name}]
+        for place, variable in enumerate(("model", "against")):
+            _, header, arrays = browser.ask("pixel:3,4", model=place)
+            assert header["command"] == f"gradviz.saliency({variable}, images, seed='pixel:3,4')"
+            known = {"gradviz": gradviz, "model": model, "against": against, "images": images}
+            (found,) = eval(header["command"], known)
+            assert found.score == header["score"]
+            largest = np.abs(found.array).max()
+            assert largest > 0
+            np.testing.assert_allclose(arrays["gradient"], found.array, atol=largest / 1000)
+        refused = browser.post("/save", client="tab", number=9, seed="pixel:3,4")[1]["error"]
+        assert refused["message"] == "the image is in no file: copy the command, or explore a file"
+        assert not (tmp_path / "out").exists()
+    join_workers()
 
 
 def test_two_models_share_images_and_options(gradviz: Gradviz) -> None:

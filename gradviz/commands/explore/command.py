@@ -12,6 +12,9 @@ from gradviz.seeds.seed import parse_seed
 VARIABLES = ("model", "against")
 """The names of the models in a call in Python."""
 
+IMAGE = "images"
+"""The name of an image that the caller holds."""
+
 
 def words_for(session: Session, question: Question, output: Sequence[str] = ()) -> list[str]:
     """List the words of the shell's command that answers a question.
@@ -36,7 +39,7 @@ def command_for(session: Session, question: Question) -> str:
     """
     if not session.in_python:
         return shlex.join(words_for(session, question))
-    image = repr(str(session.sources[question.image].path))
+    image = repr(str(session.sources[question.image].path)) if session.sources else IMAGE
     chosen = (f"{name}={value!r}" for name, value in _chosen(question).items())
     given = (*session.options, *_rule_options(session, question))
     arguments = (VARIABLES[question.model], image, *chosen, *given)

@@ -61,6 +61,7 @@ class Engine:
         self._rule = rule
         self.model = explored.model
         self.preprocess = explored.preprocess
+        self._held = explored.held
         self._sources = sources
         self._explainers = lru_cache(4)(self._explainer)
         self._output: tuple[int, ModelOutput] | None = None
@@ -78,6 +79,8 @@ class Engine:
         Raises:
             GradvizError: there is none at this place, or it cannot be read.
         """
+        if self._held is not None and place == 0:
+            return self._held
         with self._loading:  # the worker and the page's picture ask at the same time
             return self._images(place)
 
@@ -88,8 +91,10 @@ class Engine:
         """Return the image file at a place.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or the caller holds the image.
         """
+        if self._held is not None and place == 0:
+            raise UsageError("the image is in no file: copy the command, or explore a file")
         if not 0 <= place < len(self._sources):
             raise UsageError(f"image {place}: there are {len(self._sources)}, from 0")
         return self._sources[place]

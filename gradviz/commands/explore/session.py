@@ -13,6 +13,7 @@ from gradviz.heatmap.clip import CLIP
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.find import Source
+from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
@@ -33,6 +34,8 @@ class ExploredModel:
     model: Model
     preprocess: Preprocess
     """The recipe of its images."""
+    held: LoadedImage | None = None
+    """The one image that the caller holds, as this model gets it; None for files."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Session:
     models: Sequence[ExploredModel]
     """One model, or two to compare."""
     sources: Sequence[Source]
-    """The images."""
+    """The image files; none if the caller holds the image."""
     out: Path
     """The folder below which answers are saved."""
     options: Sequence[str] = ()
@@ -56,6 +59,12 @@ class Session:
     in_python: bool = False
     """True if the page was opened from Python, so that commands are calls."""
 
+    @property
+    def images(self) -> list[str]:
+        """The names of the images."""
+        held = self.models[0].held
+        return [source.name for source in self.sources] if held is None else [held.name]
+
     def describe(self) -> dict[str, object]:
         """Describe the session for the page, in JSON-ready values."""
         return {
@@ -68,7 +77,7 @@ class Session:
                 }
                 for each in self.models
             ],
-            "images": [{"name": source.name} for source in self.sources],
+            "images": [{"name": name} for name in self.images],
             "methods": [
                 {
                     "name": method.name,
