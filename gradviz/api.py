@@ -303,7 +303,8 @@ def explore(
         recipe = _recipe(preprocess, ready)
         ready = ready.with_others([_other(*other, recipe) for other in (inputs or {}).items()])
         held = _one(images, preprocess, ready)
-        explored.append(ExploredModel(ready.name, ready, recipe, held))
+        # Calls of `saliency` do not optimise.
+        explored.append(ExploredModel(ready.name, ready, recipe, held, optimize=False))
     named = repr(preprocess) if isinstance(preprocess, str) else "preprocess"
     options = [] if preprocess is None else [f"preprocess={named}"]
     options += ["inputs=inputs"] if inputs else []

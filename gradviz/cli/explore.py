@@ -58,7 +58,8 @@ def explore(
             loaded = arguments.load(path, model_options, device_options, console, recipe)
             preprocess = arguments.preprocess_of(recipe, loaded, found.sources, console)
             loaded = arguments.with_others(loaded, others, preprocess, console)
-            explored.append(ExploredModel(path, loaded, preprocess))
+            optimize = not model_options.no_optimize
+            explored.append(ExploredModel(path, loaded, preprocess, optimize=optimize))
         given = options.words_of(model_options, input_options, device_options)
         of_boxes = [] if rule == DEFAULT_RULE else options.words_of(box_options)
         session = Session(explored, found.sources, page.out, given, rule, of_boxes)

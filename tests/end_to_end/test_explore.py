@@ -36,6 +36,7 @@ from gradviz.seeds.suppression import Suppression
 from tests.helpers import processes
 from tests.helpers.background import join_workers
 from tests.helpers.commands import Gradviz
+from tests.helpers.detector_nets import Cells
 from tests.helpers.formats import script
 from tests.helpers.nets import dense
 from tests.helpers.paths import ROOT
@@ -50,6 +51,11 @@ def session_of(model: str, image: str, **flags: object) -> Session:
     explored = ExploredModel(str(MODELS / model), loaded, recipe or loaded.recipe())
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     return Session([explored], find_images([str(IMAGES / image)], None).sources, Path("out"), words)
+
+
+def not_optimised(session: Session) -> Session:
+    models = [replace(each, optimize=False) for each in session.models]
+    return replace(session, models=models, options=[*session.options, "--no-optimize"])
 
 
 def task() -> Task:
@@ -75,6 +81,11 @@ QUESTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "smoothgrad": ("shapes.yaml", "shapes_04.png", {"seed": "top:2", "method": "smoothgrad"}),
     "box": ("boxes.yaml", "shapes_04.png", {"seed": "box:0"}),
+    "box, smoothgrad": ("boxes.yaml", "shapes_04.png", {"seed": "box:0", "method": "smoothgrad"}),
+    "box, integrated": (
+        *("boxes.yaml", "shapes_04.png"),
+        {"seed": "box:0", "method": "integrated-gradients"},
+    ),
     "side": ("boxes.yaml", "shapes_04.png", {"seed": "box:1:x0 + box:1:x1"}),
     "object": ("boxes.yaml", "shapes_04.png", {"seed": "object:star"}),
     "vit": ("vit.yaml", "shapes_04.png", {}),
@@ -84,7 +95,25 @@ QUESTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_the_command_writes_what_is_shown_to_the_last_byte(gradviz: Gradviz, name: str) -> None:
     model, image, asked = QUESTIONS[name]
-    answers = Answers(session_of(model, image))
+    writes_what_is_shown(gradviz, session_of(model, image), asked)
+
+
+@pytest.mark.parametrize("name", ["smoothgrad", "integrated", "box, smoothgrad"])
+def test_a_model_that_is_not_to_be_optimised_is_not(gradviz: Gradviz, name: str) -> None:
+    model, image, asked = QUESTIONS[name]
+    writes_what_is_shown(gradviz, not_optimised(session_of(model, image)), asked)
+
+
+@pytest.mark.parametrize("method", ["gradient", "smoothgrad"])
+def test_an_output_that_need_not_be_boxes_is_asked_for_one(gradviz: Gradviz, method: str) -> None:
+    session = session_of(str(script(Cells(classes=80), Path("cells.ts").absolute())), "room_01.png")
+    (explored,) = session.models
+    assert explored.model(torch.rand(1, 3, 64, 64)).shape == (1, 84, 256)  # as of YOLO
+    writes_what_is_shown(gradviz, session, {"seed": "box:0", "method": method})
+
+
+def writes_what_is_shown(gradviz: Gradviz, session: Session, asked: dict[str, Any]) -> None:
+    answers = Answers(session)
     question = Question(client="tab", number=1, **asked)
     engine = answers.engine(0)
     another = question.model_copy(update={"seed": "" if question.seed else "ones"})
@@ -164,6 +193,18 @@ def test_what_was_saved_is_a_run_that_compare_and_report_read(gradviz: Gradviz) 
     assert pictures[0] == pictures[1]
 
 
+def test_from_python_what_is_shown_is_what_the_call_returns() -> None:
+    model = gradviz.load_model(MODELS / "shapes.yaml")
+    with gradviz.explore(model, IMAGES / "shapes_04.png") as page:
+        _, header, arrays = Browser(page.address).ask("top", method="smoothgrad")
+    (found,) = eval(header["command"], {"gradviz": gradviz, "model": model})
+    halves, scale = in_halves(found.array)
+    (packed,) = arrays.values()
+    assert (packed == (halves.astype(np.float64) * scale).reshape(packed.shape)).all()
+    assert found.score == header["score"]
+    join_workers()
+
+
 def test_from_python_the_page_is_there_at_once_and_gone_when_closed() -> None:
     model = gradviz.load_model(MODELS / "depth.ts")
     page = gradviz.explore(model, IMAGES / "room_01.png")
@@ -220,6 +261,18 @@ def test_two_models_share_images_and_options(gradviz: Gradviz) -> None:
             words = ["gradviz", "saliency", name, str(IMAGES / "room_01.png"), "--resize", "64"]
             assert shlex.split(header["command"]) == [*words, "--seed", "pixel:3,4"]
             assert arrays["gradient"].shape == (3, 64, 64)
+
+
+def test_no_optimize_reaches_what_is_shown_and_saved(gradviz: Gradviz) -> None:
+    words = (MODELS / "shapes.yaml", IMAGES / "shapes_04.png", "--no-optimize", "-o", "out")
+    with serving(*words) as browser:
+        browser.post("/save", client="tab", number=1, seed="top", method="smoothgrad")
+        command = browser.ask("top", method="smoothgrad")[1]["command"]
+    assert gradviz(*shlex.split(command)[1:], "-o", "again").exit_code == 0
+    for folder in ("out/001", "again"):
+        run = json.loads(Path(folder, "run.json").read_text())
+        assert run["settings"]["optimize"] is False
+        assert run["model"]["optimized"] is False
 
 
 class Browser:

@@ -158,7 +158,7 @@ class Answers:
             for word in (name, str(value))
         ]
         words = words_for(self.session, asked, output)
-        model = engine.model if settings.boxes is None else engine.detector
+        model = engine.form(settings.boxes is not None)
         save(Job(model, [source], engine.preprocess, seeds, settings, command=words), folder)
         return {"folder": str(folder), "command": shlex.join(words)}
 

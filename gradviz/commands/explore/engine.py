@@ -61,11 +61,13 @@ class Engine:
         self._rule = rule
         self.model = explored.model
         self.preprocess = explored.preprocess
+        self._optimize = explored.optimize
         self._held = explored.held
         self._sources = sources
         self._explainers = lru_cache(4)(self._explainer)
         self._output: tuple[int, ModelOutput] | None = None
         self._last: tuple[tuple[int, str, Settings], Attribution] | None = None
+        self._faster = lru_cache(2)(self._optimised)
         self._fields = lru_cache(4)(partial(fields_of, self.model))
         self._images = lru_cache(IMAGES_KEPT)(self._image)
         self._loading = Lock()
@@ -100,13 +102,15 @@ class Engine:
         return self._sources[place]
 
     @cached_property
-    def detector(self) -> Model:
-        """The model, read as a detector."""
+    def _detector(self) -> Model:
         return self.model.as_detector()
 
-    @cached_property
-    def _faster(self) -> Model:
-        return optimised_for(self.model, self.preprocess)
+    def form(self, boxes: bool) -> Model:
+        """Return the model, read as a detector for seeds about boxes."""
+        return self._detector if boxes else self.model
+
+    def _optimised(self, boxes: bool) -> Model:
+        return optimised_for(self.form(boxes), self.preprocess)
 
     def seeds(self, spec: str) -> list[Seed]:
         """Parse the seed of a question; an empty list stands for the default.
@@ -136,6 +140,7 @@ class Engine:
             layer=question.layer,
             baseline=question.baseline,
             batch_size=self.model.batch or Settings.batch_size,
+            optimize=self._optimize,
             boxes=self._rule if ask_for_boxes(seeds) else None,
         )
 
@@ -217,11 +222,10 @@ class Engine:
         ]
 
     def _explainer(self, settings: Settings) -> Explainer:
-        model = self.detector if settings.boxes is not None else self.model
-        faster = self._faster if settings.speeds_up(1) else None
-        name = settings.method
+        boxes, name = settings.boxes is not None, settings.method
+        faster = self._faster(boxes) if settings.speeds_up(1) else None
         return Explainer(
-            model,
+            self.form(boxes),
             settings,
             faster=faster,
             on_progress=lambda points: self._step(f"{name}: {points} points"),

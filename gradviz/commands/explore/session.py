@@ -36,6 +36,8 @@ class ExploredModel:
     """The recipe of its images."""
     held: LoadedImage | None = None
     """The one image that the caller holds, as this model gets it; None for files."""
+    optimize: bool = True
+    """True if answers of many passes may come from a faster form of the model."""
 
 
 @dataclass(frozen=True)
