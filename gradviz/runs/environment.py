@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,8 +91,23 @@ def portable(record: RunRecord, folder: Path) -> RunRecord:
 
 
 def portable_command(command: Sequence[str], folder: Path) -> list[str]:
-    """Make the paths of a command line relative to a folder; the program is called gradviz."""
+    """Make the paths of a command line relative to a folder; the program is called gradviz.
+
+    A call in Python stays as it is.
+    """
+    if _is_call(command):
+        return list(command)
     return ["gradviz", *(relative_paths(word, folder) for word in command[1:])]
+
+
+def command_text(command: Sequence[str]) -> str:
+    """Write a recorded command as a shell takes it, or a recorded call as Python does."""
+    return command[0] if _is_call(command) else shlex.join(["gradviz", *command[1:]])
+
+
+def _is_call(command: Sequence[str]) -> bool:
+    """Return True if a command is a call in Python, which is one word; a program has options."""
+    return len(command) == 1
 
 
 def relative_paths(text: str, folder: Path) -> str:

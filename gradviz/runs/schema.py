@@ -176,7 +176,8 @@ class RunRecord(Document):
     """The command."""
     command: list[String]
     """The command line of the program. Paths, here and below, are relative to the folder in which
-    it was given; but seeds stay as they were given."""
+    it was given; but seeds stay as they were given. A page from Python records its call, as one
+    word."""
     folder: String | None = None
     """The folder in which the command was given; not in run.json, but in environment.json, as the
     next three."""

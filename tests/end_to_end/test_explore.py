@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import os
@@ -26,6 +27,7 @@ import torch
 from PIL import Image
 
 import gradviz
+from gradviz import explore, load_model
 from gradviz.commands.explore.answers import Answers
 from gradviz.commands.explore.packing import in_halves, unpacked
 from gradviz.commands.explore.question import Question, SaveAsked
@@ -202,6 +204,23 @@ def test_from_python_what_is_shown_is_what_the_call_returns() -> None:
     (packed,) = arrays.values()
     assert (packed == (halves.astype(np.float64) * scale).reshape(packed.shape)).all()
     assert found.score == header["score"]
+    join_workers()
+
+
+def test_from_python_the_call_is_recorded_and_reported(gradviz: Gradviz) -> None:
+    model = load_model(MODELS / "depth.ts")
+    with explore(model, IMAGES / "room_01.png", out="out") as page:
+        browser = Browser(page.address)
+        call = browser.ask("pixel:64,48")[1]["command"]
+        saved = browser.post("/save", client="tab", number=9, seed="pixel:64,48")[1]
+    assert call == f"gradviz.saliency(model, {str(IMAGES / 'room_01.png')!r}, seed='pixel:64,48')"
+    assert saved["command"] == call
+    assert json.loads(Path("out/001/run.json").read_text())["command"] == [call]
+    words = ("saliency", MODELS / "depth.ts", IMAGES / "room_01.png", "--seed", "pixel:64,48")
+    assert gradviz(*words, "-o", "shell").exit_code == 0
+    assert gradviz("compare", "out/001", "shell", "--tolerance", "0").exit_code == 0
+    assert gradviz("report", "out/001", "-o", "page.html").exit_code == 0
+    assert call in html.unescape(Path("page.html").read_text())
     join_workers()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 from dataclasses import asdict, replace
 from time import monotonic
@@ -25,6 +24,7 @@ from gradviz.heatmap.clip import CLIP, parse_clip
 from gradviz.heatmap.colours import load_palette
 from gradviz.heatmap.views import VIEWS
 from gradviz.image.load import load_photo
+from gradviz.runs.environment import command_text
 
 THUMBNAIL = (240, 120)
 """The most columns and rows of a small picture."""
@@ -160,7 +160,7 @@ class Answers:
         words = words_for(self.session, asked, output)
         model = engine.form(settings.boxes is not None)
         save(Job(model, [source], engine.preprocess, seeds, settings, command=words), folder)
-        return {"folder": str(folder), "command": shlex.join(words)}
+        return {"folder": str(folder), "command": command_text(words)}
 
     def ask(self, question: Question, task: Task) -> bytes:
         """Answer what a place of the output looks at, or what reacts to one of the input."""

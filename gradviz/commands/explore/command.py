@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from gradviz.commands.explore.question import Question
 from gradviz.commands.explore.session import Session
+from gradviz.runs.environment import command_text
 from gradviz.seeds.seed import parse_seed
 
 VARIABLES = ("model", "against")
@@ -17,17 +17,22 @@ IMAGE = "images"
 
 
 def words_for(session: Session, question: Question, output: Sequence[str] = ()) -> list[str]:
-    """List the words of the shell's command that answers a question.
+    """List the words of the shell's command that answers a question; a call in Python is one word.
 
     Args:
         session: the models, the images and their options.
         question: the question.
-        output: options of the output, such as `-o FOLDER`.
+        output: options of the output, such as `-o FOLDER`, which a call does not take.
     """
-    model, image = session.models[question.model].name, session.sources[question.image].path
-    chosen = [word for name, value in _chosen(question).items() for word in (f"--{name}", value)]
     given = [*session.options, *_rule_options(session, question)]
-    return ["gradviz", "saliency", model, str(image), *given, *chosen, *output]
+    if session.in_python:
+        image = repr(str(session.sources[question.image].path)) if session.sources else IMAGE
+        chosen = [f"{name}={value!r}" for name, value in _chosen(question).items()]
+        arguments = (VARIABLES[question.model], image, *chosen, *given)
+        return [f"gradviz.saliency({', '.join(arguments)})"]
+    model, image = session.models[question.model].name, str(session.sources[question.image].path)
+    chosen = [word for name, value in _chosen(question).items() for word in (f"--{name}", value)]
+    return ["gradviz", "saliency", model, image, *given, *chosen, *output]
 
 
 def command_for(session: Session, question: Question) -> str:
@@ -37,13 +42,7 @@ def command_for(session: Session, question: Question) -> str:
         session: the models, the images and their options.
         question: the question.
     """
-    if not session.in_python:
-        return shlex.join(words_for(session, question))
-    image = repr(str(session.sources[question.image].path)) if session.sources else IMAGE
-    chosen = (f"{name}={value!r}" for name, value in _chosen(question).items())
-    given = (*session.options, *_rule_options(session, question))
-    arguments = (VARIABLES[question.model], image, *chosen, *given)
-    return f"gradviz.saliency({', '.join(arguments)})"
+    return command_text(words_for(session, question))
 
 
 def _rule_options(session: Session, question: Question) -> Sequence[str]:

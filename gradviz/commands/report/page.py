@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,6 +21,7 @@ from gradviz.commands.report.page_data import LEVELS, Page, side_for
 from gradviz.commands.report.saliency_section import map_of, sizes_of
 from gradviz.heatmap.colours import NONFINITE, load_palette
 from gradviz.heatmap.views import VIEWS
+from gradviz.runs.environment import command_text
 from gradviz.runs.reader import FieldResults, FinishedRun, SaliencyResults
 from gradviz.runs.schema import Done, InspectedLayer, LayerGeometry, ResultLine
 from gradviz.text import strict_json
@@ -215,7 +215,7 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     """Yield the facts of a run: its command, its model, its settings."""
     record = run.record
     model = record.model
-    yield "command", shlex.join(["gradviz", *record.command[1:]])
+    yield "command", command_text(record.command)
     if record.folder is not None:
         yield "in the folder", record.folder
     yield "model", f"{model.path} ({model.format})"
