@@ -162,7 +162,11 @@ class Engine:
         (outcome,) = self._explainers(settings).outcomes([self.image(place)], self.seeds(spec))
         if isinstance(outcome, Failure):
             self._memory.forget()
-            raise outcome.error
+            try:
+                raise outcome.error
+            finally:
+                # Its traceback has this frame: a cycle would keep the tensors of the pass alive.
+                del outcome
         return outcome
 
     def reaction(self, image: int, pixel: tuple[int, int]) -> Reaction:

@@ -172,6 +172,7 @@ class Worker:
             try:
                 answer = task.work(task)
             except BaseException as error:  # a bug is answered too: the page lives on
+                _drop_frames(error)
                 task.fail(error)
             else:
                 with suppress(InvalidStateError):
@@ -190,3 +191,16 @@ class Worker:
         task.begun = monotonic()
         task.others = self._answer_waiting
         return task
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and of what caused it.
+
+    Their frames hold the tensors of a pass, and the task, which holds the error.
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        each = chain.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            chain += [each.__cause__, each.__context__]

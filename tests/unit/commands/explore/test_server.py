@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,15 +18,19 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import gradviz
+from gradviz.commands.explore.answers import Answers
 from gradviz.commands.explore.app import app_of
 from gradviz.commands.explore.guard import Admission
 from gradviz.commands.explore.packing import unpacked
+from gradviz.commands.explore.question import Question
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Worker
+from gradviz.errors import MemoryShort
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from tests.helpers.background import join_workers
 from tests.helpers.nets import Net, dense
+from tests.helpers.waiting import wait_until
 
 HOST = "127.0.0.1:8000"
 HOME = f"http://{HOST}"
@@ -53,12 +60,16 @@ class Place:
         return self.post("/ask", seed=seed, **asked)
 
 
-def place_of(net: torch.nn.Module, folder: Path) -> Iterator[Place]:
+def session_of(net: torch.nn.Module, folder: Path) -> Session:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "photo.png")
     sources = find_images([str(folder / "photo.png")], None).sources
     explored = ExploredModel("net.ts", gradviz.wrap(net), Preprocess())
-    session = Session([explored], sources, folder / "out")
+    return Session([explored], sources, folder / "out")
+
+
+def place_of(net: torch.nn.Module, folder: Path) -> Iterator[Place]:
+    session = session_of(net, folder)
     admission, worker = Admission("127.0.0.1", 8000), Worker()
     client = TestClient(app_of(session, admission, worker), HOME, follow_redirects=False)
     yield Place(client, admission, folder)
@@ -382,6 +393,46 @@ def test_a_model_that_fails_answers_that_question_alone(tmp_path: Path) -> None:
         assert len(first["message"].splitlines()) == 1
         assert second["type"] == "MemoryShort"
         assert unpacked(answers[3].content)[0]["seed"] == "pixel:2,0"
+
+
+class Failing(torch.nn.Module):
+    """Fails in the forward pass; its tensors are known."""
+
+    tensors: ClassVar[list[weakref.ref[torch.Tensor]]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
+        self.tensors.append(weakref.ref(y))
+        raise RuntimeError("out of memory")
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Nothing but its last reference ends an object."""
+    gc.collect()
+    gc.disable()
+    Failing.tensors.clear()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_the_tensors_of_a_pass_that_failed_are_gone_with_its_answer(tmp_path: Path) -> None:
+    for place in place_of(Failing(), tmp_path):
+        place.enter()
+        for path in ("/ask", "/output"):
+            assert place.post(path).json()["error"]["type"] == "MemoryShort"
+        assert len(Failing.tensors) > 1
+        wait_until(lambda: not any(tensor() is not None for tensor in Failing.tensors))
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_error_that_is_dropped_keeps_no_tensor(tmp_path: Path) -> None:
+    engine = Answers(session_of(Failing(), tmp_path)).engine(0)
+    with suppress(MemoryShort):
+        engine.attribution(Question(client="tab", number=1), print)
+    assert Failing.tensors
+    assert not any(tensor() is not None for tensor in Failing.tensors)
 
 
 def test_a_bug_is_told_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
