@@ -113,7 +113,10 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
     opened: list[Any] = []
 
     def explore(
-        *models: nn.Module | Path, images: Sequence[Path], how: dict[str, Any] | None = None
+        *models: nn.Module | Path,
+        images: Sequence[Path],
+        how: dict[str, Any] | None = None,
+        in_python: bool = False,
     ) -> Any:
         loaded = [
             (str(n), wrap(each)) if isinstance(each, nn.Module) else (str(each), load_model(each))
@@ -121,7 +124,7 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
         ]
         explored = [ExploredModel(name, model, model.recipe()) for name, model in loaded]
         found = find_images([str(each) for each in images], tmp_path / "out").sources
-        serving = Serving(Session(explored, found, tmp_path / "out"))
+        serving = Serving(Session(explored, found, tmp_path / "out", in_python=in_python))
         context = browser.new_context(
             **{"viewport": {"width": 1200, "height": 800}, **(how or {})},
             permissions=["clipboard-read", "clipboard-write"],
@@ -134,7 +137,7 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
 
     def watch(page: Any) -> None:
         page.set_default_timeout(60_000)  # a busy machine is no failure
-        page.on("console", lambda message: told.append(message.text))
+        page.on("console", lambda message: told.extend(worth_telling(message)))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
 
@@ -148,6 +151,11 @@ def explore(browser: Any, tmp_path: Path) -> Iterator[Open]:
     join_workers()
     assert told == []
     assert [url for url in asked if not url.startswith((*hosts, "data:"))] == []
+
+
+def worth_telling(message: Any) -> list[str]:
+    """The text of a console's message, if it is not that an image could not be loaded."""
+    return [] if "/image?" in message.location["url"] else [message.text]
 
 
 def painted(page: Any, seed: str, nth: int = 0) -> Any:
@@ -449,7 +457,76 @@ def test_a_method_and_a_layer_are_asked_for(fine: tuple[Path, Path], explore: Op
     ]
 
 
+def test_the_value_under_the_pointer_is_that_of_the_channel_that_is_drawn(
+    photos: Path, explore: Open
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    with torch.no_grad():
+        y = net(as_input(photos / "a.png"))[0]
+    page = explore(net, images=[photos / "a.png"])
+    painted(page, f"pixel:12,10,{y[:, 10, 12].argmax()}")
+    hover(over(page), 5, 7, SIZE)
+    for choice, channel in (("", y[:, 7, 5].argmax().item()), ("4", 4), ("all", 0), ("winning", 5)):
+        page.select_option("[name=channel]", choice)
+        channel = y[:, 7, 5].argmax().item() if choice == "winning" else channel
+        hover(over(page), 4, 7, SIZE)
+        hover(over(page), 5, 7, SIZE)
+        told = said(page, ".answer .value", f"^x 5, y 7: output of channel {channel} ")
+        value = y[channel, 7, 5].item()
+        assert float(told.rpartition(" ")[2]) == pytest.approx(value, rel=2e-3, abs=2e-3)
+        drawn = {"4": "channel 4", "all": "channel 0"}.get(choice)
+        seen = page.locator(".answer .seen").inner_text()
+        assert seen.endswith(f"drawn: {drawn}") if drawn else "drawn" not in seen
+
+
 # From looking to doing
+
+
+def test_a_call_is_copied_where_python_opened_the_page(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"], in_python=True)
+    painted(page, "pixel:12,10")
+    page.locator("[name=copy]").click()
+    said(page, ".notice", "^Copied: ")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"gradviz.saliency(model, {str(photos / 'a.png')!r}, seed='pixel:12,10')"
+
+
+def test_the_commands_of_two_models_can_be_run_one_after_the_other(
+    fine: tuple[Path, Path], tmp_path: Path, explore: Open
+) -> None:
+    model, image = fine
+    page = explore(model, model, images=[image])
+    for nth in (0, 1):
+        painted(page, "pixel:6,5", nth)
+    page.locator("[name=copy]").click()
+    said(page, ".notice", "^Copied: ")
+    for line in page.evaluate("navigator.clipboard.readText()").splitlines():
+        call(*shlex.split(line)[1:])
+    assert [path.parent.name for path in sorted((tmp_path / "out").glob("*/run.json"))] == [
+        "1",
+        "2",
+    ]
+
+
+def test_saving_takes_its_time_with_words_and_is_begun_once(
+    photos: Path, tmp_path: Path, explore: Open
+) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.select_option("[name=method]", "input-x-gradient")
+    page.locator(".panel[data-method=input-x-gradient]").wait_for()
+    Moody.gate.clear()
+    try:
+        page.locator("[name=save]").click()
+        said(page, ".notice", r" … [\d.]+ s$")
+        assert page.locator("[name=save]").is_disabled()
+    finally:
+        Moody.gate.set()
+    said(page, ".notice", "^Saved in ")
+    assert len([*(tmp_path / "out").rglob("results.jsonl")]) == 1
+    assert page.locator("[name=save]").is_enabled()
 
 
 @pytest.mark.parametrize("clip", ["90", "energy:80"])
@@ -509,11 +586,81 @@ def test_an_address_that_says_nonsense_is_the_default(photos: Path, explore: Ope
     page.goto(
         page.url.partition("#")[0]
         + "#image=gone&view=constructor&method=none&colours=none&clip=-1&fade=x&scale=-&toString=1"
+        + "&channel=x"
     )
     page.reload()
     canvas = painted(page, "pixel:12,10")
     assert np.array_equal(pixels(canvas), before)
     assert canvas.evaluate("c => c.style.opacity") == "1"
+    problem = "The address names gone, which is not among the images"
+    assert page.locator(".problem").inner_text() == problem
+
+
+@pytest.mark.parametrize("channel", ["9", "winning", "all"])
+def test_a_channel_that_there_is_not_is_the_default(
+    photos: Path, explore: Open, channel: str
+) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.goto(f"{page.url.partition('#')[0]}#channel={channel}")
+    page.reload()
+    painted(page, "pixel:12,10")
+    page.locator(".answer .bar:not(.empty)").wait_for()
+    assert page.locator("[name=channel]").input_value() == ""
+    assert page.locator(".problem").inner_text() == ""
+
+
+# Other images
+
+
+def test_a_seed_is_carried_to_an_image_of_another_size(photos: Path, explore: Open) -> None:
+    Image.open(photos / "a.png").transpose(Image.Transpose.ROTATE_90).save(photos / "tall.png")
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    with torch.no_grad():
+        wide, tall = (net(as_input(photos / name))[0].argmax(0) for name in ("a.png", "tall.png"))
+    page = explore(net, images=[photos / "a.png", photos / "tall.png"])
+    painted(page, f"pixel:12,10,{wide[10, 12]}")
+    hover(over(page), 23, 4, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    painted(page, f"pixel:23,4,{wide[4, 23]}")
+    page.locator(".strip button").last.click()
+    painted(page, f"pixel:19,5,{tall[5, 19]}")
+    assert page.locator(".problem").inner_text() == ""
+    page.select_option("[name=channel]", "2")
+    painted(page, "pixel:19,5,2")
+    page.locator(".strip button").first.click()
+    painted(page, "pixel:23,4,2")
+
+
+ALPHA = """canvas => {
+  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  return context.getImageData(0, 0, 1, 1).data[3];
+}"""
+
+
+def test_an_image_that_cannot_be_read_shows_nothing_of_the_one_before(
+    photos: Path, explore: Open
+) -> None:
+    (photos / "broken.png").write_text("no picture")
+    page = explore(nets.scores(), images=[photos / "a.png", photos / "broken.png"])
+    rows = page.locator(".list button")
+    rows.first.wait_for()
+    picture = page.locator(".input .picture")
+    page.wait_for_function("() => document.querySelector('.panel').dataset.answer")
+    assert picture.evaluate(ALPHA) == 255
+    page.locator(".strip button").last.click()
+    said(page, ".problem", "broken.png")
+    assert picture.evaluate(ALPHA) == 0
+    assert page.locator(".input .map").evaluate("c => c.style.opacity") == "0"
+    assert rows.first.is_hidden()
+    page.locator(".strip button").first.click()
+    rows.first.wait_for()
+    page.wait_for_function("() => document.querySelector('.panel').dataset.answer")
+    assert picture.evaluate(ALPHA) == 255
+    assert page.locator(".problem").inner_text() == ""
 
 
 # Classes, detections, two models
@@ -593,6 +740,58 @@ def test_two_models_share_a_pointer_and_a_scale(photos: Path, explore: Open) -> 
     assert np.abs(pixels(found[0]).astype(int) - pixels(found[1])).max() <= 6
 
 
+def test_of_two_maps_the_finer_one_can_be_asked_everywhere(photos: Path, explore: Open) -> None:
+    torch.manual_seed(0)
+    coarse = nn.Conv2d(3, 1, 3, stride=2, padding=1)
+    page = explore(coarse, Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10", 1)
+    painted(page, "pixel:6,5", 0)
+    over(page, 1).focus()
+    for x, half in ((11, 5), (10, 5), (9, 4)):
+        page.keyboard.press("ArrowLeft")
+        painted(page, f"pixel:{x},10", 1)
+        painted(page, f"pixel:{half},5", 0)
+    hover(over(page, 0), 7, 2, (12, 10))
+    painted(page, "pixel:7,2", 0)
+    painted(page, "pixel:15,5", 1)
+
+
+def test_classes_are_pinned_and_subtracted(photos: Path, explore: Open) -> None:
+    page = explore(nets.scores(), images=[photos / "a.png"])
+    rows = page.locator(".list button")
+    rows.first.wait_for()
+    page.wait_for_function("() => document.querySelector('.panel').dataset.answer")
+    first = rows.first.get_attribute("data-seed")
+    second = rows.nth(2).get_attribute("data-seed")
+    page.locator("[name=pin]").click()
+    page.locator("[name=compare]").click()
+    rows.nth(2).hover()
+    painted(page, f"{first} - {second}")
+    rows.nth(2).click()
+    rows.nth(1).hover()
+    assert seed_of(page) == f"{first} - {second}"
+
+
+def test_the_keyboard_subtracts(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    over(page).focus()
+    page.keyboard.press("Enter")
+    page.locator("[name=compare]").press("Enter")
+    over(page).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    painted(page, "pixel:12,10 - pixel:14,10")
+    page.keyboard.press("Enter")  # the second one stays
+    page.keyboard.press("Enter")  # both are let go
+    assert page.locator("[name=pin]").get_attribute("aria-pressed") == "false"
+    over(page).hover()
+    page.mouse.down()
+    page.mouse.up()
+    hover(over(page), 3, 3, SIZE)
+    assert " - " not in seed_of(page)  # what is pinned next is not compared
+
+
 # Screens
 
 
@@ -654,6 +853,71 @@ def test_a_model_that_fails_fails_at_one_question(photos: Path, explore: Open) -
     page.keyboard.press("Enter")
     said(page, ".problem", "pixel:99,0")
     assert page.locator(".input .map").evaluate("c => c.style.opacity") == "0"
+
+
+def test_what_went_wrong_with_one_model_stays_while_the_other_answers(
+    photos: Path, explore: Open
+) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), Blur(), images=[photos / "black.png", photos / "a.png"])
+    page.locator(".strip button").last.click()
+    for x in (5, 6, 7):
+        page.wait_for_function("() => document.querySelectorAll('.panel')[1].dataset.answer")
+        hover(over(page, 1), x, 7, SIZE)
+        painted(page, f"pixel:{x},7", 1)
+        said(page, ".problem", "it is too dark")
+    page.locator(".strip button").first.click()
+    painted(page, "pixel:7,7", 0)
+    assert page.locator(".problem").inner_text() == ""
+
+
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_tab_that_was_hidden_asks_what_it_missed(photos: Path, explore: Open) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    for y, deed in ((7, "hover"), (8, "image")):
+        Moody.gate.clear()
+        try:
+            with page.expect_request("**/ask"):
+                hover(over(page), 5, y, SIZE)
+            if deed == "image":
+                page.locator(".strip button").last.click()
+            with page.expect_response("**/cancel"):
+                page.evaluate(HIDE, True)
+        finally:
+            Moody.gate.set()
+        page.evaluate(HIDE, False)
+        painted(page, f"pixel:5,{y}")
+    assert page.locator("header .image").inner_text() == "b.png"
+
+
+CUT = """() => {
+  const whole = window.fetch;
+  window.fetch = async (path, how) => {
+    if (path !== "/ask") return whole(path, how);
+    window.fetch = whole;
+    const { headers } = await whole(path, how);
+    const cut = (stream) => stream.error(new TypeError("network error"));
+    return new Response(new ReadableStream({ start: cut }), { headers });
+  };
+}"""
+
+
+def test_a_connection_that_ends_in_an_answer_is_told(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.evaluate(CUT)
+    hover(over(page), 5, 7, SIZE)
+    said(page, ".problem", "^The server does not answer")
+    hover(over(page), 6, 7, SIZE)
+    painted(page, "pixel:6,7")
+    assert page.locator(".problem").inner_text() == ""
 
 
 def test_two_tabs_are_each_answered(photos: Path, explore: Open) -> None:

@@ -14,9 +14,16 @@ from gradviz.commands.explore.command import command_for, words_for
 from gradviz.commands.explore.engine import Engine
 from gradviz.commands.explore.model_output import ModelOutput
 from gradviz.commands.explore.packing import PackedAnswer, Plane
-from gradviz.commands.explore.question import Asked, OutputAsked, Question, SaveAsked
+from gradviz.commands.explore.question import (
+    WINNING,
+    Asked,
+    Channel,
+    OutputAsked,
+    Question,
+    SaveAsked,
+)
 from gradviz.commands.explore.save import new_folder, save
-from gradviz.commands.explore.session import Session
+from gradviz.commands.explore.session import FEW_CHANNELS, Session
 from gradviz.commands.explore.worker import Task
 from gradviz.commands.saliency.run import Job
 from gradviz.errors import GradvizError, UsageError
@@ -200,18 +207,22 @@ class Answers:
         ).body()
 
 
-def _planes(found: ModelOutput, channel: int | None) -> tuple[int | None, list[Plane]]:
-    """Choose the planes of a map that are shown."""
+def _planes(found: ModelOutput, asked: Channel) -> tuple[Channel, list[Plane]]:
+    """Choose the channel of a map that is shown, and the planes that show it."""
     if found.planes is None:
         return None, []
-    channel = channel or 0
-    if channel >= len(found.planes):
-        raise UsageError(f"channel {channel}: there are {len(found.planes)}, from 0")
-    height, width = found.planes.shape[1:]
+    channels, height, width = found.planes.shape
+    channel: Channel = asked
+    if channel is None:
+        channel = WINNING if channels > FEW_CHANNELS else 0
+    if channel == WINNING:
+        values, winner = found.planes.max(0, keepdim=True)
+        shown = {"output": values.numpy(), "winner": winner.numpy().astype(np.float32)}
+    elif channel < channels:
+        shown = {"output": found.planes[channel : channel + 1].numpy()}
+    else:
+        raise UsageError(f"channel {channel}: there are {channels}, from 0")
     whole = (0, 0, width, height)
-    shown = {"output": found.planes[channel : channel + 1].numpy()}
-    if len(found.planes) > 1:
-        shown["winner"] = found.planes.argmax(0, keepdim=True).numpy().astype(np.float32)
     return channel, [Plane(name, each, (width, height), whole) for name, each in shown.items()]
 
 

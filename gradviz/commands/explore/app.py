@@ -145,8 +145,8 @@ class Routes:
         return _json({"text": text, "seconds": round(seconds, 2)})
 
     async def cancel(self, request: Request) -> Response:
-        """Drop the questions of a client."""
-        self._worker.forget(_of(await _read(request, Client)))
+        """Drop the questions of a client about places; a page asks others once."""
+        self._worker.forget(_of(await _read(request, Client), "ask"))
         return _json({})
 
     async def _worked(
@@ -166,8 +166,11 @@ class Routes:
         return _json({"number": asked.number, **answer})
 
 
-def _of(client: Client) -> Callable[[Hashable], bool]:
-    return lambda asker: isinstance(asker, tuple) and asker[0] == client.client
+def _of(client: Client, kind: str | None = None) -> Callable[[Hashable], bool]:
+    """Tell the askers of a client, or those of one kind of question."""
+    return lambda asker: (
+        isinstance(asker, tuple) and asker[0] == client.client and kind in (None, asker[1])
+    )
 
 
 async def _read(request: Request, kind: type[AskedKind]) -> AskedKind:

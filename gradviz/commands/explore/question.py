@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,14 @@ REACTS = re.compile(r"reacts:(\d{1,9}),(\d{1,9})", re.ASCII)
 
 Word = Annotated[str, Field(max_length=200)]
 """A name that the page sends."""
+
+
+WINNING: Literal["winning"] = "winning"
+"""The choice of the channel that is largest at a pixel."""
+
+Channel = Annotated[int, Field(ge=0)] | Literal["winning"] | None
+"""A channel of a map, or at each pixel the one that wins; None for the winning ones of many, else
+the first."""
 
 
 class Asked(BaseModel):
@@ -34,8 +42,8 @@ class Asked(BaseModel):
 class OutputAsked(Asked):
     """A request for what the model answers."""
 
-    channel: Annotated[int, Field(ge=0)] | None = None
-    """The channel of a map that is shown; None for the first."""
+    channel: Channel = None
+    """The channel of a map that is shown."""
 
 
 class Question(Asked):
@@ -65,7 +73,7 @@ class SaveAsked(Question):
 
 
 class Client(BaseModel):
-    """A request about all that a client has asked."""
+    """A request about what a client has asked."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 

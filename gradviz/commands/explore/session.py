@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ PALETTES = (None, "viridis", "magma", "cividis", "gray")
 
 MOST_CLASSES = 100
 """The most classes that are listed for an image."""
+
+FEW_CHANNELS = 4
+"""The most channels of a map that are not taken for scores of classes, of which one wins."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,12 @@ class Session:
                     "name": each.name,
                     "format": each.model.format.value,
                     "labels": list(each.model.labels),
+                    # Of two models, the copied commands write into two folders.
+                    "out": shlex.quote(str(self.out / str(n))) if len(self.models) > 1 else None,
                 }
-                for each in self.models
+                for n, each in enumerate(self.models, 1)
             ],
+            "in_python": self.in_python,
             "images": [{"name": name} for name in self.images],
             "methods": [
                 {
@@ -103,7 +110,7 @@ class Session:
             "palettes": [palette_of(name) for name in PALETTES],
             "clip": CLIP,
             "save": str(self.out),
-            "limits": {"classes": MOST_CLASSES},
+            "limits": {"classes": MOST_CLASSES, "few_channels": FEW_CHANNELS},
         }
 
 

@@ -1,6 +1,7 @@
 /* The row of controls, the strip of images, and the keys. */
 
-import { ask, Failure } from "./protocol.js";
+import { copy, save } from "./deeds.js";
+import { askFor, Failure } from "./protocol.js";
 import { WINNING, placeIn } from "./seeds.js";
 
 const DEFAULT_COLOURS = "default";
@@ -55,14 +56,14 @@ export class Controls {
     });
     const { pin, compare, layer } = form.elements;
     pin.addEventListener("click", () =>
-      page.state.pinned ? page.letGo() : page.change({ pinned: true }));
+      page.state.pinned ? page.letGo() : page.pin());
     compare.addEventListener("click", () => {
       if (page.state.second) page.change({ second: "" });
       else page.compare(!page.comparing);
     });
     for (const kind of ["pointerdown", "focus"]) layer.addEventListener(kind, () => this.offerLayers());
-    header.querySelector("[name=copy]").addEventListener("click", () => page.copy());
-    header.querySelector("[name=save]").addEventListener("click", () => page.save());
+    header.querySelector("[name=copy]").addEventListener("click", () => copy(page));
+    header.querySelector("[name=save]").addEventListener("click", () => save(page));
     addEventListener("keydown", (event) => this.pressed(event));
   }
 
@@ -119,7 +120,7 @@ export class Controls {
     if (this.offered) return;
     this.offered = true;
     try {
-      const { layers } = await ask("/layers", { model: 0, image: page.state.image });
+      const { layers } = await askFor("/layers", { model: 0, image: page.state.image });
       const { layer } = this.form.elements;
       const known = new Set(Array.from(layer.options, ({ value }) => value));
       layer.append(...layers.filter(({ name }) => !known.has(name)).map(({ name, shape }) =>
@@ -131,15 +132,14 @@ export class Controls {
     }
   }
 
-  offerChannels({ kind, output, channels: all }) {
+  offerChannels({ kind, channels: all }) {
     const channels = kind === "map" ? all : 1;
     const { channel } = this.form.elements;
     const { labels } = this.page.models[0];
     const option = (value, text) => make("option", { value }, text);
     const found = [option("", channels > 1 ? "default" : "the only one")];
     if (channels > 1) {
-      if (output?.arrays.winner) found.push(option(WINNING, "the winning one"));
-      found.push(option("all", "all"));
+      found.push(option(WINNING, "the winning one"), option("all", "all"));
       for (let c = 0; c < channels; c++) found.push(option(String(c), labels?.[c] ? `${c} ${labels[c]}` : String(c)));
     }
     channel.replaceChildren(...found);
@@ -172,6 +172,7 @@ export class Controls {
     elements.channel.closest("label").hidden = elements.channel.options.length < 2;
     elements.pin.setAttribute("aria-pressed", state.pinned);
     elements.compare.disabled = !state.pinned;
+    header.querySelector("[name=save]").disabled = page.saving !== null;
     elements.compare.setAttribute("aria-pressed", comparing || state.second !== "");
     const paths = page.models.map(({ name }) => name);
     header.querySelector(".model").textContent = paths.map(stem).join(" and ");

@@ -1,12 +1,12 @@
 /* The page: its state, its controls, and one panel for each model. */
 
-import { ask, cancel, Failure, progress, session } from "./protocol.js";
+import { cancel, Failure, progress, session } from "./protocol.js";
 import { Controls } from "./controls.js";
-import { Panel, UNLOADED } from "./panel.js";
-import { WINNING, coveredBy, placeIn } from "./seeds.js";
-import { DEFAULTS, hashOf, stateOf } from "./state.js";
+import { carry, settled } from "./fitting.js";
+import { Panel } from "./panel.js";
+import { WINNING, isOfPixels, placeIn, seedAt } from "./seeds.js";
+import { DEFAULTS, hashOf, imageNamed, stateOf } from "./state.js";
 
-const MANY = 4; // maps of more channels are scores of classes, of which one wins
 const SETTLED = 250; // ms without a change, then the address bar follows
 const SLOW = 300; // ms without an answer, then progress is told
 const REACHED = ["image", "seed", "second", "method", "layer", "baseline"]; // these need a pass
@@ -22,8 +22,11 @@ class Page {
       ...DEFAULTS, clip: String(session.clip), scale: session.models.length > 1 ? "shared" : "own",
     });
     if (location.search) history.replaceState(null, "", `/${location.hash}`); // the token is used up
+    this.trouble = ""; // what went wrong beside the questions of the panels
     this.state = this.fromAddress();
+    this.carried = null; // what the seeds belong to, while they do not fit this image yet
     this.comparing = false; // the pointer chooses the second seed
+    this.saving = null; // the time since an answer is saved
     this.scales = []; // of the answers that are drawn, each by itself
     this.footer = document.querySelector("footer");
     const template = document.querySelector("#panel");
@@ -34,20 +37,25 @@ class Page {
     });
     document.body.classList.toggle("pair", this.panels.length > 1);
     this.controls = new Controls(this);
-    addEventListener("hashchange", () => this.change(this.fromAddress(), { settled: true }));
+    addEventListener("hashchange", () => this.change(this.fromAddress(), { told: true }));
     addEventListener("visibilitychange", () => this.rest());
     setInterval(() => this.watch(), SLOW);
     this.start();
+    this.showProblems();
   }
 
   /* The state that the address bar says, as far as this page can have it. */
   fromAddress() {
+    const image = imageNamed(location.hash);
+    this.trouble = image === null || this.names.includes(image) ? ""
+      : `The address names ${image}, which is not among the images`;
     const state = stateOf(location.hash, this.names, this.defaults);
     const possible = {
       view: (name) => Object.hasOwn(this.views, name),
       method: (name) => this.methods.some((method) => method.name === name),
       colours: (name) => this.palettes.has(name),
       scale: (text) => ["own", "shared"].includes(text) || Number(text) > 0,
+      channel: (text) => /^(all|winning|\d{0,6})$/.test(text),
       clip: isClip,
       fade: (number) => number >= 0 && number <= 1,
     };
@@ -65,16 +73,24 @@ class Page {
 
   // Changes
 
-  /* Change the state, and whatever shows it; `often` draws it once a frame. */
-  change(changes, { settled = false, often = false } = {}) {
+  /* Change the state, and whatever shows it; `often` draws it once a frame, and the address has
+  `told` it. */
+  change(changes, { told = false, often = false } = {}) {
     const before = this.state;
+    const changed = (key) => Object.hasOwn(changes, key) && changes[key] !== before[key];
+    const carried = changed("image") ? carry(this) : null;
     this.state = { ...before, ...changes };
-    const changed = (key) => this.state[key] !== before[key];
-    if (!Object.keys(this.state).some(changed)) return;
-    if (!settled) this.keep();
-    if (changed("second")) this.turnView(before);
+    if (!Object.keys(changes).some(changed)) return;
+    if (!this.state.pinned) this.comparing = false;
+    if (!told) {
+      this.trouble = "";
+      this.keep();
+      if (changed("second")) this.turnView(before);
+    }
+    this.showProblems();
     if (changed("image")) {
-      this.problem("");
+      // Seeds from the address are of the image that it names.
+      this.carried = told ? null : this.carried ?? carried;
       this.start();
       return;
     }
@@ -134,9 +150,22 @@ class Page {
 
   /* Reactions are no seeds: they cannot be subtracted. */
   subtract(seed, often = false) {
-    if (![seed, this.state.seed].some((each) => each.startsWith("reacts:"))) {
+    if (![seed, this.state.seed].some((each) => each === "" || each.startsWith("reacts:"))) {
       this.change({ second: seed }, { often });
     }
+  }
+
+  /* Keep the seed that is shown, while the pointer moves. */
+  pin() {
+    const { seed } = this.state;
+    this.change({ seed: seed || this.panels[0].seedOfRow(seed), pinned: true });
+  }
+
+  /* Enter pins, lets go, or ends the choice of the second seed. */
+  enter() {
+    if (this.comparing && this.state.second) this.compare(false);
+    else if (this.state.pinned) this.letGo();
+    else this.pin();
   }
 
   /* Whether the pointer chooses the second seed. */
@@ -146,21 +175,23 @@ class Page {
   }
 
   letGo() {
-    this.comparing = false;
     this.change({ pinned: false, second: "" });
     this.controls.show();
   }
 
   /* Choose a channel of the output, for the map and for the seed. */
   turnChannel(channel) {
+    const panel = this.finest("map");
     const place = placeIn(this.state.seed);
+    const carried = carry(this);
     this.state = { ...this.state, channel };
     this.keep();
-    for (const panel of this.panels) panel.look();
-    if (place?.kind === "pixel" || place?.kind === "region") {
-      const [x0, y0, x1, y1] = coveredBy(place);
-      this.change({ seed: this.panels[0].seedOver([x0, y0], [x1 - 1, y1 - 1]), second: "" });
+    if (panel && isOfPixels(place)) {
+      // The winning channel is known once the output is there.
+      if (this.channel(panel) === WINNING) this.carried ??= { ...carried, winning: true };
+      else this.change({ seed: seedAt(place.kind, place.at, this.channel(panel)), second: "" });
     }
+    for (const each of this.panels) each.look();
     this.controls.show();
   }
 
@@ -172,30 +203,53 @@ class Page {
 
   // Questions and answers
 
+  /* True once it is known where the seeds of every panel lie. */
+  get placed() {
+    return this.panels.every(({ places, problems }) => places || problems.fields);
+  }
+
+  /* The panel that has the finest map, or input: the page tells seeds in its pixels. */
+  finest(sheet) {
+    const pixels = ({ [sheet]: { size: [w, h] } }) => w * h;
+    return this.panels
+      .filter(({ places, kind }) => places && (sheet === "input" || kind === "map"))
+      .reduce((best, each) => (best && pixels(best) >= pixels(each) ? best : each), null);
+  }
+
   /* The channel that a panel's seeds name: a number, "winning", or null for all. */
   channel({ channels }) {
     const { channel } = this.state;
-    if (channel === "") return channels > MANY ? WINNING : null;
+    if (channel === "") return channels > this.session.limits.few_channels ? WINNING : null;
     return channel === "all" ? null : channel === WINNING ? channel : Number(channel);
   }
 
-  /* A panel has the picture of this image, or what the model answers. */
+  /* Leave a channel that the first panel does not have. */
+  checkChannel() {
+    const [{ kind, channels }] = this.panels;
+    const { channel } = this.state;
+    if (channel === "" || kind === null) return;
+    if (kind === "map" && channels > 1 && !(Number(channel) >= channels)) return;
+    this.state = { ...this.state, channel: "" };
+    for (const panel of this.panels) if (panel.places) panel.look();
+  }
+
+  /* It is known of a panel where its seeds lie, or what the model answers. */
   refreshed(panel) {
     if (panel === this.panels[0]) {
+      this.checkChannel();
       this.controls.offerChannels(panel);
-      const known = panel.output || this.channel(panel) !== WINNING;
-      if (!this.state.seed && panel.kind === "map" && known) {
-        const middle = panel.map.size.map((side) => Math.floor(side / 2));
-        this.state = { ...this.state, seed: panel.seedOver(middle) };
-      }
-      if (!this.state.seed && panel.kind === "boxes" && panel.output.detections.length) {
-        this.state = { ...this.state, seed: "box:0" };
-      }
+    }
+    const found = settled(this);
+    if (found) {
+      const { seed, second } = this.state;
+      this.carried = null;
+      this.state = { ...this.state, ...found };
+      if (found.seed !== seed || found.second !== second) this.ask();
     }
     this.controls.show();
     this.mark();
     for (const each of this.panels) {
-      if (!each.asked && (this.state.seed || each.isNoMap)) each.ask();
+      if (found && !each.asked && (this.state.seed || each.isNoMap)) each.ask();
     }
     this.warn();
   }
@@ -224,53 +278,42 @@ class Page {
     this.mark();
   }
 
-  told(panel, answer) {
-    this.problem("");
-    const { score, class: found, detection, parts, completeness, warnings } = answer;
-    const facts = [];
-    if (score !== null && score !== undefined) facts.push(`score ${short(score)}`);
-    if (found) facts.push(`${found.label ?? `class ${found.index}`}` +
-      (found.share === null || found.share === undefined ? "" : ` ${(100 * found.share).toFixed(1)} %`));
-    if (detection) facts.push(detection.label ?? `class ${detection.index}`);
-    if (completeness) facts.push(`completeness gap ${short(completeness.gap)}`);
-    if (parts) facts.push(`parts ${parts}`);
-    panel.facts = facts.join(" · ");
-    panel.warnings = [...(warnings ?? []), ...(panel.picture === false ? [UNLOADED] : [])];
-  }
-
-  /* Say how long the last answer took, from the question to the painted map. */
+  /* Say how long the last answer took, from the question to the painted map; null for none. */
   took(all, computed) {
     const time = this.footer.querySelector(".time");
     const facts = this.panels.map(({ facts }) => facts).filter(Boolean).join(" | ");
-    time.value = [`${Math.round(all)} ms`, facts].filter(Boolean).join(" · ");
-    time.title = `computed in ${computed.toFixed(1)} ms`;
+    time.value = all === null ? "" : [`${Math.round(all)} ms`, facts].filter(Boolean).join(" · ");
+    time.title = all === null ? "" : `computed in ${computed.toFixed(1)} ms`;
     this.warn();
   }
 
   /* Show the warnings of the answers in place of progress. */
   warn() {
-    this.notice(this.panels.flatMap(({ warnings }) => warnings ?? []).join("; "));
+    this.notice(this.panels.flatMap(({ warnings }) => warnings).join("; "));
   }
 
   notice(text) {
     this.footer.querySelector(".notice").textContent = text;
   }
 
+  /* Show what went wrong and still matters. */
+  showProblems() {
+    const all = [this.trouble, ...this.panels.flatMap(({ problems }) => Object.values(problems))];
+    const text = [...new Set(all.filter(Boolean))].join("; ");
+    const place = this.footer.querySelector(".problem");
+    if (place.textContent !== text) place.textContent = text;
+  }
+
+  /* Show what went wrong beside the questions of the panels, until the state changes. */
   problem(text) {
-    this.footer.querySelector(".problem").textContent = text;
+    this.trouble = text;
+    this.showProblems();
   }
 
-  failed(message) {
-    this.problem(message);
-    this.notice("");
-    this.footer.querySelector(".time").value = "";
-    this.mark();
-  }
-
-  /* When the questions were sent that are under way. */
+  /* When the questions came that are under way. */
   busySince() {
-    return this.panels.flatMap(({ grids, outputs, answers }) => [grids.since, outputs.since, answers.since])
-      .filter((each) => each !== null);
+    return [this.saving, ...this.panels.flatMap(({ grids, outputs, answers }) =>
+      [grids.since, outputs.since, answers.since])].filter((each) => each !== null);
   }
 
   /* Tell the progress of what takes long. */
@@ -293,56 +336,17 @@ class Page {
     }
   }
 
-  /* A hidden tab asks nothing. */
-  rest() {
-    if (!document.hidden) return;
-    for (const { answers } of this.panels) answers.forget();
-    cancel().catch(() => {});
-  }
-
-  // From looking to doing
-
-  /* The commands that write what is on the screen. */
-  commands() {
-    const { view, clip, colours, scale } = this.state;
-    const more = [["--view", view]];
-    if (clip !== this.defaults.clip) more.push(["--clip", clip]);
-    if (colours) more.push(["--colormap", colours]);
-    if (scale !== "own") more.push(["--scale", scale === "shared" ? Math.max(...this.scales) : scale]);
-    return this.panels.map(({ answer }) => answer?.command).filter(Boolean)
-      .map((command) => [command, ...more.flat()].join(" "));
-  }
-
-  async copy() {
-    const text = this.commands().join("\n");
-    if (!text) {
-      this.notice("No command writes a reaction; point at the output");
+  /* A hidden tab asks about no place; what it missed is asked once it is seen again. */
+  async rest() {
+    if (document.hidden) {
+      for (const panel of this.panels) panel.missed = panel.answers.forget() || panel.missed;
+      this.cancelled = cancel().catch(() => {});
       return;
     }
-    try {
-      await navigator.clipboard.writeText(text);
-      this.notice(`Copied: ${text}`);
-    } catch {
-      this.notice(text); // there is no clipboard here: the text can be marked by hand
-    }
-  }
-
-  async save() {
-    const { state } = this;
-    const scale = { own: null, shared: Math.max(0, ...this.scales) }[state.scale];
-    const look = {
-      views: [state.view], clip: state.clip, colormap: state.colours || null,
-      scale: scale === undefined ? Number(state.scale) : scale,
-    };
-    try {
-      const folders = [];
-      for (const panel of this.panels) {
-        folders.push((await ask("/save", { ...panel.question(), ...look })).folder);
-      }
-      this.notice(`Saved in ${folders.join(" and ")}`);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      this.failed(error.message);
+    await this.cancelled;
+    for (const panel of this.panels) {
+      if (panel.missed) panel.ask();
+      panel.missed = false;
     }
   }
 }

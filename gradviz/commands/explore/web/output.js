@@ -1,9 +1,8 @@
 /* What a model answered: a picture of its map, or the rows of a list. */
 
-/* A map of one channel in gray, with its range; or of many as hues, each the winning channel's. */
-export function pictureOf({ output, winner }, asHues, nonfinite) {
-  const hues = winner && asHues;
-  const { planes: [numbers], cells: [, h, w] } = hues ? winner : output;
+/* A map of one channel in gray, with its range; or of the winning ones, each with its hue. */
+export function pictureOf({ output, winner: hues }, nonfinite) {
+  const { planes: [numbers], cells: [, h, w] } = hues ?? output;
   let [low, high] = [Infinity, -Infinity];
   for (const number of numbers) {
     if (!Number.isFinite(number)) continue;

@@ -1,18 +1,22 @@
 /* One model: the image with what the output looks at, and the output with what reacts. */
 
+import { drawBars, factsOf, markPlaces, valuesUnder } from "./captions.js";
 import { stem } from "./controls.js";
 import { pictureOf, rowsOf } from "./output.js";
 import { Line } from "./protocol.js";
 import { List } from "./list.js";
-import { WINNING, coveredBy, fitted, placeIn, seedAt } from "./seeds.js";
-import { Sheet, valuesAt } from "./sheet.js";
+import { followKeys, followPointer } from "./pointing.js";
+import { WINNING, fitted, placeIn, seedAt } from "./seeds.js";
+import { Sheet } from "./sheet.js";
 
-export const UNLOADED = "The picture of this image could not be loaded";
+const UNLOADED = "The picture of this image could not be loaded";
 
 export class Panel {
-  /* `page` has state, change(), palettes, views, told(), failed() and refreshed(). */
   constructor(page, model, section) {
     Object.assign(this, { page, model, section, answer: null, output: null, places: null });
+    this.problems = {}; // one line for each kind of question that failed
+    this.warnings = []; // of the answer
+    this.facts = ""; // about the answer
     section.querySelector("h2").textContent = stem(page.models[model].name);
     const [input, answer] = section.querySelectorAll("figure");
     this.input = new Sheet(input.querySelector(".stage"));
@@ -25,12 +29,14 @@ export class Panel {
     this.list = new List(answer.querySelector(".list"), (seed, pressed) => this.chosen(seed, pressed));
     [this.first, this.second] = answer.querySelectorAll(".pin");
     this.touched = input.querySelector(".pin");
-    this.grids = new Line("/fields", (...of) => this.placed(...of), (...of) => this.lost(...of));
+    this.grids = new Line("/fields", (...of) => this.placed(...of), (...of) => this.unplaced(...of));
     // A newer one lets the server drop the one that it works on: a large output takes seconds.
-    this.outputs = new Line("/output", (...of) => this.opened(...of), (...of) => this.lost(...of), 2);
-    this.answers = new Line("/ask", (...of) => this.answered(...of), (...of) => this.lost(...of));
-    this.follow(this.map, (at, end) => this.seedOver(at, end));
-    this.follow(this.input, (at) => this.seedUnder(at));
+    this.outputs = new Line("/output", (...of) => this.opened(...of), (...of) => this.unopened(...of), 2);
+    this.answers = new Line("/ask", (...of) => this.answered(...of), (...of) => this.unanswered(...of));
+    for (const follow of [followPointer, followKeys]) {
+      follow(this, this.map, (at, end) => this.seedOver(at, end));
+      follow(this, this.input, (at) => this.seedUnder(at));
+    }
   }
 
   // What the model answers for an image
@@ -38,8 +44,15 @@ export class Panel {
   /* Show the image that the state names: its picture and its places come first, side by side. */
   open() {
     const { image } = this.page.state;
-    this.picture = this.places = this.output = this.answer = null;
+    this.picture = this.places = this.output = this.answer = this.range = null;
     this.asked = false;
+    this.problems = {};
+    this.warnings = [];
+    this.facts = "";
+    this.section.classList.add("opening"); // what is drawn is another image
+    this.section.dataset.answer = "";
+    drawBars(this, null, null);
+    this.tellNothing();
     this.grids.ask({ image, model: this.model });
     if (!this.loading) this.load();
   }
@@ -56,6 +69,7 @@ export class Panel {
       return;
     }
     this.picture = loaded && picture;
+    if (!loaded) this.failed("picture", UNLOADED);
     if (this.places) this.lay();
   }
 
@@ -64,9 +78,22 @@ export class Panel {
     this.places = places;
     this.lay();
     this.list.element.hidden = true;
-    this.range = null;
     this.page.refreshed(this);
     this.look();
+  }
+
+  unplaced(question, message) {
+    if (question.image !== this.page.state.image) return;
+    for (const sheet of [this.input, this.map]) sheet.empty();
+    this.map.stage.hidden = this.list.element.hidden = true;
+    this.section.classList.remove("opening");
+    this.failed("fields", message);
+    this.page.refreshed(this);
+  }
+
+  failed(kind, message) {
+    this.problems[kind] = message;
+    this.page.showProblems();
   }
 
   /* Lay the picture where the maps will lie, as soon as it is there. */
@@ -80,20 +107,33 @@ export class Panel {
       if (w) this.map.open(picture, [w, h]);
       this.map.stage.classList.add("coming");
     }
-    if (picture !== null) this.page.repaint();
-    if (picture === false) this.page.problem(UNLOADED);
+    if (picture === null) return;
+    this.section.classList.remove("opening");
+    this.page.repaint();
+  }
+
+  /* The channel of the output that is drawn. */
+  get drawn() {
+    const { channel } = this.page.state;
+    if (channel === "") return null; // the server chooses
+    if (channel === WINNING) return WINNING;
+    return channel === "all" ? 0 : Number(channel);
   }
 
   /* Ask what the model answers; the map is drawn of the channel that is chosen. */
   look() {
-    const { image, channel } = this.page.state;
-    const shown = /^\d+$/.test(channel) ? Number(channel) : null;
-    this.outputs.ask({ image, model: this.model, channel: shown });
+    const { image } = this.page.state;
+    this.outputs.ask({ image, model: this.model, channel: this.drawn });
+  }
+
+  isOld({ image, channel }) {
+    return image !== this.page.state.image || channel !== this.drawn;
   }
 
   opened(question, output) {
-    if (question.image !== this.page.state.image || !this.places) return;
+    if (this.isOld(question) || !this.places) return;
     this.output = output;
+    this.failed("output", "");
     // Channels are whole numbers, which travel in half precision as well.
     output.arrays.winner?.planes.forEach((plane) => plane.set(plane.map(Math.round)));
     const isMap = output.kind === "map";
@@ -102,6 +142,12 @@ export class Panel {
     this.list.element.hidden = isMap;
     if (isMap) this.drawOutput();
     else this.list.open(rowsOf(output));
+    this.page.refreshed(this);
+  }
+
+  unopened(question, message) {
+    if (this.isOld(question)) return;
+    this.failed("output", message);
     this.page.refreshed(this);
   }
 
@@ -120,8 +166,7 @@ export class Panel {
   }
 
   drawOutput() {
-    const hues = this.page.channel(this) === WINNING;
-    const { pixels, range } = pictureOf(this.output.arrays, hues, this.page.nonfinite);
+    const { pixels, range } = pictureOf(this.output.arrays, this.page.nonfinite);
     this.map.open(pixels, [pixels.width, pixels.height]);
     this.range = range;
     this.page.repaint(); // a reaction may lie over it
@@ -142,7 +187,7 @@ export class Panel {
     const channel = this.page.channel(this);
     if (channel !== WINNING) return channel;
     const [w] = this.map.size;
-    return this.output ? this.output.arrays.winner.planes[0][y * w + x] : null;
+    return this.output?.arrays.winner?.planes[0][y * w + x] ?? null;
   }
 
   /* The question of an input pixel: the detection there, or what reacts to it. */
@@ -153,91 +198,28 @@ export class Panel {
     return found ? `box:${found.place}` : null;
   }
 
-  /* A seed of the first model's places in those of this one. */
+  /* A seed of the page in the places of this model. */
   own(seed) {
-    const place = placeIn(seed);
-    const first = this.page.panels[0];
-    if (!place || this === first || !first.places || !this.places) return seed;
-    const sheet = place.kind === "reacts" ? "input" : "map";
-    return fitted(seed, first[sheet].size, this[sheet].size);
+    const [sheet, finest] = this.places ? this.grid(seed) : [];
+    return finest ? fitted(seed, finest[sheet].size, this[sheet].size) : seed;
   }
 
-  /* A seed of this model's places in those of the first one. */
+  /* A seed of this model's places in those of the page. */
   common(seed) {
+    const [sheet, finest] = this.grid(seed);
+    return finest ? fitted(seed, this[sheet].size, finest[sheet].size) : seed;
+  }
+
+  /* The sheet in whose pixels a seed is told, and the panel that has the finest one. */
+  grid(seed) {
     const place = seed && placeIn(seed);
-    const first = this.page.panels[0];
-    if (!place || this === first) return seed;
+    if (!place) return [];
     const sheet = place.kind === "reacts" ? "input" : "map";
-    return fitted(seed, this[sheet].size, first[sheet].size);
-  }
-
-  // Pointing
-
-  /* Let the pointer and the arrow keys choose seeds on a sheet. */
-  follow(sheet, seedFor) {
-    const { page } = this;
-    const canvas = sheet.map;
-    let start = null; // where the button went down
-    let moved = false;
-    const choose = (event) => {
-      if (!this.kind || !page.panels[0].places) return;
-      const at = sheet.pixelUnder(event);
-      if (start !== null && sheet === this.map) {
-        moved ||= String(at) !== String(start);
-        if (moved) page.point(this.common(seedFor(start, at)), { dragging: true, event });
-      } else page.point(this.common(seedFor(at)), { event });
-    };
-    canvas.addEventListener("pointerrawupdate", choose); // does not wait for the next frame
-    canvas.addEventListener("pointermove", (event) => {
-      choose(event);
-      if (this.kind) this.tell(sheet, sheet.pixelUnder(event));
-    });
-    canvas.addEventListener("pointerdown", (event) => {
-      if (!this.kind || event.button !== 0) return;
-      start = sheet.pixelUnder(event);
-      moved = false;
-      if (event.pointerType === "mouse") canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointerup", (event) => {
-      if (start === null) return;
-      const end = sheet.pixelUnder(event);
-      const seed = moved && sheet === this.map ? seedFor(start, end) : seedFor(end);
-      start = null;
-      this.tell(sheet, end);
-      page.press(this.common(seed), event);
-    });
-    canvas.addEventListener("pointercancel", () => (start = null));
-    canvas.addEventListener("pointerleave", () => {
-      this.pointed = null;
-      for (const { value } of this.captions) value.value = "";
-    });
-    canvas.addEventListener("keydown", (event) => {
-      const step = ARROWS[event.key];
-      if (!this.kind || !(step || event.key === "Enter" || event.key === " ")) return;
-      event.preventDefault();
-      if (!step) page.change({ pinned: !page.state.pinned });
-      else this.step(sheet, step, event.shiftKey, seedFor);
-    });
-  }
-
-  /* Move the seed by a pixel, or grow its region. */
-  step(sheet, step, grow, seedFor) {
-    const place = placeIn(this.own(this.page.state.seed));
-    const kinds = sheet === this.map ? ["pixel", "region"] : ["reacts"];
-    const middle = sheet.size.map((side) => Math.floor(side / 2));
-    const known = place && kinds.includes(place.kind);
-    const [x, y, right, bottom] = known ? coveredBy(place) : coveredBy({ at: middle });
-    const inside = (n, axis) => Math.min(sheet.size[axis] - 1, Math.max(0, n));
-    const end = [right - 1 + step[0], bottom - 1 + step[1]].map(inside);
-    const at = known ? [x + step[0], y + step[1]].map(inside) : middle;
-    const seed = grow && sheet === this.map
-      ? seedFor([x, y], [Math.max(x, end[0]), Math.max(y, end[1])])
-      : seedFor(at);
-    this.tell(sheet, grow ? end : at);
-    if (seed) this.page.change({ seed: this.common(seed) });
+    return [sheet, this.page.finest(sheet)];
   }
 
   chosen(seed, pressed) {
+    if (!this.output) return; // the rows are of another image
     if (pressed) this.page.press(seed, {});
     else this.page.point(seed, {});
   }
@@ -258,29 +240,34 @@ export class Panel {
   }
 
   ask() {
-    if (!this.places || !this.page.panels[0].places) return; // a seed is of the first one's places
+    if (!this.places || !this.page.placed) return; // a seed is of the finest one's places
     this.asked = true;
     this.answers.ask(this.question());
   }
 
-  answered(question, answer, took) {
+  answered(question, answer, begun) {
     const { state } = this.page;
     const settings = { ...question, layer: question.layer ?? "", baseline: question.baseline ?? "" };
     // An answer to other settings than those on the screen is not painted.
     if (["image", "method", "layer", "baseline"].some((key) => settings[key] !== state[key])) return;
     this.answer = answer;
+    this.facts = factsOf(answer);
+    this.warnings = answer.warnings ?? [];
     this.section.classList.remove("waiting");
-    this.page.told(this, answer);
+    this.failed("answer", "");
     this.page.repaint();
-    this.page.took(took, answer.milliseconds.computed);
+    this.page.took(performance.now() - begun, answer.milliseconds.computed);
   }
 
-  lost(question, message) {
+  unanswered(question, message) {
     if (question.image !== this.page.state.image) return;
     this.answer = null;
+    this.facts = "";
+    this.warnings = [];
     this.section.classList.remove("waiting");
-    this.paint(null);
-    this.page.failed(message);
+    this.failed("answer", message);
+    this.page.repaint();
+    this.page.took(null);
   }
 
   /* The array of the answer, and the sheet that it belongs to. */
@@ -312,7 +299,7 @@ export class Panel {
     if (this.kind === "classes") {
       this.list.react(reaction ? reaction.planes.map((plane) => plane[0]) : null);
     }
-    this.caption(how, sheet);
+    drawBars(this, how, sheet);
     if (this.pointed) this.tell(...this.pointed);
     this.section.dataset.method = this.answer?.method ?? "";
     this.section.dataset.answer = this.answer?.seed ?? "";
@@ -322,68 +309,8 @@ export class Panel {
     for (const sheet of [this.input, this.map]) sheet.fade(share);
   }
 
-  /* The scale bars. */
-  caption(how, sheet) {
-    const [input, output] = this.captions;
-    for (const [caption, drawn] of [[input, sheet === this.input], [output, sheet === this.map]]) {
-      caption.bar.classList.toggle("empty", !drawn);
-      if (drawn) drawScale(caption.bar, how);
-    }
-    if (sheet !== this.map && this.range) {
-      output.bar.classList.remove("empty");
-      drawScale(output.bar, { view: "gray", signed: false, scale: this.range[1], palette: how?.palette });
-      output.bar.querySelector("span").textContent = short(this.range[0]);
-    }
-    const words = how ? `${how.view} of ${this.answer.seed}, scale ${short(how.scale)}` : "no map";
-    const image = this.page.names[this.page.state.image];
-    this.input.map.setAttribute("aria-label",
-      `Image ${image}: ${sheet === this.input ? words : "no map"}`);
-    this.map.map.setAttribute("aria-label",
-      `Output: ${sheet === this.map ? words : "point at a pixel to see what it looks at"}`);
-  }
-
-  /* Everything that is known at once: pins, regions and structural boxes. */
   mark() {
-    if (!this.places) return;
-    const { state } = this.page;
-    const [input, output] = this.captions;
-    const inside = [];
-    const outside = [];
-    const told = [];
-    const pins = [null, null];
-    let touched = null;
-    [state.seed, state.second].forEach((seed, n) => {
-      const place = placeIn(this.own(seed));
-      if (!place) return;
-      const name = n ? "second" : "first";
-      if (place.kind === "reacts") touched = place.at;
-      if (place.kind === "pixel") pins[n] = place.at;
-      if (place.kind === "region") outside.push([place.at, name]);
-      if (place.kind === "pixel" || place.kind === "region") {
-        const box = this.structuralBox(coveredBy(place));
-        if (box) inside.push([box, name]);
-        if (box) told.push(`sees ${box[2] - box[0]}×${box[3] - box[1]} pixels, from ${box[0]}, ${box[1]}`);
-      }
-    });
-    if (this.kind === "boxes") {
-      const asked = this.answer?.detection?.place ?? placeIn(state.seed)?.at[0];
-      for (const { place, box_in_input: box } of this.output.detections) {
-        if (box) inside.push([box, place === asked ? "first" : "found"]);
-      }
-    }
-    this.input.mark(inside);
-    this.map.mark(outside);
-    if (this.kind === "map") {
-      this.map.pin(this.first, pins[0]);
-      this.map.pin(this.second, pins[1]);
-    }
-    for (const pin of [this.first, this.touched]) pin.classList.toggle("fixed", state.pinned);
-    this.input.pin(this.touched, touched);
-    this.list.mark(this.seedOfRow(state.seed), state.second);
-    const reason = this.kind === "map" && !this.places.fields ? this.places.reason : "";
-    input.seen.textContent = told.join("; ") || reason || "";
-    output.seen.textContent = touched ? `reaction to x ${touched[0]}, y ${touched[1]}`
-      : state.second ? `${state.seed} − ${state.second}` : state.seed;
+    if (this.places) markPlaces(this);
   }
 
   /* The seed of the row that is asked about; the default one is what the answer says. */
@@ -394,30 +321,15 @@ export class Panel {
     return detection ? `box:${detection.place}` : seed;
   }
 
-  structuralBox([x0, y0, x1, y1]) {
-    const { fields } = this.places;
-    if (!fields || !fields.x[x1 - 1] || !fields.y[y1 - 1]) return null;
-    const box = [fields.x[x0][0], fields.y[y0][0], fields.x[x1 - 1][1], fields.y[y1 - 1][1]];
-    return box[2] > box[0] && box[3] > box[1] ? box : null;
+  /* The pointer is elsewhere. */
+  tellNothing() {
+    this.pointed = null;
+    for (const { value } of this.captions) value.value = "";
   }
 
   /* Tell the values under the pointer. */
   tell(sheet, at) {
     this.pointed = [sheet, at];
-    const caption = this.captions[sheet === this.input ? 0 : 1];
-    const said = [];
-    const [array, drawn] = this.shown;
-    if (sheet === this.map) {
-      const output = this.output?.arrays.output;
-      if (output) said.push(`output ${short(output.planes[0][at[1] * output.cells[2] + at[0]], 6)}`);
-      if (drawn === sheet) said.push(`reaction ${this.valueOf(array, at, sheet)}`);
-    } else if (drawn === sheet) said.push(this.valueOf(array, at, sheet));
-    caption.value.value = `x ${at[0]}, y ${at[1]}${said.length ? ": " : ""}${said.join(", ")}`;
-  }
-
-  valueOf(array, at, sheet) {
-    const here = valuesAt(array, at, sheet.size).map((value) => Float64Array.of(value));
-    const { view } = this.page.state;
-    return VIEWS[view].quantity(array, here).map(([number]) => short(number, 6)).join(", ");
+    this.captions[sheet === this.input ? 0 : 1].value.value = valuesUnder(this, sheet, at);
   }
 }

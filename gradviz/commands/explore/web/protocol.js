@@ -7,22 +7,24 @@ const GONE = "The server does not answer; start gradviz explore again and reload
 
 async function post(path, body) {
   let response;
+  let content;
   try {
     response = await fetch(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
     });
+    content = await response.arrayBuffer(); // the connection may end in the middle
   } catch {
     throw new Failure(GONE);
   }
-  if (!response.ok) throw new Failure(await response.text());
-  if (response.headers.get("Content-Type").startsWith("application/octet-stream")) {
-    return unpacked(await response.arrayBuffer());
-  }
-  const content = await response.json();
-  if (content.error) throw new Failure(content.error.message);
-  return content;
+  const packed = response.headers.get("Content-Type")?.startsWith("application/octet-stream");
+  if (response.ok && packed) return unpacked(content);
+  const text = new TextDecoder().decode(content);
+  if (!response.ok) throw new Failure(text);
+  const answer = JSON.parse(text);
+  if (answer.error) throw new Failure(answer.error.message);
+  return answer;
 }
 
 /* The values of all 65536 half-precision numbers, by their bits. */
@@ -65,50 +67,61 @@ export function ask(path, question) {
   return post(path, { client: CLIENT, number, ...question });
 }
 
+/* Ask a question that no newer one replaces. */
+export async function askFor(path, question) {
+  const answer = await ask(path, question);
+  if (answer.dropped) throw new Failure(GONE);
+  return answer;
+}
+
 /* What models and images there are. */
 export const session = () => post("/session", {});
 
 /* What is under way for this tab. */
 export const progress = () => post("/progress", { client: CLIENT });
 
-/* Let the server forget what this tab has asked and not yet got. */
+/* Let the server forget which places this tab has asked about and not yet got. */
 export const cancel = () => post("/cancel", { client: CLIENT });
 
 /* Few questions under way (one, unless `most` says more) and at most one waiting, the newest. */
 export class Line {
-  /* answered(question, answer) and failed(question, error) are called in the order of asking. */
+  /* answered(question, answer, begun) and failed(question, message) are called in the order of
+  asking; `begun` is the time when the question came. */
   constructor(path, answered, failed, most = 1) {
     Object.assign(this, { path, answered, failed, most, waiting: null, sent: new Set() });
   }
 
-  /* When the oldest question was sent that is under way; null if there is none. */
+  /* When the oldest question came that is under way; null if there is none. */
   get since() {
-    return this.sent.size ? Math.min(...this.sent) : null;
+    return this.sent.size ? Math.min(...[...this.sent].map(({ begun }) => begun)) : null;
   }
 
   ask(question) {
-    this.waiting = question;
+    this.waiting = { question, begun: performance.now() };
     if (this.sent.size < this.most) this.work();
   }
 
+  /* Drop the question that waits; true if one waited or is under way. */
   forget() {
+    const busy = this.waiting !== null || this.sent.size > 0;
     this.waiting = null;
+    return busy;
   }
 
   async work() {
     while (this.waiting !== null) {
-      const question = this.waiting;
+      const sent = this.waiting;
+      const { question, begun } = sent;
       this.waiting = null;
-      const begun = performance.now();
-      this.sent.add(begun);
+      this.sent.add(sent);
       try {
         const answer = await ask(this.path, question);
-        if (!answer.dropped) this.answered(question, answer, performance.now() - begun);
+        if (!answer.dropped) this.answered(question, answer, begun);
       } catch (error) {
-        if (!(error instanceof Failure)) throw error;
+        if (!(error instanceof Failure)) reportError(error); // a bug; the next question is asked
         this.failed(question, error.message);
       } finally {
-        this.sent.delete(begun);
+        this.sent.delete(sent);
       }
     }
   }

@@ -33,6 +33,11 @@ export function coveredBy({ kind, at: [x, y, right, bottom] }) {
   return kind === "region" ? [x, y, right, bottom] : [x, y, x + 1, y + 1];
 }
 
+/* True for the places of a map. */
+export function isOfPixels(place) {
+  return place?.kind === "pixel" || place?.kind === "region";
+}
+
 /* The same seed on a map of another size. */
 export function fitted(seed, [w, h], [W, H]) {
   const place = placeIn(seed);

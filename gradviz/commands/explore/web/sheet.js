@@ -54,6 +54,14 @@ export class Sheet {
     if (this.closeup) this.closeup.hidden = true;
   }
 
+  /* Show nothing at all. */
+  empty() {
+    this.pixels = readable(new OffscreenCanvas(...this.size));
+    this.mark([]);
+    this.clear();
+    this.lay();
+  }
+
   /* Paint an array over the picture; `how` has view, scale, palette, nonfinite and fade. */
   show(array, how) {
     const [W, H] = this.size;
@@ -158,10 +166,10 @@ export class Sheet {
       drawing("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: name })));
   }
 
-  /* Put a pin in the middle of a pixel; null hides it. */
+  /* Put a pin in the middle of a pixel; null, or one that is outside, hides it. */
   pin(pin, at) {
-    pin.hidden = at === null;
-    if (at === null) return;
+    pin.hidden = at === null || at.some((n, axis) => n >= this.size[axis]);
+    if (pin.hidden) return;
     ["left", "top"].forEach((edge, axis) => {
       pin.style[edge] = `${(100 * (at[axis] + PIN)) / this.size[axis]}%`;
     });

@@ -19,10 +19,17 @@ export const DEFAULTS = Object.freeze({
 
 const KINDS = { number: Number, boolean: (text) => text === "yes", string: String };
 
+const wordsOf = (hash) => new URLSearchParams(hash.replace(/^#/, ""));
+
+/* The name of the image that an address says; null if it says none. */
+export function imageNamed(hash) {
+  return wordsOf(hash).get("image");
+}
+
 /* The state that an address says; images are told by name. */
 export function stateOf(hash, names, defaults) {
   const state = { ...defaults };
-  for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
+  for (const [key, text] of wordsOf(hash)) {
     if (!Object.hasOwn(defaults, key)) continue;
     if (key === "image") state.image = Math.max(0, names.indexOf(text));
     else state[key] = KINDS[typeof defaults[key]](text);

@@ -359,7 +359,11 @@ def test_the_output_and_the_image_are_those_of_the_model(place: Place) -> None:
     x = torch.from_numpy(shown.copy()).permute(2, 0, 1)[None].float() / 255
     y = dense()(x)[0].detach().numpy()
     assert np.allclose(arrays["output"][0], y[1], atol=1e-3 * np.abs(y).max())
+    assert set(arrays) == {"output"}
+    header, arrays = unpacked(place.post("/output", channel="winning").content)
+    assert header["channel"] == "winning"
     assert (arrays["winner"][0] == y.argmax(0)).all()
+    assert np.allclose(arrays["output"][0], y.max(0), atol=1e-3 * np.abs(y).max())
     layers = place.post("/layers").json()["layers"]
     assert [each["name"] for each in layers if each["map"]][:1] == ["first"]
 
