@@ -186,11 +186,13 @@ def write_at(
     # What is there is not opened: it may be a link to somebody's file.
     with suppress(FileNotFoundError):
         os.unlink(unfinished, dir_fd=folder)
-    number = os.open(unfinished, NEW_FILE, 0o666, dir_fd=folder)
     try:
-        with os.fdopen(number, "wb") as file:
+        # A signal may come while the file is made: it is there, and nothing holds its number yet.
+        with os.fdopen(os.open(unfinished, NEW_FILE, 0o666, dir_fd=folder), "wb") as file:
             write(file)
         os.replace(unfinished, place, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:  # made by another in the meantime
+        raise
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(unfinished, dir_fd=folder)
