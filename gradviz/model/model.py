@@ -192,8 +192,12 @@ class Model:
 
         Returns:
             [1, C, H, W], of `dtype` and on `device`; a leaf that requires a gradient.
+
+        Raises:
+            MemoryShort: the device has too little memory.
         """
-        return image[None].to(self.device, self.dtype).requires_grad_()
+        with foreign_code(f"{self.name}: the input cannot be made"):
+            return image[None].to(self.device, self.dtype).requires_grad_()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute the chosen output for a batch of images.

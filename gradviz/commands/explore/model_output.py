@@ -56,7 +56,7 @@ def output_of(model: Model, prepared: Prepared, rule: Suppression, most: int) ->
     Raises:
         GradvizError: the model fails, or its output is none that can be asked.
     """
-    x = prepared.tensor[None].to(model.device, model.dtype)  # without a gradient: no graph
+    x = model.batch_of(prepared.tensor).detach()  # without a gradient: no graph
     with deterministic():
         try:
             y = model(x)[0].detach()

@@ -70,10 +70,10 @@ class Reactions:
         model = self._model
         left, top, _, _ = box
         x, y = pixel
-        image = prepared.part(box)[None].to(model.device, model.dtype)
-        u = torch.zeros_like(image)
-        u[..., y - top, x - left] = 1
+        image = model.batch_of(prepared.part(box)).detach()
         with foreign_code(f"{model.name}: the reaction failed"), deterministic():
+            u = torch.zeros_like(image)
+            u[..., y - top, x - left] = 1
             if self._way is None:
                 self._way = find_way(model, image)
             pushed = self._way(model, image, u)[0]

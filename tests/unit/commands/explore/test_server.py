@@ -430,6 +430,25 @@ def test_the_tensors_of_a_pass_that_failed_are_gone_with_its_answer(tmp_path: Pa
         wait_until(lambda: not any(tensor() is not None for tensor in Failing.tensors))
 
 
+@pytest.mark.parametrize("path", ["/output", "/ask"])
+def test_an_input_for_which_memory_is_short_says_what_to_do(
+    place: Place, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.enter()
+    for known in ("/fields", "/ask"):  # the image is read
+        assert place.post(known).status_code == 200
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    asked: dict[str, Any] = {"seed": "reacts:5,4"} if path == "/ask" else {}
+    error = place.post(path, **asked).json()["error"]
+    assert error["type"] == "MemoryShort"
+    assert "the input cannot be made" in error["message"]
+    assert "--resize" in error["message"]
+
+
 @pytest.mark.usefixtures("no_collector")
 def test_an_error_that_is_dropped_keeps_no_tensor(tmp_path: Path) -> None:
     engine = Answers(session_of(Failing(), tmp_path)).engine(0)
