@@ -166,6 +166,8 @@ class Answers:
         ]
         words = words_for(self.session, asked, output)
         model = engine.form(settings.boxes is not None)
+        for each in self._engines:
+            each.forget_pass()
         save(Job(model, [source], engine.preprocess, seeds, settings, command=words), folder)
         return {"folder": str(folder), "command": command_text(words)}
 

@@ -169,6 +169,10 @@ class Engine:
                 del outcome
         return outcome
 
+    def forget_pass(self) -> None:
+        """Let go of the forward pass that is kept, for what needs memory."""
+        self._memory.forget()
+
     def reaction(self, image: int, pixel: tuple[int, int]) -> Reaction:
         """Answer how the output reacts to a pixel of an image.
 

@@ -7,7 +7,7 @@ import io
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,9 +22,10 @@ from gradviz.commands.explore.answers import Answers
 from gradviz.commands.explore.app import app_of
 from gradviz.commands.explore.guard import Admission
 from gradviz.commands.explore.packing import unpacked
-from gradviz.commands.explore.question import Question
+from gradviz.commands.explore.question import Question, SaveAsked
 from gradviz.commands.explore.session import ExploredModel, Session
-from gradviz.commands.explore.worker import Worker
+from gradviz.commands.explore.worker import Task, Worker
+from gradviz.commands.saliency.write import ResultWriter
 from gradviz.errors import MemoryShort
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
@@ -291,6 +292,105 @@ def test_what_cannot_be_answered_is_not_saved(place: Place) -> None:
     assert not (place.folder / "out").exists()
 
 
+class Stopping(torch.nn.Module):
+    """Fails if it is told to, after a stranger's file was written, if one is named."""
+
+    fails: ClassVar[bool] = False
+    stranger: ClassVar[Path | None] = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fails:
+            if self.stranger is not None:
+                self.stranger.write_text("not of this run")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return x[:, :2] * 2
+
+
+class Noticed(torch.nn.Module):
+    """A model whose passes are known; each ends with its graph."""
+
+    passes: ClassVar[list[weakref.ref[object]]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = _Noticed.apply(x[:, :2])  # type: ignore[no-untyped-call]
+        return y
+
+
+class _Noticed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.token = torch.nn.Module()
+        Noticed.passes.append(weakref.ref(ctx.token))
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, *of: torch.Tensor) -> torch.Tensor:
+        return of[0] * 2
+
+
+@pytest.fixture
+def stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A server whose model has answered, and fails from now on."""
+    for place in place_of(Stopping(), tmp_path):
+        place.enter()
+        assert place.ask("pixel:3,2").headers["content-type"] == "application/octet-stream"
+        monkeypatch.setattr(Stopping, "fails", True)
+        yield place
+
+
+def test_a_save_that_fails_leaves_nothing(stopping: Place) -> None:
+    error = stopping.post("/save", seed="pixel:3,2").json()["error"]
+    assert "out of memory" in error["message"]
+    assert "--resize" in error["message"]
+    assert [*(stopping.folder / "out").iterdir()] == []
+
+
+def test_a_save_that_fails_removes_its_own_files_alone(
+    stopping: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = stopping.folder / "out" / "001" / "notes.txt"
+    monkeypatch.setattr(Stopping, "stranger", stranger)
+    assert "error" in stopping.post("/save", seed="pixel:3,2").json()
+    assert [*stranger.parent.iterdir()] == [stranger]
+
+
+def test_a_save_that_fails_after_its_array_leaves_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.enter()
+    arrays = list[Path]()
+
+    def full(*_: object) -> None:
+        arrays.extend(place.folder.glob("out/001/photo.png/pixel-3-2/gradient.npy"))
+        raise MemoryError
+
+    monkeypatch.setattr(ResultWriter, "_with_pictures", full)
+    assert "too little memory" in place.post("/save", seed="pixel:3,2").json()["error"]["message"]
+    assert len(arrays) == 1
+    assert [*(place.folder / "out").iterdir()] == []
+    monkeypatch.undo()
+    assert place.post("/save", seed="pixel:3,2").json()["folder"] == str(place.folder / "out/001")
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_save_has_the_memory_of_the_passes_that_were_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(Noticed(), tmp_path)
+    answers = Answers(replace(session, models=2 * [*session.models]))
+    for model in (0, 1):
+        answers.ask(Question(client="tab", number=1, model=model), Task("tab", print))
+
+    def kept() -> int:
+        return sum(each() is not None for each in Noticed.passes)
+
+    before, counts = kept(), list[int]()
+    assert before == 2
+    monkeypatch.setattr("gradviz.commands.explore.answers.save", lambda *_: counts.append(kept()))
+    answers.save(SaveAsked(client="tab", number=2, seed="pixel:3,2"), Task("tab", print))
+    assert counts == [0]
+
+
 # What is answered
 
 
@@ -416,6 +516,7 @@ def no_collector() -> Iterator[None]:
     gc.collect()
     gc.disable()
     Failing.tensors.clear()
+    Noticed.passes.clear()
     yield
     gc.enable()
 
