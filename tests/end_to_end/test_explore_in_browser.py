@@ -619,7 +619,8 @@ def test_a_seed_is_carried_to_an_image_of_another_size(photos: Path, explore: Op
     net = nn.Conv2d(3, 6, 3, padding=1)
     with torch.no_grad():
         wide, tall = (net(as_input(photos / name))[0].argmax(0) for name in ("a.png", "tall.png"))
-    page = explore(net, images=[photos / "a.png", photos / "tall.png"])
+    (photos / "broken.png").write_text("no picture")
+    page = explore(net, images=[photos / f"{name}.png" for name in ("a", "broken", "tall")])
     painted(page, f"pixel:12,10,{wide[10, 12]}")
     hover(over(page), 23, 4, SIZE)
     page.mouse.down()
@@ -628,6 +629,10 @@ def test_a_seed_is_carried_to_an_image_of_another_size(photos: Path, explore: Op
     page.locator(".strip button").last.click()
     painted(page, f"pixel:19,5,{tall[5, 19]}")
     assert page.locator(".problem").inner_text() == ""
+    page.locator(".strip button").nth(1).click()
+    said(page, ".problem", "broken.png")
+    page.locator(".strip button").last.click()
+    painted(page, f"pixel:19,5,{tall[5, 19]}")
     page.select_option("[name=channel]", "2")
     painted(page, "pixel:19,5,2")
     page.locator(".strip button").first.click()
@@ -656,6 +661,8 @@ def test_an_image_that_cannot_be_read_shows_nothing_of_the_one_before(
     assert picture.evaluate(ALPHA) == 0
     assert page.locator(".input .map").evaluate("c => c.style.opacity") == "0"
     assert rows.first.is_hidden()
+    for place in (".input .seen", ".answer .seen", ".time"):
+        assert page.locator(place).inner_text() == ""
     page.locator(".strip button").first.click()
     rows.first.wait_for()
     page.wait_for_function("() => document.querySelector('.panel').dataset.answer")

@@ -46,9 +46,9 @@ export function markPlaces(panel) {
     told.push(`sees ${box[2] - box[0]}×${box[3] - box[1]} pixels, from ${box[0]}, ${box[1]}`);
   });
   if (panel.kind === "boxes") {
-    const asked = panel.answer?.detection?.place ?? placeIn(state.seed)?.at[0];
+    const chosen = panel.answer?.detection?.place ?? placeIn(state.seed)?.at[0];
     for (const { place, box_in_input: box } of panel.output.detections) {
-      if (box) inside.push([box, place === asked ? "first" : "found"]);
+      if (box) inside.push([box, place === chosen ? "first" : "found"]);
     }
   }
   panel.input.mark(inside);
@@ -59,8 +59,8 @@ export function markPlaces(panel) {
   panel.list.mark(panel.seedOfRow(state.seed), state.second);
   const reason = panel.kind === "map" && !panel.places.fields ? panel.places.reason : "";
   input.seen.textContent = told.join("; ") || reason || "";
-  const seed = touched ? `reaction to x ${touched[0]}, y ${touched[1]}`
-    : state.second ? `${state.seed} − ${state.second}` : state.seed;
+  const asked = [state.seed, state.second].filter(Boolean).map((seed) => panel.own(seed));
+  const seed = touched ? `reaction to x ${touched[0]}, y ${touched[1]}` : asked.join(" − ");
   const drawn = panel.output?.channel;
   const one = panel.channels > 1 && typeof drawn === "number";
   output.seen.textContent = one ? `${seed} · drawn: channel ${named(panel, drawn)}` : seed;

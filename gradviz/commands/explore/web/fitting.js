@@ -18,9 +18,10 @@ export function carry(page) {
 /* The seeds that the page asks about: those of its state, fitted to where they were carried; null
 while that is not known. */
 export function settled(page) {
-  const panel = page.finest("map") ?? page.panels[0];
+  const panel = page.finest("map") ?? page.panels.find(({ places }) => places);
+  if (!page.placed || !panel) return null;
   const { kind, isNoMap, output, problems } = panel;
-  if (!page.placed || !(kind || isNoMap || problems.output || problems.fields)) return null;
+  if (!kind && !isNoMap && !problems.output) return null;
   const { seed, second } = page.state;
   const winning = kind === "map" && page.channel(panel) === WINNING;
   const known = !winning || output?.arrays.winner || problems.output;

@@ -69,6 +69,7 @@ class Page {
   start() {
     this.controls.show();
     for (const panel of this.panels) panel.open();
+    this.took(null);
   }
 
   // Changes

@@ -52,6 +52,7 @@ export class Panel {
     this.section.classList.add("opening"); // what is drawn is another image
     this.section.dataset.answer = "";
     drawBars(this, null, null);
+    for (const { seen } of this.captions) seen.textContent = "";
     this.tellNothing();
     this.grids.ask({ image, model: this.model });
     if (!this.loading) this.load();
@@ -69,7 +70,7 @@ export class Panel {
       return;
     }
     this.picture = loaded && picture;
-    if (!loaded) this.failed("picture", UNLOADED);
+    if (!loaded && !this.problems.fields) this.failed("picture", UNLOADED);
     if (this.places) this.lay();
   }
 
@@ -87,6 +88,7 @@ export class Panel {
     for (const sheet of [this.input, this.map]) sheet.empty();
     this.map.stage.hidden = this.list.element.hidden = true;
     this.section.classList.remove("opening");
+    this.problems = {};
     this.failed("fields", message);
     this.page.refreshed(this);
   }
