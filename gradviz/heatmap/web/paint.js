@@ -126,7 +126,7 @@ function painted(map, planes, [W, H], { view, scale, palette, nonfinite, backdro
   return found;
 }
 
-const CLIP = /^(energy:)?(\d+(?:\.\d+)?)$/;
+const CLIP = /^(energy:)?(\d+\.?\d*|\.\d+)$/;
 
 /* Whether a text is a clip: a percentile, or energy:P. */
 function isClip(text) {

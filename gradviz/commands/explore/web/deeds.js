@@ -20,7 +20,9 @@ function commands(page) {
 export async function copy(page) {
   const text = commands(page).join("\n");
   if (!text) {
-    page.notice("No command writes a reaction; point at the output");
+    const reacts = page.panels.some(({ answer }) => answer?.arrays.reaction);
+    page.notice(reacts ? "No command writes a reaction; point at the output"
+      : "There is no answer to copy a command for; point at the output");
     return;
   }
   try {
