@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from gradviz.commands.explore.question import Question, SaveAsked
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Task
 from gradviz.image.find import find_images
+from gradviz.image.preprocess import Preprocess
 from gradviz.seeds.suppression import Suppression
 from tests.helpers import processes
 from tests.helpers.background import join_workers
@@ -112,6 +114,15 @@ def test_an_output_that_need_not_be_boxes_is_asked_for_one(gradviz: Gradviz, met
     (explored,) = session.models
     assert explored.model(torch.rand(1, 3, 64, 64)).shape == (1, 84, 256)  # as of YOLO
     writes_what_is_shown(gradviz, session, {"seed": "box:0", "method": method})
+
+
+def test_names_that_look_like_options_are_none_in_the_command(gradviz: Gradviz) -> None:
+    script(dense(), Path("-m.ts"))
+    shutil.copy(IMAGES / "room_01.png", "-x.png")
+    explored = ExploredModel("-m.ts", load_model("-m.ts"), Preprocess())
+    session = Session([explored], find_images(["."], None).sources, Path("out"))
+    assert session.images == ["-x.png"]
+    writes_what_is_shown(gradviz, session, {"seed": "pixel:3,4"})
 
 
 def writes_what_is_shown(gradviz: Gradviz, session: Session, asked: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ def words_for(session: Session, question: Question, output: Sequence[str] = ()) 
         chosen = [f"{name}={value!r}" for name, value in _chosen(question).items()]
         arguments = (VARIABLES[question.model], image, *chosen, *given)
         return [f"gradviz.saliency({', '.join(arguments)})"]
-    model, image = session.models[question.model].name, str(session.sources[question.image].path)
+    model = _no_option(session.models[question.model].name)
+    image = _no_option(str(session.sources[question.image].path))
     chosen = [word for name, value in _chosen(question).items() for word in (f"--{name}", value)]
     return ["gradviz", "saliency", model, image, *given, *chosen, *output]
 
@@ -43,6 +44,11 @@ def command_for(session: Session, question: Question) -> str:
         question: the question.
     """
     return command_text(words_for(session, question))
+
+
+def _no_option(path: str) -> str:
+    """Write a path so that no command takes it for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _rule_options(session: Session, question: Question) -> Sequence[str]:
