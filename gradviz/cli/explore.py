@@ -78,6 +78,8 @@ command = options.flat(explore)
 
 def _serve(serving: Serving, page: options.PageOptions, console: Console) -> None:
     """Say how the page is reached, open it in a browser, and wait until it is closed."""
+    from gradviz.commands.explore.guard import LOOPBACK
+    from gradviz.commands.explore.serve import in_address
     from gradviz.runs.schema import ExploreDocument
 
     if serving.open_to_others:
@@ -87,8 +89,12 @@ def _serve(serving: Serving, page: options.PageOptions, console: Console) -> Non
         )
     remote = any(name in os.environ for name in REMOTE)
     if remote:
-        forward = f"ssh -L {serving.port}:127.0.0.1:{serving.port} HOST"
-        console.note(f"from the machine of your browser, run {forward}, and open this address:")
+        forward = f"ssh -L {serving.port}:{in_address(serving.near)}:{serving.port} HOST"
+        as_it_is = serving.name.lower() in LOOPBACK  # where ssh listens there
+        change = "" if as_it_is else f" with 127.0.0.1 in place of {serving.name}"
+        console.note(
+            f"from the machine of your browser, run {forward}, and open this address{change}:"
+        )
     document = ExploreDocument(
         schema=1, kind="explore", address=serving.address, host=serving.host, port=serving.port
     )

@@ -32,6 +32,7 @@ from gradviz import explore, load_model
 from gradviz.commands.explore.answers import Answers
 from gradviz.commands.explore.packing import in_halves, unpacked
 from gradviz.commands.explore.question import Question, SaveAsked
+from gradviz.commands.explore.serve import Serving
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Task
 from gradviz.image.find import find_images
@@ -432,17 +433,61 @@ def test_over_ssh_it_says_how_to_forward_the_port(gradviz: Gradviz) -> None:
         assert process.stdout is not None
         port = process.stdout.readline().partition("/?")[0].rpartition(":")[2]
         stderr, _ = interrupted(process)
-        assert f"ssh -L {port}:127.0.0.1:{port}" in stderr
+        assert f"run ssh -L {port}:127.0.0.1:{port} HOST, and open this address:" in stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "near", "change"),
+    [
+        ("0", "0.0.0.0", "127.0.0.1", ""),
+        ("localhost", "127.0.0.1", "127.0.0.1", ""),
+        ("::1", "::1", "[::1]", ""),
+        ("10.0.0.5", "10.0.0.5", "10.0.0.5", " with 127.0.0.1 in place of 10.0.0.5"),
+        ("here.local", "10.0.0.5", "10.0.0.5", " with 127.0.0.1 in place of here.local"),
+    ],
+)
+def test_the_port_is_forwarded_to_where_the_page_is(
+    gradviz: Gradviz,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    number: str,
+    near: str,
+    change: str,
+) -> None:
+    class Elsewhere(socket.socket):
+        """A socket of a machine that has this address."""
+
+        def getsockname(self) -> Any:
+            return number, super().getsockname()[1]
+
+    def listen(*_: object) -> socket.socket:
+        made = Elsewhere()
+        made.bind(("127.0.0.1", 0))
+        made.listen()
+        return made
+
+    monkeypatch.setenv("SSH_TTY", "/dev/pts/1")
+    monkeypatch.setattr("gradviz.commands.explore.serve._listen", listen)
+    monkeypatch.setattr("gradviz.commands.explore.serve.Serving.wait", Serving.close)
+    words = ("explore", MODELS / "depth.ts", IMAGES / "room_01.png", "--host", host)
+    result = gradviz(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    port = json.loads(result.stdout)["port"]
+    expected = f"run ssh -L {port}:{near}:{port} HOST, and open this address{change}:"
+    assert expected in result.stderr
+    join_workers()
 
 
 @pytest.mark.process
-def test_a_page_that_others_can_reach_is_warned_about(gradviz: Gradviz) -> None:
-    with started(MODELS / "depth.ts", IMAGES / "room_01.png", "--host", "0.0.0.0") as process:
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "0"])
+def test_a_page_that_others_can_reach_is_warned_about(gradviz: Gradviz, everywhere: str) -> None:
+    with started(MODELS / "depth.ts", IMAGES / "room_01.png", "--host", everywhere) as process:
         assert process.stdout is not None
-        browser = Browser(process.stdout.readline().strip())  # at 127.0.0.1
+        browser = Browser(process.stdout.readline().strip())
+        assert browser.home.startswith("http://127.0.0.1:")
         assert browser.ask("pixel:1,1")[1]["seed"] == "pixel:1,1"
         stderr, _ = interrupted(process)
-        assert "warning: --host 0.0.0.0: other machines reach the page" in stderr
+        assert f"warning: --host {everywhere}: other machines reach the page" in stderr
 
 
 @pytest.mark.process

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The names under which a browser reaches the loopback address."""
 
-EVERYWHERE = ("0.0.0.0", "::")
-"""The addresses that stand for all of the machine's."""
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The addresses that stand for all of a machine's, and where the machine reaches itself there."""
 
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 """A Host header: a name or an address, and perhaps a port."""
@@ -52,8 +52,10 @@ class Admission:
     """The secrets of one server, and the hosts that it goes by."""
 
     host: str
-    """The address on which it listens."""
+    """The address or name that it was told to listen on."""
     port: int
+    address: str
+    """The address on which its socket listens."""
     token: str | None = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """The token of the address; None once it was used."""
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -109,10 +111,10 @@ class Admission:
         found = HOST.fullmatch(host)
         if found is None:
             return False
-        name = found[1].strip("[]")
-        if name in LOOPBACK or name == self.host:
+        name = found[1].strip("[]").lower()  # browsers write names in small letters
+        if name in (*LOOPBACK, self.host.lower(), self.address):
             return True
-        return self.host in EVERYWHERE and _is_address(name)
+        return self.address in EVERYWHERE and _is_address(name)
 
 
 def _same(one: str, other: str) -> bool:

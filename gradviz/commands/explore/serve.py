@@ -42,9 +42,14 @@ class Serving:
             UsageError: the address cannot be listened on.
         """
         self._socket = _listen(host, port)
-        self.host, self.port = host, int(self._socket.getsockname()[1])
-        admission = Admission(host, self.port)
-        self.address = f"http://{_shown(host)}:{self.port}/?token={admission.token}"
+        self.host = host
+        self._number, self.port = self._socket.getsockname()[:2]
+        self.near = EVERYWHERE.get(self._number, self._number)
+        """The number of the address at which this machine reaches the page."""
+        self.name = self.near if self._number in EVERYWHERE else host
+        """The name or number of the host in the address to open."""
+        admission = Admission(host, self.port, self._number)
+        self.address = f"http://{in_address(self.name)}:{self.port}/?token={admission.token}"
         """The address to open in a browser; its token works once."""
         self._worker = Worker()
         config = uvicorn.Config(
@@ -66,7 +71,7 @@ class Serving:
     @property
     def open_to_others(self) -> bool:
         """True if other machines can reach the page."""
-        return not ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
+        return not ipaddress.ip_address(self._number).is_loopback
 
     def __repr__(self) -> str:
         return f"Serving({self.address!r})"
@@ -119,8 +124,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def _shown(host: str) -> str:
+def in_address(host: str) -> str:
     """Write a host as it stands in an address."""
-    if host in EVERYWHERE:
-        host = "127.0.0.1"
     return f"[{host}]" if ":" in host else host

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
 import gradviz
@@ -23,6 +25,7 @@ from gradviz.commands.explore.app import app_of
 from gradviz.commands.explore.guard import Admission
 from gradviz.commands.explore.packing import unpacked
 from gradviz.commands.explore.question import Question, SaveAsked
+from gradviz.commands.explore.serve import Serving, in_address
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Task, Worker
 from gradviz.commands.saliency.write import ResultWriter
@@ -71,7 +74,7 @@ def session_of(net: torch.nn.Module, folder: Path) -> Session:
 
 def place_of(net: torch.nn.Module, folder: Path) -> Iterator[Place]:
     session = session_of(net, folder)
-    admission, worker = Admission("127.0.0.1", 8000), Worker()
+    admission, worker = Admission("127.0.0.1", 8000, "127.0.0.1"), Worker()
     client = TestClient(app_of(session, admission, worker), HOME, follow_redirects=False)
     yield Place(client, admission, folder)
     worker.close()
@@ -156,6 +159,52 @@ def test_a_forwarded_port_is_let_in(place: Place, host: str) -> None:
     cookie = {"cookie": f"{place.admission.cookie}={place.admission.key}"}
     headers = {"host": host, "origin": f"http://{host}", **cookie}
     assert place.post("/session", headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "asked", "admitted"),
+    [
+        ("Johns-Mac.local", "10.0.0.5", "johns-mac.local:8000", True),  # as a browser writes it
+        ("johns-mac.local", "10.0.0.5", "JOHNS-MAC.LOCAL:8000", True),
+        ("Johns-Mac.local", "10.0.0.5", "10.0.0.5:8000", True),
+        ("Johns-Mac.local", "10.0.0.5", "10.0.0.6:8000", False),
+        ("Johns-Mac.local", "10.0.0.5", "janes-mac.local:8000", False),
+        ("10.5", "10.0.0.5", "10.0.0.5:8000", True),
+        ("FE80:0::5", "fe80::5", "[fe80::5]:8000", True),
+        ("127.0.0.1", "127.0.0.1", "LOCALHOST:8000", True),
+        ("0", "0.0.0.0", "192.168.1.5:8000", True),
+        ("0:0::", "::", "[fe80::5]:8000", True),
+        ("0", "0.0.0.0", "evil.example:8000", False),
+    ],
+)
+def test_the_hosts_are_those_that_reach_the_socket(
+    host: str, address: str, asked: str, admitted: bool
+) -> None:
+    reason = Admission(host, 8000, address).foreign(Headers({"host": asked}))
+    assert (reason == "") is admitted
+
+
+@pytest.mark.parametrize("number", ["::", "::1"])
+def test_an_address_of_the_newer_kind_stands_in_brackets(
+    number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Six(socket.socket):
+        """A socket that tells the address of a machine which has such addresses."""
+
+        def getsockname(self) -> Any:
+            return (number, super().getsockname()[1], 0, 0)
+
+    def listen(*_: object) -> socket.socket:
+        made = Six()
+        made.bind(("127.0.0.1", 0))
+        made.listen()
+        return made
+
+    monkeypatch.setattr("gradviz.commands.explore.serve._listen", listen)
+    with Serving(session_of(dense(), tmp_path), number) as serving:
+        assert serving.address.startswith(f"http://[::1]:{serving.port}/?token=")
+        assert in_address(serving.near) == "[::1]"
+        assert serving.open_to_others is (number == "::")
 
 
 FOREIGN_ORIGINS = [
