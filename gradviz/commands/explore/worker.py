@@ -67,6 +67,7 @@ class Task:
         Raises:
             Dropped: a newer question of the asker has come.
         """
+        self.show(step)  # what is dropped ends before the newer one begins, and not around it
         self.others()
         self.show(step)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import TypeVar
 
 import pytest
@@ -101,6 +102,46 @@ def test_long_work_gives_way_between_its_parts(worker: Worker) -> None:
     answer.result(LONG)
     between.result(LONG)
     assert done == ["between", "1", "2"]
+
+
+def test_long_work_that_is_dropped_ends_before_the_newer_one_begins(worker: Worker) -> None:
+    last, running, most = 20, list[int](), list[int]()
+    answered: Future[str] = Future()
+
+    def long(number: int) -> Callable[[Task], None]:
+        def work(task: Task) -> None:
+            running.append(number)
+            most.append(len(running))
+            try:
+                if number < last:
+                    worker.ask("me", number + 1, long(number + 1))
+                task.give_way("a part")
+                answered.set_result(f"{number}")
+            finally:
+                running.remove(number)
+
+        return work
+
+    worker.ask("me", 0, long(0))
+    assert answered.result(LONG) == f"{last}"
+    assert most == [1] * (last + 1)
+
+
+def test_long_work_that_is_dropped_while_it_gives_way_takes_no_other_part(worker: Worker) -> None:
+    gate, done = Gate(), list[str]()
+
+    def long(task: Task) -> None:
+        gate(task)
+        task.give_way("a part")
+        done.append("a part")
+
+    old = worker.ask("me", 0, long)
+    assert gate.begun.wait(LONG)
+    worker.ask("other", 0, lambda task: worker.ask("me", 1, noting(done, "newer")))
+    gate.may_end.set()
+    with pytest.raises(Dropped):
+        old.result(LONG)
+    assert done == ["newer"]
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), KeyboardInterrupt()])
