@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 
@@ -27,6 +28,9 @@ from gradviz.model.model import Model, deterministic
 from gradviz.runs.results import Failure
 from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
 from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
+
+Version = tuple[int, ...]
+"""The place of an image, and what its file was by its time, size and inode."""
 
 Progress = Callable[[str], object]
 """Takes the next step, in words."""
@@ -65,8 +69,8 @@ class Engine:
         self._held = explored.held
         self._sources = sources
         self._explainers = lru_cache(4)(self._explainer)
-        self._output: tuple[int, ModelOutput] | None = None
-        self._last: tuple[tuple[int, str, Settings], Attribution] | None = None
+        self._output: tuple[Version, ModelOutput] | None = None
+        self._last: tuple[tuple[Version, str, Settings], Attribution] | None = None
         self._faster = lru_cache(2)(self._optimised)
         self._fields = lru_cache(4)(partial(fields_of, self.model))
         self._images = lru_cache(IMAGES_KEPT)(self._image)
@@ -83,11 +87,20 @@ class Engine:
         """
         if self._held is not None and place == 0:
             return self._held
+        version = self._version(place)
         with self._loading:  # the worker and the page's picture ask at the same time
-            return self._images(place)
+            return self._images(version)
 
-    def _image(self, place: int) -> LoadedImage:
-        return load_image(self.source(place), self.preprocess)
+    def _image(self, version: Version) -> LoadedImage:
+        return load_image(self.source(version[0]), self.preprocess)
+
+    def _version(self, place: int) -> Version:
+        """Tell an image file from another that has taken its name: the run of a save reads anew."""
+        if self._held is None or place != 0:
+            with suppress(OSError):  # reading it says why
+                now = self.source(place).place.stat()
+                return place, now.st_mtime_ns, now.st_size, now.st_ino
+        return (place,)
 
     def source(self, place: int) -> Source:
         """Return the image file at a place.
@@ -151,9 +164,10 @@ class Engine:
             GradvizError: the question cannot be answered.
         """
         self._step = show
-        kept = question.image, question.seed, self.settings(question)
+        settings = self.settings(question)
+        kept = self._version(question.image), question.seed, settings
         if self._last is None or self._last[0] != kept:
-            found = self._attribution(*kept)
+            found = self._attribution(question.image, question.seed, settings)
             self._last = (kept, found) if found.array.size <= LARGEST_ANSWER else None
             return found
         return self._last[1]
@@ -194,9 +208,10 @@ class Engine:
         Raises:
             GradvizError: it fails.
         """
-        if self._output is None or self._output[0] != image:
+        version = self._version(image)
+        if self._output is None or self._output[0] != version:
             self._output = None
-            self._output = image, self._compute(self.image(image).prepared, between)
+            self._output = version, self._compute(self.image(image).prepared, between)
         return self._output[1]
 
     def _compute(self, prepared: Prepared, between: Callable[[int, int], object]) -> ModelOutput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import socket
 import weakref
 from collections.abc import Iterator
@@ -515,6 +516,38 @@ def test_the_output_and_the_image_are_those_of_the_model(place: Place) -> None:
     assert np.allclose(arrays["output"][0], y.max(0), atol=1e-3 * np.abs(y).max())
     layers = place.post("/layers").json()["layers"]
     assert [each["name"] for each in layers if each["map"]][:1] == ["first"]
+
+
+@pytest.mark.parametrize("kept", ["time", "inode"])
+def test_an_image_that_was_replaced_is_read_anew(place: Place, kept: str) -> None:
+    place.enter()
+    photo, saved = place.folder / "photo.png", list[np.ndarray]()
+
+    def look() -> list[np.ndarray]:
+        shown = np.array(Image.open(io.BytesIO(place.client.get("/image").content)))
+        _, asked = unpacked(place.ask("pixel:3,2").content)
+        _, output = unpacked(place.post("/output").content)
+        folder = Path(place.post("/save", seed="pixel:3,2").json()["folder"])
+        saved.append(np.load(folder / "photo.png" / "pixel-3-2" / "gradient.npy"))
+        return [shown, asked["gradient"], output["output"]]
+
+    before, status = look(), photo.stat()
+    other = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
+    if kept == "time":  # as a copy with its time
+        Image.fromarray(other).save(place.folder / "new.png")
+        os.utime(place.folder / "new.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (place.folder / "new.png").replace(photo)
+    else:
+        Image.fromarray(other).save(photo)
+        assert photo.stat().st_ino == status.st_ino
+    after = look()
+    assert (after[0] == other).all()
+    for one, two in zip(before, after, strict=True):
+        assert not np.array_equal(one, two)
+    np.testing.assert_allclose(after[1], saved[1], atol=1e-3 * np.abs(saved[1]).max())
+    photo.unlink()
+    gone = place.ask("pixel:3,2").json()["error"]
+    assert "no such file" in gone["message"]
 
 
 def test_a_model_that_fails_answers_that_question_alone(tmp_path: Path) -> None:
