@@ -262,6 +262,9 @@ def explore(
 ) -> Serving:
     """Serve the page of `gradviz explore` until it is closed, and return at once.
 
+    While the page is open, its passes run in a thread of this process, so nothing else here should
+    run the model or draw random numbers.
+
     Args:
         model: from `gradviz.load_model`, or any eager module.
         images: files, folders or globs; or an image of Pillow's; or one tensor or array [C, H, W]
