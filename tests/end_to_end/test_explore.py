@@ -31,17 +31,18 @@ import gradviz
 from gradviz import explore, load_model
 from gradviz.commands.explore.answers import Answers
 from gradviz.commands.explore.packing import in_halves, unpacked
-from gradviz.commands.explore.question import Question, SaveAsked
+from gradviz.commands.explore.question import OutputAsked, Question, SaveAsked
 from gradviz.commands.explore.serve import Serving
 from gradviz.commands.explore.session import ExploredModel, Session
 from gradviz.commands.explore.worker import Task
+from gradviz.errors import SeedError
 from gradviz.image.find import find_images
 from gradviz.image.preprocess import Preprocess
 from gradviz.seeds.suppression import Suppression
 from tests.helpers import processes
 from tests.helpers.background import join_workers
 from tests.helpers.commands import Gradviz
-from tests.helpers.detector_nets import Cells
+from tests.helpers.detector_nets import Cells, queries_net
 from tests.helpers.formats import script
 from tests.helpers.nets import dense
 from tests.helpers.paths import ROOT
@@ -162,6 +163,21 @@ def test_detections_are_chosen_by_the_rule_of_the_command(gradviz: Gradviz) -> N
     assert json.loads(result.stdout)["results"][0]["score"] == header["score"]
     header, _ = unpacked(Answers(low).ask(question.model_copy(update={"seed": "ones"}), task()))
     assert "--box-score" not in header["command"]
+
+
+@pytest.mark.parametrize("kind", ["sample", "cells", "queries"])
+def test_detections_have_no_reaction(kind: str) -> None:
+    session = session_of("boxes.yaml", "shapes_04.png")
+    nets = {"cells": Cells(), "queries": queries_net()}
+    if kind in nets:
+        model = gradviz.wrap(nets[kind], labels=["lamp", "cat", "dog"])
+        session = replace(session, models=[replace(session.models[0], model=model)])
+    answers = Answers(session)
+    header, _ = unpacked(answers.output(OutputAsked(client="tab", number=1), task()))
+    assert header["kind"] == "boxes"
+    for number in (2, 3):
+        with pytest.raises(SeedError, match=r"^reacts:5,4: .* detections, .*: point at a box"):
+            answers.ask(Question(client="tab", number=number, seed="reacts:5,4"), task())
 
 
 def test_a_pixel_of_a_large_image_is_that_of_the_shell(gradviz: Gradviz) -> None:

@@ -9,7 +9,7 @@ import torch
 from gradviz.arrays import Box, Floats, Size
 from gradviz.backward.jvp import Push, find_way
 from gradviz.commands.explore.fields import Fields
-from gradviz.errors import SeedError
+from gradviz.errors import DetectionsError, SeedError
 from gradviz.field.locality import Locality
 from gradviz.image.prepare import Prepared
 from gradviz.model.foreign import foreign_code
@@ -48,7 +48,7 @@ class Reactions:
             locality: the findings about the model's parts.
 
         Raises:
-            SeedError: the pixel is outside the input.
+            SeedError: the pixel is outside the input, or the output holds detections.
             ModelError: the model fails, or lacks a derivative.
         """
         x, y = pixel
@@ -74,8 +74,13 @@ class Reactions:
         with foreign_code(f"{model.name}: the reaction failed"), deterministic():
             u = torch.zeros_like(image)
             u[..., y - top, x - left] = 1
-            if self._way is None:
-                self._way = find_way(model, image)
+            try:
+                self._way = self._way or find_way(model, image)
+            except DetectionsError:
+                raise SeedError(
+                    f"reacts:{x},{y}: the output holds detections, and is no map: point at a box, "
+                    "or ask for one with box:N"
+                ) from None
             pushed = self._way(model, image, u)[0]
         planes = planes_of(pushed.float().cpu())
         if planes.dim() != 3:
