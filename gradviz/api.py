@@ -306,7 +306,7 @@ def explore(
         recipe = _recipe(preprocess, ready)
         ready = ready.with_others([_other(*other, recipe) for other in (inputs or {}).items()])
         held = _one(images, preprocess, ready)
-        # Calls of `saliency` do not optimise.
+        # `saliency` does not optimise either, and its calls are what the page copies.
         explored.append(ExploredModel(ready.name, ready, recipe, held, optimize=False))
     named = repr(preprocess) if isinstance(preprocess, str) else "preprocess"
     options = [] if preprocess is None else [f"preprocess={named}"]

@@ -30,7 +30,8 @@ from gradviz.seeds.seed import Seed, ask_for_boxes, check_labels, parse_seed
 from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
 
 Version = tuple[int, ...]
-"""The place of an image, and what its file was by its time, size and inode."""
+"""The place of an image, and the time, size and inode of its file. A save and its command read the
+file anew, so nothing is kept of one that was replaced."""
 
 Progress = Callable[[str], object]
 """Takes the next step, in words."""
@@ -95,7 +96,7 @@ class Engine:
         return load_image(self.source(version[0]), self.preprocess)
 
     def _version(self, place: int) -> Version:
-        """Tell an image file from another that has taken its name: the run of a save reads anew."""
+        """Return the place of an image, and what tells its file from one that replaced it."""
         if self._held is None or place != 0:
             with suppress(OSError):  # reading it says why
                 now = self.source(place).place.stat()

@@ -42,8 +42,8 @@ class Serving:
             UsageError: the address cannot be listened on.
         """
         self._socket = _listen(host, port)
-        self.host = host
-        self._number, self.port = self._socket.getsockname()[:2]
+        self.host, self.port = host, int(self._socket.getsockname()[1])
+        self._number = str(self._socket.getsockname()[0])
         self.near = EVERYWHERE.get(self._number, self._number)
         """The number of the address at which this machine reaches the page."""
         self.name = self.near if self._number in EVERYWHERE else host
