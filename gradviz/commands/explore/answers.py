@@ -214,16 +214,14 @@ def _planes(found: ModelOutput, asked: Channel) -> tuple[Channel, list[Plane]]:
     if found.planes is None:
         return None, []
     channels, height, width = found.planes.shape
-    channel: Channel = asked
-    if channel is None:
+    channel = asked
+    if channel is None or (channel != WINNING and channel >= channels):
         channel = WINNING if channels > FEW_CHANNELS else 0
     if channel == WINNING:
         values, winner = found.planes.max(0, keepdim=True)
         shown = {"output": values.numpy(), "winner": winner.numpy().astype(np.float32)}
-    elif channel < channels:
-        shown = {"output": found.planes[channel : channel + 1].numpy()}
     else:
-        raise UsageError(f"channel {channel}: there are {channels}, from 0")
+        shown = {"output": found.planes[channel : channel + 1].numpy()}
     whole = (0, 0, width, height)
     return channel, [Plane(name, each, (width, height), whole) for name, each in shown.items()]
 

@@ -43,7 +43,7 @@ def fields_of(model: Model, channels: int, size: Size) -> Fields:
     for axis in (0, 1):
         ends = reach.ends(shape, axis)
         if ends is None:
-            return Fields(shape[1:], reason="its columns and rows do not look at columns and rows")
+            return Fields(shape[1:], reason="the field of a pixel is no box")
         found.append(
             [
                 (max(0, first), min(last + 1, size[axis])) if first <= last else (0, 0)

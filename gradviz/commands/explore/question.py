@@ -20,8 +20,8 @@ WINNING: Literal["winning"] = "winning"
 """The choice of the channel that is largest at a pixel."""
 
 Channel = Annotated[int, Field(ge=0)] | Literal["winning"] | None
-"""A channel of a map, or at each pixel the one that wins; None for the winning ones of many, else
-the first."""
+"""A channel of a map, or at each pixel the one that wins; None, or one that there is not, for the
+winning ones of many channels, else the first."""
 
 
 class Asked(BaseModel):

@@ -1,7 +1,12 @@
 /* What is said and marked around the pictures of a panel: scales, pins, boxes, values. */
 
-import { coveredBy, isOfPixels, placeIn } from "./seeds.js";
+import { coveredBy, isOfPixels, placeIn, seedAt } from "./seeds.js";
 import { valuesAt } from "./sheet.js";
+
+/* The last part of a path. */
+export function stem(path) {
+  return path.replace(/[/\\]+$/, "").split(/[/\\]/).pop();
+}
 
 /* Draw the scale bars; the map of the answer lies over `sheet`, or over none. */
 export function drawBars(panel, how, sheet) {
@@ -46,9 +51,9 @@ export function markPlaces(panel) {
     told.push(`sees ${box[2] - box[0]}×${box[3] - box[1]} pixels, from ${box[0]}, ${box[1]}`);
   });
   if (panel.kind === "boxes") {
-    const chosen = panel.answer?.detection?.place ?? placeIn(state.seed)?.at[0];
+    const chosen = panel.seedOfRow(state.seed);
     for (const { place, box_in_input: box } of panel.output.detections) {
-      if (box) inside.push([box, place === chosen ? "first" : "found"]);
+      if (box) inside.push([box, seedAt("box", [place]) === chosen ? "first" : "found"]);
     }
   }
   panel.input.mark(inside);
@@ -68,7 +73,8 @@ export function markPlaces(panel) {
 
 /* The smallest box of the input that holds the fields of a box of the output; null if unknown. */
 function structuralBox(fields, [x0, y0, x1, y1]) {
-  if (!fields || !fields.x[x1 - 1] || !fields.y[y1 - 1]) return null;
+  const inside = fields && x0 < x1 && y0 < y1 && x1 <= fields.x.length && y1 <= fields.y.length;
+  if (!inside) return null;
   const box = [fields.x[x0][0], fields.y[y0][0], fields.x[x1 - 1][1], fields.y[y1 - 1][1]];
   return box[2] > box[0] && box[3] > box[1] ? box : null;
 }

@@ -1,15 +1,11 @@
 /* The row of controls, the strip of images, and the keys. */
 
+import { stem } from "./captions.js";
 import { copy, save } from "./deeds.js";
 import { askFor, Failure } from "./protocol.js";
 import { WINNING, placeIn } from "./seeds.js";
 
 const DEFAULT_COLOURS = "default";
-
-/* The last part of a path. */
-export function stem(path) {
-  return path.replace(/[/\\]+$/, "").split(/[/\\]/).pop();
-}
 
 export class Controls {
   constructor(page) {
@@ -35,7 +31,6 @@ export class Controls {
     elements.method.append(...page.methods.map(({ name, meaning }) => option(name, name, meaning)));
     elements.baseline.append(option("", "default"), ...page.baselines.map((name) => option(name, name)));
     elements.layer.append(option("", "default"));
-    elements.channel.append(option("", "all"));
     this.strip.hidden = page.names.length < 2;
     if (!this.strip.hidden) {
       this.strip.append(...page.names.map((name, image) => {
@@ -95,6 +90,7 @@ export class Controls {
     const terms = text.trim().split(" - ");
     const places = terms.length === 2 && terms.every((term) => placeIn(term));
     const [seed, second] = places ? terms : [text.trim(), ""];
+    this.page.grid.winning = false; // it is asked as it is written
     this.page.change({ seed, second, pinned: seed !== "" });
   }
 

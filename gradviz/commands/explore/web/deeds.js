@@ -46,19 +46,17 @@ export async function save(page) {
   page.saving = performance.now();
   page.notice("Saving …");
   page.controls.show();
-  let told = "";
+  const folders = [];
   try {
-    const folders = [];
     for (const question of questions) {
       folders.push((await askFor("/save", { ...question, ...look })).folder);
     }
-    told = `Saved in ${folders.join(" and ")}`;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     page.problem(error.message);
   } finally {
     page.saving = null;
-    page.notice(told);
+    page.notice(folders.length ? `Saved in ${folders.join(" and ")}` : "");
     page.controls.show();
   }
 }

@@ -1,8 +1,9 @@
 /* The page: its state, its controls, and one panel for each model. */
 
 import { cancel, Failure, progress, session } from "./protocol.js";
+import { factsOf } from "./captions.js";
 import { Controls } from "./controls.js";
-import { carry, settled } from "./fitting.js";
+import { Grid } from "./grid.js";
 import { Panel } from "./panel.js";
 import { WINNING, isOfPixels, placeIn, seedAt } from "./seeds.js";
 import { DEFAULTS, hashOf, imageNamed, stateOf } from "./state.js";
@@ -24,7 +25,7 @@ class Page {
     if (location.search) history.replaceState(null, "", `/${location.hash}`); // the token is used up
     this.trouble = ""; // what went wrong beside the questions of the panels
     this.state = this.fromAddress();
-    this.carried = null; // what the seeds belong to, while they do not fit this image yet
+    this.grid = new Grid(this);
     this.comparing = false; // the pointer chooses the second seed
     this.saving = null; // the time since an answer is saved
     this.scales = []; // of the answers that are drawn, each by itself
@@ -37,7 +38,7 @@ class Page {
     });
     document.body.classList.toggle("pair", this.panels.length > 1);
     this.controls = new Controls(this);
-    addEventListener("hashchange", () => this.change(this.fromAddress(), { told: true }));
+    addEventListener("hashchange", () => this.change(this.fromAddress(), "address"));
     addEventListener("visibilitychange", () => this.rest());
     setInterval(() => this.watch(), SLOW);
     this.start();
@@ -54,7 +55,7 @@ class Page {
       view: (name) => Object.hasOwn(this.views, name),
       method: (name) => this.methods.some((method) => method.name === name),
       colours: (name) => this.palettes.has(name),
-      scale: (text) => ["own", "shared"].includes(text) || Number(text) > 0,
+      scale: (text) => text === "own" || (text === "shared" && this.models.length > 1) || Number(text) > 0,
       channel: (text) => /^(all|winning|\d{0,6})$/.test(text),
       clip: isClip,
       fade: (number) => number >= 0 && number <= 1,
@@ -69,37 +70,35 @@ class Page {
   start() {
     this.controls.show();
     for (const panel of this.panels) panel.open();
-    this.took(null);
+    this.tellFacts();
   }
 
   // Changes
 
-  /* Change the state, and whatever shows it; `often` draws it once a frame, and the address has
-  `told` it. */
-  change(changes, { told = false, often = false } = {}) {
+  /* Change the state, and whatever shows it. It is the user who changes it, a `pointer` that moves
+  (it is drawn once a frame), the `address`, or the page that will `fit` the seeds. */
+  change(changes, who = "user") {
     const before = this.state;
     const changed = (key) => Object.hasOwn(changes, key) && changes[key] !== before[key];
-    const carried = changed("image") ? carry(this) : null;
-    this.state = { ...before, ...changes };
+    if (who === "address") this.showProblems();
     if (!Object.keys(changes).some(changed)) return;
+    if (changed("image")) this.grid.leave();
+    if (who === "address") this.grid.forget(); // the seeds are of the image that it names
+    this.state = { ...before, ...changes };
+    if (changed("image")) this.start();
+    else if (who === "address" || !this.state.seed) Object.assign(this.state, this.grid.settle());
     if (!this.state.pinned) this.comparing = false;
-    if (!told) {
-      this.trouble = "";
+    if (who !== "address") {
+      if (who !== "fit") this.problem("");
+      if (this.state.second !== before.second) this.turnView(before);
       this.keep();
-      if (changed("second")) this.turnView(before);
     }
-    this.showProblems();
-    if (changed("image")) {
-      // Seeds from the address are of the image that it names.
-      this.carried = told ? null : this.carried ?? carried;
-      this.start();
-      return;
-    }
+    if (changed("image")) return;
     if (changed("channel")) for (const panel of this.panels) panel.look();
     if (REACHED.some(changed)) this.ask();
     else if (["view", "colours", "clip", "scale"].some(changed)) this.repaint();
     else if (changed("fade")) for (const panel of this.panels) panel.fade(this.state.fade);
-    if (often) this.drawing ??= requestAnimationFrame(() => this.draw());
+    if (who === "pointer") this.drawing ??= requestAnimationFrame(() => this.draw());
     else this.draw();
   }
 
@@ -133,9 +132,9 @@ class Page {
   point(seed, { dragging = false, event = {} }) {
     const { pinned } = this.state;
     if (!seed) return;
-    if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed, true);
-    else if (dragging) this.change({ seed, second: "", pinned: false }, { often: true });
-    else if (!pinned) this.change({ seed, second: "" }, { often: true });
+    if (pinned && (this.comparing || (dragging && event.shiftKey))) this.subtract(seed, "pointer");
+    else if (dragging) this.change({ seed, second: "", pinned: false }, "pointer");
+    else if (!pinned) this.change({ seed, second: "" }, "pointer");
   }
 
   /* A place was clicked, or a drag has ended there. */
@@ -150,9 +149,9 @@ class Page {
   }
 
   /* Reactions are no seeds: they cannot be subtracted. */
-  subtract(seed, often = false) {
+  subtract(seed, who = "user") {
     if (![seed, this.state.seed].some((each) => each === "" || each.startsWith("reacts:"))) {
-      this.change({ second: seed }, { often });
+      this.change({ second: seed }, who);
     }
   }
 
@@ -184,16 +183,16 @@ class Page {
   turnChannel(channel) {
     const panel = this.finest("map");
     const place = placeIn(this.state.seed);
-    const carried = carry(this);
-    this.state = { ...this.state, channel };
-    this.keep();
+    const changes = { channel };
     if (panel && isOfPixels(place)) {
+      const found = this.channel(panel, channel);
       // The winning channel is known once the output is there.
-      if (this.channel(panel) === WINNING) this.carried ??= { ...carried, winning: true };
-      else this.change({ seed: seedAt(place.kind, place.at, this.channel(panel)), second: "" });
+      this.grid.winning = found === WINNING;
+      if (found !== WINNING) {
+        Object.assign(changes, { seed: seedAt(place.kind, place.at, found), second: "" });
+      }
     }
-    for (const each of this.panels) each.look();
-    this.controls.show();
+    this.change(changes);
   }
 
   /* Go to another image of the strip. */
@@ -204,12 +203,7 @@ class Page {
 
   // Questions and answers
 
-  /* True once it is known where the seeds of every panel lie. */
-  get placed() {
-    return this.panels.every(({ places, problems }) => places || problems.fields);
-  }
-
-  /* The panel that has the finest map, or input: the page tells seeds in its pixels. */
+  /* The panel that has the finest map, or input. */
   finest(sheet) {
     const pixels = ({ [sheet]: { size: [w, h] } }) => w * h;
     return this.panels
@@ -217,46 +211,44 @@ class Page {
       .reduce((best, each) => (best && pixels(best) >= pixels(each) ? best : each), null);
   }
 
-  /* The channel that a panel's seeds name: a number, "winning", or null for all. */
-  channel({ channels }) {
-    const { channel } = this.state;
-    if (channel === "") return channels > this.session.limits.few_channels ? WINNING : null;
-    return channel === "all" ? null : channel === WINNING ? channel : Number(channel);
+  /* The channel that a choice stands for in a panel's seeds: a number, "winning", or null for all. */
+  channel({ channels }, choice = this.state.channel) {
+    if (choice === "") return channels > this.session.limits.few_channels ? WINNING : null;
+    return choice === "all" ? null : choice === WINNING ? choice : Number(choice);
   }
 
-  /* Leave a channel that the first panel does not have. */
-  checkChannel() {
-    const [{ kind, channels }] = this.panels;
+  /* Leave a channel that there is not. */
+  checkChannel({ kind, channels }) {
     const { channel } = this.state;
-    if (channel === "" || kind === null) return;
-    if (kind === "map" && channels > 1 && !(Number(channel) >= channels)) return;
-    this.state = { ...this.state, channel: "" };
-    for (const panel of this.panels) if (panel.places) panel.look();
+    if (channel === "" || !this.grid.known) return;
+    const there = kind === "map" && channels > 1 && !(Number(channel) >= channels);
+    if (!there) this.change({ channel: "" }, "fit");
   }
 
   /* It is known of a panel where its seeds lie, or what the model answers. */
-  refreshed(panel) {
-    if (panel === this.panels[0]) {
-      this.checkChannel();
-      this.controls.offerChannels(panel);
-    }
-    const found = settled(this);
-    if (found) {
-      const { seed, second } = this.state;
-      this.carried = null;
-      this.state = { ...this.state, ...found };
-      if (found.seed !== seed || found.second !== second) this.ask();
-    }
+  refreshed() {
+    const panel = this.finest("map") ?? this.panels[0];
+    this.checkChannel(panel);
+    this.controls.offerChannels(panel);
+    this.change(this.grid.settle() ?? {}, "fit");
+    this.askNew();
     this.controls.show();
     this.mark();
-    for (const each of this.panels) {
-      if (found && !each.asked && (this.state.seed || each.isNoMap)) each.ask();
-    }
     this.warn();
   }
 
+  /* Ask every panel anew. */
   ask() {
-    for (const panel of this.panels) panel.ask();
+    for (const panel of this.panels) panel.asked = false;
+    this.askNew();
+  }
+
+  /* Ask the panels that were not asked, once it is known what. */
+  askNew() {
+    if (!this.grid.ready) return;
+    for (const panel of this.panels) {
+      if (!panel.asked && (this.state.seed || panel.hasDefault)) panel.ask();
+    }
   }
 
   mark() {
@@ -279,12 +271,20 @@ class Page {
     this.mark();
   }
 
-  /* Say how long the last answer took, from the question to the painted map; null for none. */
+  /* Say how long the last answer took, from the question to the painted map. */
   took(all, computed) {
-    const time = this.footer.querySelector(".time");
-    const facts = this.panels.map(({ facts }) => facts).filter(Boolean).join(" | ");
-    time.value = all === null ? "" : [`${Math.round(all)} ms`, facts].filter(Boolean).join(" · ");
-    time.title = all === null ? "" : `computed in ${computed.toFixed(1)} ms`;
+    this.time = { text: `${Math.round(all)} ms`, title: `computed in ${computed.toFixed(1)} ms` };
+    this.tellFacts();
+  }
+
+  /* Say what the answers say about themselves, after the time of the last. */
+  tellFacts() {
+    const place = this.footer.querySelector(".time");
+    const answered = this.panels.filter(({ answer }) => answer);
+    const { text, title } = answered.length && this.time ? this.time : { text: "", title: "" };
+    const facts = answered.map(({ answer }) => factsOf(answer)).filter(Boolean).join(" | ");
+    place.value = [text, facts].filter(Boolean).join(" · ");
+    place.title = title;
     this.warn();
   }
 

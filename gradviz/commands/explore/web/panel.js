@@ -1,14 +1,14 @@
 /* One model: the image with what the output looks at, and the output with what reacts. */
 
-import { drawBars, factsOf, markPlaces, valuesUnder } from "./captions.js";
-import { stem } from "./controls.js";
+import { drawBars, markPlaces, stem, valuesUnder } from "./captions.js";
 import { pictureOf, rowsOf } from "./output.js";
 import { Line } from "./protocol.js";
 import { List } from "./list.js";
 import { followKeys, followPointer } from "./pointing.js";
-import { WINNING, fitted, placeIn, seedAt } from "./seeds.js";
+import { WINNING, seedAt, placeIn } from "./seeds.js";
 import { Sheet } from "./sheet.js";
 
+const NONE = "There is no detection; a lower --box-score lists more";
 const UNLOADED = "The picture of this image could not be loaded";
 
 export class Panel {
@@ -16,7 +16,6 @@ export class Panel {
     Object.assign(this, { page, model, section, answer: null, output: null, places: null });
     this.problems = {}; // one line for each kind of question that failed
     this.warnings = []; // of the answer
-    this.facts = ""; // about the answer
     section.querySelector("h2").textContent = stem(page.models[model].name);
     const [input, answer] = section.querySelectorAll("figure");
     this.input = new Sheet(input.querySelector(".stage"));
@@ -48,7 +47,6 @@ export class Panel {
     this.asked = false;
     this.problems = {};
     this.warnings = [];
-    this.facts = "";
     this.section.classList.add("opening"); // what is drawn is another image
     this.section.dataset.answer = "";
     drawBars(this, null, null);
@@ -79,18 +77,19 @@ export class Panel {
     this.places = places;
     this.lay();
     this.list.element.hidden = true;
-    this.page.refreshed(this);
+    this.page.refreshed();
     this.look();
   }
 
   unplaced(question, message) {
     if (question.image !== this.page.state.image) return;
     for (const sheet of [this.input, this.map]) sheet.empty();
+    for (const pin of [this.first, this.second, this.touched]) pin.hidden = true;
     this.map.stage.hidden = this.list.element.hidden = true;
     this.section.classList.remove("opening");
     this.problems = {};
     this.failed("fields", message);
-    this.page.refreshed(this);
+    this.page.refreshed();
   }
 
   failed(kind, message) {
@@ -143,14 +142,18 @@ export class Panel {
     this.map.stage.hidden = !isMap;
     this.list.element.hidden = isMap;
     if (isMap) this.drawOutput();
-    else this.list.open(rowsOf(output));
-    this.page.refreshed(this);
+    else {
+      this.list.open(rowsOf(output));
+      this.page.repaint(); // the rows may tell a reaction
+    }
+    if (output.kind === "boxes" && !output.detections.length) this.warnings = [NONE];
+    this.page.refreshed();
   }
 
   unopened(question, message) {
     if (this.isOld(question)) return;
     this.failed("output", message);
-    this.page.refreshed(this);
+    this.page.refreshed();
   }
 
   /* What kind of output it is; null while that is not known. */
@@ -158,9 +161,14 @@ export class Panel {
     return this.output?.kind ?? (this.places?.shape?.length === 3 ? "map" : null);
   }
 
-  /* True once it is known that the output has no pixels. */
-  get isNoMap() {
-    return this.output ? this.output.kind !== "map" : this.places?.shape?.length === 1;
+  /* True once it is known what kind of output it is, or that this cannot be known. */
+  get decided() {
+    return Boolean(this.kind || this.hasDefault || this.problems.fields || this.problems.output);
+  }
+
+  /* True if the server has a seed for the output, as for class scores. */
+  get hasDefault() {
+    return this.output ? ["classes", "other"].includes(this.kind) : this.places?.shape?.length === 1;
   }
 
   get channels() {
@@ -200,24 +208,14 @@ export class Panel {
     return found ? `box:${found.place}` : null;
   }
 
-  /* A seed of the page in the places of this model. */
+  /* A seed of the page in the pixels of this model. */
   own(seed) {
-    const [sheet, finest] = this.places ? this.grid(seed) : [];
-    return finest ? fitted(seed, finest[sheet].size, this[sheet].size) : seed;
+    return this.page.grid.own(this, seed);
   }
 
-  /* A seed of this model's places in those of the page. */
+  /* A seed that was chosen here in the pixels of the page. */
   common(seed) {
-    const [sheet, finest] = this.grid(seed);
-    return finest ? fitted(seed, this[sheet].size, finest[sheet].size) : seed;
-  }
-
-  /* The sheet in whose pixels a seed is told, and the panel that has the finest one. */
-  grid(seed) {
-    const place = seed && placeIn(seed);
-    if (!place) return [];
-    const sheet = place.kind === "reacts" ? "input" : "map";
-    return [sheet, this.page.finest(sheet)];
+    return this.page.grid.common(this, seed);
   }
 
   chosen(seed, pressed) {
@@ -242,7 +240,11 @@ export class Panel {
   }
 
   ask() {
-    if (!this.places || !this.page.placed) return; // a seed is of the finest one's places
+    if (!this.places) return;
+    if (document.hidden) {
+      this.missed = true;
+      return;
+    }
     this.asked = true;
     this.answers.ask(this.question());
   }
@@ -253,7 +255,6 @@ export class Panel {
     // An answer to other settings than those on the screen is not painted.
     if (["image", "method", "layer", "baseline"].some((key) => settings[key] !== state[key])) return;
     this.answer = answer;
-    this.facts = factsOf(answer);
     this.warnings = answer.warnings ?? [];
     this.section.classList.remove("waiting");
     this.failed("answer", "");
@@ -264,12 +265,11 @@ export class Panel {
   unanswered(question, message) {
     if (question.image !== this.page.state.image) return;
     this.answer = null;
-    this.facts = "";
     this.warnings = [];
     this.section.classList.remove("waiting");
     this.failed("answer", message);
     this.page.repaint();
-    this.page.took(null);
+    this.page.tellFacts();
   }
 
   /* The array of the answer, and the sheet that it belongs to. */

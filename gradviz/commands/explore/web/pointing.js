@@ -2,6 +2,9 @@
 
 import { coveredBy, placeIn } from "./seeds.js";
 
+/* Places can be chosen once it is known what a pixel of every panel is. */
+const isReady = (panel) => panel.kind !== null && panel.page.grid.known;
+
 /* Let the pointer choose seeds on a sheet of a panel; `seedFor(at, end)` is the seed of a place. */
 export function followPointer(panel, sheet, seedFor) {
   const { page } = panel;
@@ -10,7 +13,7 @@ export function followPointer(panel, sheet, seedFor) {
   let start = null; // where the button went down
   let moved = false;
   const choose = (event) => {
-    if (!panel.kind || !page.placed) return;
+    if (!isReady(panel)) return;
     const at = sheet.pixelUnder(event);
     if (start !== null && drags) {
       moved ||= String(at) !== String(start);
@@ -20,16 +23,16 @@ export function followPointer(panel, sheet, seedFor) {
   canvas.addEventListener("pointerrawupdate", choose); // does not wait for the next frame
   canvas.addEventListener("pointermove", (event) => {
     choose(event);
-    if (panel.kind) panel.tell(sheet, sheet.pixelUnder(event));
+    if (isReady(panel)) panel.tell(sheet, sheet.pixelUnder(event));
   });
   canvas.addEventListener("pointerdown", (event) => {
-    if (!panel.kind || event.button !== 0) return;
+    if (!isReady(panel) || event.button !== 0) return;
     start = sheet.pixelUnder(event);
     moved = false;
     if (event.pointerType === "mouse") canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointerup", (event) => {
-    if (start === null) return;
+    if (start === null || !isReady(panel)) return;
     const end = sheet.pixelUnder(event);
     const seed = moved && drags ? seedFor(start, end) : seedFor(end);
     start = null;
@@ -47,7 +50,7 @@ export function followKeys(panel, sheet, seedFor) {
   const { page } = panel;
   sheet.map.addEventListener("keydown", (event) => {
     const step = ARROWS[event.key];
-    if (!panel.kind || !(step || event.key === "Enter" || event.key === " ")) return;
+    if (!isReady(panel) || !(step || event.key === "Enter" || event.key === " ")) return;
     event.preventDefault();
     if (!step) {
       page.enter();

@@ -85,8 +85,8 @@ export const cancel = () => post("/cancel", { client: CLIENT });
 
 /* Few questions under way (one, unless `most` says more) and at most one waiting, the newest. */
 export class Line {
-  /* answered(question, answer, begun) and failed(question, message) are called in the order of
-  asking; `begun` is the time when the question came. */
+  /* answered(question, answer, begun) or failed(question, message) is called for each question that
+  is not dropped; `begun` is the time when it came. */
   constructor(path, answered, failed, most = 1) {
     Object.assign(this, { path, answered, failed, most, waiting: null, sent: new Set() });
   }
@@ -114,15 +114,21 @@ export class Line {
       const { question, begun } = sent;
       this.waiting = null;
       this.sent.add(sent);
+      let answer = null;
+      let problem = null;
       try {
-        const answer = await ask(this.path, question);
-        if (!answer.dropped) this.answered(question, answer, begun);
+        answer = await ask(this.path, question);
       } catch (error) {
-        if (!(error instanceof Failure)) reportError(error); // a bug; the next question is asked
-        this.failed(question, error.message);
-      } finally {
-        this.sent.delete(sent);
+        if (!(error instanceof Failure)) reportError(error);
+        problem = error.message;
       }
+      try {
+        if (problem !== null) this.failed(question, problem);
+        else if (!answer.dropped) this.answered(question, answer, begun);
+      } catch (error) {
+        reportError(error); // a bug; the next question is asked all the same
+      }
+      this.sent.delete(sent);
     }
   }
 }

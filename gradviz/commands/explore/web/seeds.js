@@ -38,19 +38,19 @@ export function isOfPixels(place) {
   return place?.kind === "pixel" || place?.kind === "region";
 }
 
-/* The same seed on a map of another size. */
+/* The same seed, which may be a sum of places, on a map of another size. */
 export function fitted(seed, [w, h], [W, H]) {
-  const place = placeIn(seed);
-  if (!place || (w === W && h === H)) return seed;
-  const { kind, at, channel } = place;
-  if (kind === "pixel" || kind === "reacts") {
-    const middle = (n, from, to) => Math.min(to - 1, Math.floor(((n + 0.5) * to) / from));
-    return seedAt(kind, [middle(at[0], w, W), middle(at[1], h, H)], channel);
-  }
-  if (kind === "region") {
-    const [x0, y0] = [Math.floor((at[0] * W) / w), Math.floor((at[1] * H) / h)];
+  if (w === W && h === H) return seed;
+  return seed.replace(/\b(?:pixel|region|reacts):[\d,]+/g, (term) => {
+    const place = placeIn(term);
+    if (!place) return term;
+    const { kind, at: [x, y, right, bottom], channel } = place;
+    if (kind !== "region") {
+      const middle = (n, from, to) => Math.floor(((n + 0.5) * to) / from);
+      return seedAt(kind, [middle(x, w, W), middle(y, h, H)], channel);
+    }
+    const [x0, y0] = [Math.floor((x * W) / w), Math.floor((y * H) / h)];
     const end = (n, from, to, start) => Math.max(start + 1, Math.ceil((n * to) / from));
-    return seedAt(kind, [x0, y0, end(at[2], w, W, x0), end(at[3], h, H, y0)], channel);
-  }
-  return seed;
+    return seedAt(kind, [x0, y0, end(right, w, W, x0), end(bottom, h, H, y0)], channel);
+  });
 }
