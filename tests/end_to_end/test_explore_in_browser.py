@@ -596,6 +596,31 @@ def test_an_address_that_says_nonsense_is_the_default(photos: Path, explore: Ope
     assert page.locator(".problem").inner_text() == problem
 
 
+@pytest.mark.parametrize("seed", ["region:30,0,5,5", "region:3,5,1,2", "pixel:99,99", "nonsense"])
+def test_a_seed_that_there_is_not_is_one_line(photos: Path, explore: Open, seed: str) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    page.goto(f"{page.url.partition('#')[0]}#seed={seed}")
+    page.reload()
+    told = said(page, ".problem", ".")
+    assert seed.partition(":")[0] in told and "undefined" not in told
+    hover(over(page), 5, 7, SIZE)
+    painted(page, "pixel:5,7")
+    assert page.locator(".problem").inner_text() == ""
+
+
+def test_an_empty_seed_is_the_first_one(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    hover(over(page), 5, 7, SIZE)
+    painted(page, "pixel:5,7")
+    page.locator("[name=seed]").fill("")
+    page.keyboard.press("Enter")
+    painted(page, "pixel:12,10")
+    page.locator("[name=seed]").fill("pixel:5,7 + pixel:6,7")
+    page.keyboard.press("Enter")
+    painted(page, "pixel:5,7 + pixel:6,7")
+
+
 @pytest.mark.parametrize("channel", ["9", "winning", "all"])
 def test_a_channel_that_there_is_not_is_the_default(
     photos: Path, explore: Open, channel: str
@@ -637,6 +662,47 @@ def test_a_seed_is_carried_to_an_image_of_another_size(photos: Path, explore: Op
     painted(page, "pixel:19,5,2")
     page.locator(".strip button").first.click()
     painted(page, "pixel:23,4,2")
+
+
+def test_the_address_follows_a_seed_to_another_image(photos: Path, explore: Open) -> None:
+    Image.open(photos / "a.png").transpose(Image.Transpose.ROTATE_90).save(photos / "tall.png")
+    page = explore(Blur(), images=[photos / "a.png", photos / "tall.png"])
+    painted(page, "pixel:12,10")
+    hover(over(page), 23, 4, SIZE)
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_url("**/#*seed=pixel:23,4*")
+    held: list[Any] = []
+    page.route("**/fields", lambda route: held.append(route))
+    page.locator(".strip button").last.click()
+    page.wait_for_url("**/#*image=tall.png*")
+    wait_until(lambda: page.wait_for_timeout(10) or held)
+    held[0].continue_()
+    painted(page, "pixel:19,5")
+    page.wait_for_url("**/#*seed=pixel:19,5*")
+
+
+def test_a_seed_that_is_chosen_before_the_output_is_there_stays(
+    photos: Path, explore: Open
+) -> None:
+    Image.open(photos / "a.png").resize((48, 40)).save(photos / "large.png")
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    with torch.no_grad():
+        winner = net(as_input(photos / "large.png"))[0].argmax(0)
+    page = explore(net, images=[photos / "a.png", photos / "large.png"])
+    page.wait_for_function("() => document.querySelector('.panel').dataset.answer")
+    held: list[Any] = []
+    page.route("**/output", lambda route: held.append(route))
+    page.locator(".strip button").last.click()
+    wait_until(lambda: page.wait_for_timeout(10) or held)
+    page.wait_for_function("() => !document.querySelector('.panel.opening')")
+    hover(over(page), 30, 6, (48, 40))
+    page.mouse.down()
+    page.mouse.up()
+    assert seed_of(page) == "pixel:30,6"
+    held[0].continue_()
+    painted(page, f"pixel:30,6,{winner[6, 30]}")
 
 
 ALPHA = """canvas => {
@@ -710,6 +776,14 @@ def test_classes_tell_how_they_react(photos: Path, explore: Open) -> None:
         index = int(row.get_attribute("data-seed").partition(":")[2])
         told = float(row.locator(".score").inner_text())
         assert told == pytest.approx(wanted[index].item(), rel=2e-3)
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_url("**/#*seed=reacts:9,6*")
+    reactions = rows.locator(".score").all_inner_texts()
+    page.reload()
+    page.locator(".list.reacting").wait_for()
+    assert rows.locator(".score").all_inner_texts() == reactions
+    page.keyboard.press("Escape")
     rows.first.hover()
     page.wait_for_function("() => !document.querySelector('.list.reacting')")
     assert rows.locator(".score").all_inner_texts() == scores
@@ -727,6 +801,26 @@ def test_a_detection_is_chosen_in_the_list_or_in_the_image(
     assert page.locator(".input .marks rect").count() == rows.count()
     first = page.locator(".input .marks rect").first.bounding_box()
     page.mouse.move(first["x"] + first["width"] / 2, first["y"] + first["height"] / 2)
+    painted(page, "box:0")
+
+
+def test_a_difference_of_detections_is_left_with_the_image(
+    models: Path, images: Path, photos: Path, explore: Open
+) -> None:
+    Image.new("RGB", (96, 96), (128, 128, 128)).save(photos / "zero.png")
+    page = explore(models / "boxes.yaml", images=[images / "shapes_04.png", photos / "zero.png"])
+    painted(page, "box:0")
+    page.locator("[name=pin]").click()
+    page.locator("[name=compare]").click()
+    page.locator(".list button").nth(1).click()
+    painted(page, "box:0 - box:1")
+    page.locator(".strip button").last.click()
+    said(page, "header .image", "^zero.png$")
+    page.wait_for_function("() => !document.querySelector('.panel.opening')")
+    said(page, ".notice", "^There is no detection")
+    assert seed_of(page) == ""
+    assert page.locator("[name=view]").input_value() == "overlay"
+    page.locator(".strip button").first.click()
     painted(page, "box:0")
 
 
@@ -761,6 +855,47 @@ def test_of_two_maps_the_finer_one_can_be_asked_everywhere(photos: Path, explore
     hover(over(page, 0), 7, 2, (12, 10))
     painted(page, "pixel:7,2", 0)
     painted(page, "pixel:15,5", 1)
+
+
+class Unframed(nn.Sequential):
+    """[N, 3, H, W] -> [N, H, W]: the page knows only from the output that this is a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)[:, 0]
+        return y
+
+
+def test_maps_without_a_channel_share_a_pointer(photos: Path, explore: Open) -> None:
+    torch.manual_seed(0)
+    nets = Unframed(nn.Conv2d(3, 1, 3, stride=2, padding=1)), Unframed(Blur())
+    page = explore(*nets, images=[photos / "a.png"])
+    page.select_option("[name=view]", "heatmap")
+    page.select_option("[name=scale]", "own")
+    for nth, (x, y) in enumerate(((6, 5), (12, 10))):
+        canvas = painted(page, f"pixel:{x},{y}", nth)
+        expected = gradient(nets[nth], photos / "a.png", lambda map, x=x, y=y: map[0, y, x])
+        assert_drawn(canvas, heatmap(expected))
+    page.goto(f"{page.url.partition('#')[0]}#channel=4&seed=pixel:3,2")
+    page.reload()
+    painted(page, "pixel:3,2", 1)
+    painted(page, "pixel:1,1", 0)
+    assert page.locator("[name=channel]").input_value() == ""
+
+
+def test_models_of_other_channels_are_each_asked_what_they_have(
+    photos: Path, explore: Open
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    with torch.no_grad():
+        winner = net(as_input(photos / "a.png"))[0].argmax(0)
+    page = explore(net, Blur(), images=[photos / "a.png"])
+    painted(page, f"pixel:12,10,{winner[10, 12]}")
+    painted(page, "pixel:12,10", 1)
+    page.select_option("[name=channel]", "4")
+    painted(page, "pixel:12,10,4")
+    painted(page, "pixel:12,10", 1)
+    assert page.locator(".problem").inner_text() == ""
 
 
 def test_classes_are_pinned_and_subtracted(photos: Path, explore: Open) -> None:

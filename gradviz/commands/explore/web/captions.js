@@ -44,7 +44,8 @@ export function markPlaces(panel) {
     const name = n ? "second" : "first";
     if (place.kind === "reacts") touched = place.at;
     if (place.kind === "pixel") pins[n] = place.at;
-    if (place.kind === "region") outside.push([place.at, name]);
+    const [x0, y0, x1, y1] = place.at;
+    if (place.kind === "region" && x0 < x1 && y0 < y1) outside.push([place.at, name]);
     const box = isOfPixels(place) && structuralBox(panel.places.fields, coveredBy(place));
     if (!box) return;
     inside.push([box, name]);

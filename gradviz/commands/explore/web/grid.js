@@ -31,7 +31,13 @@ export class Grid {
   own(panel, seed) {
     const sheet = sheetOf(seed);
     const lies = this[sheet] && panel.places && (sheet === "input" || panel.kind === "map");
-    return lies ? fitted(seed, this[sheet], panel[sheet].size) : seed;
+    if (!lies) return seed;
+    const found = fitted(seed, this[sheet], panel[sheet].size);
+    const place = placeIn(found);
+    const lacks = ({ kind, channels }) => kind !== "map" || channels <= place.channel;
+    if (!isOfPixels(place) || place.channel === null || !lacks(panel)) return found;
+    // The channel is that of the other model; one that none has is refused by the server.
+    return this.page.panels.every(lacks) ? found : seedAt(place.kind, place.at);
   }
 
   /* A seed that was chosen on a panel, in the pixels of the page. */
