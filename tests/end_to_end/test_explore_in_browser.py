@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -857,11 +858,15 @@ def test_of_two_maps_the_finer_one_can_be_asked_everywhere(photos: Path, explore
     painted(page, "pixel:15,5", 1)
 
 
-class Unframed(nn.Sequential):
+class Unframed(nn.Module):
     """[N, 3, H, W] -> [N, H, W]: the page knows only from the output that this is a map."""
 
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = super().forward(x)[:, 0]
+        y: Tensor = self.net(x)[:, 0]
         return y
 
 
@@ -873,7 +878,7 @@ def test_maps_without_a_channel_share_a_pointer(photos: Path, explore: Open) -> 
     page.select_option("[name=scale]", "own")
     for nth, (x, y) in enumerate(((6, 5), (12, 10))):
         canvas = painted(page, f"pixel:{x},{y}", nth)
-        expected = gradient(nets[nth], photos / "a.png", lambda map, x=x, y=y: map[0, y, x])
+        expected = gradient(nets[nth], photos / "a.png", itemgetter((0, y, x)))
         assert_drawn(canvas, heatmap(expected))
     page.goto(f"{page.url.partition('#')[0]}#channel=4&seed=pixel:3,2")
     page.reload()
@@ -896,6 +901,14 @@ def test_models_of_other_channels_are_each_asked_what_they_have(
     painted(page, "pixel:12,10,4")
     painted(page, "pixel:12,10", 1)
     assert page.locator(".problem").inner_text() == ""
+
+
+def test_scores_beside_a_map_are_asked_as_they_are(photos: Path, explore: Open) -> None:
+    page = explore(nets.scores(), Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10", 1)
+    assert "pixel:12,10" in said(page, ".problem", ".")  # scores have no pixels
+    page.locator(".list button").first.hover()
+    page.wait_for_function(PAINTED.replace("=== seed", "?.startsWith(seed)"), arg=["class:", 0])
 
 
 def test_classes_are_pinned_and_subtracted(photos: Path, explore: Open) -> None:
