@@ -35,7 +35,7 @@ RESULT_FILES = frozenset(
 )
 """The stems of all files that any version wrote for a result, which tests hold complete."""
 
-DEFAULT_SEEDS = ("ones", "top")
+DEFAULT_SEEDS = ("ones", "top", "box:0")
 """The seeds that are taken if none is named, and that a record does not name then."""
 
 LONGEST_NAME = 255
@@ -129,7 +129,7 @@ def own_folders(record: AnyRecord, seeds: Sequence[str]) -> Callable[[str], bool
         seeds: the seeds of the results that are there.
     """
     runs = record.runs if isinstance(record, CompareRecord) else [record]
-    known = {*DEFAULT_SEEDS, *seed_folders(seeds).values()}
+    known = {*seed_folders(DEFAULT_SEEDS).values(), *seed_folders(seeds).values()}
     for run in runs:
         given = run.settings.get("seeds")
         specs = [each for each in given if isinstance(each, str)] if isinstance(given, list) else []

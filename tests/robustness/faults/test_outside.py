@@ -191,12 +191,25 @@ def test_the_figure_is_written_through_no_link(gradviz: Gradviz, words: list[str
     assert canaries() == before and not Path("figure.svg").is_symlink()
 
 
+@pytest.mark.parametrize("model", ["boxes.yaml", "shapes.yaml", "depth.ts"])
+def test_results_of_a_default_seed_are_replaced_though_no_line_names_them(
+    gradviz: Gradviz, models: Path, images: Path, model: str
+) -> None:
+    first = gradviz("saliency", models / model, images / "shapes_04.png", "-o", "default")
+    assert first.exit_code == 0, first.stderr
+    Path("default/results.jsonl").unlink()
+    assert Path("default/shapes_04.png").is_dir()
+    again = gradviz("receptive-field", models / "depth.ts", "-o", "default", "--overwrite")
+    assert again.exit_code == 0, again.stderr
+    assert not Path("default/shapes_04.png").exists()
+
+
 def test_the_tables_of_names_are_complete() -> None:
     stems = {method.writes for method in METHODS.values()}
     stems |= {"activation", "magnitude", *VIEW_NAMES}
     assert stems | {name.partition(".")[0] for name in WRITES} == RESULT_FILES
     assert all(map(is_result_file, WRITES))
-    assert set(seed_folders(DEFAULT_SEEDS).values()) == {"ones", "top"}
+    assert set(seed_folders(DEFAULT_SEEDS).values()) == {"ones", "top", "box-0"}
     assert not any(map(is_result_file, ["gradient", "notes.npy", "heatmap.txt", ".npy", "a/b.png"]))
 
 
