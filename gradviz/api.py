@@ -154,7 +154,11 @@ def saliency(
     with _differentiable(), closing(found):
         for outcome in found:
             if isinstance(outcome, Failure):
-                raise outcome.error
+                try:
+                    raise outcome.error
+                finally:
+                    # Its traceback has this frame: a cycle would keep the tensors of the pass.
+                    del outcome
             results.append(outcome)
     order = {seed.spec: n for n, seed in enumerate(seeds)}
     return sorted(results, key=lambda result: (names[result.image], order.get(result.seed, 0)))

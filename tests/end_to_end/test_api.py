@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +268,24 @@ def test_nothing_is_left_under_way_after_a_failure(tmp_path: Path) -> None:
         gradviz.saliency(HalfSquare(), tmp_path / "*.npy", "ones")
     assert set(threading.enumerate()) <= before
     assert kept.value is not None
+
+
+def test_the_tensors_of_a_pass_that_failed_are_gone_with_its_error() -> None:
+    """On a device, the next call needs their memory; the collector may come much later."""
+    tensors: list[weakref.ref[Tensor]] = []
+
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 2
+            tensors.append(weakref.ref(y))
+            raise RuntimeError("out of memory")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(GradvizError):
+            gradviz.saliency(Failing(), X, "ones")
+        assert tensors
+        assert not any(tensor() is not None for tensor in tensors)
+    finally:
+        gc.enable()
