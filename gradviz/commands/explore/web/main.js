@@ -29,6 +29,12 @@ class Page {
     this.comparing = false; // the pointer chooses the second seed
     this.saving = null; // the time since an answer is saved
     this.scales = []; // of the answers that are drawn, each by itself
+    this.plain = null; // the view before a difference turned it
+    this.time = null; // that the last answer took, in words
+    this.settling = null; // the timer of the address bar
+    this.drawing = null; // the frame in which the controls are drawn
+    this.watching = false; // progress is asked for
+    this.cancelled = null; // the promise that the server has dropped questions
     this.footer = document.querySelector("footer");
     const template = document.querySelector("#panel");
     this.panels = session.models.map((_, model) => {
@@ -83,7 +89,10 @@ class Page {
     if (who === "address") this.showProblems();
     if (!Object.keys(changes).some(changed)) return;
     if (changed("image")) this.grid.leave();
-    if (who === "address") this.grid.forget(); // the seeds are of the image that it names
+    if (who === "address") {
+      this.grid.forget(); // the seeds are of the image that it names
+      this.plain = null;
+    }
     this.state = { ...before, ...changes };
     if (changed("image")) this.start();
     else if (who === "address" || !this.state.seed) Object.assign(this.state, this.grid.settle());

@@ -13,7 +13,14 @@ const UNLOADED = "The picture of this image could not be loaded";
 
 export class Panel {
   constructor(page, model, section) {
-    Object.assign(this, { page, model, section, answer: null, output: null, places: null });
+    Object.assign(this, { page, model, section });
+    this.places = this.output = this.answer = null; // of /fields, /output and /ask
+    this.picture = null; // of the image; false if it could not be loaded
+    this.loading = null; // the picture that is loaded
+    this.range = null; // the least and the largest number of the map that is drawn
+    this.asked = false; // about this image, with the present seed
+    this.missed = false; // a question came while the tab was hidden
+    this.pointed = null; // the sheet and the pixel under the pointer
     this.problems = {}; // one line for each kind of question that failed
     this.warnings = []; // of the answer
     section.querySelector("h2").textContent = stem(page.models[model].name);
