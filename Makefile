@@ -48,7 +48,7 @@ compat:
 	$(COMPAT)/bin/python -m pytest $(or $(T),-n auto --dist loadfile)
 
 fuzz: $(READY)
-	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto tests/robustness/fuzz \
+	GRADVIZ_FUZZ=long $(BIN)/python -m pytest -n auto -o faulthandler_timeout=0 tests/robustness/fuzz \
 	    tests/robustness/faults/test_interrupted.py
 
 lint: $(READY)
