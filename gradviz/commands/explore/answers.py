@@ -123,8 +123,6 @@ class Answers:
             "model": asked.model,
             "image": asked.image,
             "input": list(frame.input),
-            "photo": list(frame.image),
-            "placed": frame.maker is None,
         }
 
     def layers(self, asked: Asked) -> dict[str, object]:
@@ -195,7 +193,6 @@ class Answers:
                 "class": None if found.answer is None else asdict(found.answer),
                 "detection": None if found.detection is None else asdict(found.detection),
                 "layer": found.layer,
-                "samples": found.samples,
                 "completeness": found.completeness,
                 "conservation": found.conservation,
                 "tiles": found.tiles,

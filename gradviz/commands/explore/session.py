@@ -18,7 +18,6 @@ from gradviz.image.load import LoadedImage
 from gradviz.image.preprocess import Preprocess
 from gradviz.model.model import Model
 from gradviz.seeds.suppression import DEFAULT_RULE, Suppression
-from gradviz.version import VERSION
 
 PALETTES = (None, "viridis", "magma", "cividis", "gray")
 """The colour maps that the page offers; None for the defaults."""
@@ -74,11 +73,9 @@ class Session:
     def describe(self) -> dict[str, object]:
         """Describe the session for the page, in JSON-ready values."""
         return {
-            "version": VERSION,
             "models": [
                 {
                     "name": each.name,
-                    "format": each.model.format.value,
                     "labels": list(each.model.labels),
                     # Of two models, the copied commands write into two folders.
                     "out": shlex.quote(str(self.out / str(n))) if len(self.models) > 1 else None,
@@ -91,12 +88,10 @@ class Session:
                 {
                     "name": method.name,
                     "meaning": method.meaning,
-                    "writes": method.writes,
                     "takes": [
                         *(["layer"] if method.points == "image" else []),
                         *(["baseline"] if "baseline" in POINTS[method.points].options else []),
                     ],
-                    "needs_layer": method.needs_layer,
                 }
                 for method in METHODS.values()
             ],
@@ -109,8 +104,7 @@ class Session:
             "nonfinite": NONFINITE,
             "palettes": [palette_of(name) for name in PALETTES],
             "clip": CLIP,
-            "save": str(self.out),
-            "limits": {"classes": MOST_CLASSES, "few_channels": FEW_CHANNELS},
+            "few_channels": FEW_CHANNELS,
         }
 
 

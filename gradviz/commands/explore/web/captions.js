@@ -106,7 +106,7 @@ function named(panel, channel) {
 }
 
 /* What an answer says about itself, beside its map. */
-export function factsOf({ score, class: found, detection, parts, completeness }) {
+export function factsOf({ score, class: found, detection, parts, completeness, conservation }) {
   const facts = [];
   const known = (number) => number !== null && number !== undefined;
   if (known(score)) facts.push(`score ${short(score)}`);
@@ -116,6 +116,7 @@ export function factsOf({ score, class: found, detection, parts, completeness })
   }
   if (detection) facts.push(detection.label ?? `class ${detection.index}`);
   if (completeness) facts.push(`completeness gap ${short(completeness.gap)}`);
+  if (known(conservation)) facts.push(`conservation gap ${short(conservation)}`);
   if (parts) facts.push(`parts ${parts}`);
   return facts.join(" · ");
 }

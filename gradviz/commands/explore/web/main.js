@@ -222,7 +222,7 @@ class Page {
 
   /* The channel that a choice stands for in a panel's seeds: a number, "winning", or null for all. */
   channel({ channels }, choice = this.state.channel) {
-    if (choice === "") return channels > this.session.limits.few_channels ? WINNING : null;
+    if (choice === "") return channels > this.session.few_channels ? WINNING : null;
     return choice === "all" ? null : choice === WINNING ? choice : Number(choice);
   }
 
