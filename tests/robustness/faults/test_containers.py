@@ -45,10 +45,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
 def contained(
     words: Sequence[str | Path], place: tuple[Path, Path], temporary: bool
 ) -> subprocess.CompletedProcess[str]:
+    return python(["-m", "gradviz", *map(str, words), "-q"], place, temporary)
+
+
+def python(
+    words: Sequence[str], place: tuple[Path, Path], temporary: bool
+) -> subprocess.CompletedProcess[str]:
     folder, out = place
     variables = {"PATH": "/usr/bin:/bin", **({"TMPDIR": str(out)} if temporary else {})}
-    gradviz = [sys.executable, "-m", "gradviz", *map(str, words), "-q"]
-    command = ["unshare", "-Urm", "bash", "-c", INSIDE, "bash", str(folder), *gradviz]
+    command = ["unshare", "-Urm", "bash", "-c", INSIDE, "bash", str(folder), sys.executable, *words]
     return subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, text=True, check=False
     )
@@ -79,6 +84,30 @@ def test_commands_work_and_are_silent(place: tuple[Path, Path], temporary: bool)
     for words in COMMANDS.values():
         done = contained(words_in(place, words, temporary), place, temporary)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
+
+
+ASKED = """
+import json, sys
+from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
+import gradviz
+browser = build_opener(ProxyHandler({}), HTTPCookieProcessor())
+with gradviz.explore(gradviz.load_model("model.ts"), "photo.png", out=sys.argv[1]) as page:
+    browser.open(page.address)
+    home = page.address.partition("/?")[0]
+    for path in ("/output", "/fields", "/ask", "/save"):
+        asked = json.dumps({"client": "tab", "number": 1}).encode()
+        headers = {"Content-Type": "application/json", "Origin": home}
+        answer = browser.open(Request(home + path, asked, headers)).read()
+        assert b"error" not in answer, answer
+"""
+
+
+@pytest.mark.parametrize("temporary", [False, True], ids=["without TMPDIR", "with TMPDIR"])
+def test_the_page_of_explore_answers(place: tuple[Path, Path], temporary: bool) -> None:
+    out = place[1] / f"explored {temporary}"
+    done = python(["-c", ASKED, str(out)], place, temporary)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (out / "001/run.json").exists()
 
 
 @pytest.mark.parametrize("name", NEEDY)
