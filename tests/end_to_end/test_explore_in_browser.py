@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -322,7 +323,9 @@ def test_the_dual_question_is_drawn_over_the_output(photos: Path, explore: Open)
     page.mouse.up()  # pinned: the values can be read
     hover(over(page), 8, 7, SIZE)
     told = page.locator(".answer .value").inner_text()
-    assert float(told.rpartition("reaction ")[2]) == pytest.approx(abs(expected[0, 7, 8]), rel=1e-3)
+    assert float(told.partition("reaction ")[2].split(",")[0]) == pytest.approx(
+        abs(expected[0, 7, 8]), rel=1e-3
+    )
 
 
 # Keys
@@ -458,6 +461,25 @@ def test_a_method_and_a_layer_are_asked_for(fine: tuple[Path, Path], explore: Op
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "gap"), [("integrated-gradients", "completeness"), ("lrp", "conservation")]
+)
+def test_the_gap_of_a_method_is_told(
+    fine: tuple[Path, Path], tmp_path: Path, explore: Open, method: str, gap: str
+) -> None:
+    model, image = fine
+    call(
+        "saliency", model, image, "--seed", "pixel:6,5", "--method", method, "-o", tmp_path / "run"
+    )
+    (line,) = (tmp_path / "run/results.jsonl").read_text().splitlines()
+    page = explore(model, images=[image])
+    painted(page, "pixel:6,5")
+    page.select_option("[name=method]", method)
+    told = said(page, ".time", f"{gap} gap")
+    found = float(told.partition(f"{gap} gap ")[2].split()[0])
+    assert found == pytest.approx(json.loads(line)[gap], rel=1e-3)
+
+
 def test_the_value_under_the_pointer_is_that_of_the_channel_that_is_drawn(
     photos: Path, explore: Open
 ) -> None:
@@ -473,9 +495,9 @@ def test_the_value_under_the_pointer_is_that_of_the_channel_that_is_drawn(
         channel = y[:, 7, 5].argmax().item() if choice == "winning" else channel
         hover(over(page), 4, 7, SIZE)
         hover(over(page), 5, 7, SIZE)
-        told = said(page, ".answer .value", f"^x 5, y 7: output of channel {channel} ")
+        told = said(page, ".answer .value", f"^x 5, y 7: output [^ ]+ of channel {channel}$")
         value = y[channel, 7, 5].item()
-        assert float(told.rpartition(" ")[2]) == pytest.approx(value, rel=2e-3, abs=2e-3)
+        assert float(told.split()[5]) == pytest.approx(value, rel=2e-3, abs=2e-3)
         drawn = {"4": "channel 4", "all": "channel 0"}.get(choice)
         seen = page.locator(".answer .seen").inner_text()
         assert seen.endswith(f"drawn: {drawn}") if drawn else "drawn" not in seen
@@ -927,6 +949,15 @@ def test_classes_are_pinned_and_subtracted(photos: Path, explore: Open) -> None:
     assert seed_of(page) == f"{first} - {second}"
 
 
+def test_shift_and_a_click_subtract_a_class(photos: Path, explore: Open) -> None:
+    page = explore(nets.scores(), images=[photos / "a.png"])
+    rows = page.locator(".list button")
+    rows.nth(1).click()
+    rows.nth(2).click(modifiers=["Shift"])
+    first, second = (rows.nth(n).get_attribute("data-seed") for n in (1, 2))
+    painted(page, f"{first} - {second}")
+
+
 def test_the_keyboard_subtracts(photos: Path, explore: Open) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
     painted(page, "pixel:12,10")
@@ -970,6 +1001,14 @@ def test_nothing_jumps_and_nothing_is_cut_off(
     assert (level < 60) if scheme == "dark" else (level > 200)
     for control in page.locator("button, select, input").all():
         assert control.evaluate(NAME).strip()
+
+
+def test_on_a_narrow_screen_a_control_is_as_wide_as_its_column(photos: Path, explore: Open) -> None:
+    how = {"viewport": {"width": 600, "height": 780}}
+    page = explore(Blur(), Blur(), images=[photos / "a.png"], how=how)
+    painted(page, "pixel:12,10", 1)
+    for control in page.locator("label > select").all():
+        assert control.evaluate("e => e.offsetWidth === e.parentElement.offsetWidth")
 
 
 # Trouble

@@ -83,13 +83,14 @@ function structuralBox(fields, [x0, y0, x1, y1]) {
 /* The numbers at a pixel of a sheet, in words. */
 export function valuesUnder(panel, sheet, at) {
   const [array, drawn] = panel.shown;
-  const said = sheet === panel.map && panel.output?.arrays.output ? [outputAt(panel, at)] : [];
+  const said = [];
   if (drawn === sheet) {
     const here = valuesAt(array, at, sheet.size).map((value) => Float64Array.of(value));
     const numbers = VIEWS[panel.page.state.view].quantity(array, here);
     const text = numbers.map(([number]) => short(number, 6)).join(", ");
     said.push(sheet === panel.map ? `reaction ${text}` : text);
   }
+  if (sheet === panel.map && panel.output?.arrays.output) said.push(outputAt(panel, at));
   return `x ${at[0]}, y ${at[1]}${said.length ? ": " : ""}${said.join(", ")}`;
 }
 
@@ -97,7 +98,7 @@ function outputAt(panel, [x, y]) {
   const { arrays: { output, winner }, channel } = panel.output;
   const place = y * output.cells[2] + x;
   const of = panel.channels > 1 ? ` of channel ${named(panel, winner ? winner.planes[0][place] : channel)}` : "";
-  return `output${of} ${short(output.planes[0][place], 6)}`;
+  return `output ${short(output.planes[0][place], 6)}${of}`; // a long label may be cut off, no number
 }
 
 function named(panel, channel) {
@@ -115,7 +116,7 @@ export function factsOf({ score, class: found, detection, parts, completeness, c
     facts.push(`${found.label ?? `class ${found.index}`}${share}`);
   }
   if (detection) facts.push(detection.label ?? `class ${detection.index}`);
-  if (completeness) facts.push(`completeness gap ${short(completeness.gap)}`);
+  if (known(completeness)) facts.push(`completeness gap ${short(completeness)}`);
   if (known(conservation)) facts.push(`conservation gap ${short(conservation)}`);
   if (parts) facts.push(`parts ${parts}`);
   return facts.join(" · ");

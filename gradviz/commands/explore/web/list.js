@@ -4,7 +4,7 @@ export class List {
   constructor(element, pointed) {
     this.element = element;
     this.rows = [];
-    this.pointed = pointed; // (seed, pinned) for a row under the pointer, or pressed
+    this.pointed = pointed; // (seed, event, pressed) for a row under the pointer, or pressed
     element.addEventListener("pointerover", (event) => this.choose(event, false));
     element.addEventListener("focusin", (event) => this.choose(event, false));
     element.addEventListener("click", (event) => this.choose(event, true));
@@ -19,7 +19,7 @@ export class List {
 
   choose(event, pressed) {
     const row = event.target.closest("button");
-    if (row) this.pointed(row.dataset.seed, pressed);
+    if (row) this.pointed(row.dataset.seed, event, pressed);
   }
 
   /* Show rows of { seed, label, score, share }; a share is drawn as a bar. */

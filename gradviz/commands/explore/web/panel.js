@@ -32,7 +32,7 @@ export class Panel {
       value: figure.querySelector(".value"),
       seen: figure.querySelector(".seen"),
     }));
-    this.list = new List(answer.querySelector(".list"), (seed, pressed) => this.chosen(seed, pressed));
+    this.list = new List(answer.querySelector(".list"), (...of) => this.chosen(...of));
     [this.first, this.second] = answer.querySelectorAll(".pin");
     this.touched = input.querySelector(".pin");
     this.grids = new Line("/fields", (...of) => this.placed(...of), (...of) => this.unplaced(...of));
@@ -225,10 +225,10 @@ export class Panel {
     return this.page.grid.common(this, seed);
   }
 
-  chosen(seed, pressed) {
+  chosen(seed, event, pressed) {
     if (!this.output) return; // the rows are of another image
-    if (pressed) this.page.press(seed, {});
-    else this.page.point(seed, {});
+    if (pressed) this.page.press(seed, event);
+    else this.page.point(seed, { event });
   }
 
   // Asking and painting
