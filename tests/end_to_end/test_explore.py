@@ -528,6 +528,16 @@ def test_an_address_that_is_taken_is_refused(gradviz: Gradviz) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: --host 127.0.0.1 --port {port}: cannot listen there")
     assert len(result.stderr.splitlines()) == 1
+    assert "another --port" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a" * 70 + ".b"])
+def test_an_address_of_another_machine_is_refused(gradviz: Gradviz, host: str) -> None:
+    words = ("explore", MODELS / "depth.ts", IMAGES / "room_01.png", "--no-browser")
+    result = gradviz(*words, "--host", host)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: --host {host} --port 0: cannot listen there")
+    assert result.stderr.endswith("; give an address of this machine\n")
 
 
 @pytest.mark.process

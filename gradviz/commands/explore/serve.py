@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from errno import EADDRNOTAVAIL
 from types import TracebackType
 from typing import Self
 
@@ -114,11 +115,17 @@ def _listen(host: str, port: int) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(address)
             made.listen()
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
+            no_such = (EADDRNOTAVAIL, socket.EAI_NONAME)
+            elsewhere = isinstance(error, UnicodeError) or getattr(error, "errno", None) in no_such
+            remedy = (
+                "give an address of this machine"
+                if elsewhere
+                else "give another --port, or none for a free one"
+            )
             raise UsageError(
-                f"--host {host} --port {port}: cannot listen there ({reason}); give another "
-                "--port, or none for a free one"
+                f"--host {host} --port {port}: cannot listen there ({reason}); {remedy}"
             ) from None
         on_error.pop_all()
     return made
