@@ -412,6 +412,24 @@ def test_controls_that_only_draw_ask_nothing(photos: Path, explore: Open) -> Non
     assert asked == []
 
 
+def test_a_clip_that_is_none_is_marked(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
+    clip = page.locator("[name=clip]")
+    usual = clip.evaluate("e => getComputedStyle(e).borderColor")
+    for text in ("abc", "0", "101"):
+        clip.fill(text)
+        assert clip.get_attribute("aria-invalid") == "true"
+        assert clip.evaluate("e => getComputedStyle(e).borderColor") != usual
+    clip.fill("50")
+    assert clip.get_attribute("aria-invalid") is None
+    clip.fill("energy:0")
+    page.locator("[name=seed]").focus()
+    hover(over(page), 4, 3, SIZE)
+    painted(page, "pixel:4,3")
+    assert (clip.input_value(), clip.get_attribute("aria-invalid")) == ("50", None)
+
+
 def test_of_many_channels_the_winning_one_is_asked_for(photos: Path, explore: Open) -> None:
     torch.manual_seed(0)
     net = nn.Conv2d(3, 6, 3, padding=1)

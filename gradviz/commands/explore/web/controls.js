@@ -67,6 +67,7 @@ export class Controls {
     const { page } = this;
     const number = Number(value);
     if (name === "clip") {
+      this.form.elements.clip.ariaInvalid = isClip(value) ? null : "true";
       if (isClip(value)) page.change({ clip: value });
     } else if (name === "fade") page.change({ fade: number });
     else if (name === "scale") {
@@ -160,7 +161,10 @@ export class Controls {
     const locked = !["own", "shared"].includes(state.scale);
     elements.scale.value = locked ? "locked" : state.scale;
     elements.scale.lastChild.textContent = locked ? `locked at ${short(Number(state.scale))}` : "locked";
-    if (document.activeElement !== elements.clip) elements.clip.value = state.clip;
+    if (document.activeElement !== elements.clip) {
+      elements.clip.value = state.clip;
+      elements.clip.ariaInvalid = null;
+    }
     elements.fade.value = state.fade;
     const takes = this.takes(state.method);
     elements.layer.disabled = !takes.includes("layer");
