@@ -328,6 +328,18 @@ def test_the_dual_question_is_drawn_over_the_output(photos: Path, explore: Open)
     )
 
 
+def test_a_small_map_is_shown_close_up_on_either_side(tmp_path: Path, explore: Open) -> None:
+    noise = np.random.default_rng(0).integers(40, 255, (48, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "wide.png")
+    page = explore(Blur(), images=[tmp_path / "wide.png"])
+    painted(page, "pixel:32,24")
+    closeups = [page.locator(f"{side} .closeup") for side in (".input", ".answer")]
+    assert [each.is_visible() for each in closeups] == [True, False]
+    hover(page.locator(".input .map"), 20, 10, (64, 48))
+    painted(page, "reacts:20,10")
+    assert [each.is_visible() for each in closeups] == [False, True]
+
+
 # Keys
 
 
@@ -843,6 +855,11 @@ def test_a_detection_is_chosen_in_the_list_or_in_the_image(
     first = page.locator(".input .marks rect").first.bounding_box()
     page.mouse.move(first["x"] + first["width"] / 2, first["y"] + first["height"] / 2)
     painted(page, "box:0")
+    rows.first.click()
+    rows.last.click(modifiers=["Shift"])
+    painted(page, f"box:0 - box:{rows.count() - 1}")
+    marked = [page.locator(f".input .marks .{name}").count() for name in ("first", "second")]
+    assert marked == [1, 1]
 
 
 def test_a_difference_of_detections_is_left_with_the_image(

@@ -52,9 +52,9 @@ export function markPlaces(panel) {
     told.push(`sees ${box[2] - box[0]}×${box[3] - box[1]} pixels, from ${box[0]}, ${box[1]}`);
   });
   if (panel.kind === "boxes") {
-    const chosen = panel.seedOfRow(state.seed);
+    const names = { [state.second]: "second", [panel.seedOfRow(state.seed)]: "first" };
     for (const { place, box_in_input: box } of panel.output.detections) {
-      if (box) inside.push([box, seedAt("box", [place]) === chosen ? "first" : "found"]);
+      if (box) inside.push([box, names[seedAt("box", [place])] ?? "found"]);
     }
   }
   panel.input.mark(inside);

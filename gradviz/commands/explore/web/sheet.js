@@ -51,7 +51,7 @@ export class Sheet {
     this.shown = this.how = null;
     this.map.style.opacity = 0;
     delete this.map.dataset.drawn;
-    if (this.closeup) this.closeup.hidden = true;
+    this.closeup.hidden = true;
   }
 
   /* Show nothing at all. */
@@ -134,7 +134,7 @@ export class Sheet {
   fade(share) {
     if (!this.shown) return;
     this.map.style.opacity = share;
-    if (this.closeup) this.enlarge(share);
+    this.enlarge(share);
   }
 
   /* A small map is shown close up, in the corner that lies opposite. */
