@@ -1064,6 +1064,24 @@ def test_a_slow_model_is_waited_for_with_words(photos: Path, explore: Open) -> N
     assert page.locator(".notice").inner_text() == ""
 
 
+def test_another_image_is_shown_while_the_model_runs(photos: Path, explore: Open) -> None:
+    Moody.gate.set()
+    page = explore(Moody(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    page.locator(".answer .bar:not(.empty)").wait_for()
+    Moody.gate.clear()
+    try:
+        with page.expect_request("**/ask"):
+            hover(over(page), 5, 7, SIZE)
+        page.locator(".strip button").last.click()
+        page.wait_for_function("() => !document.querySelector('.panel.opening')")
+        hover(over(page), 9, 7, SIZE)
+        said(page, ".input .seen", "^sees 5×3 pixels, from 7, 6$")
+    finally:
+        Moody.gate.set()
+    painted(page, "pixel:9,7")
+
+
 def test_a_model_that_fails_fails_at_one_question(photos: Path, explore: Open) -> None:
     Moody.gate.set()
     page = explore(Moody(), images=[photos / "a.png", photos / "black.png"])

@@ -12,6 +12,7 @@ from PIL import Image
 from gradviz.arrays import Box, Floats
 from gradviz.commands.explore.command import command_for, words_for
 from gradviz.commands.explore.engine import Engine
+from gradviz.commands.explore.fields import Fields
 from gradviz.commands.explore.model_output import ModelOutput
 from gradviz.commands.explore.packing import PackedAnswer, Plane
 from gradviz.commands.explore.question import (
@@ -58,7 +59,9 @@ class Answers:
         """Answer what a page asks first, while the browser loads its scripts."""
         for model, engine in enumerate(self._engines):
             task.give_way("the first answer is prepared")
-            match engine.fields(0).shape:
+            shape = engine.fields(0).shape
+            task.give_way("the first answer is prepared")  # the page draws once it has the fields
+            match shape:
                 case (_, height, width):
                     seed = f"pixel:{width // 2},{height // 2}"
                 case (_,):
@@ -104,16 +107,22 @@ class Answers:
             planes,
         ).body()
 
-    def fields(self, asked: Asked, task: Task) -> dict[str, object]:
+    def fields(self, asked: Asked) -> dict[str, object]:
         """Answer which box of the image each pixel of a map looks at."""
-        found = self.engine(asked.model).fields(asked.image)
+        return self._boxes(asked, self.engine(asked.model).fields(asked.image))
+
+    def known_fields(self, asked: Asked) -> dict[str, object] | None:
+        """Answer what `fields` has answered for such an image before; any thread may ask."""
+        found = self.engine(asked.model).known_fields(asked.image)
+        return None if found is None else self._boxes(asked, found)
+
+    def _boxes(self, asked: Asked, found: Fields) -> dict[str, object]:
         known = {"x": found.columns, "y": found.rows} if found.rows else None
         return {
             **self._place(asked),
             "shape": found.shape,
             "fields": known,
             "reason": found.reason,
-            "milliseconds": _milliseconds(task),
         }
 
     def _place(self, asked: Asked) -> dict[str, object]:

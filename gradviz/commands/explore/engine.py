@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from threading import Lock
 
+from gradviz.arrays import Size
 from gradviz.backward.integrated_gradients import BASELINES
 from gradviz.backward.layers import run_with_layers
 from gradviz.backward.methods import METHODS
@@ -46,6 +47,9 @@ LARGEST_ANSWER = 1 << 26
 IMAGES_KEPT = 2
 """The images whose pixels are kept."""
 
+FIELDS_KEPT = 4
+"""The shapes of images whose structural boxes are kept."""
+
 
 class Engine:
     """One model and the images that it is asked about."""
@@ -73,7 +77,7 @@ class Engine:
         self._output: tuple[Version, ModelOutput] | None = None
         self._last: tuple[tuple[Version, str, Settings], Attribution] | None = None
         self._faster = lru_cache(2)(self._optimised)
-        self._fields = lru_cache(4)(partial(fields_of, self.model))
+        self._fields: dict[tuple[int, Size], Fields] = {}
         self._images = lru_cache(IMAGES_KEPT)(self._image)
         self._loading = Lock()
         self._memory = Memory(LARGEST_KEPT)
@@ -226,8 +230,20 @@ class Engine:
 
     def fields(self, image: int) -> Fields:
         """Find the structural box of every output pixel of an image."""
+        channels, size = self._shape(image)
+        if (channels, size) not in self._fields:
+            self._fields[channels, size] = fields_of(self.model, channels, size)
+            while len(self._fields) > FIELDS_KEPT:
+                del self._fields[next(iter(self._fields))]
+        return self._fields[channels, size]
+
+    def known_fields(self, image: int) -> Fields | None:
+        """Return what `fields` has found for images of this shape; any thread may ask."""
+        return self._fields.get(self._shape(image))
+
+    def _shape(self, image: int) -> tuple[int, Size]:
         channels, height, width = self.image(image).prepared.shape
-        return self._fields(channels, (width, height))
+        return channels, (width, height)
 
     def layers(self, image: int) -> list[dict[str, object]]:
         """List the layers that can be read, in the order in which they run.

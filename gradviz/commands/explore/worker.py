@@ -143,8 +143,8 @@ class Worker:
         if running:
             return running[-1].step or "computing", monotonic() - running[-1].asked
         if waiting:
-            why = "waiting for another question"
-            return f"{why}: {another}" if another else why, monotonic() - waiting[0].asked
+            why = f"waiting: {another}" if another else "waiting for another question"
+            return why, monotonic() - waiting[0].asked
         return None
 
     def close(self) -> None:

@@ -195,7 +195,7 @@ def test_who_waits_is_told_the_step_of_the_other_question(worker: Worker) -> Non
     waits = worker.ask("other", 0, lambda task: None)
     told = worker.step(lambda asker: asker == "other")
     assert told is not None
-    assert told[0] == "waiting for another question: the model runs"
+    assert told[0] == "waiting: the model runs"
     gate.may_end.set()
     waits.result(LONG)
 
