@@ -166,6 +166,13 @@ def painted(page: Any, seed: str, nth: int = 0) -> Any:
     return page.locator(".input .map").nth(nth)
 
 
+def visit(page: Any, state: str) -> None:
+    """Open the page anew with a state in its address, as a colleague does."""
+    home = page.url.partition("#")[0]
+    page.goto("about:blank")  # the page that was open may write into the address
+    page.goto(f"{home}#{state}")
+
+
 def over(page: Any, nth: int = 0) -> Any:
     """The canvas of the output."""
     return page.locator(".answer .map").nth(nth)
@@ -636,12 +643,11 @@ def test_a_reload_shows_the_same(photos: Path, explore: Open) -> None:
 def test_an_address_that_says_nonsense_is_the_default(photos: Path, explore: Open) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
     before = pixels(painted(page, "pixel:12,10"))
-    page.goto(
-        page.url.partition("#")[0]
-        + "#image=gone&view=constructor&method=none&colours=none&clip=-1&fade=x&scale=-&toString=1"
-        + "&channel=x"
+    visit(
+        page,
+        "image=gone&view=constructor&method=none&colours=none&clip=-1&fade=x&scale=-&toString=1"
+        "&channel=x",
     )
-    page.reload()
     canvas = painted(page, "pixel:12,10")
     assert np.array_equal(pixels(canvas), before)
     assert canvas.evaluate("c => c.style.opacity") == "1"
@@ -649,12 +655,26 @@ def test_an_address_that_says_nonsense_is_the_default(photos: Path, explore: Ope
     assert page.locator(".problem").inner_text() == problem
 
 
+def test_an_address_is_followed_while_the_page_is_open(photos: Path, explore: Open) -> None:
+    page = explore(Blur(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    home = page.url.partition("#")[0]
+    page.goto(f"{home}#image=b.png&seed=pixel:3,2&pinned=yes&view=signed")
+    painted(page, "pixel:3,2")
+    assert page.locator("header .image").inner_text() == "b.png"
+    assert page.locator("[name=view]").input_value() == "signed"
+    page.goto(f"{home}#image=b.png&seed=pixel:4,2&second=pixel:9,2&view=heatmap")
+    painted(page, "pixel:4,2 - pixel:9,2")
+    assert page.locator("[name=view]").input_value() == "heatmap"
+    page.goto(f"{home}#image=gone.png")
+    said(page, ".problem", "^The address names gone.png, which is not among the images$")
+
+
 @pytest.mark.parametrize("seed", ["region:30,0,5,5", "region:3,5,1,2", "pixel:99,99", "nonsense"])
 def test_a_seed_that_there_is_not_is_one_line(photos: Path, explore: Open, seed: str) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
     painted(page, "pixel:12,10")
-    page.goto(f"{page.url.partition('#')[0]}#seed={seed}")
-    page.reload()
+    visit(page, f"seed={seed}")
     told = said(page, ".problem", ".")
     assert seed.partition(":")[0] in told and "undefined" not in told
     hover(over(page), 5, 7, SIZE)
@@ -664,6 +684,7 @@ def test_a_seed_that_there_is_not_is_one_line(photos: Path, explore: Open, seed:
 
 def test_an_empty_seed_is_the_first_one(photos: Path, explore: Open) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
+    painted(page, "pixel:12,10")
     hover(over(page), 5, 7, SIZE)
     painted(page, "pixel:5,7")
     page.locator("[name=seed]").fill("")
@@ -680,8 +701,7 @@ def test_a_channel_that_there_is_not_is_the_default(
 ) -> None:
     page = explore(Blur(), images=[photos / "a.png"])
     painted(page, "pixel:12,10")
-    page.goto(f"{page.url.partition('#')[0]}#channel={channel}")
-    page.reload()
+    visit(page, f"channel={channel}")
     painted(page, "pixel:12,10")
     page.locator(".answer .bar:not(.empty)").wait_for()
     assert page.locator("[name=channel]").input_value() == ""
@@ -937,8 +957,7 @@ def test_maps_without_a_channel_share_a_pointer(photos: Path, explore: Open) -> 
         canvas = painted(page, f"pixel:{x},{y}", nth)
         expected = gradient(nets[nth], photos / "a.png", itemgetter((0, y, x)))
         assert_drawn(canvas, heatmap(expected))
-    page.goto(f"{page.url.partition('#')[0]}#channel=4&seed=pixel:3,2")
-    page.reload()
+    visit(page, "channel=4&seed=pixel:3,2")
     painted(page, "pixel:3,2", 1)
     painted(page, "pixel:1,1", 0)
     assert page.locator("[name=channel]").input_value() == ""

@@ -86,7 +86,10 @@ class Page {
   change(changes, who = "user") {
     const before = this.state;
     const changed = (key) => Object.hasOwn(changes, key) && changes[key] !== before[key];
-    if (who === "address") this.showProblems();
+    if (who === "address") {
+      clearTimeout(this.settling); // the state before is not written over it
+      this.showProblems();
+    }
     if (!Object.keys(changes).some(changed)) return;
     if (changed("image")) this.grid.leave();
     if (who === "address") {
