@@ -755,6 +755,25 @@ def test_the_address_follows_a_seed_to_another_image(photos: Path, explore: Open
     page.wait_for_url("**/#*seed=pixel:19,5*")
 
 
+def test_a_button_that_is_released_while_an_image_opens_drags_no_more(
+    photos: Path, explore: Open
+) -> None:
+    page = explore(Blur(), images=[photos / "a.png", photos / "b.png"])
+    painted(page, "pixel:12,10")
+    held: list[Any] = []
+    page.route("**/fields", lambda route: held.append(route))
+    hover(over(page), 5, 7, SIZE)
+    page.mouse.down()
+    page.locator(".strip button").last.evaluate("button => button.click()")
+    wait_until(lambda: page.wait_for_timeout(10) or held)
+    page.mouse.up()
+    held[0].continue_()
+    painted(page, "pixel:5,7")
+    hover(over(page), 15, 3, SIZE)
+    painted(page, "pixel:15,3")
+    assert page.locator("header .image").inner_text() == "b.png"
+
+
 def test_a_seed_that_is_chosen_before_the_output_is_there_stays(
     photos: Path, explore: Open
 ) -> None:

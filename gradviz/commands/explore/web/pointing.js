@@ -32,10 +32,11 @@ export function followPointer(panel, sheet, seedFor) {
     if (event.pointerType === "mouse") canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointerup", (event) => {
-    if (start === null || !isReady(panel)) return;
-    const end = sheet.pixelUnder(event);
-    const seed = moved && drags ? seedFor(start, end) : seedFor(end);
+    const from = start;
     start = null;
+    if (from === null || !isReady(panel)) return;
+    const end = sheet.pixelUnder(event);
+    const seed = moved && drags ? seedFor(from, end) : seedFor(end);
     panel.tell(sheet, end);
     page.press(panel.common(seed), event);
   });
